@@ -1,0 +1,45 @@
+"""The lit suite: every .mlir and .test file under test/, run with the tools of one build."""
+
+import os
+import pathlib
+
+import lit.formats
+
+config.name = "ds"
+config.test_format = lit.formats.ShTest(execute_external=False)
+config.suffixes = [".mlir", ".test"]
+config.excludes = ["Inputs", "Fuzz", "CMakeLists.txt"]
+config.test_source_root = os.path.join(config.ds_source_dir, "test")
+config.test_exec_root = os.path.join(config.ds_build_dir, "test")
+
+config.environment["PATH"] = os.pathsep.join(
+    [os.path.join(config.ds_build_dir, "bin"), config.ds_llvm_tools, os.path.dirname(config.ds_python), os.environ["PATH"]]
+)
+config.environment["PYTHONPATH"] = os.path.join(config.ds_build_dir, "python")
+config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input=fail"
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "DS_NUM_THREADS"):
+    if name in os.environ:
+        config.environment[name] = os.environ[name]
+
+config.substitutions.append(("%python", config.ds_python))
+config.substitutions.append(("%llvm_tools", config.ds_llvm_tools))
+
+# `REQUIRES: x86-64-v4` and the like: what the processor that runs the tests can do.
+LEVELS = {
+    "x86-64-v2": {"cx16", "popcnt", "sse4_2", "ssse3"},
+    "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"},
+    "x86-64-v4": {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"},
+}
+cpuinfo = pathlib.Path("/proc/cpuinfo")
+flags = set()
+if cpuinfo.is_file():
+    for line in cpuinfo.read_text().splitlines():
+        if line.startswith("flags"):
+            flags.update(line.split(":", 1)[1].split())
+            break
+for level, needed in LEVELS.items():
+    if not needed <= flags:
+        break
+    config.available_features.add(level)
+if config.ds_compiler:
+    config.available_features.add("compiler")
