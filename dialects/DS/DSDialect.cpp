@@ -1,0 +1,51 @@
+#include "dialects/DS/DSDialect.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace ds;
+
+#include "dialects/DS/DSDialect.cpp.inc"
+#include "dialects/DS/DSEnums.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/DS/DSAttributes.cpp.inc"
+#define GET_OP_CLASSES
+#include "dialects/DS/DSOps.cpp.inc"
+
+void DSDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/DS/DSAttributes.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/DS/DSOps.cpp.inc"
+      >();
+}
+
+LogicalResult ViewAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t offset, ArrayRef<int64_t> sizes,
+                               ArrayRef<int64_t> strides) {
+  if (offset < 0)
+    return emitError() << "expects offset of at least 0, got " << offset;
+  if (sizes.size() != strides.size() || sizes.empty())
+    return emitError() << "expects as many strides as sizes, got " << strides.size() << " for " << sizes.size();
+  for (auto [size, stride] : llvm::zip(sizes, strides))
+    if (size < 1 || stride < 0)
+      return emitError() << "expects positive sizes and strides of at least 0, got size " << size << " and stride " << stride;
+  return success();
+}
+
+LogicalResult RopeScalingAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef kind, FloatAttr factor, FloatAttr low,
+                                      FloatAttr high, FloatAttr original) {
+  if (kind != "linear" && kind != "llama3")
+    return emitError() << "expects kind 'linear' or 'llama3', got '" << kind << "'";
+  if (!(factor.getValueAsDouble() > 0) || !factor.getValue().isFinite())
+    return emitError() << "expects a positive factor, got " << factor;
+  if (kind == "linear")
+    return success();
+  if (!(low.getValueAsDouble() > 0 && high.getValueAsDouble() > low.getValueAsDouble() && original.getValueAsDouble() > 0))
+    return emitError() << "expects 0 < low < high and a positive original, got " << low << ", " << high << ", " << original;
+  return success();
+}

@@ -1,0 +1,22 @@
+// The `ds` dialect: transformer models as operations on tensors.
+#ifndef DIALECTS_DS_DSDIALECT_H
+#define DIALECTS_DS_DSDIALECT_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/DS/DSDialect.h.inc"
+#include "dialects/DS/DSEnums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/DS/DSAttributes.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/DS/DSOps.h.inc"
+
+#endif // DIALECTS_DS_DSDIALECT_H

@@ -1,0 +1,76 @@
+#ifndef DIALECTS_DS_DSDIALECT_TD
+#define DIALECTS_DS_DSDIALECT_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/AttrTypeBase.td"
+
+def DS_Dialect : Dialect {
+  let name = "ds";
+  let cppNamespace = "::ds";
+  let summary = "transformer models as operations on tensors";
+  let description = [{
+    Model level: tensors with value semantics, no buffers and no devices. `B` is the batch, `T` the tokens of this step, `H` the hidden
+    size, `C` the context. Weights are symbols (`ds.parameter`); their bytes stay in the model's files.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let hasConstantMaterializer = 1;
+}
+
+class DS_Op<string mnemonic, list<Trait> traits = []> : Op<DS_Dialect, mnemonic, traits>;
+
+def DS_FloatTensor : RankedTensorOf<[F16, BF16, F32, F64]>;
+def DS_IntTensor : RankedTensorOf<[I32]>;
+def DS_AnyTensor : RankedTensorOf<[F16, BF16, F32, F64, I32]>;
+
+def DS_GeluKind : I32EnumAttr<"GeluKind", "formula of gelu", [
+    I32EnumAttrCase<"erf", 0>, I32EnumAttrCase<"tanh", 1>]> {
+  let cppNamespace = "::ds";
+  let genSpecializedAttr = 0;
+}
+def DS_GeluKindAttr : EnumAttr<DS_Dialect, DS_GeluKind, "gelu_kind">;
+
+def DS_RopeStyle : I32EnumAttr<"RopeStyle", "which pairs rope rotates", [
+    I32EnumAttrCase<"half", 0>, I32EnumAttrCase<"interleaved", 1>]> {
+  let cppNamespace = "::ds";
+  let genSpecializedAttr = 0;
+}
+def DS_RopeStyleAttr : EnumAttr<DS_Dialect, DS_RopeStyle, "rope_style">;
+
+def DS_PoolKind : I32EnumAttr<"PoolKind", "how a sequence becomes one vector", [
+    I32EnumAttrCase<"cls", 0>, I32EnumAttrCase<"mean", 1>, I32EnumAttrCase<"last", 2>]> {
+  let cppNamespace = "::ds";
+  let genSpecializedAttr = 0;
+}
+def DS_PoolKindAttr : EnumAttr<DS_Dialect, DS_PoolKind, "pool_kind">;
+
+def DS_ViewAttr : AttrDef<DS_Dialect, "View"> {
+  let mnemonic = "view";
+  let summary = "a strided view of a stored tensor, in elements";
+  let description = [{
+    Element `(i0, i1, ...)` of the box `sizes` is stored at `offset + sum(i * stride)`. The box is then read in row-major order and given
+    the parameter's own shape, so a view can transpose, slice rows, or pick one of the interleaved parts of a joined QKV weight.
+  }];
+  let parameters = (ins "int64_t":$offset, ArrayRefParameter<"int64_t">:$sizes, ArrayRefParameter<"int64_t">:$strides);
+  let assemblyFormat = "`<` $offset `,` `[` $sizes `]` `,` `[` $strides `]` `>`";
+  let genVerifyDecl = 1;
+}
+
+def DS_RopeScalingAttr : AttrDef<DS_Dialect, "RopeScaling"> {
+  let mnemonic = "rope_scaling";
+  let summary = "how rope frequencies are stretched for long contexts";
+  let description = [{
+    `kind` is `linear` (every frequency divided by `factor`) or `llama3` (long wavelengths divided, short ones kept, a smooth band between;
+    `low`, `high` and `original` are low_freq_factor, high_freq_factor and original_max_position_embeddings).
+  }];
+  let parameters = (ins StringRefParameter<>:$kind, "::mlir::FloatAttr":$factor, "::mlir::FloatAttr":$low, "::mlir::FloatAttr":$high,
+                        "::mlir::FloatAttr":$original);
+  let assemblyFormat = "`<` $kind `,` $factor `,` $low `,` $high `,` $original `>`";
+  let builders = [AttrBuilder<(ins "::llvm::StringRef":$kind, "double":$factor, "double":$low, "double":$high, "double":$original), [{
+    auto f64 = [&](double value) { return ::mlir::FloatAttr::get(::mlir::Float64Type::get($_ctxt), value); };
+    return $_get($_ctxt, kind, f64(factor), f64(low), f64(high), f64(original));
+  }]>];
+  let genVerifyDecl = 1;
+}
+
+#endif // DIALECTS_DS_DSDIALECT_TD

@@ -1,0 +1,45 @@
+// Embedding, linear, and the choice of rows: verifiers and inferred types.
+#include "dialects/DS/DSDialect.h"
+
+using namespace mlir;
+using namespace ds;
+
+LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *, std::optional<Location> location, ValueRange operands, DictionaryAttr,
+                                            OpaqueProperties, RegionRange, SmallVectorImpl<Type> &types) {
+  auto indices = cast<RankedTensorType>(operands[0].getType());
+  auto table = cast<RankedTensorType>(operands[1].getType());
+  if (table.getRank() != 2) // (C1)
+    return emitOptionalError(location, "'ds.embedding' op expects table of rank 2, got ", table);
+  SmallVector<int64_t> shape(indices.getShape());
+  shape.push_back(table.getDimSize(1));
+  types.push_back(RankedTensorType::get(shape, table.getElementType()));
+  return success();
+}
+
+LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> location, ValueRange operands, DictionaryAttr,
+                                         OpaqueProperties, RegionRange, SmallVectorImpl<Type> &types) {
+  auto input = cast<RankedTensorType>(operands[0].getType());
+  auto weight = cast<RankedTensorType>(operands[1].getType());
+  if (input.getRank() < 1 || weight.getRank() != 2 || weight.getDimSize(1) != input.getShape().back()) // (C1)
+    return emitOptionalError(location, "'ds.linear' op expects weight of shape [N, K] with K the last size of input, got ", weight, " for ",
+                             input);
+  if (operands.size() > 2) {
+    auto bias = cast<RankedTensorType>(operands[2].getType());
+    if (bias.getRank() != 1 || bias.getDimSize(0) != weight.getDimSize(0)) // (C2)
+      return emitOptionalError(location, "'ds.linear' op expects bias of shape [", weight.getDimSize(0), "], got ", bias);
+  }
+  SmallVector<int64_t> shape(input.getShape());
+  shape.back() = weight.getDimSize(0);
+  types.push_back(RankedTensorType::get(shape, input.getElementType()));
+  return success();
+}
+
+LogicalResult GatherRowsOp::inferReturnTypes(MLIRContext *, std::optional<Location> location, ValueRange operands, DictionaryAttr,
+                                             OpaqueProperties, RegionRange, SmallVectorImpl<Type> &types) {
+  auto input = cast<RankedTensorType>(operands[0].getType());
+  auto rows = cast<RankedTensorType>(operands[1].getType());
+  if (input.getRank() != 3 || rows.getRank() != 1) // (C1)
+    return emitOptionalError(location, "'ds.gather_rows' op expects input of rank 3 and rows of rank 1, got ", input, " and ", rows);
+  types.push_back(RankedTensorType::get({rows.getDimSize(0), input.getDimSize(2)}, input.getElementType()));
+  return success();
+}

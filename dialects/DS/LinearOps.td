@@ -1,0 +1,45 @@
+// Embedding, linear, and the choice of rows: what reads weight matrices.
+
+def DS_EmbeddingOp : DS_Op<"embedding", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+  let summary = "rows of a table, chosen by index";
+  let description = [{
+    `output[..., j] = table[indices[...], j]`. An index outside the table is an error of the caller.
+    - (C1) `table` has rank 2.
+    ```mlir
+    %x = ds.embedding %ids, %w : tensor<?x?xi32>, tensor<128x64xf32>
+    ```
+  }];
+  let arguments = (ins DS_IntTensor:$indices, DS_FloatTensor:$table);
+  let results = (outs DS_FloatTensor:$output);
+  let assemblyFormat = "$indices `,` $table attr-dict `:` type($indices) `,` type($table)";
+}
+
+def DS_LinearOp : DS_Op<"linear", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+  let summary = "matrix product with a weight, and bias";
+  let description = [{
+    `output[..., n] = sum_k input[..., k] * weight[n, k] + bias[n]`, summed in f32; the output has the element type of `input`.
+    - (C1) `weight` has shape `[N, K]` with `K` the last size of `input`.
+    - (C2) `bias` has shape `[N]`.
+    ```mlir
+    %y = ds.linear %x, %w bias %b : tensor<?x?x64xf32>, tensor<192x64xf32>, tensor<192xf32>
+    ```
+  }];
+  let arguments = (ins DS_FloatTensor:$input, DS_FloatTensor:$weight, Optional<DS_FloatTensor>:$bias);
+  let results = (outs DS_FloatTensor:$output);
+  let assemblyFormat =
+      "$input `,` $weight (`bias` $bias^)? attr-dict `:` type($input) `,` type($weight) (`,` type($bias)^)?";
+}
+
+def DS_GatherRowsOp : DS_Op<"gather_rows", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+  let summary = "chosen tokens of a step";
+  let description = [{
+    `output[r, :] = input[rows[r] / T, rows[r] % T, :]` for `input` of shape `[B, T, H]`: the tokens whose logits are wanted.
+    - (C1) `input` has rank 3 and `rows` rank 1.
+    ```mlir
+    %y = ds.gather_rows %x, %rows : tensor<?x?x64xf32>, tensor<?xi32>
+    ```
+  }];
+  let arguments = (ins DS_FloatTensor:$input, DS_IntTensor:$rows);
+  let results = (outs DS_FloatTensor:$output);
+  let assemblyFormat = "$input `,` $rows attr-dict `:` type($input) `,` type($rows)";
+}

@@ -1,0 +1,76 @@
+// Parameters, caches and layers.
+#include "dialects/DS/DSDialect.h"
+
+using namespace mlir;
+using namespace ds;
+
+LogicalResult ParameterOp::verify() {
+  RankedTensorType type = getTensorType();
+  if (getSource().has_value() == getValue().has_value()) // (C1)
+    return emitOpError("expects either a source or a value, got ") << (getSource() ? "both" : "neither");
+  if (!type.hasStaticShape() || type.getRank() < 1 || type.getRank() > 2) // (C2)
+    return emitOpError("expects a static tensor of rank 1 or 2, got ") << type;
+  if (getValue() && getValue()->getShapedType() != type) // (C2)
+    return emitOpError("expects value of type ") << type << ", got " << getValue()->getShapedType();
+  if (std::optional<ViewAttr> view = getView()) { // (C3)
+    if (!getSource())
+      return emitOpError("expects a source to take the view of");
+    int64_t elements = 1;
+    for (int64_t size : view->getSizes())
+      if (llvm::MulOverflow(elements, size, elements))
+        return emitOpError("expects a view of fewer than 2^63 elements");
+    if (elements != type.getNumElements())
+      return emitOpError("expects a view of ") << type.getNumElements() << " elements, got " << elements;
+  }
+  return success();
+}
+
+LogicalResult CacheOp::verify() {
+  RankedTensorType type = getTensorType();
+  if (type.getRank() != 3 || !type.isDynamicDim(0) || type.isDynamicDim(1) || type.isDynamicDim(2)) // (C1)
+    return emitOpError("expects a type [?, context, width], got ") << type;
+  return success();
+}
+
+LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto parameter = symbols.lookupNearestSymbolFrom<ParameterOp>(*this, getParameterAttr());
+  if (!parameter) // (C1)
+    return emitOpError("expects a ds.parameter named ") << getParameterAttr();
+  if (parameter.getTensorType() != getType()) // (C1)
+    return emitOpError("expects type ") << parameter.getTensorType() << " of " << getParameterAttr() << ", got " << getType();
+  return success();
+}
+
+/// Looks up the cache an op names and compares its type with that of the op's result.
+template <typename OpT> static FailureOr<CacheOp> verifyCacheUse(OpT op, SymbolTableCollection &symbols) {
+  auto cache = symbols.lookupNearestSymbolFrom<CacheOp>(op, op.getCacheAttr());
+  if (!cache) // (C1)
+    return op.emitOpError("expects a ds.cache named ") << op.getCacheAttr();
+  if (cache.getTensorType() != op.getType()) // (C1)
+    return op.emitOpError("expects type ") << cache.getTensorType() << " of " << op.getCacheAttr() << ", got " << op.getType();
+  return cache;
+}
+
+LogicalResult CacheAppendOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  if (failed(verifyCacheUse(*this, symbols)))
+    return failure();
+  RankedTensorType input = getInput().getType(), cache = getOutput().getType();
+  if (input.getRank() != 3 || input.getDimSize(2) != cache.getDimSize(2)) // (C1)
+    return emitOpError("expects input of shape [B, T, ") << cache.getDimSize(2) << "], got " << input;
+  if (getPast().getType().getRank() != 1) // (C2)
+    return emitOpError("expects past of rank 1, got ") << getPast().getType();
+  return success();
+}
+
+LogicalResult CacheReadOp::verifySymbolUses(SymbolTableCollection &symbols) { return verifyCacheUse(*this, symbols); }
+
+LogicalResult LayerOp::verify() {
+  Block &body = getBody().front();
+  if (TypeRange(body.getArgumentTypes()) != TypeRange(getInputs().getTypes())) // (C1)
+    return emitOpError("expects block arguments of the types of its inputs");
+  if (TypeRange(body.getTerminator()->getOperandTypes()) != TypeRange(getOutputs().getTypes())) // (C1)
+    return emitOpError("expects yielded values of the types of its results");
+  if (TypeRange(getInputs().getTypes()) != TypeRange(getOutputs().getTypes())) // (C2)
+    return emitOpError("expects inputs and results of equal types");
+  return success();
+}

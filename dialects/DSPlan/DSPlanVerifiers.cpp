@@ -1,0 +1,145 @@
+// What every op of a plan promises on its own.
+#include "dialects/DSPlan/DSPlanDialect.h"
+
+using namespace mlir;
+using namespace ds_plan;
+
+/// (C4) of storage.
+static bool hasShapeOf(Layout layout, ArrayRef<int64_t> shape) {
+  switch (layout) {
+  case Layout::panels:
+    return shape.size() == 3 && shape[2] == 32;
+  case Layout::rows:
+    return shape.size() == 2;
+  case Layout::vector:
+    return shape.size() == 1 && shape[0] % 32 == 0;
+  case Layout::rope:
+    return shape.size() == 3 && shape[1] == 2;
+  }
+  llvm_unreachable("all layouts have a shape");
+}
+
+LogicalResult StorageOp::verify() {
+  if (getParameter().has_value() == (getLayout() == Layout::rope) || getRope().has_value() != (getLayout() == Layout::rope)) // (C1)
+    return emitOpError("expects a parameter, or a rope table for layout rope");
+  auto type = cast<MemRefType>(getType());
+  if (!type.hasStaticShape()) // (C2)
+    return emitOpError("expects a static type, got ") << type;
+  if (getOffset() && *getOffset() % 64 != 0) // (C3)
+    return emitOpError("expects an offset that is a multiple of 64, got ") << *getOffset();
+  if (!hasShapeOf(getLayout(), type.getShape())) // (C4)
+    return emitOpError("expects the shape of layout ") << stringifyLayout(getLayout()) << ", got " << type;
+  return success();
+}
+
+LogicalResult ProgramOp::verify() {
+  int64_t maxBatch = getMaxBatch(), maxRows = getMaxRows(), arena = getArenaBytes(), kv = getKvBytes();
+  if (maxBatch < 1 || maxRows < maxBatch) // (C1)
+    return emitOpError("expects 1 <= max_batch <= max_rows, got ") << maxBatch << " and " << maxRows;
+  if (arena < 0 || kv < 0) // (C1)
+    return emitOpError("expects arena and kv_bytes of at least 0, got ") << arena << " and " << kv;
+  return success();
+}
+
+/// True for `[?, W]`.
+static bool isRowsOfWidth(MemRefType type) { return type.getRank() == 2 && type.isDynamicDim(0) && !type.isDynamicDim(1); }
+
+LogicalResult InputOp::verify() {
+  auto type = cast<MemRefType>(getType());
+  if (type.getRank() != 1 || !type.isDynamicDim(0) || !type.getElementType().isInteger(32)) // (C1)
+    return emitOpError("expects type memref<?xi32>, got ") << type;
+  return success();
+}
+
+LogicalResult OutputOp::verify() {
+  auto type = cast<MemRefType>(getType());
+  if (!isRowsOfWidth(type) || !type.getElementType().isF32()) // (C1)
+    return emitOpError("expects f32 rows of a static width, got ") << type;
+  return success();
+}
+
+LogicalResult BufferOp::verify() {
+  auto type = cast<MemRefType>(getType());
+  if (!isRowsOfWidth(type)) // (C1)
+    return emitOpError("expects rows of a static width, got ") << type;
+  if (std::optional<int64_t> offset = getOffset(); offset && (*offset < 0 || *offset % 64 != 0)) // (C2)
+    return emitOpError("expects an offset that is a multiple of 64, got ") << *offset;
+  return success();
+}
+
+LogicalResult ds_plan::CacheOp::verify() {
+  auto type = cast<MemRefType>(getType());
+  int64_t heads = getKvHeads(), offset = getOffset();
+  if (type.getRank() != 2 || !type.hasStaticShape() || type.getDimSize(0) % 16 != 0 || heads < 1 || type.getDimSize(1) % heads != 0) // (C1)
+    return emitOpError("expects a type [C, ") << heads << " * D] with C a multiple of 16, got " << type;
+  if (offset < 0 || offset % 64 != 0) // (C2)
+    return emitOpError("expects an offset that is a multiple of 64, got ") << offset;
+  return success();
+}
+
+LogicalResult ds_plan::WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto storage = symbols.lookupNearestSymbolFrom<StorageOp>((*this)->getParentOp(), getStorageAttr());
+  if (!storage) // (C1)
+    return emitOpError("expects a ds_plan.storage named ") << getStorageAttr();
+  if (storage.getType() != getType()) // (C1)
+    return emitOpError("expects type ") << storage.getType() << " of " << getStorageAttr() << ", got " << getType();
+  return success();
+}
+
+LogicalResult KernelOp::verifyRegions() {
+  Block &body = getBody().front();
+  for (Type type : body.getArgumentTypes())
+    if (!isa<RankedTensorType>(type)) // (C1)
+      return emitOpError("expects tensors as block arguments, got ") << type;
+  for (Operation &op : body.without_terminator())
+    if (!isa<StoreCacheOp>(op) && // (C1)
+        (!isa<ds::DSDialect>(op.getDialect()) ||
+         isa<ds::ParameterOp, ds::WeightOp, ds::CacheOp, ds::CacheAppendOp, ds::CacheReadOp, ds::LayerOp>(op)))
+      return op.emitOpError("expects an op that computes a value of the kernel");
+  return success();
+}
+
+LogicalResult StoreCacheOp::verify() {
+  auto input = cast<RankedTensorType>(getInput().getType()), output = cast<RankedTensorType>(getOutput().getType());
+  int64_t heads = getKvHeads();
+  if (input.getRank() != 3 || heads < 1 || input.isDynamicDim(2) || input.getDimSize(2) % heads != 0) // (C1)
+    return emitOpError("expects input of shape [B, T, ") << heads << " * D], got " << input;
+  if (output.getRank() != 3 || output.getDimSize(2) != input.getDimSize(2)) // (C1)
+    return emitOpError("expects a result of width ") << input.getDimSize(2) << ", got " << output;
+  if (getPast() && cast<RankedTensorType>(getPast().getType()).getRank() != 1) // (C1)
+    return emitOpError("expects past of shape [B], got ") << getPast().getType();
+  return success();
+}
+
+/// (C2) of launch: `place` can hold what `tensor` stands for.
+static bool canHold(Value place, Type tensor) {
+  if (place.getDefiningOp<ds_plan::WeightOp>())
+    return true; // packed by its layout
+  auto memref = cast<MemRefType>(place.getType());
+  auto type = dyn_cast<RankedTensorType>(tensor);
+  if (!type || type.getRank() < 1 || type.getElementType() != memref.getElementType())
+    return false;
+  return memref.getRank() == 1 || memref.getShape().back() == type.getShape().back();
+}
+
+LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto kernel = symbols.lookupNearestSymbolFrom<KernelOp>((*this)->getParentOp(), getKernelAttr());
+  if (!kernel) // (C1)
+    return emitOpError("expects a ds_plan.kernel named ") << getKernelAttr();
+  Block &body = kernel.getBody().front();
+  Operation *result = body.getTerminator();
+  if (body.getNumArguments() != getIns().size() || result->getNumOperands() != getOuts().size()) // (C1)
+    return emitOpError("expects ") << body.getNumArguments() << " ins and " << result->getNumOperands() << " outs for kernel "
+                                   << getKernelAttr();
+  for (auto [index, place, type] : llvm::enumerate(getIns(), body.getArgumentTypes()))
+    if (!canHold(place, type)) // (C2)
+      return emitOpError("expects ins ") << index << " to hold " << type << ", got " << place.getType();
+  llvm::SmallDenseSet<Value> written;
+  for (auto [index, place, type] : llvm::enumerate(getOuts(), result->getOperandTypes())) {
+    if (!isa_and_nonnull<BufferOp, OutputOp, ds_plan::CacheOp>(place.getDefiningOp()) || !written.insert(place).second) // (C3)
+      return emitOpError("expects outs ") << index << " to be a buffer, an output or a cache of its own";
+    if (!canHold(place, type)) // (C2)
+      return emitOpError("expects outs ") << index << " to hold " << type << ", got " << place.getType();
+  }
+  return success();
+}

@@ -1,0 +1,196 @@
+// RUN: ds-opt --verify-roundtrip %s
+// RUN: ds-opt %s | FileCheck %s
+// RUN: ds-opt --mlir-print-op-generic %s | ds-opt | FileCheck %s
+
+// CHECK: ds.parameter @wte from "transformer.wte.weight" : tensor<128x64xf32>
+ds.parameter @wte from "transformer.wte.weight" : tensor<128x64xf32>
+// CHECK: ds.parameter @q from "c_attn.weight" view <64, [64, 64], [1, 192]> : tensor<64x64xf32>
+ds.parameter @q from "c_attn.weight" view <64, [64, 64], [1, 192]> : tensor<64x64xf32>
+// CHECK: ds.parameter @slopes value dense<{{.*}}> : tensor<2xf32> : tensor<2xf32>
+ds.parameter @slopes value dense<[0.25, 0.0625]> : tensor<2xf32> : tensor<2xf32>
+// CHECK: ds.parameter @"bert/pooler" from "bert/pooler" : tensor<64xbf16>
+ds.parameter @"bert/pooler" from "bert/pooler" : tensor<64xbf16>
+// CHECK: ds.cache @k0 : tensor<?x64x32xf32>
+ds.cache @k0 : tensor<?x64x32xf32>
+
+// CHECK-LABEL: func.func @structure
+func.func @structure(%x: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+  // CHECK: ds.weight @wte : tensor<128x64xf32>
+  %w = ds.weight @wte : tensor<128x64xf32>
+  // CHECK: ds.layer "h.0"(%{{.*}}) : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+  // CHECK: ds.yield %{{.*}} : tensor<?x?x64xf32>
+  %y = ds.layer "h.0"(%x) : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+  ^bb0(%h: tensor<?x?x64xf32>):
+    %r = ds.relu %h : tensor<?x?x64xf32>
+    ds.yield %r : tensor<?x?x64xf32>
+  }
+  // CHECK: ds.layer "empty"() : () -> () {
+  ds.layer "empty"() : () -> () {
+  }
+  return %y : tensor<?x?x64xf32>
+}
+
+// CHECK-LABEL: func.func @constants
+func.func @constants() {
+  // CHECK: ds.constant dense<[1.000000e+00, 2.000000e+00]> : tensor<2xf32>
+  %x = ds.constant dense<[1.0, 2.0]> : tensor<2xf32>
+  // CHECK: ds.constant dense<7> : tensor<2x2xi32>
+  %i = ds.constant dense<7> : tensor<2x2xi32>
+  return
+}
+
+// CHECK-LABEL: func.func @embedding
+func.func @embedding(%ids: tensor<?x?xi32>, %w: tensor<128x64xf32>) {
+  // CHECK: ds.embedding %{{.*}}, %{{.*}} : tensor<?x?xi32>, tensor<128x64xf32>
+  %x = ds.embedding %ids, %w : tensor<?x?xi32>, tensor<128x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @gather_rows
+func.func @gather_rows(%x: tensor<?x?x64xf32>, %rows: tensor<?xi32>) {
+  // CHECK: ds.gather_rows %{{.*}}, %{{.*}} : tensor<?x?x64xf32>, tensor<?xi32>
+  %y = ds.gather_rows %x, %rows : tensor<?x?x64xf32>, tensor<?xi32>
+  return
+}
+
+// CHECK-LABEL: func.func @linear
+func.func @linear(%x: tensor<?x?x64xf32>, %rows: tensor<?xi32>, %w: tensor<192x64xf32>, %b: tensor<192xf32>) {
+  // CHECK: ds.linear %{{.*}}, %{{.*}} bias %{{.*}} : tensor<?x?x64xf32>, tensor<192x64xf32>, tensor<192xf32>
+  %y = ds.linear %x, %w bias %b : tensor<?x?x64xf32>, tensor<192x64xf32>, tensor<192xf32>
+  // CHECK: ds.linear %{{.*}}, %{{.*}} : tensor<?x?x64xf32>, tensor<192x64xf32>
+  %z = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<192x64xf32>
+  // CHECK: ds.gather_rows %{{.*}}, %{{.*}} : tensor<?x?x64xf32>, tensor<?xi32>
+  %r = ds.gather_rows %x, %rows : tensor<?x?x64xf32>, tensor<?xi32>
+  // CHECK: ds.linear %{{.*}}, %{{.*}} : tensor<?x64xf32>, tensor<192x64xf32>
+  %s = ds.linear %r, %w : tensor<?x64xf32>, tensor<192x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @norms
+func.func @norms(%x: tensor<?x?x64xf32>, %g: tensor<64xf32>, %b: tensor<64xf32>) {
+  // CHECK: ds.layer_norm %{{.*}}, %{{.*}} bias %{{.*}} eps 1.0{{.*}}e-05 : tensor<?x?x64xf32>, tensor<64xf32>, tensor<64xf32>
+  %y = ds.layer_norm %x, %g bias %b eps 1.0e-5 : tensor<?x?x64xf32>, tensor<64xf32>, tensor<64xf32>
+  // CHECK: ds.layer_norm %{{.*}}, %{{.*}} eps 1.0{{.*}}e-05 : tensor<?x?x64xf32>, tensor<64xf32>
+  %z = ds.layer_norm %x, %g eps 1.0e-5 : tensor<?x?x64xf32>, tensor<64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @rms_norm_half
+func.func @rms_norm_half(%x: tensor<2x8xf16>, %g: tensor<8xf16>) {
+  // CHECK: ds.rms_norm %{{.*}}, %{{.*}} eps {{.*}} : tensor<2x8xf16>, tensor<8xf16>
+  %y = ds.rms_norm %x, %g eps 1.0e-6 : tensor<2x8xf16>, tensor<8xf16>
+  return
+}
+
+// CHECK-LABEL: func.func @l2_normalize
+func.func @l2_normalize(%x: tensor<?x64xf32>) {
+  // CHECK: ds.l2_normalize %{{.*}} eps {{.*}} : tensor<?x64xf32>
+  %y = ds.l2_normalize %x eps 1.0e-12 : tensor<?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @softmax
+func.func @softmax(%x: tensor<?x64xf32>) {
+  // CHECK: ds.softmax %{{.*}} : tensor<?x64xf32>
+  %y = ds.softmax %x : tensor<?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @tanh
+func.func @tanh(%x: tensor<?x64xf32>) {
+  // CHECK: ds.tanh %{{.*}} : tensor<?x64xf32>
+  %y = ds.tanh %x : tensor<?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @gelu
+func.func @gelu(%x: tensor<?x?x64xf32>) {
+  // CHECK: ds.gelu erf %{{.*}} : tensor<?x?x64xf32>
+  %y = ds.gelu erf %x : tensor<?x?x64xf32>
+  // CHECK: ds.gelu tanh %{{.*}} : tensor<?x?x64xf32>
+  %z = ds.gelu tanh %x : tensor<?x?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @silu
+func.func @silu(%x: tensor<?x?x64xf32>) {
+  // CHECK: ds.silu %{{.*}} : tensor<?x?x64xf32>
+  %y = ds.silu %x : tensor<?x?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @quick_gelu
+func.func @quick_gelu(%x: tensor<?x?x64xf32>) {
+  // CHECK: ds.quick_gelu %{{.*}} : tensor<?x?x64xf32>
+  %y = ds.quick_gelu %x : tensor<?x?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @relu
+func.func @relu(%x: tensor<?x?x64xf32>) {
+  // CHECK: ds.relu %{{.*}} : tensor<?x?x64xf32>
+  %y = ds.relu %x : tensor<?x?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @add
+func.func @add(%x: tensor<?x?x64xf32>, %y: tensor<?x?x64xf32>) {
+  // CHECK: ds.add %{{.*}}, %{{.*}} : tensor<?x?x64xf32>
+  %z = ds.add %x, %y : tensor<?x?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @mul
+func.func @mul(%x: tensor<?x?x64xf32>, %y: tensor<?x?x64xf32>) {
+  // CHECK: ds.mul %{{.*}}, %{{.*}} : tensor<?x?x64xf32>
+  %z = ds.mul %x, %y : tensor<?x?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @rope
+func.func @rope(%x: tensor<?x?x64xf32>, %pos: tensor<?x?xi32>) {
+  // CHECK: ds.rope half %{{.*}}, %{{.*}} heads 4 rotary 16 base 1.0{{.*}} : tensor<?x?x64xf32>, tensor<?x?xi32>
+  %y = ds.rope half %x, %pos heads 4 rotary 16 base 1.0e4 : tensor<?x?x64xf32>, tensor<?x?xi32>
+  // CHECK: ds.rope interleaved %{{.*}} rotary 8 base {{.*}} scaling <"llama3", 8.0{{.*}} : f64, 1.0{{.*}} : f64, 4.0{{.*}} : f64, 8.192{{.*}} : f64> :
+  %z = ds.rope interleaved %x, %pos heads 4 rotary 8 base 5.0e5 scaling <"llama3", 8.0 : f64, 1.0 : f64, 4.0 : f64, 8192.0 : f64> : tensor<?x?x64xf32>, tensor<?x?xi32>
+  return
+}
+
+// CHECK-LABEL: func.func @attention
+func.func @attention(%q: tensor<?x?x64xf32>, %k: tensor<?x?x32xf32>, %v: tensor<?x?x32xf32>) {
+  // CHECK: ds.attention %{{.*}}, %{{.*}}, %{{.*}} heads 4 kv_heads 2 scale 2.5{{.*}} causal : tensor<?x?x64xf32>, tensor<?x?x32xf32>
+  %y = ds.attention %q, %k, %v heads 4 kv_heads 2 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x?x32xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @attention_with_everything
+func.func @attention_with_everything(%q: tensor<?x?x64xf32>, %k: tensor<?x64x32xf32>, %m: tensor<?x64xi32>, %p: tensor<?xi32>, %s: tensor<4xf32>) {
+  // CHECK: ds.attention %{{.*}} mask %{{.*}} : tensor<?x64xi32> past %{{.*}} : tensor<?xi32> slopes %{{.*}} : tensor<4xf32> heads 4 kv_heads 2 scale {{.*}} causal window 8 :
+  %y = ds.attention %q, %k, %k mask %m : tensor<?x64xi32> past %p : tensor<?xi32> slopes %s : tensor<4xf32> heads 4 kv_heads 2 scale 0.25 causal window 8 : tensor<?x?x64xf32>, tensor<?x64x32xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @cache_append
+func.func @cache_append(%x: tensor<?x?x32xf32>, %p: tensor<?xi32>) {
+  // CHECK: ds.cache_append @k0, %{{.*}} past %{{.*}} : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>
+  %k = ds.cache_append @k0, %x past %p : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @cache_read
+func.func @cache_read() {
+  // CHECK: ds.cache_read @k0 : tensor<?x64x32xf32>
+  %k = ds.cache_read @k0 : tensor<?x64x32xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @pool
+func.func @pool(%x: tensor<?x?x64xf32>, %m: tensor<?x?xi32>) {
+  // CHECK: ds.pool mean %{{.*}} mask %{{.*}} : tensor<?x?x64xf32>, tensor<?x?xi32>
+  %y = ds.pool mean %x mask %m : tensor<?x?x64xf32>, tensor<?x?xi32>
+  // CHECK: ds.pool last %{{.*}} mask %{{.*}} : tensor<?x?x64xf32>, tensor<?x?xi32>
+  %l = ds.pool last %x mask %m : tensor<?x?x64xf32>, tensor<?x?xi32>
+  // CHECK: ds.pool cls %{{.*}} : tensor<?x?x64xf32>
+  %c = ds.pool cls %x : tensor<?x?x64xf32>
+  return
+}

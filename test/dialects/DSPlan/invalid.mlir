@@ -1,0 +1,204 @@
+// RUN: ds-opt --verify-diagnostics --split-input-file %s
+
+// expected-error@+1 {{expects a parameter, or a rope table for layout rope}}
+ds_plan.storage @storage_c1 panels : memref<2x64x32xf32>
+
+// -----
+
+ds.parameter @p from "p" : tensor<64xf32>
+// expected-error@+1 {{expects a parameter, or a rope table for layout rope}}
+ds_plan.storage @storage_c1_rope rope of @p : memref<16x2x8xf32>
+
+// -----
+
+// expected-error@+1 {{expects a static type, got 'memref<?x64xf32>'}}
+ds_plan.storage @storage_c2 rows of @p : memref<?x64xf32>
+
+// -----
+
+// expected-error@+1 {{expects an offset that is a multiple of 64, got 32}}
+ds_plan.storage @storage_c3 rows of @p offset 32 : memref<64x64xf32>
+
+// -----
+
+// expected-error@+1 {{expects the shape of layout panels, got 'memref<64x64xf32>'}}
+ds_plan.storage @storage_c4 panels of @p : memref<64x64xf32>
+
+// -----
+
+// expected-error@+1 {{expects the shape of layout vector, got 'memref<60xf32>'}}
+ds_plan.storage @storage_c4_vector vector of @p : memref<60xf32>
+
+// -----
+
+// expected-error@+1 {{expects 1 <= max_batch <= max_rows, got 16 and 8}}
+ds_plan.program @program_c1 max_batch 16 max_rows 8 arena 0 kv_bytes 0 {
+}
+
+// -----
+
+// expected-error@+1 {{expects arena and kv_bytes of at least 0, got -1 and 0}}
+ds_plan.program @program_c1_arena max_batch 1 max_rows 8 arena -1 kv_bytes 0 {
+}
+
+// -----
+
+ds_plan.program @input_c1 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects type memref<?xi32>, got 'memref<?xf32>'}}
+  %0 = ds_plan.input "input_ids" 0 tokens : memref<?xf32>
+}
+
+// -----
+
+ds_plan.program @output_c1 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects f32 rows of a static width, got 'memref<?x?xf32>'}}
+  %0 = ds_plan.output "hidden" 0 tokens : memref<?x?xf32>
+}
+
+// -----
+
+ds_plan.program @buffer_c1 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects rows of a static width, got 'memref<8x64xf32>'}}
+  %0 = ds_plan.buffer tokens : memref<8x64xf32>
+}
+
+// -----
+
+ds_plan.program @buffer_c2 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects an offset that is a multiple of 64, got 4}}
+  %0 = ds_plan.buffer tokens offset 4 : memref<?x64xf32>
+}
+
+// -----
+
+ds.cache @k : tensor<?x24x32xf32>
+ds_plan.program @cache_c1 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects a type [C, 2 * D] with C a multiple of 16, got 'memref<24x32xf32>'}}
+  %0 = ds_plan.cache @k keys heads 2 offset 0 : memref<24x32xf32>
+}
+
+// -----
+
+ds.cache @k : tensor<?x16x32xf32>
+ds_plan.program @cache_c2 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects an offset that is a multiple of 64, got 2}}
+  %0 = ds_plan.cache @k keys heads 2 offset 2 : memref<16x32xf32>
+}
+
+// -----
+
+ds_plan.program @weight_c1 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects a ds_plan.storage named @missing}}
+  %0 = ds_plan.weight @missing : memref<64xf32>
+}
+
+// -----
+
+ds.parameter @p from "p" : tensor<64xf32>
+ds_plan.storage @s vector of @p : memref<64xf32>
+ds_plan.program @weight_c1_type max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects type 'memref<64xf32>' of @s, got 'memref<32xf32>'}}
+  %0 = ds_plan.weight @s : memref<32xf32>
+}
+
+// -----
+
+// expected-error@+1 {{expects tensors as block arguments, got 'memref<?x64xf32>'}}
+ds_plan.kernel @kernel_c1 "row" schedule {} {
+^bb0(%x: memref<?x64xf32>):
+  ds_plan.return
+}
+
+// -----
+
+ds.parameter @p from "p" : tensor<64xf32>
+ds_plan.kernel @kernel_c1_op "row" schedule {} {
+  // expected-error@+1 {{expects an op that computes a value of the kernel}}
+  %0 = ds.weight @p : tensor<64xf32>
+  ds_plan.return %0 : tensor<64xf32>
+}
+
+// -----
+
+ds_plan.kernel @store_cache_c1 "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x32xf32>):
+  // expected-error@+1 {{expects input of shape [B, T, 3 * D], got 'tensor<?x?x32xf32>'}}
+  %0 = ds_plan.store_cache keys heads 3 %x : tensor<?x?x32xf32> -> tensor<?x?x32xf32>
+  ds_plan.return %0 : tensor<?x?x32xf32>
+}
+
+// -----
+
+ds_plan.kernel @store_cache_c1_width "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x32xf32>):
+  // expected-error@+1 {{expects a result of width 32, got 'tensor<?x?x64xf32>'}}
+  %0 = ds_plan.store_cache keys heads 2 %x : tensor<?x?x32xf32> -> tensor<?x?x64xf32>
+  ds_plan.return %0 : tensor<?x?x64xf32>
+}
+
+// -----
+
+ds_plan.kernel @store_cache_c1_past "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x32xf32>, %p: tensor<?x?xi32>):
+  // expected-error@+1 {{expects past of shape [B], got 'tensor<?x?xi32>'}}
+  %0 = ds_plan.store_cache keys heads 2 %x past %p : tensor<?x?x32xf32>, tensor<?x?xi32> -> tensor<?x16x32xf32>
+  ds_plan.return %0 : tensor<?x16x32xf32>
+}
+
+// -----
+
+ds_plan.program @launch_c1 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  // expected-error@+1 {{expects a ds_plan.kernel named @missing}}
+  ds_plan.launch @missing ins() outs(%0 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c1_count max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  // expected-error@+1 {{expects 1 ins and 1 outs for kernel @copy}}
+  ds_plan.launch @copy ins() outs(%0 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c2 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x32xf32>
+  %1 = ds_plan.buffer tokens : memref<?x64xf32>
+  // expected-error@+1 {{expects ins 0 to hold 'tensor<?x?x64xf32>', got 'memref<?x32xf32>'}}
+  ds_plan.launch @copy ins(%0 : memref<?x32xf32>) outs(%1 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c2_outs max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x32xf32>
+  %1 = ds_plan.buffer tokens : memref<?x64xf32>
+  // expected-error@+1 {{expects outs 0 to hold 'tensor<?x?x64xf32>', got 'memref<?x32xf32>'}}
+  ds_plan.launch @copy ins(%1 : memref<?x64xf32>) outs(%0 : memref<?x32xf32>)
+}
+
+// -----
+
+ds_plan.kernel @ids "copy" schedule {} {
+^bb0(%x: tensor<?x?xi32>):
+  ds_plan.return %x : tensor<?x?xi32>
+}
+ds_plan.program @launch_c3 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %0 = ds_plan.input "input_ids" 0 tokens : memref<?xi32>
+  // expected-error@+1 {{expects outs 0 to be a buffer, an output or a cache of its own}}
+  ds_plan.launch @ids ins(%0 : memref<?xi32>) outs(%0 : memref<?xi32>)
+}
