@@ -1,0 +1,51 @@
+// Stored tensors of a model, read a few elements at a time from mapped files.
+#ifndef DS_IMPORT_TENSORSOURCE_H
+#define DS_IMPORT_TENSORSOURCE_H
+
+#include "ds/Import/Result.h"
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ds {
+
+/// Element types of safetensors and GGUF. Those with a `_` name are GGUF's blocks.
+enum class StoredType { F64, F32, F16, BF16, I64, I32, I16, I8, U8, Bool, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K };
+
+/// The name of a type as its format spells it.
+const char *storedTypeName(StoredType type);
+
+/// A tensor in a mapped file. `shape` is in torch's order: a matrix is [rows, columns], columns side by side.
+struct StoredTensor {
+  std::string name;
+  StoredType type;
+  std::vector<int64_t> shape;
+  const uint8_t *data;
+  size_t bytes;
+  std::string file;
+
+  int64_t elements() const {
+    int64_t count = 1;
+    for (int64_t size : shape)
+      count *= size;
+    return count;
+  }
+};
+
+/// The tensors of a model. Keeps its files mapped while it lives; safe to read from several threads.
+class TensorSource {
+public:
+  virtual ~TensorSource() = default;
+  /// The tensor called `name`, or null.
+  virtual const StoredTensor *find(std::string_view name) const = 0;
+  virtual const std::vector<StoredTensor> &tensors() const = 0;
+
+  /// Elements [first, first + count) in row-major order, as f32 (dequantized), to `out`. Any range within the tensor.
+  Result<void> readF32(const StoredTensor &tensor, int64_t first, int64_t count, float *out) const;
+  /// Gives the tensor's pages back to the system; a later read maps them in again.
+  void dropPages(const StoredTensor &tensor) const;
+};
+
+} // namespace ds
+#endif // DS_IMPORT_TENSORSOURCE_H

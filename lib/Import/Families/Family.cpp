@@ -1,0 +1,66 @@
+#include "Family.h"
+
+using namespace mlir;
+using namespace ds;
+
+ArrayRef<Family> ds::allFamilies() {
+  static const Family families[] = {
+      {"bert", false, buildBert},  {"roberta", false, buildRoberta}, {"bloom", true, buildBloom},    {"distilbert", false, buildDistilBert},
+      {"gpt2", true, buildGpt2},   {"gptj", true, buildGptJ},        {"gpt_neo", true, buildGptNeo}, {"gpt_neox", true, buildGptNeoX},
+      {"llama", true, buildLlama}, {"mistral", true, buildMistral},  {"qwen2", true, buildQwen2},    {"opt", true, buildOpt},
+      {"phi", true, buildPhi},
+  };
+  return families;
+}
+
+const Family *ds::findFamily(StringRef modelType) {
+  for (const Family &family : allFamilies())
+    if (modelType == family.modelType)
+      return &family;
+  return nullptr;
+}
+
+int64_t ds::headSize(ModelBuilder &b, const char *key, int64_t hidden, int64_t heads) {
+  if (hidden % heads == 0)
+    return hidden / heads;
+  b.config.fail(key, "a divisor of the hidden size " + std::to_string(hidden));
+  return 1;
+}
+
+Value ds::causalResults(ModelBuilder &b, Value hidden, const std::string &headName, const std::string &tableName, bool tied, bool bias) {
+  b.result("hidden", hidden);
+  // A tied head may be stored a second time; the table is the one that counts.
+  bool own = !tied && b.hasTensor(headName + ".weight");
+  if (!tied && !own)
+    b.config.fail("tie_word_embeddings", "true, as there is no tensor '" + headName + ".weight'");
+  Value weight = b.matrixWeight((own ? headName : tableName) + ".weight", b.facts.vocabSize, ModelBuilder::width(hidden));
+  Value shift = bias ? b.vectorWeight(headName + ".bias", b.facts.vocabSize) : Value();
+  if (tied)
+    b.ignoreTensors({"lm_head.weight", "embed_out.weight"});
+  b.result("logits", b.linearWith(hidden, headName, weight, shift));
+  return hidden;
+}
+
+Value ds::mlp(ModelBuilder &b, Value input, const MlpPaths &paths, int64_t inner, const std::string &kind, const LinearOptions &options) {
+  Value wide = b.linear(input, paths.in, inner, options);
+  return b.linear(b.activation(wide, paths.activation, kind), paths.out, ModelBuilder::width(input), options);
+}
+
+std::vector<std::string> ds::readLabels(Config &config) {
+  std::vector<std::string> labels;
+  if (const Json *map = config.raw("id2label"); map && map->isObject()) {
+    for (size_t i = 0; i < map->elements.size(); ++i) {
+      const Json *label = map->find(std::to_string(i));
+      if (!label || label->kind != Json::Kind::String) {
+        config.fail("id2label", "a name for each of 0 to " + std::to_string(map->elements.size() - 1));
+        break;
+      }
+      labels.push_back(label->text);
+    }
+    return labels;
+  }
+  int64_t count = config.size("num_labels", 2, 65536);
+  for (int64_t i = 0; i < count; ++i)
+    labels.push_back("LABEL_" + std::to_string(i));
+  return labels;
+}

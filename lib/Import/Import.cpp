@@ -1,0 +1,93 @@
+#include "ds/Import/Import.h"
+#include "Families/Family.h"
+#include "ModelSource.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include <filesystem>
+
+using namespace mlir;
+using namespace ds;
+
+static Result<std::string> chooseTask(const ModelSource &source, const Family &family, const std::string &wanted) {
+  StringRef name = source.architecture;
+  std::string task;
+  if (name.ends_with("ForMaskedLM"))
+    task = "masked-lm";
+  else if (name.ends_with("ForSequenceClassification"))
+    task = "sequence-classification";
+  else if (name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel") || (name.empty() && family.decoder))
+    task = "causal-lm";
+  else if ((name.ends_with("Model") || name.empty()) && !family.decoder)
+    task = "encoder";
+  std::string file = source.config->fileName();
+  if (!wanted.empty()) {
+    bool known = wanted == "causal-lm" || wanted == "masked-lm" || wanted == "sequence-classification" || wanted == "encoder";
+    if (!known || (wanted == "causal-lm") != family.decoder)
+      return Error::usage("--task: expects " + std::string(family.decoder ? "causal-lm" : "encoder, masked-lm or sequence-classification") +
+                          " for family '" + family.modelType + "', got '" + wanted + "'");
+    return wanted;
+  }
+  if (task.empty() || (task == "causal-lm") != family.decoder)
+    return Error::badData(
+        "'" + file + "': key 'architectures': expects " +
+        (family.decoder ? "a ...ForCausalLM or ...LMHeadModel" : "a ...Model, ...ForMaskedLM or ...ForSequenceClassification") +
+        " of family '" + family.modelType + "', found '" + source.architecture + "'");
+  return task;
+}
+
+static Error unknownFamily(const ModelSource &source) {
+  std::string names;
+  for (const Family &family : allFamilies())
+    names += (names.empty() ? "" : ", ") + std::string(family.modelType);
+  return Error::badData("'" + source.config->fileName() + "': key 'model_type': expects one of " + names + ", found '" + source.modelType +
+                        "'");
+}
+
+Result<ImportedModel> ds::importModel(MLIRContext &context, const std::string &path, const ImportOptions &options) {
+  context.loadDialect<DSDialect, func::FuncDialect>();
+  std::error_code error;
+  if (!std::filesystem::exists(path, error))
+    return Error::missing("'" + path + "': expects a model's folder or a GGUF file, found nothing");
+  bool folder = std::filesystem::is_directory(path, error);
+  Result<ModelSource> source = folder ? openHuggingFace(path) : openGgufModel(path);
+  if (!source)
+    return source.error();
+  const Family *family = findFamily(source->modelType);
+  if (!family)
+    return unknownFamily(*source);
+  Result<std::string> task = chooseTask(*source, *family, options.task);
+  if (!task)
+    return task.error();
+
+  ModelBuilder builder(context, *source->tensors, *source->config);
+  builder.rowsArePaired = source->rowsArePaired;
+  builder.facts.family = family->modelType;
+  builder.facts.name = source->name;
+  builder.facts.task = *task;
+  builder.facts.bos = source->bos;
+  builder.facts.eos = source->eos;
+  builder.facts.pad = source->pad;
+  for (const char *key : {"is_decoder", "add_cross_attention", "is_encoder_decoder"})
+    source->config->require(key, false);
+  Value hidden = family->build(builder);
+  if (Result<void> read = source->config->finish(); !read)
+    return read.error();
+  if (*task == "encoder" && source->pooling) {
+    Value pooled = builder.pool(hidden, "pooling", source->pooling->kind);
+    // The bound of torch.nn.functional.normalize.
+    builder.result("embedding", source->pooling->normalize ? builder.l2Normalize(pooled, "normalize", 1e-12) : pooled);
+  }
+  Result<OwningOpRef<ModuleOp>> module = builder.finish();
+  if (!module)
+    return module.error();
+  ImportedModel model;
+  model.module = std::move(*module);
+  for (const std::string &name : builder.unusedTensors()) {
+    std::string line = "tensor '" + name + "' is not read by family '" + family->modelType + "'";
+    if (options.strict)
+      return Error::badData("'" + path + "': " + line);
+    model.notes.push_back(line);
+  }
+  model.tensors = std::move(source->tensors);
+  model.sideFiles = std::move(source->sideFiles);
+  return model;
+}
