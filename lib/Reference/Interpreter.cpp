@@ -1,0 +1,243 @@
+// Walks functions and regions; what an op computes is in the kernels.
+#include "ds/Reference/Interpreter.h"
+#include "Kernels.h"
+#include "dialects/DSCheck/DSCheckDialect.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/Format.h"
+
+using namespace mlir;
+using namespace ds;
+using namespace ds::reference;
+
+using Values = std::vector<TensorPtr>;
+
+/// The tensor types that have this tensor's element type and whose static sizes are its sizes.
+static bool hasType(const Tensor &tensor, Type type) {
+  auto ranked = dyn_cast<RankedTensorType>(type);
+  return ranked && ranked.getElementType() == tensor.elementType && succeeded(verifyCompatibleShape(ranked.getShape(), tensor.shape));
+}
+
+static std::string typeText(const Tensor &tensor) {
+  std::string text;
+  llvm::raw_string_ostream(text) << RankedTensorType::get(tensor.shape, tensor.elementType);
+  return text;
+}
+
+class Interpreter::Machine {
+public:
+  Machine(ModuleOp module, WeightLoader loader, Options options) : module(module), loader(std::move(loader)), options(options) {}
+
+  FailureOr<Values> call(func::FuncOp function, const Values &arguments, Operation *caller);
+
+  ModuleOp module;
+  llvm::DenseMap<StringAttr, TensorPtr> caches;
+
+private:
+  /// What the values of one call are. A region's own values leave with it, so that memory holds one layer.
+  using Frame = llvm::DenseMap<Value, TensorPtr>;
+
+  FailureOr<Values> runBlock(Block &block, const Values &arguments, Frame &frame);
+  LogicalResult execute(Operation &op, Frame &frame);
+  FailureOr<Values> operands(Operation &op, Frame &frame);
+  FailureOr<TensorPtr> weight(WeightOp op);
+  LogicalResult layer(LayerOp op, const Values &inputs, Frame &frame);
+  LogicalResult append(CacheAppendOp op, const Values &inputs, Frame &frame);
+  LogicalResult read(CacheReadOp op, Frame &frame);
+  template <typename OpT> LogicalResult expect(OpT op, const Values &inputs);
+  LogicalResult define(Operation &op, const Values &results, Frame &frame);
+  template <typename OpT> LogicalResult compute(OpT op, const Values &inputs, Frame &frame);
+
+  WeightLoader loader;
+  Options options;
+  SymbolTableCollection symbols;
+  llvm::DenseMap<Attribute, TensorPtr> weights;
+  int depth = 0;
+};
+
+FailureOr<Values> Interpreter::Machine::call(func::FuncOp function, const Values &arguments, Operation *caller) {
+  constexpr int maxDepth = 64;
+  if (function.isDeclaration())
+    return caller->emitError("expects a body of function @") << function.getName();
+  if (depth == maxDepth)
+    return caller->emitError("expects calls at most ") << maxDepth << " deep";
+  if (arguments.size() != function.getNumArguments())
+    return function.emitError("expects ") << function.getNumArguments() << " arguments, got " << arguments.size();
+  for (auto [index, argument] : llvm::enumerate(arguments))
+    if (!argument || !hasType(*argument, function.getArgumentTypes()[index]))
+      return function.emitError("expects argument ")
+             << index << " of type " << function.getArgumentTypes()[index] << ", got " << (argument ? typeText(*argument) : "nothing");
+  ++depth;
+  Frame frame;
+  FailureOr<Values> results = runBlock(function.getBody().front(), arguments, frame);
+  --depth;
+  return results;
+}
+
+FailureOr<Values> Interpreter::Machine::runBlock(Block &block, const Values &arguments, Frame &frame) {
+  for (auto [argument, value] : llvm::zip_equal(block.getArguments(), arguments))
+    frame[argument] = value;
+  for (Operation &op : block.without_terminator())
+    if (failed(execute(op, frame)))
+      return failure();
+  FailureOr<Values> results = failure();
+  if (isa<func::ReturnOp, YieldOp>(block.getTerminator()))
+    results = operands(*block.getTerminator(), frame);
+  else
+    block.getTerminator()->emitOpError("has no meaning to the reference interpreter");
+  for (BlockArgument argument : block.getArguments())
+    frame.erase(argument);
+  for (Operation &op : block)
+    for (Value result : op.getResults())
+      frame.erase(result);
+  return results;
+}
+
+FailureOr<Values> Interpreter::Machine::operands(Operation &op, Frame &frame) {
+  Values values;
+  for (Value operand : op.getOperands()) {
+    // A weight is fetched where it is used, never held by the frame.
+    if (auto weightOp = operand.getDefiningOp<WeightOp>()) {
+      FailureOr<TensorPtr> value = weight(weightOp);
+      if (failed(value))
+        return failure();
+      values.push_back(*value);
+      continue;
+    }
+    values.push_back(frame.lookup(operand));
+    if (!values.back())
+      return op.emitOpError("reads a value that has none yet");
+  }
+  return values;
+}
+
+FailureOr<TensorPtr> Interpreter::Machine::weight(WeightOp op) {
+  auto parameter = symbols.lookupNearestSymbolFrom<ParameterOp>(op, op.getParameterAttr());
+  if (TensorPtr held = weights.lookup(parameter.getSymNameAttr()))
+    return held;
+  RankedTensorType type = parameter.getTensorType();
+  auto tensor = std::make_shared<Tensor>();
+  if (parameter.getValue()) {
+    FailureOr<Tensor> value = tensorOf(*parameter.getValue());
+    if (failed(value))
+      return parameter.emitOpError("expects a value with its elements in the module");
+    *tensor = std::move(*value);
+  } else {
+    if (!loader)
+      return op.emitOpError("expects the weights of the model: parameter ") << op.getParameterAttr() << " has no value in the module";
+    Result<std::vector<double>> values = loader(parameter);
+    if (!values)
+      return op.emitOpError("cannot read parameter ") << op.getParameterAttr() << ": " << values.error().message;
+    if (static_cast<int64_t>(values->size()) != type.getNumElements())
+      return op.emitOpError("expects ") << type.getNumElements() << " elements of parameter " << op.getParameterAttr() << ", got "
+                                        << values->size();
+    *tensor = {type.getElementType(), type.getShape().vec(), std::move(*values)};
+    if (!type.getElementType().isF64())
+      for (double &value : tensor->values)
+        value = roundToType(value, type.getElementType());
+  }
+  if (options.keepWeights)
+    weights[parameter.getSymNameAttr()] = tensor;
+  return TensorPtr(tensor);
+}
+
+LogicalResult Interpreter::Machine::define(Operation &op, const Values &results, Frame &frame) {
+  for (auto [result, value] : llvm::zip_equal(op.getResults(), results)) {
+    if (!hasType(*value, result.getType()))
+      return op.emitOpError("expects result ") << result.getResultNumber() << " of type " << result.getType() << ", got "
+                                               << typeText(*value);
+    frame[result] = value;
+  }
+  return success();
+}
+
+template <typename OpT> LogicalResult Interpreter::Machine::compute(OpT op, const Values &inputs, Frame &frame) {
+  llvm::SmallVector<const Tensor *> tensors;
+  for (const TensorPtr &input : inputs)
+    tensors.push_back(input.get());
+  Evaluated output = evaluate(op, Inputs<OpT>(tensors, op));
+  if (failed(output))
+    return failure();
+  return define(*op, {std::make_shared<Tensor>(std::move(*output))}, frame);
+}
+
+LogicalResult Interpreter::Machine::layer(LayerOp op, const Values &inputs, Frame &frame) {
+  FailureOr<Values> outputs = runBlock(op.getBody().front(), inputs, frame);
+  return failed(outputs) ? failure() : define(*op, *outputs, frame);
+}
+
+LogicalResult Interpreter::Machine::append(CacheAppendOp op, const Values &inputs, Frame &frame) {
+  llvm::SmallVector<const Tensor *> tensors{inputs[0].get(), inputs[1].get()};
+  TensorPtr &cache = caches[op.getCacheAttr().getAttr()];
+  Evaluated after = reference::append(op, cache.get(), Inputs<CacheAppendOp>(tensors, op));
+  if (failed(after))
+    return failure();
+  cache = std::make_shared<Tensor>(std::move(*after));
+  return define(*op, {cache}, frame);
+}
+
+LogicalResult Interpreter::Machine::read(CacheReadOp op, Frame &frame) {
+  TensorPtr cache = caches.lookup(op.getCacheAttr().getAttr());
+  if (!cache)
+    return op.emitOpError("expects something appended to ") << op.getCacheAttr() << " before";
+  return define(*op, {cache}, frame);
+}
+
+template <typename OpT> LogicalResult Interpreter::Machine::expect(OpT op, const Values &inputs) {
+  const Tensor &value = *inputs[0], &expected = *inputs[1];
+  if (failed(expectShape(op, "value", value, expected.shape)))
+    return failure();
+  std::optional<Difference> difference;
+  if constexpr (std::is_same_v<OpT, ds_check::ExpectCloseOp>)
+    difference = findFar(value, expected, op.getAtol().convertToDouble(), op.getRtol().convertToDouble());
+  else
+    difference = findUnequal(value, expected);
+  if (!difference)
+    return success();
+  std::string numbers;
+  llvm::raw_string_ostream(numbers) << llvm::format("%.9g, got %.9g", difference->expected, difference->found);
+  return op.emitOpError("expects element ") << shapeText(difference->index) << " to be " << numbers;
+}
+
+LogicalResult Interpreter::Machine::execute(Operation &op, Frame &frame) {
+  if (isa<WeightOp>(op))
+    return success();
+  FailureOr<Values> inputs = operands(op, frame);
+  if (failed(inputs))
+    return failure();
+  return llvm::TypeSwitch<Operation *, LogicalResult>(&op)
+      .Case<EmbeddingOp, LinearOp, GatherRowsOp, LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp, GeluOp, SiluOp, QuickGeluOp, ReluOp,
+            TanhOp, AddOp, MulOp, RopeOp, AttentionOp, PoolOp>([&](auto typed) { return compute(typed, *inputs, frame); })
+      .Case([&](ConstantOp constant) -> LogicalResult {
+        FailureOr<Tensor> value = tensorOf(constant.getValue());
+        if (failed(value))
+          return constant.emitOpError("expects its elements in the module");
+        return define(op, {std::make_shared<Tensor>(std::move(*value))}, frame);
+      })
+      .Case([&](LayerOp typed) { return layer(typed, *inputs, frame); })
+      .Case([&](CacheAppendOp typed) { return append(typed, *inputs, frame); })
+      .Case([&](CacheReadOp typed) { return read(typed, frame); })
+      .Case<ds_check::ExpectCloseOp, ds_check::ExpectEqualOp>([&](auto typed) { return expect(typed, *inputs); })
+      .Case([&](func::CallOp callOp) -> LogicalResult {
+        auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(callOp, callOp.getCalleeAttr());
+        FailureOr<Values> results = call(callee, *inputs, callOp);
+        return failed(results) ? failure() : define(op, *results, frame);
+      })
+      .Default([](Operation *other) { return other->emitOpError("has no meaning to the reference interpreter"); });
+}
+
+Interpreter::Interpreter(ModuleOp module, WeightLoader loader, Options options)
+    : machine(std::make_unique<Machine>(module, std::move(loader), options)) {}
+
+Interpreter::~Interpreter() = default;
+
+FailureOr<Values> Interpreter::call(StringRef function, ArrayRef<TensorPtr> arguments) {
+  auto callee = machine->module.lookupSymbol<func::FuncOp>(function);
+  if (!callee)
+    return machine->module.emitError("expects a function @") << function;
+  return machine->call(callee, arguments.vec(), callee);
+}
+
+TensorPtr Interpreter::cache(StringRef name) const { return machine->caches.lookup(StringAttr::get(machine->module.getContext(), name)); }
+
+void Interpreter::resetCaches() { machine->caches.clear(); }

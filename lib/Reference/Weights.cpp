@@ -1,0 +1,54 @@
+// Reads parameters from the files of a model.
+#include "ds/Import/TensorSource.h"
+#include "ds/Reference/Interpreter.h"
+
+using namespace mlir;
+using namespace ds;
+using namespace ds::reference;
+
+static Result<std::vector<double>> load(const TensorSource &source, ParameterOp parameter) {
+  std::string name = parameter.getSource()->str();
+  const StoredTensor *stored = source.find(name);
+  if (!stored)
+    return Error::missing("tensor '" + name + "' is not in the model's files");
+  int64_t count = stored->elements();
+  std::optional<ViewAttr> view = parameter.getView();
+  int64_t wanted = parameter.getTensorType().getNumElements();
+  if (!view && count != wanted)
+    return Error::badData("tensor '" + name + "': expects " + std::to_string(wanted) + " elements, found " + std::to_string(count));
+  int64_t last = 0;
+  if (view) {
+    last = view->getOffset();
+    for (auto [size, stride] : llvm::zip(view->getSizes(), view->getStrides())) {
+      int64_t span;
+      if (llvm::MulOverflow(size - 1, stride, span) || llvm::AddOverflow(last, span, last) || last >= count)
+        return Error::badData("tensor '" + name + "': its view leaves its " + std::to_string(count) + " elements");
+    }
+  }
+  int64_t first = view ? view->getOffset() : 0;
+  std::vector<float> values(view ? last - first + 1 : count);
+  if (Result<void> read = source.readF32(*stored, first, values.size(), values.data()); !read)
+    return read.error();
+  source.dropPages(*stored);
+  if (!view)
+    return std::vector<double>(values.begin(), values.end());
+  std::vector<double> elements;
+  elements.reserve(wanted);
+  ArrayRef<int64_t> sizes = view->getSizes(), strides = view->getStrides();
+  SmallVector<int64_t> index(sizes.size());
+  for (int64_t i = 0, place = 0; i < wanted; ++i) {
+    elements.push_back(values[place]);
+    for (size_t axis = sizes.size(); axis-- > 0;) {
+      place += strides[axis];
+      if (++index[axis] < sizes[axis])
+        break;
+      place -= sizes[axis] * strides[axis];
+      index[axis] = 0;
+    }
+  }
+  return elements;
+}
+
+WeightLoader ds::reference::loadFrom(const TensorSource &source) {
+  return [&source](ParameterOp parameter) { return load(source, parameter); };
+}
