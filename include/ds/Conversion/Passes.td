@@ -1,0 +1,33 @@
+// Passes from one level to the next.
+#ifndef DS_CONVERSION_PASSES_TD
+#define DS_CONVERSION_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
+  let summary = "turn functions into programs of kernel launches";
+  let description = [{
+    Each function becomes a `ds_plan.program`: tensors become buffers of rows, weights become storages with a layout, and each op a launch
+    of a kernel that holds it. Equal kernels are shared. Layers are inlined; a launch keeps the location of its op. Keys and values that go
+    straight to attention are first stored in cache layout, in `packed` buffers. A result of a program is written where the caller wants
+    it when nothing else reads it, and copied otherwise.
+
+    Before:
+    ```mlir
+    %y = ds.rms_norm %x, %gain eps 1.0e-5 : tensor<?x?x64xf32>, tensor<64xf32>
+    ```
+    After:
+    ```mlir
+    ds_plan.launch @rms_norm_64 ins(%x, %gain : memref<?x64xf32>, memref<64xf32>) outs(%y : memref<?x64xf32>)
+    ```
+    Needs: phase `normalized`.
+    Numerics: bit-exact with weights f32; lossy with bf16, a relative error of at most 2^-8 for each element of a matrix.
+  }];
+  let options = [Option<"maxBatch", "max-batch", "int64_t", /*default=*/"16", "sequences of one step">,
+                 Option<"maxRows", "max-rows", "int64_t", /*default=*/"512",
+                        "tokens of one step; at least one sequence of all positions where there is no cache, max-batch in decode">,
+                 Option<"weights", "weights", "std::string", /*default=*/"\"f32\"", "f32 or bf16: matrices and tables; vectors stay f32">];
+  let dependentDialects = ["::ds_plan::DSPlanDialect"];
+}
+
+#endif // DS_CONVERSION_PASSES_TD

@@ -1,0 +1,33 @@
+// The order of passes and the named phases, in one place.
+#ifndef DS_PIPELINES_PIPELINES_H
+#define DS_PIPELINES_PIPELINES_H
+
+#include "ds/Transforms/Phases.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+
+namespace ds {
+
+/// What decides how a model is planned. Also the options of the pipeline `ds-plan`.
+struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
+  Option<int64_t> context{*this, "context", llvm::cl::desc("slots of a cache; 0: as many as the model has positions"), llvm::cl::init(0)};
+  Option<int64_t> maxBatch{*this, "max-batch", llvm::cl::desc("sequences of one step"), llvm::cl::init(16)};
+  Option<int64_t> maxRows{*this, "max-rows", llvm::cl::desc("tokens of one step"), llvm::cl::init(512)};
+  Option<std::string> weights{*this, "weights", llvm::cl::desc("f32 or bf16: matrices and tables"), llvm::cl::init("f32")};
+  Option<bool> report{*this, "report", llvm::cl::desc("write a table of memory to stderr"), llvm::cl::init(false)};
+};
+
+/// imported -> normalized: canonical, nothing twice, nothing unused. Verifies both contracts.
+void buildNormalizePipeline(mlir::OpPassManager &manager);
+
+/// imported -> planned, verifying the contract of each phase on the way.
+void buildPlanPipeline(mlir::OpPassManager &manager, const PlanOptions &options);
+
+/// imported -> `phase`.
+void buildPipelineTo(mlir::OpPassManager &manager, Phase phase, const PlanOptions &options);
+
+/// Registers the pipelines `ds-normalize` and `ds-plan`.
+void registerPipelines();
+
+} // namespace ds
+#endif // DS_PIPELINES_PIPELINES_H

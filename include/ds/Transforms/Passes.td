@@ -1,0 +1,81 @@
+// Passes that keep a module at its level: `ds` to `ds`, or `ds_plan` to `ds_plan`.
+#ifndef DS_TRANSFORMS_PASSES_TD
+#define DS_TRANSFORMS_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def DropUnusedParameters : Pass<"ds-drop-unused-parameters", "::mlir::ModuleOp"> {
+  let summary = "erase parameters and caches that no function reads";
+  let description = [{
+    Model files hold tensors that inference never reads, such as the pooler of an encoder without a head. Each one that goes is named in a
+    remark. `symbol-dce` keeps them, as `ds.parameter` has no visibility.
+
+    Needs: phase `imported`.   Keeps: everything a symbol reference reaches.
+    Numerics: bit-exact.
+    Saves: the bytes of the weights in the package.
+  }];
+}
+
+def InsertCache : Pass<"ds-insert-cache", "::mlir::ModuleOp"> {
+  let summary = "make prefill and decode of the forward function of a causal language model";
+  let description = [{
+    Clones `@forward` into `@prefill` and `@decode`, which take `past` [B] and `rows` [R] behind its arguments. Keys and values of the i-th
+    attention are appended to the caches `@"i.k"` and `@"i.v"` and read from there; the LM head sees the tokens `rows` alone, so `logits` is
+    [R, V]. A sliding window stays an attribute: its cache keeps the whole context. Modules without `@forward` are left as they are.
+
+    Before: an attention of this step's keys and values, `logits` of all tokens.
+    After: the cache holds them.
+    ```mlir
+    %k = ds.cache_append @"0.k", %key past %past : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>
+    ```
+    Needs: phase `normalized`, attention that is causal and has no mask.   Keeps: `hidden` of every token.
+    Numerics: bit-exact.
+    Saves: all work on tokens of the past, and the logits of tokens whose successor is known.
+  }];
+  let options = [Option<"context", "context", "int64_t", /*default=*/"0",
+                        "slots of a cache, rounded up to a multiple of 16 where the model has the positions; 0: all positions">,
+                 Option<"keepForward", "keep-forward", "bool", /*default=*/"false", "keep @forward beside its clones">];
+}
+
+def PlanInsertBarriers : Pass<"ds-plan-insert-barriers", "::ds_plan::ProgramOp"> {
+  let summary = "make threads meet where a launch depends on another";
+  let description = [{
+    Puts a barrier before a launch that reads or writes what a launch since the last barrier wrote, or writes what one read. The linears of
+    query, key and value need none between them. Barriers that are there already are placed anew.
+
+    Needs: buffers not yet placed.   Keeps: the order of launches.
+    Numerics: bit-exact.
+    Saves: all barriers but those that order needs.
+  }];
+}
+
+def PlanReuseBuffers : Pass<"ds-plan-reuse-buffers", "::mlir::ModuleOp"> {
+  let summary = "place buffers in one arena by liveness";
+  let description = [{
+    A buffer lives from the first to the last of the spans between barriers that touch it, as launches of one span run at once. Buffers that
+    live at the same time get different places: the largest first, each in the smallest gap that holds it. Sizes are those of the
+    program's bounds. Buffers without a launch are erased. Remarks give the arena and what it would be without reuse.
+
+    Needs: barriers.
+    Numerics: bit-exact.
+    Saves: most of the arena; the peak is that of the widest span.
+  }];
+  let options = [Option<"report", "report", "bool", /*default=*/"false", "write a table of memory to stderr">,
+                 Option<"reportBatch", "report-batch", "int64_t", /*default=*/"0",
+                        "sequences whose caches the table sums up; 0: the largest max_batch">];
+}
+
+def VerifyPhase : Pass<"ds-verify-phase", "::mlir::ModuleOp"> {
+  let summary = "check the contract of a phase";
+  let description = [{
+    - `imported`: one module of a model: `ds.model` and `ds.positions`, one function with the arguments and results of its task.
+    - `normalized`: also nothing unused.
+    - `planned`: programs alone; every place has an offset, no two that live at once overlap, nothing is read before it is written, and no
+      launch depends on another of the same span between barriers.
+
+    Numerics: bit-exact.
+  }];
+  let options = [Option<"phase", "phase", "std::string", /*default=*/"", "imported, normalized or planned">];
+}
+
+#endif // DS_TRANSFORMS_PASSES_TD

@@ -1,0 +1,67 @@
+// What the files of the conversion to the plan share.
+#ifndef DS_LIB_CONVERSION_CONVERTDSTOPLAN_H
+#define DS_LIB_CONVERSION_CONVERTDSTOPLAN_H
+
+#include "CacheTable.h"
+#include "KernelTable.h"
+#include "StorageTable.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace ds {
+
+/// On a `ds_plan.store_cache` of a function that is being converted: the cache it appends to.
+inline constexpr llvm::StringLiteral cacheAttrName = "ds_plan.cache";
+
+/// Makes constants of floats parameters with a value, equal ones one.
+mlir::LogicalResult moveConstants(mlir::ModuleOp module);
+
+/// Flattens layers and makes every write of keys and values a `ds_plan.store_cache`: appends to a cache, and stores of this step where
+/// attention reads no cache.
+mlir::LogicalResult prepareFunction(mlir::func::FuncOp function, const CacheTable &caches);
+
+/// Bounds of the programs.
+struct PlanBounds {
+  int64_t maxBatch, maxRows, maxPositions;
+  /// Added to every position.
+  int64_t positionOffset;
+};
+
+/// Makes the program of one prepared function.
+class ProgramBuilder {
+public:
+  ProgramBuilder(const KernelRegistry &registry, const PlanBounds &bounds, const CacheTable &caches, StorageTable &storages,
+                 KernelTable &kernels)
+      : registry(registry), bounds(bounds), caches(caches), storages(storages), kernels(kernels) {}
+
+  /// Emits the program of `function` before `before`. Fails with a diagnostic at what has no place in a plan.
+  mlir::LogicalResult build(mlir::func::FuncOp function, mlir::Operation *before);
+
+private:
+  mlir::LogicalResult declareInputs(mlir::func::FuncOp function);
+  mlir::LogicalResult declareOutputs(mlir::func::FuncOp function);
+  mlir::LogicalResult emit(const KernelRegion &region);
+  mlir::FailureOr<mlir::Value> placeOfOperand(mlir::OpOperand &operand);
+  mlir::FailureOr<mlir::Value> placeOfResult(mlir::Value result, bool isOnly);
+  mlir::Value weight(ds_plan::StorageOp storage, mlir::Location loc);
+  mlir::Value cache(mlir::FlatSymbolRefAttr name, mlir::Location loc);
+  ds_plan::Rows rowsOfResult(mlir::Operation *op);
+
+  const KernelRegistry &registry;
+  const PlanBounds &bounds;
+  const CacheTable &caches;
+  StorageTable &storages;
+  KernelTable &kernels;
+
+  // Of the program at work:
+  mlir::OpBuilder *builder = nullptr;
+  mlir::func::FuncOp source;
+  int64_t ropePositions = 0;
+  llvm::DenseMap<mlir::Value, mlir::Value> places;        // tensor -> memref
+  llvm::DenseMap<mlir::Value, ds_plan::Rows> rows;        // tensor -> rows, of results inside a region too
+  llvm::DenseMap<mlir::Operation *, mlir::Value> weights; // storage -> memref
+  llvm::DenseMap<mlir::Attribute, mlir::Value> cacheValues;
+  llvm::SmallVector<mlir::Value> outputs; // memref of each result
+};
+
+} // namespace ds
+#endif // DS_LIB_CONVERSION_CONVERTDSTOPLAN_H

@@ -1,0 +1,225 @@
+// One program: places of inputs, results and values between launches, and the launches.
+#include "ConvertDSToPlan.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace ds;
+using ds_plan::Rows;
+using ds_plan::StoreCacheOp;
+
+/// [B, T, H] -> rows of H; [B, T] of integers -> rows
+static FailureOr<MemRefType> bufferType(RankedTensorType type, bool hasWidth) {
+  if (type.getRank() < 1 || (hasWidth && type.isDynamicDim(type.getRank() - 1)))
+    return failure();
+  SmallVector<int64_t> shape{ShapedType::kDynamic};
+  if (hasWidth)
+    shape.push_back(type.getShape().back());
+  return MemRefType::get(shape, type.getElementType());
+}
+
+/// The tensors a region reads from outside, in order of first use.
+static llvm::SetVector<Value> operandsOf(const KernelRegion &region) {
+  llvm::SetVector<Value> ins;
+  for (Operation *op : region.ops)
+    for (Value operand : op->getOperands())
+      if (!llvm::is_contained(region.ops, operand.getDefiningOp()))
+        ins.insert(operand);
+  return ins;
+}
+
+/// The results of a region that are read outside.
+static SmallVector<Value> resultsOf(const KernelRegion &region) {
+  SmallVector<Value> outs;
+  for (Operation *op : region.ops)
+    for (Value result : op->getResults())
+      if (isa<StoreCacheOp>(op) || llvm::any_of(result.getUsers(), [&](Operation *user) { return !llvm::is_contained(region.ops, user); }))
+        outs.push_back(result);
+  return outs;
+}
+
+static StringAttr nameOf(func::FuncOp function, unsigned index, bool isResult) {
+  return isResult ? function.getResultAttrOfType<StringAttr>(index, "ds.name") : function.getArgAttrOfType<StringAttr>(index, "ds.name");
+}
+
+LogicalResult ProgramBuilder::declareInputs(func::FuncOp function) {
+  for (BlockArgument argument : function.getArguments()) {
+    unsigned index = argument.getArgNumber();
+    auto type = dyn_cast<RankedTensorType>(argument.getType());
+    StringAttr name = nameOf(function, index, /*isResult=*/false);
+    if (!name || !type || !type.getElementType().isInteger(32) || type.getRank() > 2 || type.getRank() < 1)
+      return function.emitError("expects argument ") << index << " to be i32 of rank 1 or 2 with a ds.name, got " << argument.getType();
+    bool selects = llvm::any_of(argument.getUses(), [](OpOperand &use) { return isa<GatherRowsOp>(use.getOwner()); });
+    Rows kind = type.getRank() == 2 ? Rows::tokens : selects || name == "rows" ? Rows::selected : Rows::batch;
+    places[argument] = ds_plan::InputOp::create(*builder, function.getLoc(), *bufferType(type, /*hasWidth=*/false), name,
+                                                builder->getI64IntegerAttr(index), ds_plan::RowsAttr::get(builder->getContext(), kind));
+    rows[argument] = kind;
+  }
+  return success();
+}
+
+LogicalResult ProgramBuilder::declareOutputs(func::FuncOp function) {
+  Operation *terminator = function.getBody().front().getTerminator();
+  for (OpOperand &operand : terminator->getOpOperands()) {
+    unsigned index = operand.getOperandNumber();
+    auto type = dyn_cast<RankedTensorType>(operand.get().getType());
+    StringAttr name = nameOf(function, index, /*isResult=*/true);
+    FailureOr<MemRefType> buffer = type ? bufferType(type, /*hasWidth=*/true) : FailureOr<MemRefType>(failure());
+    if (!name || failed(buffer) || !type.getElementType().isF32())
+      return function.emitError("expects result ")
+             << index << " to be f32 with a static width and a ds.name, got " << operand.get().getType();
+    Operation *op = operand.get().getDefiningOp();
+    if (!op || !registry.lookup(op) || isa<StoreCacheOp>(op))
+      return function.emitError("expects result ") << name << " to be computed by the function";
+    // Rows are known when the value is: set when it is emitted.
+    outputs.push_back(ds_plan::OutputOp::create(*builder, function.getLoc(), *buffer, name, builder->getI64IntegerAttr(index),
+                                                ds_plan::RowsAttr::get(builder->getContext(), Rows::tokens)));
+  }
+  return success();
+}
+
+Value ProgramBuilder::weight(ds_plan::StorageOp storage, Location loc) {
+  Value &value = weights[storage];
+  if (!value)
+    value = ds_plan::WeightOp::create(*builder, loc, storage.getType(), storage.getSymName());
+  return value;
+}
+
+Value ProgramBuilder::cache(FlatSymbolRefAttr name, Location loc) {
+  Value &value = cacheValues[name.getAttr()];
+  if (value)
+    return value;
+  const CachePlace *place = caches.lookup(name);
+  RankedTensorType type = ds::CacheOp(place->cache).getTensorType();
+  value = ds_plan::CacheOp::create(*builder, loc, MemRefType::get(type.getShape().drop_front(), type.getElementType()), name,
+                                   ds_plan::CacheKindAttr::get(builder->getContext(), place->kind),
+                                   builder->getI64IntegerAttr(place->kvHeads), builder->getI64IntegerAttr(place->offset));
+  return value;
+}
+
+FailureOr<Value> ProgramBuilder::placeOfOperand(OpOperand &operand) {
+  Value value = operand.get();
+  Operation *user = operand.getOwner(), *op = value.getDefiningOp();
+  OperandRole role = registry.lookup(user)->role(user, operand.getOperandNumber());
+  if (role == OperandRole::matrix || role == OperandRole::table || role == OperandRole::vector) {
+    auto read = dyn_cast_or_null<WeightOp>(op);
+    if (!read)
+      return user->emitError("expects operand ") << operand.getOperandNumber() << " to be a weight", failure();
+    auto parameter = SymbolTable::lookupNearestSymbolFrom<ParameterOp>(source, read.getParameterAttr());
+    int64_t rank = role == OperandRole::vector ? 1 : 2;
+    if (parameter.getTensorType().getRank() != rank)
+      return user->emitError("expects ") << read.getParameterAttr() << " of rank " << rank, failure();
+    return weight(storages.weight(parameter, role), parameter.getLoc());
+  }
+  if (auto read = dyn_cast_or_null<CacheReadOp>(op); read && role == OperandRole::cache) {
+    if (!caches.lookup(read.getCacheAttr()))
+      return read.emitError("expects a cache that attention reads"), failure();
+    return cache(read.getCacheAttr(), read.getLoc());
+  }
+  auto place = places.find(value);
+  if (place == places.end())
+    return user->emitError("expects operand ") << operand.getOperandNumber() << " to be an activation or an input", failure();
+  return place->second;
+}
+
+Rows ProgramBuilder::rowsOfResult(Operation *op) {
+  switch (registry.lookup(op)->rows) {
+  case ResultRows::ofInput:
+    return rows.lookup(op->getOperand(0));
+  case ResultRows::selected:
+    return Rows::selected;
+  case ResultRows::batch:
+    return Rows::batch;
+  case ResultRows::cache:
+    return Rows::packed;
+  }
+  llvm_unreachable("all kinds of rows are handled");
+}
+
+FailureOr<Value> ProgramBuilder::placeOfResult(Value result, bool isOnly) {
+  Operation *op = result.getDefiningOp();
+  if (auto name = op->getAttrOfType<FlatSymbolRefAttr>(cacheAttrName))
+    return cache(name, op->getLoc());
+  auto type = cast<RankedTensorType>(result.getType());
+  FailureOr<MemRefType> buffer = bufferType(type, /*hasWidth=*/true);
+  if (failed(buffer) || !type.getElementType().isF32())
+    return op->emitError("expects a result of f32 with a static width, got ") << type, failure();
+  // A launch does not run when the caller wants no output it writes, so its other results must not depend on that.
+  if (isOnly && result.hasOneUse() && isa<func::ReturnOp>(*result.user_begin()))
+    return outputs[result.use_begin()->getOperandNumber()];
+  return Value(ds_plan::BufferOp::create(*builder, op->getLoc(), *buffer, rows.lookup(result), IntegerAttr()));
+}
+
+LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
+  llvm::SetVector<Value> ins = operandsOf(region);
+  SmallVector<Value> outs = resultsOf(region), inPlaces, auxPlaces, outPlaces;
+  if (outs.empty())
+    return success(); // nobody reads it
+  for (Value in : ins) {
+    OpOperand *operand = nullptr;
+    for (Operation *op : region.ops)
+      for (OpOperand &candidate : op->getOpOperands())
+        if (!operand && candidate.get() == in)
+          operand = &candidate;
+    FailureOr<Value> place = placeOfOperand(*operand);
+    if (failed(place))
+      return failure();
+    inPlaces.push_back(*place);
+  }
+  for (Operation *op : region.ops) {
+    if (auto rope = dyn_cast<RopeOp>(op))
+      auxPlaces.push_back(weight(storages.rope(rope, ropePositions), rope.getLoc()));
+    for (Value result : op->getResults())
+      rows[result] = rowsOfResult(op);
+  }
+  for (Value out : outs) {
+    FailureOr<Value> place = placeOfResult(out, /*isOnly=*/outs.size() == 1);
+    if (failed(place))
+      return failure();
+    outPlaces.push_back(*place);
+    places[out] = *place;
+  }
+  Location loc = region.root->getLoc();
+  auto kernel = kernels.get(registry, region, ins.getArrayRef(), outs);
+  ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces);
+  for (Value out : outs)
+    for (OpOperand &use : out.getUses()) {
+      if (!isa<func::ReturnOp>(use.getOwner()))
+        continue;
+      Value output = outputs[use.getOperandNumber()];
+      output.getDefiningOp<ds_plan::OutputOp>().setRows(rows.lookup(out));
+      if (output != places[out])
+        ds_plan::LaunchOp::create(*builder, loc, kernels.copy(cast<RankedTensorType>(out.getType())).getSymName(), ValueRange(places[out]),
+                                  ValueRange(), ValueRange(output));
+    }
+  return success();
+}
+
+LogicalResult ProgramBuilder::build(func::FuncOp function, Operation *before) {
+  places.clear(), rows.clear(), weights.clear(), cacheValues.clear(), outputs.clear();
+  source = function;
+  bool hasCache = false;
+  for (StoreCacheOp store : function.getOps<StoreCacheOp>())
+    hasCache |= store->hasAttr(cacheAttrName);
+  ropePositions = (hasCache ? caches.context() : bounds.maxPositions) + bounds.positionOffset;
+  // Without a cache a sequence cannot be cut into steps, so the longest one fits a step.
+  int64_t maxRows = hasCache ? bounds.maxRows : std::max(bounds.maxRows, bounds.maxPositions);
+  if (function.getSymName() == "decode")
+    maxRows = 0; // one token for each sequence
+  maxRows = std::max(maxRows, bounds.maxBatch);
+
+  OpBuilder outer(before);
+  auto program = ds_plan::ProgramOp::create(outer, function.getLoc(), function.getSymName(), bounds.maxBatch, maxRows, /*arena_bytes=*/0,
+                                            hasCache ? caches.bytesPerSequence() : 0);
+  OpBuilder inner = OpBuilder::atBlockEnd(&program.getBody().emplaceBlock());
+  builder = &inner;
+  if (failed(declareInputs(function)) || failed(declareOutputs(function)))
+    return failure();
+  for (Operation &op : function.getBody().front().without_terminator()) {
+    if (isa<WeightOp, CacheReadOp>(op))
+      continue;
+    FailureOr<KernelRegion> region = registry.region(&op);
+    if (failed(region) || failed(emit(*region)))
+      return failure();
+  }
+  return success();
+}

@@ -1,0 +1,66 @@
+#include "StorageTable.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace ds;
+using ds_plan::Layout;
+using ds_plan::StorageOp;
+
+/// Outputs of one panel, as the kernels read them.
+static constexpr int64_t panelWidth = 32;
+static constexpr int64_t alignment = 64;
+
+StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixType)
+    : symbols(symbols), builder(module.getContext()), matrixType(matrixType) {
+  // Storages follow what is there before: parameters, then storages, then kernels and programs.
+  builder.setInsertionPointToEnd(module.getBody());
+  module.walk([&](LinearOp linear) {
+    if (auto weight = linear.getWeight().getDefiningOp<WeightOp>())
+      linearWeights.insert(weight.getParameterAttr().getAttr());
+  });
+}
+
+StorageOp StorageTable::create(StringRef name, Layout layout, FlatSymbolRefAttr parameter, DictionaryAttr rope, MemRefType type,
+                               Location loc) {
+  auto storage = StorageOp::create(builder, loc, builder.getStringAttr(name), ds_plan::LayoutAttr::get(builder.getContext(), layout),
+                                   parameter, rope, builder.getI64IntegerAttr(offset), TypeAttr::get(type));
+  symbols.insert(storage); // a parameter may have the name
+  offset = llvm::alignTo(offset + type.getNumElements() * type.getElementTypeBitWidth() / 8, alignment);
+  return storage;
+}
+
+StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
+  Layout layout = Layout::vector;
+  if (role == OperandRole::matrix || (role == OperandRole::table && linearWeights.contains(parameter.getSymNameAttr())))
+    layout = Layout::panels;
+  else if (role == OperandRole::table)
+    layout = Layout::rows;
+  StorageOp &storage = weights[{parameter.getSymNameAttr(), static_cast<int>(layout)}];
+  if (storage)
+    return storage;
+  ArrayRef<int64_t> shape = parameter.getTensorType().getShape();
+  int64_t panels = llvm::divideCeil(shape[0], panelWidth);
+  MemRefType type = layout == Layout::vector   ? MemRefType::get({panels * panelWidth}, builder.getF32Type())
+                    : layout == Layout::panels ? MemRefType::get({panels, shape[1], panelWidth}, matrixType)
+                                               : MemRefType::get(shape, matrixType);
+  std::string name = parameter.getSymName().str() + "." + ds_plan::stringifyLayout(layout).str();
+  storage = create(name, layout, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), {}, type, parameter.getLoc());
+  return storage;
+}
+
+StorageOp StorageTable::rope(RopeOp rope, int64_t positions) {
+  NamedAttrList what;
+  what.append("base", rope.getBaseAttr());
+  what.append("positions", builder.getI64IntegerAttr(positions));
+  what.append("rotary", rope.getRotaryAttr());
+  if (RopeScalingAttr scaling = rope.getScalingAttr())
+    what.append("scaling", scaling);
+  DictionaryAttr key = what.getDictionary(builder.getContext());
+  StorageOp &storage = ropes[key];
+  if (!storage) {
+    int64_t rotary = rope.getRotary();
+    std::string name = "rope." + std::to_string(ropes.size() - 1);
+    storage = create(name, Layout::rope, {}, key, MemRefType::get({positions, 2, rotary / 2}, builder.getF32Type()), rope.getLoc());
+  }
+  return storage;
+}

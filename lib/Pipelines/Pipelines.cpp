@@ -1,0 +1,50 @@
+#include "ds/Pipelines/Pipelines.h"
+#include "ds/Conversion/Passes.h"
+#include "ds/Transforms/Passes.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+using namespace ds;
+
+static void addContract(OpPassManager &manager, Phase phase) { manager.addPass(createVerifyPhase({stringifyPhase(phase).str()})); }
+
+/// normalized -> planned
+static void buildFromNormalized(OpPassManager &manager, const PlanOptions &options) {
+  InsertCacheOptions cache;
+  cache.context = options.context;
+  manager.addPass(createInsertCache(cache));
+  ConvertDSToPlanOptions conversion;
+  conversion.maxBatch = options.maxBatch;
+  conversion.maxRows = options.maxRows;
+  conversion.weights = options.weights;
+  manager.addPass(createConvertDSToPlan(conversion));
+  manager.addNestedPass<ds_plan::ProgramOp>(createPlanInsertBarriers());
+  PlanReuseBuffersOptions places;
+  places.report = options.report;
+  manager.addPass(createPlanReuseBuffers(places));
+  addContract(manager, Phase::planned);
+}
+
+void ds::buildNormalizePipeline(OpPassManager &manager) {
+  addContract(manager, Phase::imported);
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  manager.addPass(createDropUnusedParameters());
+  addContract(manager, Phase::normalized);
+}
+
+void ds::buildPlanPipeline(OpPassManager &manager, const PlanOptions &options) { buildPipelineTo(manager, Phase::planned, options); }
+
+void ds::buildPipelineTo(OpPassManager &manager, Phase phase, const PlanOptions &options) {
+  if (phase == Phase::imported)
+    return addContract(manager, phase);
+  buildNormalizePipeline(manager);
+  if (phase == Phase::planned)
+    buildFromNormalized(manager, options);
+}
+
+void ds::registerPipelines() {
+  PassPipelineRegistration<>("ds-normalize", "an imported module to phase normalized", buildNormalizePipeline);
+  PassPipelineRegistration<PlanOptions>("ds-plan", "an imported module to phase planned", buildPlanPipeline);
+}

@@ -1,0 +1,182 @@
+// Makes `@prefill` and `@decode` of `@forward`: attention over a cache, logits of chosen tokens.
+#include "ds/Transforms/Passes.h"
+#include "mlir/Analysis/SliceAnalysis.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Remarks.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace ds {
+#define GEN_PASS_DEF_INSERTCACHE
+#include "ds/Transforms/Passes.h.inc"
+} // namespace ds
+
+using namespace ds;
+
+/// A cache keeps keys in groups of this many slots.
+static constexpr int64_t slotGroup = 16;
+
+/// The place of the result of `function` that is called `name`.
+static std::optional<unsigned> resultNamed(func::FuncOp function, StringRef name) {
+  for (unsigned i = 0; i < function.getNumResults(); ++i)
+    if (auto attr = function.getResultAttrOfType<StringAttr>(i, "ds.name"); attr && attr == name)
+      return i;
+  return std::nullopt;
+}
+
+/// [B, T, N] -> [R, N]
+static RankedTensorType selectedType(RankedTensorType type) {
+  return RankedTensorType::get({ShapedType::kDynamic, type.getShape().back()}, type.getElementType());
+}
+
+/// attention(q, k, v) -> attention(q, cache_append(k), cache_append(v), past), with the caches of its place in the model
+static LogicalResult insertCache(AttentionOp attention, int64_t index, Value past, int64_t context) {
+  if (attention.getMask() || attention.getPast())
+    return attention.emitError("expects attention without mask and past to insert a cache");
+  if (!attention.getCausal())
+    return attention.emitError("expects causal attention to insert a cache: a token would see tokens of later steps");
+  OpBuilder builder(attention);
+  for (auto [operand, suffix] : {std::pair(&attention.getKeyMutable(), ".k"), std::pair(&attention.getValueMutable(), ".v")}) {
+    auto type = cast<RankedTensorType>(operand->get().getType());
+    auto cacheType = RankedTensorType::get({ShapedType::kDynamic, context, type.getDimSize(2)}, type.getElementType());
+    auto cache = FlatSymbolRefAttr::get(builder.getContext(), std::to_string(index) + suffix);
+    operand->assign(CacheAppendOp::create(builder, attention.getLoc(), cacheType, cache, operand->get(), past));
+  }
+  attention.getPastMutable().assign(past);
+  return success();
+}
+
+/// Computes result `logits` from the tokens `rows` of result `hidden` alone.
+static LogicalResult selectRows(func::FuncOp function, unsigned hidden, unsigned logits, Value rows) {
+  Operation *terminator = function.getBody().front().getTerminator();
+  Value from = terminator->getOperand(hidden), to = terminator->getOperand(logits);
+  BackwardSliceOptions options;
+  options.inclusive = true;
+  options.omitBlockArguments = true;
+  options.filter = [&](Operation *op) {
+    return op != from.getDefiningOp() && !op->hasTrait<OpTrait::ConstantLike>() && !isa<WeightOp>(op);
+  };
+  llvm::SetVector<Operation *> head;
+  if (failed(getBackwardSlice(to, &head, options)))
+    return function.emitError("expects logits that are computed in the function");
+  if (llvm::none_of(head, [&](Operation *op) { return llvm::is_contained(op->getOperands(), from); }))
+    return function.emitError("expects logits that are computed from hidden");
+
+  OpBuilder builder(terminator);
+  IRMapping mapping;
+  for (Operation *op : head) {
+    for (Value operand : op->getOperands()) {
+      auto type = dyn_cast<RankedTensorType>(operand.getType());
+      if (mapping.contains(operand) || !type || type.getRank() != 3)
+        continue;
+      if (operand != from)
+        return op->emitError("expects the head to read no tokens but those of hidden");
+      mapping.map(operand, GatherRowsOp::create(builder, op->getLoc(), operand, rows).getResult());
+    }
+    if (!op->hasTrait<OpTrait::Elementwise>() && !isa<LinearOp, LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op))
+      return op->emitError("expects a head of linear, norm and element-wise ops, which each token passes alone");
+    Operation *copy = builder.clone(*op, mapping);
+    for (Value result : copy->getResults())
+      result.setType(selectedType(cast<RankedTensorType>(result.getType())));
+  }
+  terminator->setOperand(logits, mapping.lookup(to));
+  // Users come behind what they use, so nothing that is erased has a reader left.
+  for (Operation *op : llvm::reverse(head))
+    if (op->use_empty())
+      op->erase();
+  function.setFunctionType(FunctionType::get(function.getContext(), function.getArgumentTypes(), terminator->getOperandTypes()));
+  return success();
+}
+
+/// Declares the caches of every attention of `forward`.
+static LogicalResult declareCaches(func::FuncOp forward, int64_t context) {
+  auto module = forward->getParentOfType<ModuleOp>();
+  OpBuilder builder(forward);
+  int64_t index = 0;
+  WalkResult walk = forward.walk([&](AttentionOp attention) {
+    RankedTensorType key = attention.getKey().getType();
+    auto type = RankedTensorType::get({ShapedType::kDynamic, context, key.getDimSize(2)}, key.getElementType());
+    for (StringRef suffix : {".k", ".v"}) {
+      std::string name = std::to_string(index) + suffix.str();
+      if (module.lookupSymbol(name)) {
+        attention.emitError("expects no symbol with the name of cache '") << name << "'";
+        return WalkResult::interrupt();
+      }
+      ds::CacheOp::create(builder, attention.getLoc(), name, type);
+    }
+    ++index;
+    return WalkResult::advance();
+  });
+  return failure(walk.wasInterrupted());
+}
+
+/// A clone of `forward` with a cache, called `name`.
+static LogicalResult makeProgram(func::FuncOp forward, StringRef name, int64_t context) {
+  OpBuilder builder(forward);
+  func::FuncOp function = cast<func::FuncOp>(builder.clone(*forward));
+  function.setName(name);
+  auto vector = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
+  for (StringRef argument : {"past", "rows"}) {
+    auto attrs = builder.getDictionaryAttr(builder.getNamedAttr("ds.name", builder.getStringAttr(argument)));
+    if (failed(function.insertArgument(function.getNumArguments(), vector, attrs, function.getLoc())))
+      return function.emitError("cannot take an argument '") << argument << "'";
+  }
+  Value past = function.getArgument(function.getNumArguments() - 2), rows = function.getArguments().back();
+  int64_t index = 0;
+  WalkResult walk = function.walk([&](AttentionOp attention) {
+    return failed(insertCache(attention, index++, past, context)) ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  if (walk.wasInterrupted())
+    return failure();
+  std::optional<unsigned> hidden = resultNamed(function, "hidden"), logits = resultNamed(function, "logits");
+  if (!hidden || !logits)
+    return function.emitError("expects results with ds.name 'hidden' and 'logits'");
+  return selectRows(function, *hidden, *logits, rows);
+}
+
+namespace {
+struct InsertCache : ds::impl::InsertCacheBase<InsertCache> {
+  using InsertCacheBase::InsertCacheBase;
+
+  /// The slots of a cache, or a diagnostic when the model has fewer positions.
+  FailureOr<int64_t> slots(ModuleOp module) {
+    auto model = module->getAttrOfType<DictionaryAttr>("ds.model");
+    auto positions = model ? model.getAs<IntegerAttr>("max_positions") : IntegerAttr();
+    if (!positions)
+      return module.emitError("expects max_positions in ds.model"), failure();
+    int64_t limit = positions.getInt();
+    if (limit < slotGroup)
+      return module.emitError("expects a model of at least ") << slotGroup << " positions, got " << limit, failure();
+    if (context < 0 || context > limit)
+      return module.emitError("expects a context of at most the ") << limit << " positions of the model, got " << context.getValue(),
+             failure();
+    int64_t wanted = context == 0 ? limit : context.getValue(), slots = llvm::alignTo(wanted, slotGroup);
+    if (slots <= limit)
+      return slots;
+    slots -= slotGroup; // a slot without a position would read behind the tables
+    if (context != 0)
+      module.emitRemark("context is ") << slots << ", not " << wanted << ": slots come in groups of " << slotGroup << " and the model has "
+                                       << limit << " positions";
+    return slots;
+  }
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto forward = module.lookupSymbol<func::FuncOp>("forward");
+    if (!forward)
+      return;
+    FailureOr<int64_t> count = slots(module);
+    if (failed(count))
+      return signalPassFailure();
+    if (failed(declareCaches(forward, *count)))
+      return signalPassFailure();
+    for (StringRef name : {"prefill", "decode"})
+      if (failed(makeProgram(forward, name, *count)))
+        return signalPassFailure();
+    if (!keepForward)
+      forward.erase();
+  }
+};
+} // namespace

@@ -1,0 +1,70 @@
+#include "PlanMemory.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace ds;
+using namespace ds_plan;
+
+int64_t ds::boundOfRows(ProgramOp program, Rows rows) {
+  int64_t maxRows = program.getMaxRows(), maxBatch = program.getMaxBatch();
+  switch (rows) {
+  case Rows::tokens:
+  case Rows::selected:
+    return maxRows;
+  case Rows::batch:
+    return maxBatch;
+  case Rows::packed:
+    return maxRows + 16 * maxBatch; // each sequence is rounded up to 16
+  }
+  llvm_unreachable("all kinds of rows are handled");
+}
+
+int64_t ds::staticBytes(MemRefType type) { return type.getNumElements() * (type.getElementTypeBitWidth() / 8); }
+
+int64_t ds::bufferBytes(BufferOp buffer) {
+  auto type = cast<MemRefType>(buffer.getType());
+  int64_t rowBytes = type.getElementTypeBitWidth() / 8;
+  for (int64_t size : type.getShape().drop_front())
+    rowBytes *= size;
+  return llvm::alignTo(rowBytes * boundOfRows(buffer->getParentOfType<ProgramOp>(), buffer.getRows()), placeAlignment);
+}
+
+const void *SpanAccesses::key(Value value) {
+  // Ops that name a cache, an input or an output may occur twice; attributes are unique.
+  if (auto cache = value.getDefiningOp<ds_plan::CacheOp>())
+    return cache.getCacheAttr().getAsOpaquePointer();
+  if (auto input = value.getDefiningOp<InputOp>())
+    return input.getNameAttr().getAsOpaquePointer();
+  if (auto output = value.getDefiningOp<OutputOp>())
+    return output.getNameAttr().getAsOpaquePointer();
+  return value.getAsOpaquePointer();
+}
+
+bool SpanAccesses::conflicts(LaunchOp launch) const {
+  auto isWritten = [&](Value value) { return written.contains(key(value)); };
+  auto isTouched = [&](Value value) { return isWritten(value) || read.contains(key(value)); };
+  return llvm::any_of(launch.getIns(), isWritten) || llvm::any_of(launch.getAux(), isWritten) || llvm::any_of(launch.getOuts(), isTouched);
+}
+
+void SpanAccesses::add(LaunchOp launch) {
+  for (ValueRange values : {ValueRange(launch.getIns()), ValueRange(launch.getAux())})
+    for (Value value : values)
+      read.insert(key(value));
+  for (Value value : launch.getOuts())
+    written.insert(key(value));
+}
+
+llvm::MapVector<BufferOp, LiveSpans> ds::liveSpans(ProgramOp program) {
+  llvm::MapVector<BufferOp, LiveSpans> spans;
+  int64_t span = 0;
+  for (Operation &op : program.getBody().front()) {
+    if (isa<BarrierOp>(op))
+      ++span;
+    if (!isa<LaunchOp>(op))
+      continue;
+    for (Value operand : op.getOperands())
+      if (auto buffer = operand.getDefiningOp<BufferOp>())
+        spans.insert({buffer, {span, span}}).first->second.last = span;
+  }
+  return spans;
+}

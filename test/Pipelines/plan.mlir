@@ -1,0 +1,39 @@
+// RUN: ds-opt --ds-plan %S/Inputs/bert.mlir | FileCheck --check-prefix=BERT %s
+// RUN: ds-opt --ds-plan='context=100 max-batch=4 max-rows=64' %S/Inputs/llama.mlir | FileCheck --check-prefix=LLAMA %s
+// RUN: ds-opt --ds-plan='weights=bf16 report=1' %S/Inputs/llama.mlir 2>&1 >/dev/null | FileCheck --check-prefix=REPORT %s
+// RUN: ds-opt --ds-plan %S/Inputs/llama.mlir | ds-opt --ds-verify-phase=phase=planned --verify-roundtrip -o /dev/null
+// RUN: ds-opt --ds-plan=context=100 %S/Inputs/llama.mlir -o %t.first
+// RUN: ds-opt --ds-plan=context=100 %S/Inputs/llama.mlir -o %t.second
+// RUN: cmp %t.first %t.second
+
+/// The linears of query, key and value run together, and so do the stores.
+// BERT-LABEL: ds_plan.program @encode max_batch 16 max_rows 512
+// BERT-SAME:    kv_bytes 0
+// BERT:         ds_plan.launch @gemm_64x64_bias
+// BERT-NOT:     ds_plan.barrier
+// BERT:         ds_plan.launch @gemm_64x64_bias
+// BERT-NOT:     ds_plan.barrier
+// BERT:         ds_plan.launch @gemm_64x64_bias
+// BERT:         ds_plan.barrier
+// BERT-NEXT:    ds_plan.launch @store_keys_4x16
+// BERT-NOT:     ds_plan.barrier
+// BERT:         ds_plan.launch @store_values_4x16
+// BERT:         ds_plan.barrier
+// BERT-NEXT:    ds_plan.launch @attention_4x16
+// BERT:         ds_plan.launch @copy_64
+// BERT-NOT:     ds_plan.barrier
+// BERT:         ds_plan.launch @pool_mean_64
+// BERT:         ds_plan.barrier
+// BERT-NEXT:    ds_plan.launch @l2_normalize_64
+
+// LLAMA-NOT:    @unused
+// LLAMA:        ds.cache @"0.k" : tensor<?x112x32xf32>
+// LLAMA:        ds_plan.storage @rope.0 rope rope {base = 1.000000e+04 : f64, positions = 112 : i64, rotary = 16 : i64}
+// LLAMA-LABEL:  ds_plan.program @prefill max_batch 4 max_rows 64
+// LLAMA-SAME:     kv_bytes 28672
+// LLAMA-LABEL:  ds_plan.program @decode max_batch 4 max_rows 4
+// LLAMA-SAME:     kv_bytes 28672
+
+// REPORT:       program prefill: at most 16 sequences and 512 tokens a step
+// REPORT:       program decode: at most 16 sequences and 16 tokens a step
+// REPORT:       caches: 65536 bytes (0.1 MiB) a sequence of 256 tokens, 1048576 bytes (1.0 MiB) for 16 sequences

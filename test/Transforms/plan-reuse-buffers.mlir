@@ -1,0 +1,74 @@
+// RUN: ds-opt --ds-plan-reuse-buffers %s | FileCheck %s
+// RUN: ds-opt --ds-plan-reuse-buffers='report=1 report-batch=3' %s 2>&1 >/dev/null | FileCheck --check-prefix=REPORT %s
+// RUN: ds-opt --ds-plan-reuse-buffers=report=1 %s 2>&1 >/dev/null | FileCheck --check-prefix=BATCH %s
+// RUN: ds-opt --ds-plan-reuse-buffers --remarks-filter-analyse='ds-plan-.*' %s 2>&1 >/dev/null | FileCheck --check-prefix=REMARK %s
+
+// REPORT:      program chain: at most 2 sequences and 8 tokens a step, 3 launches, 2 barriers
+// REPORT-NEXT:   arena: peak 4096 bytes (0.0 MiB), without reuse 6144 bytes (0.0 MiB)
+// REPORT:      kernels: 3
+// REPORT:      caches: 16384 bytes (0.0 MiB) a sequence of 64 tokens, 49152 bytes (0.0 MiB) for 3 sequences
+// BATCH:       32768 bytes (0.0 MiB) for 2 sequences
+// REMARK:      peak bytes=4096
+
+ds.cache @k0 : tensor<?x64x64xf32>
+ds_plan.kernel @copy_64 "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.kernel @add_64 "row" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>, %y: tensor<?x?x64xf32>):
+  %z = ds.add %x, %y : tensor<?x?x64xf32>
+  ds_plan.return %z : tensor<?x?x64xf32>
+}
+ds_plan.kernel @store_keys "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  %k = ds_plan.store_cache keys heads 4 %x : tensor<?x?x64xf32> -> tensor<?x?x64xf32>
+  ds_plan.return %k : tensor<?x?x64xf32>
+}
+
+/// The third takes the place of the first, whose last reader is a barrier before. The dead one is gone.
+// CHECK-LABEL: ds_plan.program @chain max_batch 2 max_rows 8 arena 4096 kv_bytes 16384
+// CHECK:         ds_plan.cache
+// CHECK-NEXT:    ds_plan.buffer tokens offset 0
+// CHECK-NEXT:    ds_plan.buffer tokens offset 2048
+// CHECK-NEXT:    ds_plan.buffer tokens offset 0
+// CHECK-NOT:     ds_plan.buffer
+ds_plan.program @chain max_batch 2 max_rows 8 arena 0 kv_bytes 16384 {
+  %k = ds_plan.cache @k0 keys heads 4 offset 0 : memref<64x64xf32>
+  %a = ds_plan.buffer tokens : memref<?x64xf32>
+  %b = ds_plan.buffer tokens : memref<?x64xf32>
+  %c = ds_plan.buffer tokens : memref<?x64xf32>
+  %dead = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%a : memref<?x64xf32>) outs(%b : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @copy_64 ins(%b : memref<?x64xf32>) outs(%c : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @copy_64 ins(%c : memref<?x64xf32>) outs(%b : memref<?x64xf32>)
+}
+
+/// Launches of one span run at once: all four live together though no launch reads all.
+// CHECK-LABEL: ds_plan.program @one_span max_batch 2 max_rows 8 arena 8192
+ds_plan.program @one_span max_batch 2 max_rows 8 arena 0 kv_bytes 0 {
+  %a = ds_plan.buffer tokens : memref<?x64xf32>
+  %b = ds_plan.buffer tokens : memref<?x64xf32>
+  %c = ds_plan.buffer tokens : memref<?x64xf32>
+  %d = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%a : memref<?x64xf32>) outs(%b : memref<?x64xf32>)
+  ds_plan.launch @copy_64 ins(%c : memref<?x64xf32>) outs(%d : memref<?x64xf32>)
+}
+
+/// Bounds: 8 tokens, 8 selected, 2 sequences, and 8 + 2 * 16 packed rows of 256 bytes.
+// CHECK-LABEL: ds_plan.program @bounds max_batch 2 max_rows 8 arena 14848
+// CHECK:         ds_plan.buffer tokens offset 10240
+// CHECK:         ds_plan.buffer packed offset 0
+// CHECK:         ds_plan.buffer selected offset 12288
+// CHECK:         ds_plan.buffer batch offset 14336
+ds_plan.program @bounds max_batch 2 max_rows 8 arena 0 kv_bytes 0 {
+  %tokens = ds_plan.buffer tokens : memref<?x64xf32>
+  %packed = ds_plan.buffer packed : memref<?x64xf32>
+  %selected = ds_plan.buffer selected : memref<?x64xf32>
+  %batch = ds_plan.buffer batch : memref<?x64xf32>
+  ds_plan.launch @store_keys ins(%tokens : memref<?x64xf32>) outs(%packed : memref<?x64xf32>)
+  ds_plan.launch @copy_64 ins(%tokens : memref<?x64xf32>) outs(%selected : memref<?x64xf32>)
+  ds_plan.launch @copy_64 ins(%tokens : memref<?x64xf32>) outs(%batch : memref<?x64xf32>)
+}
