@@ -1,0 +1,162 @@
+// A small language over OpBuilder in which kernels are written: loops and ifs with lambdas, arithmetic that looks at its operands' types,
+// and memory as pointer and byte offset. Pointers are `!llvm.ptr`, sizes and indices i64.
+#ifndef DS_TARGET_CPU_EMITTER_H
+#define DS_TARGET_CPU_EMITTER_H
+
+#include "ds/Target/CPU/Level.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+
+namespace ds {
+
+/// Emits ops at the builder's insertion point. In two-operand arithmetic a scalar meets a vector as its splat; `int64_t` operands become
+/// constants of the other operand's type (also of a float type).
+class Emitter {
+public:
+  using Value = mlir::Value;
+  using Values = llvm::SmallVector<mlir::Value>;
+
+  Emitter(mlir::OpBuilder &builder, mlir::Location loc, const CpuLevel &level) : builder(builder), loc(loc), level(level) {}
+
+  mlir::OpBuilder &getBuilder() { return builder; }
+  mlir::Location getLoc() const { return loc; }
+  const CpuLevel &getLevel() const { return level; }
+
+  // Types.
+  mlir::Type i1() { return builder.getI1Type(); }
+  mlir::Type i8() { return builder.getI8Type(); }
+  mlir::Type i16() { return builder.getIntegerType(16); }
+  mlir::Type i32() { return builder.getI32Type(); }
+  mlir::Type i64() { return builder.getI64Type(); }
+  mlir::Type f32() { return builder.getF32Type(); }
+  mlir::Type ptr();
+  mlir::VectorType vec(int64_t lanes, mlir::Type element) { return mlir::VectorType::get({lanes}, element); }
+  mlir::VectorType vec(int64_t lanes) { return vec(lanes, f32()); }
+  /// A full f32 vector of the level.
+  mlir::VectorType vec() { return vec(level.lanes); }
+  /// Lanes of a value, 1 for a scalar.
+  static int64_t lanesOf(Value value);
+
+  // Constants.
+  Value constant(int64_t value);                   // i64
+  Value constantI32(int32_t value);                // i32
+  Value constantBool(bool value);                  // i1
+  Value constantF32(float value);                  // f32
+  Value constantOf(mlir::Type type, double value); // any scalar or splat vector type, integer or float
+  Value zero(mlir::Type type) { return constantOf(type, 0); }
+  Value infinity(mlir::Type type, bool negative = false);
+  Value splat(Value scalar, int64_t lanes);
+  Value splat(Value scalar) { return splat(scalar, level.lanes); }
+  Value iota(int64_t lanes, mlir::Type element); // 0, 1, 2 ..., integers
+  Value nullPointer();
+
+  // Arithmetic on integers (signed), floats, and vectors of them.
+  Value add(Value a, Value b);
+  Value sub(Value a, Value b);
+  Value mul(Value a, Value b);
+  Value div(Value a, Value b); // integers: rounds to zero
+  Value rem(Value a, Value b);
+  Value add(Value a, int64_t b) { return add(a, constantOf(a.getType(), b)); }
+  Value sub(Value a, int64_t b) { return sub(a, constantOf(a.getType(), b)); }
+  Value mul(Value a, int64_t b) { return mul(a, constantOf(a.getType(), b)); }
+  Value div(Value a, int64_t b) { return div(a, constantOf(a.getType(), b)); }
+  Value rem(Value a, int64_t b) { return rem(a, constantOf(a.getType(), b)); }
+  /// a * b + c, one rounding where the level has it.
+  Value fma(Value a, Value b, Value c);
+  Value neg(Value a);
+  Value abs(Value a); // floats
+  Value sqrt(Value a);
+  Value roundEven(Value a); // to an integral float
+  Value floor(Value a);
+  /// a < b ? a : b and a > b ? a : b; one instruction. `b` when either is NaN.
+  Value min(Value a, Value b);
+  Value max(Value a, Value b);
+  Value min(Value a, int64_t b) { return min(a, constantOf(a.getType(), b)); }
+  Value max(Value a, int64_t b) { return max(a, constantOf(a.getType(), b)); }
+  Value bitAnd(Value a, Value b); // also of i1
+  Value bitOr(Value a, Value b);
+  Value bitXor(Value a, Value b);
+  Value shiftLeft(Value a, int64_t bits);
+  Value shiftRight(Value a, int64_t bits); // logical
+  Value shiftRightSigned(Value a, int64_t bits);
+  Value ceilDiv(Value a, int64_t b); // a >= 0
+  Value roundUp(Value a, int64_t b) { return mul(ceilDiv(a, b), b); }
+
+  // Comparisons (floats: ordered, false on NaN; `ne` true on NaN), and choice.
+  Value lt(Value a, Value b);
+  Value le(Value a, Value b);
+  Value gt(Value a, Value b) { return lt(b, a); }
+  Value ge(Value a, Value b) { return le(b, a); }
+  Value eq(Value a, Value b);
+  Value ne(Value a, Value b);
+  Value lt(Value a, int64_t b) { return lt(a, constantOf(a.getType(), b)); }
+  Value le(Value a, int64_t b) { return le(a, constantOf(a.getType(), b)); }
+  Value gt(Value a, int64_t b) { return gt(a, constantOf(a.getType(), b)); }
+  Value ge(Value a, int64_t b) { return ge(a, constantOf(a.getType(), b)); }
+  Value eq(Value a, int64_t b) { return eq(a, constantOf(a.getType(), b)); }
+  Value ne(Value a, int64_t b) { return ne(a, constantOf(a.getType(), b)); }
+  Value isNan(Value a) { return ne(a, a); }
+  /// `condition` is i1 or a vector of i1.
+  Value select(Value condition, Value a, Value b);
+
+  // Conversions; vectors keep their lanes.
+  Value toI64(Value a); // sign extension
+  Value toI32(Value a); // from i64 truncation, from a float to the nearest towards zero (in range)
+  Value toF32(Value a); // from signed integers, bf16, f16
+  Value bitcast(Value a, mlir::Type to);
+
+  // Lanes.
+  Value extract(Value vector, int64_t lane);
+  Value insert(Value scalar, Value vector, int64_t lane);
+  Value shuffle(Value a, Value b, llvm::ArrayRef<int64_t> lanes);
+  Value reduceAdd(Value vector); // by halves
+  Value reduceMax(Value vector); // by halves, of `max`
+  /// The splat in every lane, without leaving vector registers.
+  Value reduceAddSplat(Value vector);
+  Value reduceMaxSplat(Value vector);
+
+  // Memory. Offsets are bytes; `alignment` 0 means that of the element.
+  Value at(Value pointer, Value bytes);
+  Value at(Value pointer, int64_t bytes);
+  /// Address of element `index` of an array of `element`.
+  Value element(Value pointer, mlir::Type element, Value index);
+  Value load(mlir::Type type, Value pointer, unsigned alignment = 0);
+  void store(Value value, Value pointer, unsigned alignment = 0);
+  /// Lanes with a false mask are zero and not touched in memory.
+  Value maskedLoad(mlir::VectorType type, Value pointer, Value mask);
+  void maskedStore(Value value, Value pointer, Value mask);
+  /// Loads `lanes` (0: a scalar) of type `from` (f32, bf16 or f16) as f32.
+  Value loadF32(mlir::Type from, Value pointer, int64_t lanes);
+  /// The mask of the first `count` lanes; any `count`, also negative or above `lanes`.
+  Value laneMask(Value count, int64_t lanes);
+  Value laneMask(int64_t count, int64_t lanes);
+  /// The first `count` lanes of f32, zeros behind; a plain load where `count >= lanes`. Never touches memory behind `count`.
+  Value loadFirst(Value pointer, int64_t count, int64_t lanes);
+  void storeFirst(Value value, Value pointer, int64_t count);
+  void prefetch(Value pointer, int locality = 3);
+  /// `bytes` of stack of the function, aligned to 64.
+  Value stack(int64_t bytes);
+
+  // Control flow.
+  void forRange(Value begin, Value end, int64_t step, llvm::function_ref<void(Value)> body);
+  Values forRange(Value begin, Value end, int64_t step, mlir::ValueRange initial, llvm::function_ref<Values(Value, mlir::ValueRange)> body);
+  /// The same with a step known at run time, above 0.
+  void forRange(Value begin, Value end, Value step, llvm::function_ref<void(Value)> body);
+  Values forRange(Value begin, Value end, Value step, mlir::ValueRange initial, llvm::function_ref<Values(Value, mlir::ValueRange)> body);
+  void ifThen(Value condition, llvm::function_ref<void()> then);
+  void ifElse(Value condition, llvm::function_ref<void()> then, llvm::function_ref<void()> otherwise);
+  Values ifElse(Value condition, mlir::TypeRange types, llvm::function_ref<Values()> then, llvm::function_ref<Values()> otherwise);
+
+private:
+  /// Gives `a` and `b` one type.
+  void unify(Value &a, Value &b);
+  Value reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine);
+
+  mlir::OpBuilder &builder;
+  mlir::Location loc;
+  const CpuLevel &level;
+};
+
+} // namespace ds
+#endif // DS_TARGET_CPU_EMITTER_H

@@ -1,0 +1,31 @@
+// The machines a package has code for.
+#ifndef DS_TARGET_CPU_LEVEL_H
+#define DS_TARGET_CPU_LEVEL_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringRef.h"
+#include <cstdint>
+
+namespace ds {
+
+/// What code for one level may use, and the shapes of its register blocks.
+struct CpuLevel {
+  llvm::StringRef name;     // of the file in the package: "x86-64-v2"
+  llvm::StringRef cpu;      // LLVM's name
+  llvm::StringRef features; // LLVM's feature string
+  int64_t lanes;            // f32 values of one vector
+  int64_t registers;        // vector registers
+  int64_t gemmRows;         // rows of one register block of a matrix product
+  int64_t gemmVectors;      // vectors of one register block, so that it is `gemmVectors * lanes` columns wide
+  bool fma;                 // multiply-add is one instruction
+  bool f16;                 // conversion of f16 is an instruction
+};
+
+/// x86-64-v2, x86-64-v3, x86-64-v4, in this order.
+llvm::ArrayRef<CpuLevel> allCpuLevels();
+
+/// The level of that name, or null.
+const CpuLevel *findCpuLevel(llvm::StringRef name);
+
+} // namespace ds
+#endif // DS_TARGET_CPU_LEVEL_H

@@ -1,0 +1,50 @@
+#include "Attention.h"
+
+using namespace ds;
+using mlir::Value;
+
+/// Emits tokens `[first, first + block rows)` of head `h` of sequence `b`; tokens behind the last one repeat it.
+static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t blockRows, Value b, Value h, Value first, Value limit,
+                       AttentionKernel::MaskOf mask) {
+  KernelContext &context = kernel.context;
+  Emitter &e = context.e;
+  AttentionOp op = kernel.op;
+  Value past = kernel.pastOf(b), kvHead = e.div(h, kernel.group()), zero = e.constant(0);
+  Value slope = kernel.slopes ? e.load(e.f32(), e.element(kernel.slopes->pointer, e.f32(), h)) : Value();
+  llvm::SmallVector<AttentionRow> rows;
+  for (int64_t i = 0; i < blockRows; ++i) {
+    Value token = e.min(e.add(first, i), e.sub(context.tokens, 1)), row = e.add(e.mul(b, context.tokens), token);
+    Value behind = e.add(e.add(past, token), 1); // its own place, plus 1
+    Value end = op.getCausal() ? e.min(behind, limit) : limit;
+    Value begin = op.getWindow() ? e.max(e.sub(behind, int64_t(*op.getWindow())), zero) : zero;
+    rows.push_back({kernel.headOf(*kernel.query, row, h), kernel.headOf(context.outs[0], row, h), begin, end, slope});
+  }
+  AttentionKeys keys;
+  keys.keys = kernel.keys.head(e, kernel.keys.sequence(e, b), kvHead);
+  keys.values = kernel.values.head(e, kernel.values.sequence(e, b), kvHead);
+  keys.begin = rows.front().begin, keys.end = rows.back().end;
+  keys.commonBegin = rows.back().begin, keys.commonEnd = rows.front().end;
+  if (kernel.mask)
+    keys.mask = e.element(kernel.mask->pointer, e.i32(), e.mul(b, context.tokens)), keys.holes = mask.holes;
+  block.emit(rows, keys);
+}
+
+void ds::emitAttentionPrefill(AttentionKernel &kernel) {
+  KernelContext &context = kernel.context;
+  Emitter &e = context.e;
+  // Register blocks are 6 rows by 4 vectors of 32 registers, or by 2 of 16; without multiply-add a product needs a register too.
+  int64_t wholeRows = context.level.fma ? 6 : 3, fewRows = wholeRows / 3;
+  AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
+  Value blocks = e.ceilDiv(context.tokens, wholeRows);
+  context.forTiles(e.mul(e.mul(context.batch, kernel.heads()), blocks), [&](Value tile) {
+    Value pair = e.div(tile, blocks), b = e.div(pair, kernel.heads()), h = e.rem(pair, kernel.heads());
+    Value first = e.mul(e.rem(tile, blocks), wholeRows);
+    AttentionKernel::MaskOf mask = kernel.maskOf(b);
+    Value limit = e.min(e.add(kernel.pastOf(b), context.tokens), kernel.keys.capacity);
+    if (kernel.mask)
+      limit = e.min(limit, mask.end);
+    e.ifElse(
+        e.le(e.sub(context.tokens, first), fewRows), [&] { emitTokens(kernel, few, fewRows, b, h, first, limit, mask); },
+        [&] { emitTokens(kernel, whole, wholeRows, b, h, first, limit, mask); });
+  });
+}

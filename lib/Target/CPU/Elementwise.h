@@ -1,0 +1,17 @@
+// Element-wise ops as vector arithmetic: what any kernel inlines in its prologue or epilogue.
+#ifndef LIB_TARGET_CPU_ELEMENTWISE_H
+#define LIB_TARGET_CPU_ELEMENTWISE_H
+
+#include "ds/Target/CPU/Emitter.h"
+#include "mlir/IR/Operation.h"
+
+namespace ds {
+
+/// True for ops of `ds` that `emitElementwise` knows.
+bool isElementwise(mlir::Operation *op);
+
+/// The result of `op` for operands of f32, scalars or vectors of one length. `op` is element-wise.
+mlir::Value emitElementwise(Emitter &e, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
+
+} // namespace ds
+#endif // LIB_TARGET_CPU_ELEMENTWISE_H

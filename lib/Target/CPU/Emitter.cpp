@@ -1,0 +1,251 @@
+#include "ds/Target/CPU/Emitter.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <numeric>
+
+using namespace mlir;
+using namespace ds;
+
+static Type elementOf(Type type) { return getElementTypeOrSelf(type); }
+static bool isFloat(Value value) { return isa<FloatType>(elementOf(value.getType())); }
+static Type withElement(Type type, Type element) {
+  if (auto vector = dyn_cast<VectorType>(type))
+    return VectorType::get(vector.getShape(), element);
+  return element;
+}
+
+Type Emitter::ptr() { return LLVM::LLVMPointerType::get(builder.getContext()); }
+
+int64_t Emitter::lanesOf(Value value) {
+  auto vector = dyn_cast<VectorType>(value.getType());
+  return vector ? vector.getDimSize(0) : 1;
+}
+
+// Constants.
+
+Value Emitter::constantOf(Type type, double value) {
+  Type element = elementOf(type);
+  TypedAttr attr;
+  if (isa<FloatType>(element))
+    attr = FloatAttr::get(element, value);
+  else
+    attr = IntegerAttr::get(element, static_cast<int64_t>(value));
+  if (auto vector = dyn_cast<VectorType>(type))
+    attr = DenseElementsAttr::get(vector, Attribute(attr));
+  return arith::ConstantOp::create(builder, loc, attr);
+}
+
+Value Emitter::constant(int64_t value) { return arith::ConstantOp::create(builder, loc, builder.getI64IntegerAttr(value)); }
+Value Emitter::constantI32(int32_t value) { return arith::ConstantOp::create(builder, loc, builder.getI32IntegerAttr(value)); }
+Value Emitter::constantBool(bool value) { return arith::ConstantOp::create(builder, loc, builder.getBoolAttr(value)); }
+Value Emitter::constantF32(float value) { return arith::ConstantOp::create(builder, loc, builder.getF32FloatAttr(value)); }
+
+Value Emitter::infinity(Type type, bool negative) {
+  Type element = elementOf(type);
+  TypedAttr attr = FloatAttr::get(element, llvm::APFloat::getInf(cast<FloatType>(element).getFloatSemantics(), negative));
+  if (auto vector = dyn_cast<VectorType>(type))
+    attr = DenseElementsAttr::get(vector, Attribute(attr));
+  return arith::ConstantOp::create(builder, loc, attr);
+}
+
+Value Emitter::splat(Value scalar, int64_t lanes) {
+  return vector::BroadcastOp::create(builder, loc, vec(lanes, scalar.getType()), scalar);
+}
+
+Value Emitter::iota(int64_t lanes, Type element) {
+  SmallVector<APInt> values;
+  for (int64_t i = 0; i < lanes; ++i)
+    values.push_back(APInt(element.getIntOrFloatBitWidth(), i));
+  return arith::ConstantOp::create(builder, loc, DenseElementsAttr::get(vec(lanes, element), values));
+}
+
+Value Emitter::nullPointer() { return LLVM::ZeroOp::create(builder, loc, ptr()); }
+
+// Arithmetic.
+
+void Emitter::unify(Value &a, Value &b) {
+  if (lanesOf(a) == lanesOf(b) && isa<VectorType>(a.getType()) == isa<VectorType>(b.getType()))
+    return;
+  if (isa<VectorType>(a.getType()))
+    b = splat(b, lanesOf(a));
+  else
+    a = splat(a, lanesOf(b));
+}
+
+template <typename FloatOp, typename IntOp> static Value binary(OpBuilder &builder, Location loc, Value a, Value b) {
+  if (isFloat(a))
+    return FloatOp::create(builder, loc, a, b);
+  return IntOp::create(builder, loc, a, b);
+}
+
+Value Emitter::add(Value a, Value b) {
+  unify(a, b);
+  return binary<arith::AddFOp, arith::AddIOp>(builder, loc, a, b);
+}
+Value Emitter::sub(Value a, Value b) {
+  unify(a, b);
+  return binary<arith::SubFOp, arith::SubIOp>(builder, loc, a, b);
+}
+Value Emitter::mul(Value a, Value b) {
+  unify(a, b);
+  return binary<arith::MulFOp, arith::MulIOp>(builder, loc, a, b);
+}
+Value Emitter::div(Value a, Value b) {
+  unify(a, b);
+  return binary<arith::DivFOp, arith::DivSIOp>(builder, loc, a, b);
+}
+Value Emitter::rem(Value a, Value b) {
+  unify(a, b);
+  return arith::RemSIOp::create(builder, loc, a, b);
+}
+
+Value Emitter::fma(Value a, Value b, Value c) {
+  unify(a, b);
+  unify(a, c);
+  unify(b, c);
+  return LLVM::FMulAddOp::create(builder, loc, a, b, c);
+}
+
+Value Emitter::neg(Value a) {
+  if (isFloat(a))
+    return arith::NegFOp::create(builder, loc, a);
+  return sub(zero(a.getType()), a);
+}
+Value Emitter::abs(Value a) { return LLVM::FAbsOp::create(builder, loc, a); }
+Value Emitter::sqrt(Value a) { return LLVM::SqrtOp::create(builder, loc, a); }
+Value Emitter::roundEven(Value a) { return LLVM::RoundEvenOp::create(builder, loc, a); }
+Value Emitter::floor(Value a) { return LLVM::FFloorOp::create(builder, loc, a); }
+
+Value Emitter::min(Value a, Value b) {
+  unify(a, b);
+  return select(lt(a, b), a, b);
+}
+Value Emitter::max(Value a, Value b) {
+  unify(a, b);
+  return select(gt(a, b), a, b);
+}
+
+Value Emitter::bitAnd(Value a, Value b) {
+  unify(a, b);
+  return arith::AndIOp::create(builder, loc, a, b);
+}
+Value Emitter::bitOr(Value a, Value b) {
+  unify(a, b);
+  return arith::OrIOp::create(builder, loc, a, b);
+}
+Value Emitter::bitXor(Value a, Value b) {
+  unify(a, b);
+  return arith::XOrIOp::create(builder, loc, a, b);
+}
+Value Emitter::shiftLeft(Value a, int64_t bits) { return arith::ShLIOp::create(builder, loc, a, constantOf(a.getType(), bits)); }
+Value Emitter::shiftRight(Value a, int64_t bits) { return arith::ShRUIOp::create(builder, loc, a, constantOf(a.getType(), bits)); }
+Value Emitter::shiftRightSigned(Value a, int64_t bits) { return arith::ShRSIOp::create(builder, loc, a, constantOf(a.getType(), bits)); }
+Value Emitter::ceilDiv(Value a, int64_t b) {
+  // Unsigned, so that a power of two is a shift.
+  return arith::DivUIOp::create(builder, loc, add(a, b - 1), constantOf(a.getType(), b));
+}
+
+// Comparisons.
+
+static Value compare(OpBuilder &builder, Location loc, arith::CmpFPredicate floats, arith::CmpIPredicate integers, Value a, Value b) {
+  if (isFloat(a))
+    return arith::CmpFOp::create(builder, loc, floats, a, b);
+  return arith::CmpIOp::create(builder, loc, integers, a, b);
+}
+
+Value Emitter::lt(Value a, Value b) {
+  unify(a, b);
+  return compare(builder, loc, arith::CmpFPredicate::OLT, arith::CmpIPredicate::slt, a, b);
+}
+Value Emitter::le(Value a, Value b) {
+  unify(a, b);
+  return compare(builder, loc, arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle, a, b);
+}
+Value Emitter::eq(Value a, Value b) {
+  if (isa<LLVM::LLVMPointerType>(a.getType()))
+    return LLVM::ICmpOp::create(builder, loc, LLVM::ICmpPredicate::eq, a, b);
+  unify(a, b);
+  return compare(builder, loc, arith::CmpFPredicate::OEQ, arith::CmpIPredicate::eq, a, b);
+}
+Value Emitter::ne(Value a, Value b) {
+  if (isa<LLVM::LLVMPointerType>(a.getType()))
+    return LLVM::ICmpOp::create(builder, loc, LLVM::ICmpPredicate::ne, a, b);
+  unify(a, b);
+  return compare(builder, loc, arith::CmpFPredicate::UNE, arith::CmpIPredicate::ne, a, b);
+}
+
+Value Emitter::select(Value condition, Value a, Value b) {
+  unify(a, b);
+  if (isa<VectorType>(condition.getType()) && !isa<VectorType>(a.getType())) {
+    a = splat(a, lanesOf(condition));
+    b = splat(b, lanesOf(condition));
+  }
+  return arith::SelectOp::create(builder, loc, condition, a, b);
+}
+
+// Conversions.
+
+Value Emitter::toI64(Value a) {
+  Type to = withElement(a.getType(), i64());
+  return a.getType() == to ? a : arith::ExtSIOp::create(builder, loc, to, a);
+}
+
+Value Emitter::toI32(Value a) {
+  Type to = withElement(a.getType(), i32());
+  if (isFloat(a))
+    return arith::FPToSIOp::create(builder, loc, to, a);
+  unsigned width = elementOf(a.getType()).getIntOrFloatBitWidth();
+  if (width > 32)
+    return arith::TruncIOp::create(builder, loc, to, a);
+  return width == 32 ? a : arith::ExtSIOp::create(builder, loc, to, a);
+}
+
+Value Emitter::toF32(Value a) {
+  Type element = elementOf(a.getType());
+  Type to = withElement(a.getType(), f32());
+  if (element.isF32())
+    return a;
+  if (!isa<FloatType>(element))
+    return arith::SIToFPOp::create(builder, loc, to, a);
+  if (element.isF16() && level.f16)
+    return arith::ExtFOp::create(builder, loc, to, a);
+  Type word = withElement(a.getType(), i32());
+  Value bits = arith::ExtUIOp::create(builder, loc, word, bitcast(a, withElement(a.getType(), i16())));
+  if (element.isBF16())
+    return bitcast(shiftLeft(bits, 16), to);
+  // f16 without an instruction: the exponent moves by a product, which is exact and makes subnormals right; infinity and NaN are set.
+  Value magnitude = shiftLeft(bitAnd(bits, constantOf(word, 0x7fff)), 13);
+  Value scaled = bitcast(mul(bitcast(magnitude, to), constantOf(to, 0x1p112)), word);
+  Value special = bitOr(magnitude, constantOf(word, 0x7f800000));
+  Value finite = lt(magnitude, constantOf(word, 0x0f800000));
+  Value sign = shiftLeft(bitAnd(bits, constantOf(word, 0x8000)), 16);
+  return bitcast(bitOr(select(finite, scaled, special), sign), to);
+}
+
+Value Emitter::bitcast(Value a, Type to) { return a.getType() == to ? a : LLVM::BitcastOp::create(builder, loc, to, a); }
+
+// Lanes.
+
+Value Emitter::extract(Value vector, int64_t lane) { return vector::ExtractOp::create(builder, loc, vector, lane); }
+Value Emitter::insert(Value scalar, Value vector, int64_t lane) { return vector::InsertOp::create(builder, loc, scalar, vector, lane); }
+Value Emitter::shuffle(Value a, Value b, ArrayRef<int64_t> lanes) { return vector::ShuffleOp::create(builder, loc, a, b, lanes); }
+
+Value Emitter::reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine) {
+  for (int64_t lanes = lanesOf(vector); lanes > 1; lanes /= 2) {
+    SmallVector<int64_t> low(lanes / 2), high(lanes / 2);
+    std::iota(low.begin(), low.end(), 0);
+    std::iota(high.begin(), high.end(), lanes / 2);
+    vector = combine(shuffle(vector, vector, low), shuffle(vector, vector, high));
+  }
+  return extract(vector, 0);
+}
+
+Value Emitter::reduceAdd(Value vector) {
+  return reduce(vector, [&](Value a, Value b) { return add(a, b); });
+}
+Value Emitter::reduceMax(Value vector) {
+  return reduce(vector, [&](Value a, Value b) { return max(a, b); });
+}
+Value Emitter::reduceAddSplat(Value vector) { return splat(reduceAdd(vector), lanesOf(vector)); }
+Value Emitter::reduceMaxSplat(Value vector) { return splat(reduceMax(vector), lanesOf(vector)); }

@@ -1,0 +1,133 @@
+// Memory and control flow of the emitter.
+#include "ds/Target/CPU/Emitter.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+using namespace mlir;
+using namespace ds;
+
+static unsigned bytesOf(Type type) {
+  Type element = getElementTypeOrSelf(type);
+  return isa<LLVM::LLVMPointerType>(element) ? 8 : llvm::divideCeil(element.getIntOrFloatBitWidth(), 8);
+}
+
+Value Emitter::at(Value pointer, Value bytes) {
+  return LLVM::GEPOp::create(builder, loc, ptr(), i8(), pointer, ArrayRef<LLVM::GEPArg>{bytes}, LLVM::GEPNoWrapFlags::inbounds);
+}
+
+Value Emitter::at(Value pointer, int64_t bytes) { return bytes == 0 ? pointer : at(pointer, constant(bytes)); }
+
+Value Emitter::element(Value pointer, Type element, Value index) {
+  return LLVM::GEPOp::create(builder, loc, ptr(), element, pointer, ArrayRef<LLVM::GEPArg>{index}, LLVM::GEPNoWrapFlags::inbounds);
+}
+
+Value Emitter::load(Type type, Value pointer, unsigned alignment) {
+  return LLVM::LoadOp::create(builder, loc, type, pointer, alignment ? alignment : bytesOf(type));
+}
+
+void Emitter::store(Value value, Value pointer, unsigned alignment) {
+  LLVM::StoreOp::create(builder, loc, value, pointer, alignment ? alignment : bytesOf(value.getType()));
+}
+
+Value Emitter::maskedLoad(VectorType type, Value pointer, Value mask) {
+  return LLVM::MaskedLoadOp::create(builder, loc, type, pointer, mask, zero(type), builder.getI32IntegerAttr(bytesOf(type)), UnitAttr());
+}
+
+void Emitter::maskedStore(Value value, Value pointer, Value mask) {
+  LLVM::MaskedStoreOp::create(builder, loc, value, pointer, mask, builder.getI32IntegerAttr(bytesOf(value.getType())));
+}
+
+Value Emitter::loadF32(Type from, Value pointer, int64_t lanes) {
+  // Through integers: two-byte floats have no registers of their own below AVX-512.
+  Type type = from.isBF16() ? i16() : from;
+  if (lanes)
+    type = vec(lanes, type);
+  Value loaded = load(type, pointer);
+  if (from.isBF16())
+    loaded = bitcast(loaded, lanes ? Type(vec(lanes, from)) : from);
+  return toF32(loaded);
+}
+
+Value Emitter::laneMask(Value count, int64_t lanes) { return lt(iota(lanes, i64()), splat(count, lanes)); }
+
+Value Emitter::laneMask(int64_t count, int64_t lanes) {
+  SmallVector<bool> mask;
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    mask.push_back(lane < count);
+  return arith::ConstantOp::create(builder, loc, DenseElementsAttr::get(vec(lanes, i1()), mask));
+}
+
+Value Emitter::loadFirst(Value pointer, int64_t count, int64_t lanes) {
+  if (count >= lanes)
+    return load(vec(lanes), pointer);
+  if (count <= 0)
+    return zero(vec(lanes));
+  return maskedLoad(vec(lanes), pointer, laneMask(count, lanes));
+}
+
+void Emitter::storeFirst(Value value, Value pointer, int64_t count) {
+  if (count >= lanesOf(value))
+    store(value, pointer);
+  else if (count > 0)
+    maskedStore(value, pointer, laneMask(count, lanesOf(value)));
+}
+
+void Emitter::prefetch(Value pointer, int locality) {
+  LLVM::Prefetch::create(builder, loc, pointer, /*rw=*/0, /*hint=*/locality, /*cache=*/1);
+}
+
+Value Emitter::stack(int64_t bytes) {
+  OpBuilder::InsertionGuard guard(builder);
+  auto function = builder.getInsertionBlock()->getParent()->getParentOfType<LLVM::LLVMFuncOp>();
+  builder.setInsertionPointToStart(&function.getBody().front());
+  return LLVM::AllocaOp::create(builder, loc, ptr(), i8(), constant(bytes), /*alignment=*/64);
+}
+
+// Control flow.
+
+SmallVector<Value> Emitter::forRange(Value begin, Value end, Value step, ValueRange initial,
+                                     llvm::function_ref<Values(Value, ValueRange)> body) {
+  auto loop = scf::ForOp::create(builder, loc, begin, end, step, initial, [&](OpBuilder &inner, Location, Value index, ValueRange carried) {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
+    Values next = body(index, carried);
+    scf::YieldOp::create(builder, loc, next);
+  });
+  return Values(loop.getResults());
+}
+
+SmallVector<Value> Emitter::forRange(Value begin, Value end, int64_t step, ValueRange initial,
+                                     llvm::function_ref<Values(Value, ValueRange)> body) {
+  return forRange(begin, end, constantOf(begin.getType(), step), initial, body);
+}
+
+void Emitter::forRange(Value begin, Value end, Value step, llvm::function_ref<void(Value)> body) {
+  forRange(begin, end, step, ValueRange(), [&](Value index, ValueRange) {
+    body(index);
+    return Values();
+  });
+}
+
+void Emitter::forRange(Value begin, Value end, int64_t step, llvm::function_ref<void(Value)> body) {
+  forRange(begin, end, constantOf(begin.getType(), step), body);
+}
+
+SmallVector<Value> Emitter::ifElse(Value condition, TypeRange types, llvm::function_ref<Values()> then,
+                                   llvm::function_ref<Values()> otherwise) {
+  auto branch = scf::IfOp::create(builder, loc, types, condition, /*addThenBlock=*/true, /*addElseBlock=*/true);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(branch.thenBlock());
+  scf::YieldOp::create(builder, loc, then());
+  builder.setInsertionPointToStart(branch.elseBlock());
+  scf::YieldOp::create(builder, loc, otherwise());
+  return Values(branch.getResults());
+}
+
+void Emitter::ifElse(Value condition, llvm::function_ref<void()> then, llvm::function_ref<void()> otherwise) {
+  ifElse(condition, TypeRange(), [&] { return then(), Values(); }, [&] { return otherwise(), Values(); });
+}
+
+void Emitter::ifThen(Value condition, llvm::function_ref<void()> then) {
+  ifElse(condition, then, [] {});
+}

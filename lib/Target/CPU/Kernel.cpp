@@ -1,0 +1,34 @@
+#include "ds/Target/CPU/Kernel.h"
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace mlir;
+using namespace ds;
+
+std::pair<Value, Value> KernelContext::tilesOfThread(Value count) const {
+  Value begin = e.div(e.mul(count, thread), threads);
+  Value end = e.div(e.mul(count, e.add(thread, 1)), threads);
+  return {begin, end};
+}
+
+void KernelContext::forTiles(Value count, llvm::function_ref<void(Value)> body) const {
+  auto [begin, end] = tilesOfThread(count);
+  e.forRange(begin, end, 1, body);
+}
+
+llvm::Error KernelContext::error(const llvm::Twine &message) const {
+  return llvm::createStringError("kernel '" + ds_plan::KernelOp(kernel).getSymName() + "': " + message);
+}
+
+KernelBuilder ds::findKernelBuilder(llvm::StringRef family) {
+  return llvm::StringSwitch<KernelBuilder>(family)
+      .Case("attention", buildAttention)
+      .Case("copy", buildCopy)
+      .Case("embed", buildEmbed)
+      .Case("gather", buildGather)
+      .Case("gemm", buildGemm)
+      .Case("pool", buildPool)
+      .Case("rope", buildRope)
+      .Case("row", buildRow)
+      .Case("store_cache", buildStoreCache)
+      .Default(nullptr);
+}

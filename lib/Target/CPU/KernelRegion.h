@@ -1,0 +1,48 @@
+// How builders find their way in the region of a kernel.
+#ifndef LIB_TARGET_CPU_KERNELREGION_H
+#define LIB_TARGET_CPU_KERNELREGION_H
+
+#include "ds/Target/CPU/Kernel.h"
+
+namespace ds {
+
+/// The operation of a region that holds just one, of this kind, and returns its result; null otherwise.
+template <typename Op> Op onlyOp(KernelContext &context) {
+  mlir::Block &body = context.kernel.getBody().front();
+  if (!llvm::hasNItems(body, 2) || context.outs.size() != 1)
+    return {};
+  auto op = mlir::dyn_cast<Op>(&body.front());
+  return op && body.getTerminator()->getOperand(0) == op->getResult(0) ? op : Op();
+}
+
+/// The operand that a value of the region stands for, null when it is computed in the region or absent.
+inline const KernelOperand *operandOf(KernelContext &context, mlir::Value value) {
+  auto argument = mlir::dyn_cast_if_present<mlir::BlockArgument>(value);
+  return argument ? &context.ins[argument.getArgNumber()] : nullptr;
+}
+
+/// True for f32 rows of any width.
+inline bool isF32Rows(const KernelOperand *operand) {
+  return operand && operand->kind == KernelOperand::Kind::rows && operand->element().isF32();
+}
+/// True for one i32 a row.
+inline bool isI32Rows(const KernelOperand *operand) {
+  return operand && operand->kind == KernelOperand::Kind::rows && operand->element().isInteger(32) && operand->width() == 1;
+}
+
+/// Element `index` of an i32 operand, as i64.
+inline mlir::Value loadIndex(Emitter &e, const KernelOperand &operand, mlir::Value index) {
+  return e.toI64(e.load(e.i32(), e.element(operand.pointer, e.i32(), index)));
+}
+
+/// Copies `count` f32.
+inline void copyValues(Emitter &e, mlir::Value from, mlir::Value to, int64_t count) {
+  int64_t lanes = e.getLevel().lanes, whole = count / lanes * lanes;
+  e.forRange(e.constant(0), e.constant(whole), lanes,
+             [&](mlir::Value i) { e.store(e.load(e.vec(), e.element(from, e.f32(), i)), e.element(to, e.f32(), i)); });
+  if (whole < count)
+    e.storeFirst(e.loadFirst(e.at(from, whole * 4), count - whole, lanes), e.at(to, whole * 4), count - whole);
+}
+
+} // namespace ds
+#endif // LIB_TARGET_CPU_KERNELREGION_H

@@ -1,0 +1,19 @@
+#include "ds/Target/CPU/Level.h"
+
+using namespace ds;
+
+// The block of a product fills the registers: rows * vectors accumulators, the vectors of the weights and one of the activations.
+static constexpr CpuLevel levels[] = {
+    {"x86-64-v2", "x86-64-v2", "", 4, 16, 4, 2, false, false},
+    {"x86-64-v3", "x86-64-v3", "", 8, 16, 6, 2, true, true},
+    {"x86-64-v4", "x86-64-v4", "-prefer-256-bit", 16, 32, 12, 2, true, true},
+};
+
+llvm::ArrayRef<CpuLevel> ds::allCpuLevels() { return levels; }
+
+const CpuLevel *ds::findCpuLevel(llvm::StringRef name) {
+  for (const CpuLevel &level : levels)
+    if (level.name == name)
+      return &level;
+  return nullptr;
+}

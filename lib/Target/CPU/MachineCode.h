@@ -1,0 +1,24 @@
+// LLVM IR to machine code of one level.
+#ifndef DS_LIB_TARGET_CPU_MACHINECODE_H
+#define DS_LIB_TARGET_CPU_MACHINECODE_H
+
+#include "ds/Target/CPU/Level.h"
+#include "llvm/IR/Module.h"
+#include "llvm/Support/Error.h"
+#include "llvm/Target/TargetMachine.h"
+#include <memory>
+#include <string>
+
+namespace ds {
+
+/// The machine of a level. Fails when LLVM was built without x86.
+llvm::Expected<std::unique_ptr<llvm::TargetMachine>> targetMachineFor(const CpuLevel &level);
+
+/// Sets the target of `module` and optimises it; no call to a library comes out of it.
+void optimize(llvm::Module &module, llvm::TargetMachine &machine, const CpuLevel &level);
+
+/// The assembly or the object of `module`.
+std::string emitMachineCode(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type);
+
+} // namespace ds
+#endif // DS_LIB_TARGET_CPU_MACHINECODE_H

@@ -1,0 +1,132 @@
+// Norms and softmax of rows. A row is read from memory once; later passes find it in L1.
+#include "RowRegion.h"
+#include "VectorMath.h"
+#include "dialects/DS/DSDialect.h"
+
+using namespace ds;
+using mlir::Operation;
+using mlir::Value;
+
+namespace {
+/// One row of a kernel with a norm. What the norm reads is an operand, or is computed once and kept in `scratch`.
+class NormRow {
+public:
+  NormRow(KernelContext &context, Operation *norm, Value scratch, Value row)
+      : e(context.e), norm(norm), width(context.outs[0].width()), lanes(context.level.lanes), region(context, row, width), input(scratch) {
+    if (auto argument = mlir::dyn_cast<mlir::BlockArgument>(norm->getOperand(0)))
+      input = region.start(context.ins[argument.getArgNumber()]);
+    else
+      prologue();
+  }
+
+  void layerNorm(LayerNormOp op);
+  void rmsNorm(RmsNormOp op);
+  void l2Normalize(L2NormalizeOp op);
+  void softmax(Value scratch);
+
+private:
+  void prologue();
+  /// Computes what follows the norm, its value in a span given by `value`.
+  void epilogue(llvm::function_ref<Value(const RowSpan &)> value);
+  bool followsNorm(Value value) const;
+  Value at(const RowSpan &span) { return region.load(input, span); }
+  /// `value`, and zeros in lanes that do not exist.
+  Value masked(Value value, const RowSpan &span, Value outside) {
+    return span.count < lanes ? e.select(e.laneMask(span.count, lanes), value, outside) : value;
+  }
+  Value sumOf(llvm::function_ref<Value(const RowSpan &, Value)> body) {
+    return e.reduceAdd(reduceSpans(e, width, e.zero(e.vec()), body, [&](Value a, Value b) { return e.add(a, b); }));
+  }
+  Value scaleBy(Value meanSquare, double eps) { return e.splat(e.div(e.constantF32(1), e.sqrt(e.add(meanSquare, e.constantF32(eps))))); }
+
+  Emitter &e;
+  Operation *norm;
+  int64_t width, lanes;
+  RowRegion region;
+  Value input; // the row that the norm reads
+};
+} // namespace
+
+bool NormRow::followsNorm(Value value) const {
+  Operation *op = value.getDefiningOp();
+  return op && (op == norm || llvm::any_of(op->getOperands(), [&](Value operand) { return followsNorm(operand); }));
+}
+
+void NormRow::prologue() {
+  forEachSpan(e, width, [&](const RowSpan &span) {
+    region.begin(span);
+    region.store(region.get(norm->getOperand(0)), input, span);
+    region.storeResults([&](Value value) { return !followsNorm(value); });
+  });
+}
+
+void NormRow::epilogue(llvm::function_ref<Value(const RowSpan &)> value) {
+  bool inputIsOperand = !RowRegion::normInputIsComputed(norm);
+  forEachSpan(e, width, [&](const RowSpan &span) {
+    region.begin(span);
+    region.set(norm->getOperand(0), at(span));
+    region.set(norm->getResult(0), value(span));
+    region.storeResults([&](Value result) { return inputIsOperand || followsNorm(result); });
+  });
+}
+
+void NormRow::layerNorm(LayerNormOp op) {
+  Value count = e.constantF32(width);
+  Value mean = e.splat(e.div(sumOf([&](const RowSpan &span, Value sum) { return e.add(sum, at(span)); }), count));
+  // The second pass loses nothing where the mean is large against the spread.
+  Value squares = sumOf([&](const RowSpan &span, Value sum) {
+    Value apart = masked(e.sub(at(span), mean), span, e.zero(e.vec()));
+    return e.fma(apart, apart, sum);
+  });
+  Value scale = scaleBy(e.div(squares, count), op.getEps().convertToDouble());
+  epilogue([&](const RowSpan &span) {
+    Value unit = e.mul(e.sub(at(span), mean), scale), gain = region.get(op.getGain());
+    return op.getBias() ? e.fma(unit, gain, region.get(op.getBias())) : e.mul(unit, gain);
+  });
+}
+
+void NormRow::rmsNorm(RmsNormOp op) {
+  Value squares = sumOf([&](const RowSpan &span, Value sum) { return e.fma(at(span), at(span), sum); });
+  Value scale = scaleBy(e.div(squares, e.constantF32(width)), op.getEps().convertToDouble());
+  epilogue([&](const RowSpan &span) { return e.mul(e.mul(at(span), scale), region.get(op.getGain())); });
+}
+
+void NormRow::l2Normalize(L2NormalizeOp op) {
+  Value squares = sumOf([&](const RowSpan &span, Value sum) { return e.fma(at(span), at(span), sum); });
+  // In this order a NaN length stays.
+  Value length = e.max(e.constantF32(op.getEps().convertToDouble()), e.sqrt(squares));
+  Value divisor = e.splat(length);
+  epilogue([&](const RowSpan &span) { return e.div(at(span), divisor); });
+}
+
+void NormRow::softmax(Value scratch) {
+  Value lowest = e.infinity(e.vec(), /*negative=*/true);
+  auto larger = [&](Value a, Value b) { return e.max(a, b); };
+  Value largest = e.reduceMaxSplat(
+      reduceSpans(e, width, lowest, [&](const RowSpan &span, Value most) { return e.max(masked(at(span), span, lowest), most); }, larger));
+  Value sum = e.splat(sumOf([&](const RowSpan &span, Value total) {
+    Value power = masked(emitExpNonPositive(e, e.sub(at(span), largest)), span, e.zero(e.vec()));
+    region.store(power, scratch, span);
+    return e.add(total, power);
+  }));
+  Value scale = e.div(e.splat(e.constantF32(1)), sum);
+  epilogue([&](const RowSpan &span) { return e.mul(region.load(scratch, span), scale); });
+}
+
+void ds::emitNormRows(KernelContext &context, Operation *norm) {
+  Emitter &e = context.e;
+  int64_t bytes = context.outs[0].width() * 4;
+  Value scratch = RowRegion::normInputIsComputed(norm) ? e.stack(bytes) : Value();
+  Value powers = mlir::isa<SoftmaxOp>(norm) ? e.stack(bytes) : Value();
+  context.forTiles(context.rows, [&](Value row) {
+    NormRow rows(context, norm, scratch, row);
+    if (auto op = mlir::dyn_cast<LayerNormOp>(norm))
+      rows.layerNorm(op);
+    else if (auto op = mlir::dyn_cast<RmsNormOp>(norm))
+      rows.rmsNorm(op);
+    else if (auto op = mlir::dyn_cast<L2NormalizeOp>(norm))
+      rows.l2Normalize(op);
+    else
+      rows.softmax(powers);
+  });
+}

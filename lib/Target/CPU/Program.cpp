@@ -1,0 +1,238 @@
+#include "Program.h"
+#include "ds/Target/CPU/Kernel.h"
+#include "dsrt/package.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/SymbolTable.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace ds;
+using namespace ds_plan;
+
+namespace {
+
+/// How a value of a program is passed to a kernel, apart from where it lies.
+KernelOperand describe(Value place, const SymbolTable &symbols) {
+  KernelOperand operand{};
+  operand.kind = KernelOperand::Kind::rows;
+  operand.type = cast<MemRefType>(place.getType());
+  TypeSwitch<Operation *>(place.getDefiningOp())
+      .Case<InputOp, OutputOp, BufferOp>([&](auto op) { operand.rows = op.getRows(); })
+      .Case<ds_plan::WeightOp>([&](ds_plan::WeightOp op) {
+        operand.kind = KernelOperand::Kind::weight;
+        operand.layout = symbols.lookup<StorageOp>(op.getStorage()).getLayout();
+      })
+      .Case<ds_plan::CacheOp>([&](ds_plan::CacheOp op) {
+        operand.kind = KernelOperand::Kind::cache;
+        operand.cacheKind = op.getKind();
+        operand.kvHeads = op.getKvHeads();
+      });
+  return operand;
+}
+
+class ModuleEmitter {
+public:
+  ModuleEmitter(ModuleOp planned, const CpuLevel &level)
+      : planned(planned), level(level), symbols(planned), builder(planned.getContext()), loc(builder.getUnknownLoc()),
+        module(ModuleOp::create(loc)), e(builder, loc, level) {}
+
+  llvm::Expected<OwningOpRef<ModuleOp>> run() {
+    builder.setInsertionPointToEnd(module->getBody());
+    LLVM::GlobalOp::create(builder, loc, builder.getI32Type(), /*isConstant=*/true, LLVM::Linkage::External, DS_ABI_SYMBOL,
+                           builder.getI32IntegerAttr(DS_ABI));
+    for (ProgramOp program : planned.getOps<ProgramOp>())
+      if (llvm::Error error = emitProgram(program))
+        return std::move(error);
+    return std::move(module);
+  }
+
+private:
+  LLVM::LLVMFuncOp startFunction(llvm::StringRef name, ArrayRef<Type> arguments, LLVM::Linkage linkage);
+  llvm::Error emitProgram(ProgramOp program);
+  llvm::Error emitLaunch(LaunchOp launch);
+  llvm::Expected<LLVM::LLVMFuncOp> kernelFunction(LaunchOp launch);
+  llvm::Error emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LLVMFuncOp function);
+  llvm::Expected<Value> emitPlace(Operation *op);
+  Value rowsOf(LaunchOp launch);
+
+  ModuleOp planned;
+  const CpuLevel &level;
+  SymbolTable symbols;
+  OpBuilder builder;
+  Location loc;
+  OwningOpRef<ModuleOp> module;
+  Emitter e;
+  llvm::StringMap<LLVM::LLVMFuncOp> kernels; // by kernel and kinds of operands
+
+  // Of the program at hand.
+  Value batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, thread, threads;
+  DenseMap<Value, Value> places;
+};
+
+LLVM::LLVMFuncOp ModuleEmitter::startFunction(llvm::StringRef name, ArrayRef<Type> arguments, LLVM::Linkage linkage) {
+  builder.setInsertionPointToEnd(module->getBody());
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), arguments);
+  auto function = LLVM::LLVMFuncOp::create(builder, loc, name, type, linkage);
+  Block *entry = function.addEntryBlock(builder);
+  builder.setInsertionPointToEnd(entry);
+  return function;
+}
+
+/// The rows of outs[0].
+Value ModuleEmitter::rowsOf(LaunchOp launch) {
+  KernelOperand first = describe(launch.getOuts().front(), symbols);
+  if (first.kind == KernelOperand::Kind::rows && first.rows == Rows::selected)
+    return selected;
+  return first.kind == KernelOperand::Kind::rows && first.rows == Rows::batch ? batch : tokenRows;
+}
+
+llvm::Expected<Value> ModuleEmitter::emitPlace(Operation *op) {
+  if (auto input = dyn_cast<InputOp>(op))
+    return e.load(e.ptr(), e.at(inputs, input.getIndex() * 8));
+  if (auto output = dyn_cast<OutputOp>(op))
+    return e.load(e.ptr(), e.at(outputs, output.getIndex() * 8));
+  if (isa<ds_plan::CacheOp>(op))
+    return kv;
+  if (auto buffer = dyn_cast<BufferOp>(op)) {
+    if (!buffer.getOffset())
+      return llvm::createStringError("a buffer has no offset: place the buffers before code is made");
+    return e.at(arena, *buffer.getOffset());
+  }
+  auto storage = symbols.lookup<StorageOp>(cast<ds_plan::WeightOp>(op).getStorage());
+  if (!storage.getOffset())
+    return llvm::createStringError("storage '" + storage.getSymName() + "' has no offset: place the weights before code is made");
+  return e.at(weights, *storage.getOffset());
+}
+
+llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
+  startFunction((DS_PROGRAM_PREFIX + program.getSymName()).str(), {e.ptr(), e.i32(), e.i32()}, LLVM::Linkage::External);
+  Block *entry = builder.getInsertionBlock();
+  Value step = entry->getArgument(0), thread32 = entry->getArgument(1);
+  auto field = [&](Type type, size_t offset) { return e.load(type, e.at(step, static_cast<int64_t>(offset))); };
+  thread = e.toI64(thread32);
+  threads = e.toI64(entry->getArgument(2));
+  batch = e.toI64(field(e.i32(), offsetof(DsStep, batch)));
+  tokens = e.toI64(field(e.i32(), offsetof(DsStep, tokens)));
+  selected = e.toI64(field(e.i32(), offsetof(DsStep, rows)));
+  inputs = field(e.ptr(), offsetof(DsStep, inputs));
+  outputs = field(e.ptr(), offsetof(DsStep, outputs));
+  kv = field(e.ptr(), offsetof(DsStep, kv));
+  weights = field(e.ptr(), offsetof(DsStep, weights));
+  arena = field(e.ptr(), offsetof(DsStep, arena));
+  Value barrier = field(e.ptr(), offsetof(DsStep, barrier)), barrierContext = field(e.ptr(), offsetof(DsStep, barrier_context));
+  auto barrierType = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), {e.ptr(), e.i32()});
+  tokenRows = e.mul(batch, tokens);
+  places.clear();
+  for (Operation &op : program.getBody().front()) {
+    if (isa<BarrierOp>(op)) {
+      LLVM::CallOp::create(builder, loc, barrierType, ValueRange{barrier, barrierContext, thread32});
+    } else if (auto launch = dyn_cast<LaunchOp>(op)) {
+      if (llvm::Error error = emitLaunch(launch))
+        return error;
+    } else {
+      llvm::Expected<Value> place = emitPlace(&op);
+      if (!place)
+        return place.takeError();
+      places[op.getResult(0)] = *place;
+    }
+  }
+  LLVM::ReturnOp::create(builder, loc, ValueRange());
+  return llvm::Error::success();
+}
+
+llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {
+  OpBuilder::InsertPoint here = builder.saveInsertionPoint();
+  llvm::Expected<LLVM::LLVMFuncOp> function = kernelFunction(launch);
+  builder.restoreInsertionPoint(here);
+  if (!function)
+    return function.takeError();
+  SmallVector<Value> arguments;
+  for (Value operand : launch->getOperands()) {
+    arguments.push_back(places.lookup(operand));
+    if (auto cache = operand.getDefiningOp<ds_plan::CacheOp>())
+      arguments.push_back(e.constant(cache.getOffset()));
+  }
+  arguments.append({batch, tokens, rowsOf(launch), thread, threads});
+  Value wanted;
+  for (Value out : launch.getOuts())
+    if (out.getDefiningOp<OutputOp>()) {
+      Value given = e.ne(places.lookup(out), e.nullPointer());
+      wanted = wanted ? e.bitAnd(wanted, given) : given;
+    }
+  auto call = [&] { LLVM::CallOp::create(builder, loc, *function, arguments); };
+  if (wanted)
+    e.ifThen(wanted, call);
+  else
+    call();
+  return llvm::Error::success();
+}
+
+llvm::Expected<LLVM::LLVMFuncOp> ModuleEmitter::kernelFunction(LaunchOp launch) {
+  std::string key;
+  llvm::raw_string_ostream stream(key);
+  stream << launch.getKernel();
+  for (Value operand : launch->getOperands()) {
+    KernelOperand kind = describe(operand, symbols);
+    stream << '|' << kind.type << ' ' << static_cast<int>(kind.kind) << ' ' << static_cast<int>(kind.rows) << ' '
+           << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads;
+  }
+  LLVM::LLVMFuncOp &function = kernels[key];
+  if (function)
+    return function;
+  auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
+  SmallVector<Type> arguments;
+  for (Value operand : launch->getOperands()) {
+    arguments.push_back(e.ptr());
+    if (operand.getDefiningOp<ds_plan::CacheOp>())
+      arguments.push_back(e.i64());
+  }
+  arguments.append(5, e.i64());
+  std::string name = (kernel.getSymName() + "." + Twine(kernels.size())).str();
+  function = startFunction(name, arguments, LLVM::Linkage::Internal);
+  // One copy of a kernel, however often it is launched.
+  function.setPassthroughAttr(builder.getStrArrayAttr({"noinline"}));
+  if (llvm::Error error = emitKernel(kernel, launch, function))
+    return std::move(error);
+  return function;
+}
+
+llvm::Error ModuleEmitter::emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LLVMFuncOp function) {
+  KernelBuilder build = findKernelBuilder(kernel.getFamily());
+  if (!build)
+    return llvm::createStringError("kernel '" + kernel.getSymName() + "' is of family '" + kernel.getFamily() +
+                                   "', which the CPU target does not have");
+  KernelContext context{e, level, kernel, {}, {}, {}, {}, {}, {}, {}, {}};
+  unsigned next = 0;
+  auto take = [&](Value operand, SmallVector<KernelOperand> &list) {
+    KernelOperand described = describe(operand, symbols);
+    described.pointer = function.getArgument(next);
+    if (described.kind == KernelOperand::Kind::weight) {
+      function.setArgAttr(next, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());
+      function.setArgAttr(next, LLVM::LLVMDialect::getReadonlyAttrName(), builder.getUnitAttr());
+      function.setArgAttr(next, LLVM::LLVMDialect::getAlignAttrName(), builder.getI64IntegerAttr(DS_ALIGN));
+    }
+    ++next;
+    if (described.kind == KernelOperand::Kind::cache)
+      described.cacheOffset = function.getArgument(next++);
+    list.push_back(described);
+  };
+  for (Value operand : launch.getIns())
+    take(operand, context.ins);
+  for (Value operand : launch.getAux())
+    take(operand, context.aux);
+  for (Value operand : launch.getOuts())
+    take(operand, context.outs);
+  for (Value *size : {&context.batch, &context.tokens, &context.rows, &context.thread, &context.threads})
+    *size = function.getArgument(next++);
+  if (llvm::Error error = build(context))
+    return error;
+  LLVM::ReturnOp::create(builder, loc, ValueRange());
+  return llvm::Error::success();
+}
+
+} // namespace
+
+llvm::Expected<OwningOpRef<ModuleOp>> ds::emitCpuModule(ModuleOp planned, const CpuLevel &level) {
+  return ModuleEmitter(planned, level).run();
+}

@@ -1,0 +1,120 @@
+#include "RowRegion.h"
+#include "Elementwise.h"
+#include "dialects/DS/DSDialect.h"
+
+using namespace ds;
+using mlir::Operation;
+using mlir::Value;
+
+/// Two rows of this length take 128 KiB of a worker's stack.
+static constexpr int64_t longestRowOnStack = 16384;
+
+static bool isNorm(Operation *op) { return mlir::isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op); }
+
+Operation *RowRegion::norm(ds_plan::KernelOp kernel) {
+  for (Operation &op : kernel.getBody().front().without_terminator())
+    if (isNorm(&op))
+      return &op;
+  return nullptr;
+}
+
+llvm::Error RowRegion::check(KernelContext &context) {
+  int64_t width = context.outs.empty() ? 0 : context.outs[0].width();
+  if (width < 1)
+    return context.error("expects results of a static width");
+  int norms = 0;
+  for (Operation &op : context.kernel.getBody().front().without_terminator()) {
+    norms += isNorm(&op);
+    if (!isNorm(&op) && !isElementwise(&op))
+      return context.error("expects norms and element-wise ops, got " + op.getName().getStringRef());
+  }
+  if (norms > 1)
+    return context.error("expects at most one norm");
+  Operation *onlyNorm = norm(context.kernel);
+  if (onlyNorm && (normInputIsComputed(onlyNorm) || mlir::isa<SoftmaxOp>(onlyNorm)) && width > longestRowOnStack)
+    return context.error("expects rows of at most " + llvm::Twine(longestRowOnStack) + " values, got " + llvm::Twine(width));
+  auto isRow = [&](const KernelOperand &o) {
+    return o.element().isF32() && (o.kind == KernelOperand::Kind::weight ? o.layout == ds_plan::Layout::vector && o.width() >= width
+                                                                         : o.kind == KernelOperand::Kind::rows && o.width() == width);
+  };
+  if (!llvm::all_of(context.ins, isRow) || !llvm::all_of(context.outs, isRow))
+    return context.error("expects f32 rows of one width, and f32 vectors");
+  return llvm::Error::success();
+}
+
+Value RowRegion::load(Value pointer, const RowSpan &at) {
+  Emitter &e = context.e;
+  Value address = e.element(pointer, e.f32(), at.index);
+  return at.mask ? e.maskedLoad(e.vec(), address, at.mask) : e.loadFirst(address, at.count, context.level.lanes);
+}
+
+void RowRegion::store(Value value, Value pointer, const RowSpan &at) {
+  Emitter &e = context.e;
+  Value address = e.element(pointer, e.f32(), at.index);
+  if (at.mask)
+    e.maskedStore(value, address, at.mask);
+  else
+    e.storeFirst(value, address, at.count);
+}
+
+Value RowRegion::start(const KernelOperand &operand) {
+  if (operand.kind == KernelOperand::Kind::weight)
+    return operand.pointer;
+  return context.e.element(operand.pointer, context.e.f32(), context.e.mul(row, width));
+}
+
+void RowRegion::begin(const RowSpan &at) {
+  span = at;
+  known.clear();
+}
+
+Value RowRegion::get(Value value) {
+  if (Value lanes = known.lookup(value))
+    return lanes;
+  Value lanes;
+  if (auto argument = mlir::dyn_cast<mlir::BlockArgument>(value)) {
+    lanes = load(start(context.ins[argument.getArgNumber()]), span);
+  } else {
+    llvm::SmallVector<Value> operands;
+    for (Value operand : value.getDefiningOp()->getOperands())
+      operands.push_back(get(operand));
+    lanes = emitElementwise(context.e, value.getDefiningOp(), operands);
+  }
+  known[value] = lanes;
+  return lanes;
+}
+
+void RowRegion::storeResults(llvm::function_ref<bool(Value)> wanted) {
+  Operation *results = context.kernel.getBody().front().getTerminator();
+  // All are computed before the first is written.
+  llvm::SmallVector<std::pair<Value, unsigned>> ready;
+  for (auto [index, value] : llvm::enumerate(results->getOperands()))
+    if (wanted(value))
+      ready.push_back({get(value), index});
+  for (auto [lanes, index] : ready)
+    store(lanes, start(context.outs[index]), span);
+}
+
+void ds::forEachSpan(Emitter &e, int64_t width, llvm::function_ref<void(const RowSpan &)> body) {
+  int64_t lanes = e.getLevel().lanes, whole = width / lanes * lanes;
+  e.forRange(e.constant(0), e.constant(whole), lanes, [&](Value index) { body({index, lanes, Value()}); });
+  if (whole < width)
+    body({e.constant(whole), width - whole, Value()});
+}
+
+Value ds::reduceSpans(Emitter &e, int64_t width, Value identity, llvm::function_ref<Value(const RowSpan &, Value)> body,
+                      llvm::function_ref<Value(Value, Value)> combine) {
+  constexpr int64_t sums = 4;
+  int64_t lanes = e.getLevel().lanes, block = width / (sums * lanes) * (sums * lanes);
+  Emitter::Values begin(sums, identity);
+  Emitter::Values all =
+      e.forRange(e.constant(0), e.constant(block), sums * lanes, mlir::ValueRange(begin), [&](Value index, mlir::ValueRange carried) {
+        Emitter::Values next;
+        for (int64_t i = 0; i < sums; ++i)
+          next.push_back(body({e.add(index, i * lanes), lanes, Value()}, carried[i]));
+        return next;
+      });
+  for (int64_t index = block, i = 0; index < width; index += lanes, ++i)
+    all[i] = body({e.constant(index), std::min(lanes, width - index), Value()}, all[i]);
+  return combine(combine(all[0], all[1]), combine(all[2], all[3]));
+}

@@ -1,0 +1,64 @@
+// The region of a `row` kernel, computed one vector at a time.
+#ifndef LIB_TARGET_CPU_ROWREGION_H
+#define LIB_TARGET_CPU_ROWREGION_H
+
+#include "ds/Target/CPU/Kernel.h"
+#include "llvm/ADT/DenseMap.h"
+
+namespace ds {
+
+/// Elements `[index, index + lanes)` of a row; lanes outside do not exist in memory, are read as zero and not written.
+struct RowSpan {
+  mlir::Value index; // i64
+  int64_t count;     // lanes that exist, when `mask` is null
+  mlir::Value mask;  // those lanes, when known at run time alone
+};
+
+/// Values of the region at one row. Values are computed on demand from the operands, each once a span.
+class RowRegion {
+public:
+  /// `row` is an index, and operands are `[rows, width]`.
+  RowRegion(KernelContext &context, mlir::Value row, int64_t width) : context(context), row(row), width(width) {}
+
+  /// Fails unless operands are f32 and rows of one width, and the region holds element-wise ops and at most one norm.
+  static llvm::Error check(KernelContext &context);
+  /// The op of the region that looks at whole rows, or null.
+  static mlir::Operation *norm(ds_plan::KernelOp kernel);
+  /// True when the norm reads no operand but a value of the region, which is then kept on the stack.
+  static bool normInputIsComputed(mlir::Operation *norm) { return !mlir::isa<mlir::BlockArgument>(norm->getOperand(0)); }
+
+  mlir::Value load(mlir::Value pointer, const RowSpan &span);
+  void store(mlir::Value value, mlir::Value pointer, const RowSpan &span);
+  /// First element of this row of an operand.
+  mlir::Value start(const KernelOperand &operand);
+
+  /// Forgets what was computed, for a new span.
+  void begin(const RowSpan &span);
+  /// Says what `value` of the region is in this span.
+  void set(mlir::Value value, mlir::Value lanes) { known[value] = lanes; }
+  /// A value of the region in this span.
+  mlir::Value get(mlir::Value value);
+  /// Writes the results of the region that `wanted` holds for.
+  void storeResults(llvm::function_ref<bool(mlir::Value)> wanted);
+
+private:
+  KernelContext &context;
+  mlir::Value row;
+  int64_t width;
+  RowSpan span;
+  llvm::DenseMap<mlir::Value, mlir::Value> known;
+};
+
+/// Calls `body` for each vector of a row of `width`.
+void forEachSpan(Emitter &e, int64_t width, llvm::function_ref<void(const RowSpan &)> body);
+
+/// Combines all vectors of a row: `body` takes a span and the sum so far, which begins with `identity`; several sums run side by side.
+/// Returns a vector that is to be reduced.
+mlir::Value reduceSpans(Emitter &e, int64_t width, mlir::Value identity, llvm::function_ref<mlir::Value(const RowSpan &, mlir::Value)> body,
+                        llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
+
+/// Emits a row kernel around its norm.
+void emitNormRows(KernelContext &context, mlir::Operation *norm);
+
+} // namespace ds
+#endif // LIB_TARGET_CPU_ROWREGION_H

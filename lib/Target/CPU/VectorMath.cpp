@@ -1,0 +1,91 @@
+// exp by Cody-Waite reduction and a polynomial (coefficients of Cephes' expf); tanh from e^x - 1 without cancellation; the erf of gelu by a
+// polynomial for log erfc.
+#include "VectorMath.h"
+
+using namespace ds;
+using mlir::Type;
+using mlir::Value;
+
+namespace {
+/// e^x = 2^n * (1 + q), with 2^n of `exponent` and |q| < 0.42.
+struct Reduced {
+  Value exponent; // i32, garbage where x is NaN
+  Value q;        // NaN where x is NaN
+};
+} // namespace
+
+static Value number(Emitter &e, Value like, double value) { return e.constantOf(like.getType(), value); }
+
+/// The i32 type with as many lanes as `like`.
+static Type integersLike(Emitter &e, Value like) {
+  if (auto vector = mlir::dyn_cast<mlir::VectorType>(like.getType()))
+    return e.vec(vector.getDimSize(0), e.i32());
+  return e.i32();
+}
+
+/// c[0] x^k + c[1] x^(k-1) + ...
+static Value horner(Emitter &e, Value x, llvm::ArrayRef<double> coefficients) {
+  Value sum = number(e, x, coefficients.front());
+  for (double c : coefficients.drop_front())
+    sum = e.fma(sum, x, number(e, x, c));
+  return sum;
+}
+
+/// For |x| < 2^21; a sum with 1.5 * 2^23 rounds to an integer that stands in the low bits, also defined for NaN, unlike a conversion.
+static Reduced reduce(Emitter &e, Value x) {
+  constexpr int32_t magicBits = 0x4B400000;
+  Value magic = number(e, x, 12582912.0);
+  Value shifted = e.fma(x, number(e, x, 1.44269504088896341), magic);
+  Value n = e.sub(shifted, magic);
+  Value r = e.fma(n, number(e, x, -0.693359375), x);
+  r = e.fma(n, number(e, x, 2.12194440e-4), r);
+  Value p = horner(e, r, {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1});
+  Value exponent = e.sub(e.bitcast(shifted, integersLike(e, x)), int64_t(magicBits));
+  return {exponent, e.fma(p, e.mul(r, r), r)};
+}
+
+/// 2^n for n in [-126, 127].
+static Value powerOfTwo(Emitter &e, Value n, Type type) { return e.bitcast(e.shiftLeft(e.add(n, int64_t(127)), 23), type); }
+
+/// `low` where x is below it; NaN stays.
+static Value atLeast(Emitter &e, Value x, double low) { return e.max(number(e, x, low), x); }
+static Value atMost(Emitter &e, Value x, double high) { return e.min(number(e, x, high), x); }
+
+static Value copySign(Emitter &e, Value magnitude, Value sign) {
+  Type bits = integersLike(e, sign);
+  Value top = e.bitAnd(e.bitcast(sign, bits), e.constantOf(bits, -2147483648.0));
+  return e.bitcast(e.bitOr(e.bitcast(magnitude, bits), top), sign.getType());
+}
+
+Value ds::emitExp(Emitter &e, Value x) {
+  Reduced r = reduce(e, atMost(e, atLeast(e, x, -104.5), 89.0));
+  // In two halves: 2^n alone would overflow at 128 and lose the subnormal results.
+  Value half = e.shiftRightSigned(r.exponent, 1);
+  Value scaled = e.mul(e.add(r.q, number(e, x, 1)), powerOfTwo(e, half, x.getType()));
+  return e.mul(scaled, powerOfTwo(e, e.sub(r.exponent, half), x.getType()));
+}
+
+Value ds::emitExpNonPositive(Emitter &e, Value x) {
+  // At the bound n is -127, whose bits are those of 0.
+  Reduced r = reduce(e, atLeast(e, x, -88.0));
+  Value scale = powerOfTwo(e, r.exponent, x.getType());
+  return e.fma(r.q, scale, scale);
+}
+
+Value ds::emitTanh(Emitter &e, Value x) {
+  Reduced r = reduce(e, e.mul(atMost(e, e.abs(x), 10.0), number(e, x, -2)));
+  Value scale = powerOfTwo(e, r.exponent, x.getType());
+  Value expm1 = e.fma(r.q, scale, e.sub(scale, number(e, x, 1)));
+  return copySign(e, e.div(e.neg(expm1), e.add(expm1, number(e, x, 2))), x);
+}
+
+Value ds::emitGeluErf(Emitter &e, Value x) {
+  // max(x, 0) - a / 2 * erfc(a / sqrt(2)) with a = |x|, which does not cancel below 0; log(erfc(a / sqrt(2))) / a is a minimax fit on [0,
+  // 6] that goes on falling behind it. At 16 the power is 0.
+  Value a = atMost(e, e.abs(x), 16.0);
+  Value p = horner(e, a,
+                   {-1.30663267e-8, 4.19841797e-7, -5.75300146e-6, 4.25063154e-5, -1.59139701e-4, -6.79108853e-5, 4.89150314e-3,
+                    -3.63951847e-2, -0.318295062, -0.797885716});
+  Value erfc = emitExpNonPositive(e, e.mul(p, a));
+  return e.fma(e.mul(a, number(e, x, -0.5)), erfc, e.max(number(e, x, 0), x));
+}

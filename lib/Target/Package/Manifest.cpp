@@ -1,0 +1,112 @@
+#include "Manifest.h"
+#include "dialects/DSPlan/DSPlanDialect.h"
+#include "dsrt/package.h"
+#include <nlohmann/json.hpp>
+
+using namespace mlir;
+using namespace ds;
+using namespace ds_plan;
+using Json = nlohmann::ordered_json;
+
+static Json toJson(Attribute attribute) {
+  if (auto text = dyn_cast_or_null<StringAttr>(attribute))
+    return text.getValue().str();
+  if (auto flag = dyn_cast_or_null<BoolAttr>(attribute))
+    return flag.getValue();
+  if (auto number = dyn_cast_or_null<IntegerAttr>(attribute))
+    return number.getInt();
+  if (auto number = dyn_cast_or_null<FloatAttr>(attribute))
+    return number.getValueAsDouble();
+  if (auto list = dyn_cast_or_null<ArrayAttr>(attribute)) {
+    Json json = Json::array();
+    for (Attribute element : list)
+      json.push_back(toJson(element));
+    return json;
+  }
+  if (auto list = dyn_cast_or_null<DenseI64ArrayAttr>(attribute))
+    return std::vector<int64_t>(list.asArrayRef().begin(), list.asArrayRef().end());
+  if (auto dictionary = dyn_cast_or_null<DictionaryAttr>(attribute)) {
+    Json json = Json::object();
+    for (NamedAttribute entry : dictionary)
+      json[entry.getName().str()] = toJson(entry.getValue());
+    return json;
+  }
+  return nullptr; // absent, or `unit` for "none"
+}
+
+static Json shapeOf(Rows rows, MemRefType type) {
+  Json shape = Json::array();
+  if (rows == Rows::selected)
+    shape.push_back("rows");
+  else
+    shape.push_back("batch");
+  if (rows == Rows::tokens)
+    shape.push_back("tokens");
+  for (int64_t size : type.getShape().drop_front())
+    shape.push_back(size);
+  return shape;
+}
+
+template <typename OpT> static Json placesOf(ProgramOp program) {
+  std::map<int64_t, Json> places;
+  for (OpT op : program.getBody().getOps<OpT>())
+    places[op.getIndex()] = {{"name", op.getName().str()}, {"shape", shapeOf(op.getRows(), cast<MemRefType>(op.getType()))}};
+  Json list = Json::array();
+  for (auto &[index, place] : places)
+    list.push_back(place);
+  return list;
+}
+
+Result<std::string> ds::manifestText(ModuleOp planned, const std::string &producer, const WeightsRecord &weights,
+                                     const std::map<std::string, FileRecord> &files) {
+  auto model = planned->getAttrOfType<DictionaryAttr>("ds.model");
+  auto positions = planned->getAttrOfType<DictionaryAttr>("ds.positions");
+  if (!model || !positions)
+    return Error::internal("a planned module without ds.model or ds.positions");
+  Json json;
+  json["format"] = DS_PACKAGE_FORMAT;
+  json["version"] = DS_PACKAGE_VERSION;
+  json["abi"] = DS_ABI;
+  json["producer"] = producer;
+  json["model"] = toJson(model);
+  int64_t parameters = 0;
+  for (ParameterOp parameter : planned.getOps<ParameterOp>())
+    if (parameter.getSource())
+      parameters += parameter.getTensorType().getNumElements();
+  json["model"]["parameters"] = parameters;
+  json["model"]["weights_dtype"] = weights.dtype;
+  json["positions"] = toJson(positions);
+
+  int64_t context = 0, kvBytes = 0;
+  Json programs = Json::array();
+  for (ProgramOp program : planned.getOps<ProgramOp>()) {
+    kvBytes = std::max<int64_t>(kvBytes, program.getKvBytes());
+    for (ds_plan::CacheOp cache : program.getBody().getOps<ds_plan::CacheOp>())
+      context = std::max(context, cast<MemRefType>(cache.getType()).getDimSize(0));
+    programs.push_back({{"name", program.getSymName().str()},
+                        {"symbol", DS_PROGRAM_PREFIX + program.getSymName().str()},
+                        {"max_batch", program.getMaxBatch()},
+                        {"max_rows", program.getMaxRows()},
+                        {"arena_bytes", program.getArenaBytes()},
+                        {"inputs", placesOf<InputOp>(program)},
+                        {"outputs", placesOf<OutputOp>(program)}});
+  }
+  if (kvBytes > 0)
+    json["cache"] = {{"context", context}, {"bytes_per_sequence", kvBytes}};
+  json["weights"] = {{"file", weights.file}, {"data_offset", weights.dataOffset}, {"data_bytes", weights.dataBytes}};
+  json["code"] = Json::array();
+  json["programs"] = std::move(programs);
+  json["files"] = Json::object();
+  for (const auto &[name, record] : files) {
+    Json entry = {{"bytes", record.bytes}};
+    if (record.chunkBytes > 0)
+      entry["xxh3_chunks"] = {{"bytes", record.chunkBytes}, {"hashes", record.chunkHashes}};
+    else
+      entry["sha256"] = record.sha256;
+    json["files"][name] = std::move(entry);
+    StringRef level = name;
+    if (level.consume_front("code/") && level.consume_back(".so"))
+      json["code"].push_back({{"level", level.str()}, {"file", name}});
+  }
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}

@@ -1,0 +1,207 @@
+#include "ds/Target/Package/PackageWriter.h"
+#include "AtomicFolder.h"
+#include "Manifest.h"
+#include "WeightPacker.h"
+#include "dsrt/package.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/SHA256.h"
+#include <atomic>
+#include <fcntl.h>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+using namespace mlir;
+using namespace ds;
+using ds_plan::StorageOp;
+
+static constexpr int64_t pageBytes = 4096;
+static constexpr int64_t chunkBytes = 16 << 20; // of the weights file, hashed together
+static constexpr int64_t workBytes = 4 << 20;   // packed by one thread at a time
+static constexpr const char *weightsFile = "weights-00001.safetensors";
+
+namespace {
+/// A run of units of one storage, packed by one thread.
+struct Work {
+  StorageOp storage;
+  const ParameterReader *reader;
+  int64_t first, count;
+  bool last; // of its storage
+};
+} // namespace
+
+static std::string hex(ArrayRef<uint8_t> bytes) { return llvm::toHex(bytes, /*LowerCase=*/true); }
+
+static std::string sha256(const std::string &content) {
+  return hex(llvm::SHA256::hash(ArrayRef(reinterpret_cast<const uint8_t *>(content.data()), content.size())));
+}
+
+/// Runs `body(index)` for [0, count) on `threads` threads and returns the first failure.
+static Result<void> forEach(size_t count, unsigned threads, llvm::function_ref<Result<void>(size_t)> body) {
+  std::atomic<size_t> next = 0;
+  std::atomic<bool> failed = false;
+  Result<void> first;
+  std::mutex lock;
+  auto worker = [&] {
+    for (size_t i = next++; i < count && !failed; i = next++)
+      if (Result<void> result = body(i); !result) {
+        std::lock_guard guard(lock);
+        if (!failed.exchange(true))
+          first = std::move(result);
+      }
+  };
+  std::vector<std::thread> pool;
+  for (unsigned i = 1; i < threads; ++i)
+    pool.emplace_back(worker);
+  worker();
+  for (std::thread &thread : pool)
+    thread.join();
+  return first;
+}
+
+static std::string storedType(StorageOp storage) {
+  Type type = cast<MemRefType>(storage.getType()).getElementType();
+  return type.isBF16() ? "BF16" : type.isF16() ? "F16" : "F32";
+}
+
+/// The header of a safetensors file whose data part begins at a page; gaps between storages become tensors of padding, as the format has
+/// none.
+static std::string weightsHeader(ArrayRef<StorageOp> storages, int64_t &dataBytes) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  header["__metadata__"] = {{"format", DS_PACKAGE_FORMAT}};
+  int64_t end = 0;
+  for (StorageOp storage : storages) {
+    int64_t begin = *storage.getOffset();
+    if (begin > end)
+      header["__padding." + std::to_string(end)] = {{"dtype", "U8"}, {"shape", {begin - end}}, {"data_offsets", {end, begin}}};
+    ArrayRef<int64_t> shape = cast<MemRefType>(storage.getType()).getShape();
+    end = begin + storageBytes(storage);
+    header[storage.getSymName().str()] = {
+        {"dtype", storedType(storage)}, {"shape", std::vector<int64_t>(shape.begin(), shape.end())}, {"data_offsets", {begin, end}}};
+  }
+  dataBytes = end;
+  std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  text.append((pageBytes - (text.size() + 8) % pageBytes) % pageBytes, ' ');
+  uint64_t length = text.size(); // little endian, as every machine this runs on
+  return std::string(reinterpret_cast<const char *>(&length), 8) + text;
+}
+
+static Result<void> writeWeights(ArrayRef<StorageOp> storages, ModuleOp planned, const TensorSource &tensors, const PackageOptions &options,
+                                 int file, int64_t dataOffset, int64_t dataBytes) {
+  std::vector<ParameterReader> readers;
+  readers.reserve(storages.size());
+  std::vector<Work> work;
+  for (StorageOp storage : storages) {
+    const ParameterReader *reader = nullptr;
+    if (std::optional<StringRef> name = storage.getParameter()) {
+      auto parameter = planned.lookupSymbol<ParameterOp>(*name);
+      if (!parameter)
+        return Error::internal("storage '" + storage.getSymName().str() + "' names no parameter");
+      Result<ParameterReader> created = ParameterReader::create(parameter, tensors);
+      if (!created)
+        return created.error();
+      reader = &readers.emplace_back(std::move(*created));
+    }
+    int64_t units = unitCount(storage), step = std::max<int64_t>(1, workBytes / unitBytes(storage));
+    for (int64_t first = 0; first < units; first += step)
+      work.push_back({storage, reader, first, std::min(step, units - first), first + step >= units});
+  }
+  std::atomic<int64_t> done = 0;
+  return forEach(work.size(), options.threads, [&](size_t index) -> Result<void> {
+    if (options.cancelled && options.cancelled())
+      return Error::cannotWrite("interrupted: nothing was written");
+    Work &item = work[index];
+    int64_t bytes = unitBytes(item.storage);
+    std::vector<uint8_t> packed(item.count * bytes);
+    if (Result<void> result = packUnits(item.storage, item.reader, item.first, item.count, packed.data()); !result)
+      return result;
+    int64_t offset = dataOffset + *item.storage.getOffset() + item.first * bytes;
+    if (Result<void> result = writeAt(file, packed.data(), packed.size(), offset, weightsFile); !result)
+      return result;
+    if (item.last && item.reader)
+      item.reader->release();
+    if (options.progress)
+      options.progress(done += item.count * bytes, dataBytes);
+    return {};
+  });
+}
+
+static Result<void> hashChunks(const std::string &name, int64_t bytes, unsigned threads, FileRecord &record) {
+  record.bytes = bytes;
+  record.chunkBytes = chunkBytes;
+  record.chunkHashes.resize((bytes + chunkBytes - 1) / chunkBytes);
+  int file = open(name.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0)
+    return Error::cannotWrite("cannot read back '" + name + "'");
+  Result<void> result = forEach(record.chunkHashes.size(), threads, [&](size_t index) -> Result<void> {
+    int64_t begin = static_cast<int64_t>(index) * chunkBytes, length = std::min(chunkBytes, bytes - begin);
+    std::vector<char> chunk(length);
+    for (int64_t have = 0; have < length;) {
+      ssize_t got = pread(file, chunk.data() + have, length - have, begin + have);
+      if (got <= 0)
+        return Error::cannotWrite("cannot read back '" + name + "'");
+      have += got;
+    }
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(chunk.data(), chunk.size()));
+    record.chunkHashes[index] = hex(ArrayRef(canonical.digest, sizeof(canonical.digest)));
+    return {};
+  });
+  close(file);
+  return result;
+}
+
+Result<void> ds::writePackage(ModuleOp planned, const TensorSource &tensors, const std::vector<PackageFile> &files, const std::string &path,
+                              const PackageOptions &options) {
+  SmallVector<StorageOp> storages(planned.getOps<StorageOp>());
+  for (StorageOp storage : storages)
+    if (!storage.getOffset())
+      return Error::internal("storage '" + storage.getSymName().str() + "' has no offset");
+  llvm::sort(storages, [](StorageOp a, StorageOp b) { return *a.getOffset() < *b.getOffset(); });
+
+  Result<AtomicFolder> folder = AtomicFolder::create(path);
+  if (!folder)
+    return folder.error();
+  std::map<std::string, FileRecord> records;
+  for (const PackageFile &file : files) {
+    if (Result<void> written = folder->writeFile(file.name, file.content); !written)
+      return written;
+    FileRecord record;
+    record.bytes = static_cast<int64_t>(file.content.size());
+    record.sha256 = sha256(file.content);
+    records[file.name] = record;
+  }
+
+  WeightsRecord weights;
+  std::string header = weightsHeader(storages, weights.dataBytes);
+  weights.file = weightsFile;
+  weights.dataOffset = static_cast<int64_t>(header.size());
+  weights.dtype = llvm::any_of(storages, [](StorageOp s) { return storedType(s) == "BF16"; }) ? "bf16" : "f32";
+  Result<int> file = folder->openFile(weightsFile);
+  if (!file)
+    return file.error();
+  Result<void> written = writeAt(*file, header.data(), header.size(), 0, weightsFile);
+  if (written)
+    written = writeWeights(storages, planned, tensors, options, *file, weights.dataOffset, weights.dataBytes);
+  Result<void> closed = folder->closeFile(*file, weightsFile);
+  if (!written)
+    return written;
+  if (!closed)
+    return closed;
+  if (Result<void> hashed =
+          hashChunks(folder->fullName(weightsFile), weights.dataOffset + weights.dataBytes, options.threads, records[weightsFile]);
+      !hashed)
+    return hashed;
+
+  Result<std::string> manifest = manifestText(planned, options.producer, weights, records);
+  if (!manifest)
+    return manifest.error();
+  if (Result<void> result = folder->writeFile("manifest.json", *manifest); !result)
+    return result;
+  if (Result<void> result = folder->writeFile("manifest.sha256", sha256(*manifest) + "\n"); !result)
+    return result;
+  return folder->commit();
+}

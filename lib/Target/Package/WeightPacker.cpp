@@ -1,0 +1,162 @@
+#include "WeightPacker.h"
+#include "dialects/DS/Rope.h"
+#include <cmath>
+#include <cstring>
+
+using namespace mlir;
+using namespace ds;
+using ds_plan::Layout;
+using ds_plan::StorageOp;
+
+static constexpr int64_t panelWidth = 32;
+
+Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const TensorSource &tensors) {
+  ParameterReader reader;
+  RankedTensorType type = parameter.getTensorType();
+  reader.rowCount = type.getDimSize(0);
+  reader.columnCount = type.getRank() == 2 ? type.getDimSize(1) : 1;
+  if (parameter.getValue()) {
+    reader.value = *parameter.getValue();
+    return reader;
+  }
+  reader.source = &tensors;
+  reader.tensor = tensors.find(parameter.getSource()->str());
+  std::string place = "parameter '" + parameter.getSymName().str() + "'";
+  if (!reader.tensor)
+    return Error::badData(place + ": expects tensor '" + parameter.getSource()->str() + "' in the model's files, found none");
+  int64_t stored = 1;
+  for (int64_t size : reader.tensor->shape)
+    stored *= size;
+  int64_t last = 0;
+  if (std::optional<ViewAttr> view = parameter.getView()) {
+    reader.offset = view->getOffset();
+    reader.sizes.assign(view->getSizes().begin(), view->getSizes().end());
+    reader.strides.assign(view->getStrides().begin(), view->getStrides().end());
+    last = reader.offset;
+    for (auto [size, stride] : llvm::zip(reader.sizes, reader.strides))
+      last += (size - 1) * stride;
+  } else {
+    reader.sizes = {type.getNumElements()};
+    reader.strides = {1};
+    last = type.getNumElements() - 1;
+  }
+  if (last >= stored)
+    return Error::badData(place + ": expects " + std::to_string(last + 1) + " elements in tensor '" + reader.tensor->name + "', found " +
+                          std::to_string(stored));
+  return reader;
+}
+
+Result<void> ParameterReader::readElements(int64_t first, int64_t count, float *out) const {
+  int64_t run = strides.back() == 1 ? sizes.back() : 1;
+  while (count > 0) {
+    int64_t rest = first, at = offset;
+    for (int64_t axis = static_cast<int64_t>(sizes.size()) - 1; axis >= 0; --axis) {
+      at += rest % sizes[axis] * strides[axis];
+      rest /= sizes[axis];
+    }
+    int64_t length = std::min(count, run == 1 ? 1 : run - first % run);
+    if (Result<void> result = source->readF32(*tensor, at, length, out); !result)
+      return result;
+    first += length, out += length, count -= length;
+  }
+  return {};
+}
+
+Result<void> ParameterReader::read(int64_t first, int64_t count, float *out) const {
+  if (value) {
+    auto values = value.tryGetValues<APFloat>();
+    if (!values)
+      return Error::internal("inline parameter value is not of floats");
+    int64_t begin = first * columnCount;
+    for (int64_t i = 0; i < count * columnCount; ++i) {
+      APFloat element = (*values)[begin + i];
+      bool lossy = false;
+      element.convert(APFloat::IEEEsingle(), APFloat::rmNearestTiesToEven, &lossy);
+      out[i] = element.convertToFloat();
+    }
+    return {};
+  }
+  // A transposed matrix is read along its columns, where its elements lie side by side.
+  if (sizes.size() == 2 && strides[0] == 1 && strides[1] != 1 && sizes[0] == rowCount) {
+    std::vector<float> column(count);
+    for (int64_t k = 0; k < columnCount; ++k) {
+      if (Result<void> result = source->readF32(*tensor, offset + first + k * strides[1], count, column.data()); !result)
+        return result;
+      for (int64_t n = 0; n < count; ++n)
+        out[n * columnCount + k] = column[n];
+    }
+    return {};
+  }
+  return readElements(first * columnCount, count * columnCount, out);
+}
+
+void ParameterReader::release() const {
+  if (source)
+    source->dropPages(*tensor);
+}
+
+static MemRefType typeOf(StorageOp storage) { return cast<MemRefType>(storage.getType()); }
+static int64_t elementBytes(StorageOp storage) { return typeOf(storage).getElementTypeBitWidth() / 8; }
+
+int64_t ds::storageBytes(StorageOp storage) { return typeOf(storage).getNumElements() * elementBytes(storage); }
+
+int64_t ds::rowsPerUnit(StorageOp storage) { return storage.getLayout() == Layout::panels ? panelWidth : 1; }
+
+int64_t ds::unitCount(StorageOp storage) { return storage.getLayout() == Layout::vector ? 1 : typeOf(storage).getDimSize(0); }
+
+int64_t ds::unitBytes(StorageOp storage) { return storageBytes(storage) / unitCount(storage); }
+
+/// f32 to bf16, to the nearest, ties to even; a NaN stays a NaN.
+static uint16_t toBf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  if (std::isnan(value))
+    return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static void store(StorageOp storage, uint8_t *out, int64_t index, float value) {
+  if (typeOf(storage).getElementType().isBF16()) {
+    uint16_t half = toBf16(value);
+    std::memcpy(out + index * 2, &half, 2);
+  } else {
+    std::memcpy(out + index * 4, &value, 4);
+  }
+}
+
+static void packRope(StorageOp storage, int64_t first, int64_t count, uint8_t *out) {
+  DictionaryAttr rope = *storage.getRope();
+  int64_t rotary = cast<IntegerAttr>(rope.get("rotary")).getInt();
+  SmallVector<float> frequencies =
+      ropeFrequencies(rotary, cast<FloatAttr>(rope.get("base")).getValueAsDouble(), dyn_cast_or_null<RopeScalingAttr>(rope.get("scaling")));
+  for (int64_t row = 0; row < count; ++row)
+    for (int64_t i = 0; i < rotary / 2; ++i) {
+      float angle = static_cast<float>(first + row) * frequencies[i];
+      store(storage, out, row * rotary + i, static_cast<float>(std::cos(static_cast<double>(angle))));
+      store(storage, out, row * rotary + rotary / 2 + i, static_cast<float>(std::sin(static_cast<double>(angle))));
+    }
+}
+
+Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int64_t first, int64_t count, uint8_t *out) {
+  if (storage.getLayout() == Layout::rope) {
+    packRope(storage, first, count, out);
+    return {};
+  }
+  std::memset(out, 0, count * unitBytes(storage));
+  int64_t columns = reader->columns(), group = storage.getLayout() == Layout::vector ? reader->rows() : rowsPerUnit(storage);
+  std::vector<float> rows(group * columns);
+  for (int64_t unit = 0; unit < count; ++unit, out += unitBytes(storage)) {
+    int64_t begin = (first + unit) * group, length = std::min(group, reader->rows() - begin);
+    if (Result<void> result = reader->read(begin, length, rows.data()); !result)
+      return result;
+    if (storage.getLayout() != Layout::panels) {
+      for (int64_t i = 0; i < length * columns; ++i)
+        store(storage, out, i, rows[i]);
+      continue;
+    }
+    for (int64_t k = 0; k < columns; ++k)
+      for (int64_t n = 0; n < length; ++n)
+        store(storage, out, k * panelWidth + n, rows[n * columns + k]);
+  }
+  return {};
+}

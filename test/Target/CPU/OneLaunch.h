@@ -1,0 +1,111 @@
+// Plans of one launch, and values to run them with.
+#ifndef DS_TEST_TARGET_CPU_ONELAUNCH_H
+#define DS_TEST_TARGET_CPU_ONELAUNCH_H
+
+#include "CompiledPlan.h"
+#include <cmath>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <limits>
+
+namespace ds::test {
+
+constexpr float notANumber = std::numeric_limits<float>::quiet_NaN();
+constexpr float infinite = std::numeric_limits<float>::infinity();
+
+/// Text of a plan with one kernel and one launch. f32 rows are declared outputs, also where they are read, so that each has memory of its
+/// own.
+class OneLaunch {
+public:
+  /// Each adds an operand and returns its name.
+  std::string rows(const std::string &rows, int64_t width) {
+    return place("output \"o\" " + std::to_string(outputs++) + " " + rows, "memref<?x" + std::to_string(width) + "xf32>");
+  }
+  std::string indices(const std::string &rows) { return place("input \"i\" " + std::to_string(inputs++) + " " + rows, "memref<?xi32>"); }
+  /// `what` as in `ds_plan.storage`; parameters are made up.
+  std::string weight(const std::string &layout, int64_t offset, const std::string &type, const std::string &what = "of @p") {
+    std::string name = "@s" + std::to_string(count);
+    module += "ds_plan.storage " + name + " " + layout + " " + what + " offset " + std::to_string(offset) + " : " + type + "\n";
+    return place("weight " + name, type);
+  }
+  std::string cache(const std::string &kind, int64_t heads, int64_t offset, int64_t context, int64_t width) {
+    return place("cache @c " + kind + " heads " + std::to_string(heads) + " offset " + std::to_string(offset),
+                 "memref<" + std::to_string(context) + "x" + std::to_string(width) + "xf32>");
+  }
+  std::string text(const std::string &family, const std::string &region, const std::vector<std::string> &ins,
+                   const std::vector<std::string> &outs, const std::vector<std::string> &aux = {}) const {
+    std::string launch = "  ds_plan.launch @k ins" + list(ins) + (aux.empty() ? "" : " aux" + list(aux)) + " outs" + list(outs) + "\n";
+    return "ds.parameter @p from \"p\" : tensor<1xf32>\n" + module + "ds_plan.kernel @k \"" + family + "\" schedule {} {\n" + region +
+           "}\nds_plan.program @run max_batch 64 max_rows 4096 arena 0 kv_bytes 0 {\n" + places + launch + "}\n";
+  }
+
+private:
+  std::string place(const std::string &what, const std::string &type) {
+    std::string name = "%v" + std::to_string(count++);
+    places += "  " + name + " = ds_plan." + what + " : " + type + "\n";
+    types.push_back(type);
+    return name;
+  }
+  std::string list(const std::vector<std::string> &names) const {
+    std::string left, right;
+    for (const std::string &name : names) {
+      left += (left.empty() ? "" : ", ") + name;
+      right += (right.empty() ? "" : ", ") + types[std::stoul(name.substr(2))];
+    }
+    return "(" + left + " : " + right + ")";
+  }
+
+  std::string module, places;
+  std::vector<std::string> types;
+  int count = 0, inputs = 0, outputs = 0;
+};
+
+/// f32 that end at a page which must not be touched (where their bytes are a multiple of 64), NaN at first.
+struct Floats : GuardedBytes {
+  explicit Floats(int64_t count) : GuardedBytes(count * 4), count(count) {
+    for (int64_t i = 0; i < count; ++i)
+      (*this)[i] = notANumber;
+  }
+  Floats(const std::vector<float> &values) : Floats(static_cast<int64_t>(values.size())) {
+    memcpy(as<float>(), values.data(), values.size() * 4);
+  }
+  float &operator[](int64_t i) { return as<float>()[i]; }
+  int64_t count;
+};
+
+/// Numbers of a fixed sequence, about -2 to 2.
+class Numbers {
+public:
+  explicit Numbers(uint64_t seed = 1) : state(seed * 0x9E3779B97F4A7C15ull + 1) {}
+  float next() {
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return static_cast<float>(static_cast<int64_t>(state >> 33 & 0xFFFFF) - 0x80000) / 0x40000;
+  }
+  std::vector<float> take(int64_t count) {
+    std::vector<float> values(count);
+    for (float &value : values)
+      value = next();
+    return values;
+  }
+  int64_t below(int64_t bound) { return state = state * 6364136223846793005ull + 1442695040888963407ull, int64_t(state >> 40) % bound; }
+
+private:
+  uint64_t state;
+};
+
+/// Tests run once for each level that this machine has.
+class OnLevel : public testing::TestWithParam<const CpuLevel *> {
+protected:
+  void SetUp() override {
+    if (!machineRuns(*GetParam()))
+      GTEST_SKIP() << "this machine does not run the level";
+  }
+  const CpuLevel &level() const { return *GetParam(); }
+};
+
+#define DS_ON_ALL_LEVELS(suite)                                                                                                            \
+  INSTANTIATE_TEST_SUITE_P(levels, suite, testing::Values(&allCpuLevels()[0], &allCpuLevels()[1], &allCpuLevels()[2]),                     \
+                           [](const auto &info) { return "v" + std::to_string(info.index + 2); })
+
+} // namespace ds::test
+#endif // DS_TEST_TARGET_CPU_ONELAUNCH_H
