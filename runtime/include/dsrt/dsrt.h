@@ -1,0 +1,201 @@
+// The C API of libdsrt: loads a package, runs its programs, generates text. No function throws, none prints.
+//   Every function that can fail returns a dsrt_status; anything but DSRT_OK leaves one line for dsrt_last_error() of that thread.
+//   A structure that begins with `size` is versioned by it: set it with its _init function or to sizeof, before anything else.
+//   Calls on one model (and its sessions) from several threads are safe and run one after the other.
+#ifndef DSRT_DSRT_H
+#define DSRT_DSRT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define DSRT_API __attribute__((visibility("default")))
+#else
+#define DSRT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Equal to the exit codes of the tools. A message opens with the class in quotes.
+typedef enum dsrt_status {
+  DSRT_OK = 0,
+  DSRT_INVALID_ARGUMENT = 2, // "invalid argument": the caller's mistake; nothing ran
+  DSRT_BAD_DATA = 65,        // "bad data": a file of the package is not what it should be
+  DSRT_MISSING = 66,         // "missing": a file or folder is not there or cannot be read
+  DSRT_UNAVAILABLE = 69,     // "unavailable": this machine lacks a CPU level; "out of memory"
+  DSRT_INTERNAL = 70,        // "internal": a mistake of this library or of the package's code
+  DSRT_CANNOT_WRITE = 73     // "cannot write"
+} dsrt_status;
+
+typedef struct dsrt_model dsrt_model;
+typedef struct dsrt_session dsrt_session;
+
+/// The version of this library, "0.1.0".
+DSRT_API const char *dsrt_version(void);
+
+/// The message of the last failed call on this thread: one line without a newline, "" when none failed. Valid until the next call.
+DSRT_API const char *dsrt_last_error(void);
+
+// ---- Loading -------------------------------------------------------------------------------------------------------------------
+
+typedef struct dsrt_load_options {
+  size_t size;
+  int32_t threads;     // 0: DS_NUM_THREADS, else what the affinity mask and the cgroup's CPU quota allow
+  int32_t skip_hashes; // 1: the weights are checked by size alone; code and manifest are always checked
+  int32_t pin;         // 0: pin threads when they are as many as the allowed cores; 1: always; -1: never
+  const char *isa;     // highest CPU level to use, such as "x86-64-v2"; NULL: DS_FORCE_ISA, else the machine's
+} dsrt_load_options;
+
+DSRT_API void dsrt_load_options_init(dsrt_load_options *options);
+
+/// Opens the package in folder `path`. `options` may be NULL. Checks everything docs/package-format.md says before opening code.
+/// Fails with bad data (a file changed, another version), missing, unavailable (no code for this machine). Then *model is NULL.
+DSRT_API dsrt_status dsrt_load(const char *path, const dsrt_load_options *options, dsrt_model **model);
+
+/// Frees a model; its sessions must be freed before. NULL is allowed.
+DSRT_API void dsrt_free(dsrt_model *model);
+
+/// The text of manifest.json, null-terminated; lives as long as the model.
+DSRT_API const char *dsrt_manifest_json(const dsrt_model *model);
+
+/// What a model is. Pointers live as long as the model.
+typedef struct dsrt_info {
+  size_t size;
+  const char *path, *producer, *family, *name, *task, *weights_dtype;
+  const char *level; // of the code that was opened, such as "x86-64-v3"
+  int32_t package_version;
+  int32_t threads;
+  int32_t is_decoder; // 1: task causal-lm (generate, sessions), 0: an encoder
+  int32_t vocab_size, hidden_size, layers;
+  int32_t label_count;         // of a classifier, else 0
+  int32_t max_positions;       // of the model; -1 when it has no limit of its own
+  int32_t context;             // tokens of one sequence that fit: the cache's for decoders, the longest forward for encoders
+  int32_t max_batch, max_rows; // of one step; larger calls are split
+  const int32_t *bos, *eos;
+  int32_t bos_count, eos_count;
+  int32_t pad; // -1: none
+  int64_t parameters, weights_bytes;
+  int64_t kv_bytes_per_sequence; // 0 for encoders
+} dsrt_info;
+
+/// Fills the first info->size bytes of the structure.
+DSRT_API dsrt_status dsrt_get_info(const dsrt_model *model, dsrt_info *info);
+
+typedef struct dsrt_memory {
+  size_t size;
+  int64_t weights; // mapped from the file
+  int64_t arena;   // working memory of the programs, allocated so far
+  int64_t kv;      // address space of the cache blocks made so far; pages become resident as tokens are written
+} dsrt_memory;
+
+DSRT_API dsrt_status dsrt_get_memory(const dsrt_model *model, dsrt_memory *memory);
+
+// ---- Forward -------------------------------------------------------------------------------------------------------------------
+
+/// Token ids [batch, tokens], row-major. Ids at masked places are ignored.
+typedef struct dsrt_batch {
+  size_t size;
+  int32_t batch, tokens;
+  const int32_t *input_ids;
+  const int32_t *attention_mask; // [batch, tokens], 1 = a token, 0 = padding anywhere in the row; NULL: all ones
+  const int32_t *token_type_ids; // [batch, tokens]; NULL: zeros; ignored by models without segments
+} dsrt_batch;
+
+/// Shape of an output for a batch: rank in *rank (2 or 3), sizes in shape[3]. `output` is "logits", "hidden" or "embedding".
+///   logits     [batch, tokens, vocab] for causal-lm and masked-lm, [batch, labels] for sequence-classification
+///   hidden     [batch, tokens, hidden]     embedding  [batch, hidden]
+/// Fails with invalid argument when the model has no such output; the message lists those it has.
+DSRT_API dsrt_status dsrt_output_shape(const dsrt_model *model, const char *output, int32_t batch, int32_t tokens, int64_t shape[3],
+                                       int32_t *rank);
+
+/// Computes one output for a whole batch, any size: large batches are split, long prompts of decoders are run in chunks.
+///   out [product of dsrt_output_shape] f32, written; masked places of decoders are zeros
+/// Positions follow the manifest's rule, as transformers' forward does without position_ids.
+/// Fails with invalid argument: an id outside the vocabulary, a sequence beyond the context, `out_elements` that differ.
+DSRT_API dsrt_status dsrt_forward(dsrt_model *model, const dsrt_batch *batch, const char *output, float *out, size_t out_elements);
+
+// ---- Sessions: sequences that keep their cache ---------------------------------------------------------------------------------
+
+/// Makes `batch` empty sequences (decoders only). Memory of their caches is taken as they grow.
+DSRT_API dsrt_status dsrt_session_create(dsrt_model *model, int32_t batch, dsrt_session **session);
+DSRT_API void dsrt_session_free(dsrt_session *session);
+
+/// Tokens in the cache of a sequence; -1 when there is no such sequence.
+DSRT_API int32_t dsrt_session_length(const dsrt_session *session, int32_t sequence);
+
+/// Forgets the tokens of a sequence from `length` on. Fails with invalid argument when it has fewer.
+DSRT_API dsrt_status dsrt_session_truncate(dsrt_session *session, int32_t sequence, int32_t length);
+
+/// Forgets all tokens of all sequences.
+DSRT_API dsrt_status dsrt_session_reset(dsrt_session *session);
+
+/// Appends the unmasked tokens of row i to sequence i; batch->batch is the session's. Rows may differ in length or add nothing.
+///   logits [batch, vocab] f32, written: of the last token of each row, zeros for rows without tokens; NULL: not wanted
+/// Fails with invalid argument before anything runs, also when a sequence would pass the context.
+DSRT_API dsrt_status dsrt_session_forward(dsrt_session *session, const dsrt_batch *batch, float *logits, size_t logits_elements);
+
+// ---- Generation ----------------------------------------------------------------------------------------------------------------
+
+typedef enum dsrt_finish {
+  DSRT_FINISH_NONE = 0,
+  DSRT_FINISH_EOS = 1,      // an end token was made; it is the last of the output
+  DSRT_FINISH_STOP = 2,     // a stop sequence was made, or the callback returned 1
+  DSRT_FINISH_LENGTH = 3,   // max_new_tokens, or the context is full
+  DSRT_FINISH_CANCELLED = 4 // the callback returned 2
+} dsrt_finish;
+
+/// The names and the order of transformers: repetition penalty, then temperature, top-k, top-p, min-p. Neutral values switch a step off.
+typedef struct dsrt_generation {
+  size_t size;
+  int32_t max_new_tokens;      // default 20; at least 1
+  int32_t do_sample;           // 0: greedy
+  float temperature;           // 1; > 0
+  int32_t top_k;               // 0: off
+  float top_p;                 // 1: off
+  float min_p;                 // 0: off
+  float repetition_penalty;    // 1: off
+  uint64_t seed;               // the same seed and row give the same tokens at any batch size
+  const int32_t *eos;          // end tokens
+  int32_t eos_count;           // -1 (default): the manifest's; 0: none
+  const int32_t *stop_tokens;  // stop sequences, one after the other
+  const int32_t *stop_lengths; // [stop_count]
+  int32_t stop_count;
+  int32_t pad_token;     // fills out_tokens after the end; -1 (default): the manifest's, else its first end token, else 0
+  int32_t prefill_chunk; // most tokens of one sequence in one prefill step; 0: as many as fit
+} dsrt_generation;
+
+DSRT_API void dsrt_generation_init(dsrt_generation *generation);
+
+/// Called for each new token, in the order of steps and rows. `finish` is not DSRT_FINISH_NONE at the last token of a row.
+/// Returns 0 to go on, 1 to end this row (stop), 2 to end all rows (cancelled). Must not call into the same model.
+typedef int32_t (*dsrt_token_callback)(void *user, int32_t row, int32_t token, int32_t finish);
+
+/// Continues each row of the batch; rows beyond max_batch follow when those before them have ended. Positions count unmasked tokens, as
+/// transformers' generate does.
+///   out_tokens [batch, max_new_tokens], written; the rest of a row is filled with pad_token
+///   out_lengths [batch], written: tokens made;   finish [batch], written: dsrt_finish; may be NULL
+/// A row whose prompt fills the context makes no token more than fits and ends with DSRT_FINISH_LENGTH.
+/// Fails with invalid argument (an empty row, an id outside the vocabulary, a prompt longer than the context) before anything runs.
+DSRT_API dsrt_status dsrt_generate(dsrt_model *model, const dsrt_batch *batch, const dsrt_generation *generation,
+                                   dsrt_token_callback callback, void *user, int32_t *out_tokens, int32_t *out_lengths, int32_t *finish);
+
+// ---- Programs, as they are in the package --------------------------------------------------------------------------------------
+
+/// A named array of a program: i32 for inputs, f32 for outputs.
+typedef struct dsrt_array {
+  const char *name;
+  void *data;
+  size_t elements;
+} dsrt_array;
+
+/// Runs one step of a program on fresh caches: every declared input must be given, outputs that are not given are not computed.
+/// Fails with invalid argument when a name, a size, an id, a position, a row or `past` is out of range.
+DSRT_API dsrt_status dsrt_run_program(dsrt_model *model, const char *program, int32_t batch, int32_t tokens, int32_t rows,
+                                      const dsrt_array *inputs, int32_t input_count, const dsrt_array *outputs, int32_t output_count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif // DSRT_DSRT_H

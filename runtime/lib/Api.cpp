@@ -1,0 +1,232 @@
+// The C functions of dsrt.h: they check pointers and structures, take the model's lock and report.
+#include "runtime/lib/Decoder.h"
+#include "runtime/lib/Encoder.h"
+#include "runtime/lib/Generate.h"
+#include "runtime/lib/RawStep.h"
+#include "runtime/lib/Session.h"
+#include "runtime/lib/SizedStruct.h"
+
+using namespace dsrt;
+
+struct dsrt_model : Model {};
+struct dsrt_session : Session {
+  using Session::Session;
+};
+
+using Lock = std::lock_guard<std::mutex>;
+
+static dsrt_status null(const char *name) { return report(Status::invalidArgument(name, ": expects a pointer, got null")); }
+
+const char *dsrt_version(void) { return DSRT_VERSION; }
+
+void dsrt_load_options_init(dsrt_load_options *options) {
+  if (!options)
+    return;
+  *options = {};
+  options->size = sizeof(*options);
+}
+
+dsrt_status dsrt_load(const char *path, const dsrt_load_options *options, dsrt_model **model) {
+  if (!model)
+    return null("model");
+  *model = nullptr;
+  if (!path)
+    return null("path");
+  dsrt_load_options known;
+  dsrt_load_options_init(&known);
+  if (options)
+    if (Status status = readSized(options, "options", known); !status.ok())
+      return report(status);
+  auto loaded = std::make_unique<dsrt_model>();
+  if (Status status = loaded->load(path, known); !status.ok())
+    return report(status);
+  *model = loaded.release();
+  return DSRT_OK;
+}
+
+void dsrt_free(dsrt_model *model) { delete model; }
+
+const char *dsrt_manifest_json(const dsrt_model *model) { return model ? model->package.manifestText.c_str() : ""; }
+
+dsrt_status dsrt_get_info(const dsrt_model *model, dsrt_info *info) {
+  if (!model)
+    return null("model");
+  const Manifest &manifest = model->manifest();
+  const ModelRecord &record = manifest.model;
+  const ProgramRecord &program = *model->forwardProgram().record;
+  dsrt_info known = {};
+  known.path = model->package.path.c_str();
+  known.producer = manifest.producer.c_str();
+  known.family = record.family.c_str();
+  known.name = record.name.c_str();
+  known.task = nameOf(record.task);
+  known.weights_dtype = record.weightsDtype.c_str();
+  known.level = nameOf(model->package.level);
+  known.package_version = DS_PACKAGE_VERSION;
+  known.threads = model->pool->size();
+  known.is_decoder = model->isDecoder();
+  known.vocab_size = record.vocabSize;
+  known.hidden_size = record.hiddenSize;
+  known.layers = record.layers;
+  known.label_count = record.labelCount;
+  known.max_positions = record.maxPositions;
+  known.context = manifest.context;
+  if (!model->isDecoder())
+    known.context = record.maxPositions < 0 ? program.maxRows : std::min(program.maxRows, record.maxPositions);
+  known.max_batch = program.maxBatch;
+  known.max_rows = program.maxRows;
+  known.bos = record.bos.data();
+  known.eos = record.eos.data();
+  known.bos_count = static_cast<int32_t>(record.bos.size());
+  known.eos_count = static_cast<int32_t>(record.eos.size());
+  known.pad = record.pad >= 0 ? record.pad : -1;
+  known.parameters = record.parameters;
+  known.weights_bytes = manifest.weightsBytes;
+  known.kv_bytes_per_sequence = manifest.kvBytes;
+  return report(writeSized(known, "info", info));
+}
+
+dsrt_status dsrt_get_memory(const dsrt_model *model, dsrt_memory *memory) {
+  if (!model)
+    return null("model");
+  Lock lock(model->mutex);
+  return report(writeSized(model->memory(), "memory", memory));
+}
+
+dsrt_status dsrt_output_shape(const dsrt_model *model, const char *output, int32_t batch, int32_t tokens, int64_t shape[3], int32_t *rank) {
+  if (!model || !output || !shape || !rank)
+    return null(!model ? "model" : !output ? "output" : !shape ? "shape" : "rank");
+  int index = -1;
+  if (Status status = findOutput(*model, output, index); !status.ok())
+    return report(status);
+  const OutputRecord &record = model->forwardProgram().record->outputs[index];
+  bool pooled = record.axes == OutputAxes::batch;
+  shape[0] = batch;
+  shape[1] = pooled ? record.width : tokens;
+  shape[2] = pooled ? 1 : record.width;
+  *rank = pooled ? 2 : 3;
+  return DSRT_OK;
+}
+
+static Status forward(Model &model, const dsrt_batch *given, const char *output, float *out, size_t outElements) {
+  TokenBatch batch;
+  int index = -1;
+  DSRT_TRY(findOutput(model, output, index));
+  DSRT_TRY(readBatch(model.manifest(), given, batch));
+  int64_t expected = outputElements(model.forwardProgram().record->outputs[index], batch.batch, batch.tokens);
+  if (outElements != static_cast<size_t>(expected))
+    return Status::invalidArgument("out: expects room for ", expected, " elements, got ", outElements);
+  Lock lock(model.mutex);
+  WorkerPool::CallerPin pin(*model.pool);
+  return model.isDecoder() ? decodeBatch(model, batch, index, out) : encodeBatch(model, batch, index, out);
+}
+
+dsrt_status dsrt_forward(dsrt_model *model, const dsrt_batch *batch, const char *output, float *out, size_t out_elements) {
+  if (!model || !output || !out)
+    return null(!model ? "model" : !output ? "output" : "out");
+  return report(forward(*model, batch, output, out, out_elements));
+}
+
+dsrt_status dsrt_session_create(dsrt_model *model, int32_t batch, dsrt_session **session) {
+  if (!session)
+    return null("session");
+  *session = nullptr;
+  if (!model)
+    return null("model");
+  Lock lock(model->mutex);
+  auto created = std::make_unique<dsrt_session>(*model);
+  if (Status status = created->create(batch); !status.ok())
+    return report(status);
+  *session = created.release();
+  return DSRT_OK;
+}
+
+void dsrt_session_free(dsrt_session *session) {
+  if (!session)
+    return;
+  Lock lock(session->model.mutex);
+  delete session;
+}
+
+int32_t dsrt_session_length(const dsrt_session *session, int32_t sequence) {
+  if (!session || sequence < 0)
+    return -1;
+  Lock lock(session->model.mutex);
+  return static_cast<size_t>(sequence) < session->lengths.size() ? session->lengths[sequence] : -1;
+}
+
+dsrt_status dsrt_session_truncate(dsrt_session *session, int32_t sequence, int32_t length) {
+  if (!session)
+    return null("session");
+  Lock lock(session->model.mutex);
+  return report(session->truncate(sequence, length));
+}
+
+dsrt_status dsrt_session_reset(dsrt_session *session) {
+  if (!session)
+    return null("session");
+  Lock lock(session->model.mutex);
+  session->reset();
+  return DSRT_OK;
+}
+
+static Status sessionForward(Session &session, const dsrt_batch *given, float *logits, size_t logitsElements) {
+  TokenBatch batch;
+  const Manifest &manifest = session.model.manifest();
+  DSRT_TRY(readBatch(manifest, given, batch));
+  size_t expected = static_cast<size_t>(batch.batch) * manifest.model.vocabSize;
+  if (logits && logitsElements != expected)
+    return Status::invalidArgument("logits: expects room for ", expected, " elements, got ", logitsElements);
+  Lock lock(session.model.mutex);
+  WorkerPool::CallerPin pin(*session.model.pool);
+  return session.forward(batch, logits);
+}
+
+dsrt_status dsrt_session_forward(dsrt_session *session, const dsrt_batch *batch, float *logits, size_t logits_elements) {
+  if (!session)
+    return null("session");
+  return report(sessionForward(*session, batch, logits, logits_elements));
+}
+
+void dsrt_generation_init(dsrt_generation *generation) {
+  if (!generation)
+    return;
+  *generation = {};
+  generation->size = sizeof(*generation);
+  generation->max_new_tokens = 20;
+  generation->temperature = 1;
+  generation->top_p = 1;
+  generation->repetition_penalty = 1;
+  generation->eos_count = -1;
+  generation->pad_token = -1;
+}
+
+static Status generateChecked(Model &model, const dsrt_batch *givenBatch, const dsrt_generation *givenGeneration,
+                              const GenerateTarget &target) {
+  if (!model.isDecoder())
+    return Status::invalidArgument("generate needs a model of task causal-lm, this one is of task ", nameOf(model.manifest().model.task));
+  TokenBatch batch;
+  dsrt_generation generation;
+  dsrt_generation_init(&generation);
+  DSRT_TRY(readBatch(model.manifest(), givenBatch, batch));
+  DSRT_TRY(readSized(givenGeneration, "generation", generation));
+  Lock lock(model.mutex);
+  WorkerPool::CallerPin pin(*model.pool);
+  return generate(model, batch, generation, target);
+}
+
+dsrt_status dsrt_generate(dsrt_model *model, const dsrt_batch *batch, const dsrt_generation *generation, dsrt_token_callback callback,
+                          void *user, int32_t *out_tokens, int32_t *out_lengths, int32_t *finish) {
+  if (!model || !out_tokens || !out_lengths)
+    return null(!model ? "model" : !out_tokens ? "out_tokens" : "out_lengths");
+  return report(generateChecked(*model, batch, generation, {callback, user, out_tokens, out_lengths, finish}));
+}
+
+dsrt_status dsrt_run_program(dsrt_model *model, const char *program, int32_t batch, int32_t tokens, int32_t rows, const dsrt_array *inputs,
+                             int32_t input_count, const dsrt_array *outputs, int32_t output_count) {
+  if (!model || !program || (input_count > 0 && !inputs) || (output_count > 0 && !outputs))
+    return null(!model ? "model" : !program ? "program" : "inputs or outputs");
+  Lock lock(model->mutex);
+  WorkerPool::CallerPin pin(*model->pool);
+  return report(runRawStep(*model, program, batch, tokens, rows, inputs, input_count, outputs, output_count));
+}

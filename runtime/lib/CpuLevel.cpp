@@ -1,0 +1,86 @@
+// Feature bits as listed for each level in the x86-64 psABI, section 3.1.1.
+#include "runtime/lib/CpuLevel.h"
+#include <cstdint>
+#include <cstdlib>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+using namespace dsrt;
+
+const char *dsrt::nameOf(CpuLevel level) {
+  switch (level) {
+  case CpuLevel::v2:
+    return "x86-64-v2";
+  case CpuLevel::v3:
+    return "x86-64-v3";
+  case CpuLevel::v4:
+    return "x86-64-v4";
+  case CpuLevel::none:
+    break;
+  }
+  return "none";
+}
+
+std::optional<CpuLevel> dsrt::cpuLevelOf(std::string_view name) {
+  for (CpuLevel level : {CpuLevel::v2, CpuLevel::v3, CpuLevel::v4})
+    if (name == nameOf(level))
+      return level;
+  return std::nullopt;
+}
+
+#if defined(__x86_64__)
+static uint64_t enabledStates() {
+  uint32_t low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<uint64_t>(high) << 32 | low;
+}
+
+static bool hasAll(uint32_t word, std::initializer_list<int> bits) {
+  for (int bit : bits)
+    if (!(word >> bit & 1))
+      return false;
+  return true;
+}
+
+CpuLevel dsrt::machineCpuLevel() {
+  uint32_t a, b, c, d, extendedC, leaf7B = 0, ignored;
+  if (!__get_cpuid(1, &a, &b, &c, &d))
+    return CpuLevel::none;
+  uint32_t leaf1C = c;
+  if (!__get_cpuid(0x80000001, &a, &b, &extendedC, &d))
+    return CpuLevel::none;
+  if (!__get_cpuid_count(7, 0, &a, &leaf7B, &ignored, &d))
+    leaf7B = 0;
+  // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF
+  if (!hasAll(leaf1C, {0, 9, 13, 19, 20, 23}) || !hasAll(extendedC, {0}))
+    return CpuLevel::none;
+  // FMA, MOVBE, OSXSAVE, AVX, F16C; LZCNT; BMI1, AVX2, BMI2; the system saves XMM and YMM
+  if (!hasAll(leaf1C, {12, 22, 27, 28, 29}) || !hasAll(extendedC, {5}) || !hasAll(leaf7B, {3, 5, 8}) || (enabledStates() & 0x6) != 0x6)
+    return CpuLevel::v2;
+  // AVX512F, DQ, CD, BW, VL; the system saves opmasks and ZMM
+  if (!hasAll(leaf7B, {16, 17, 28, 30, 31}) || (enabledStates() & 0xe6) != 0xe6)
+    return CpuLevel::v3;
+  return CpuLevel::v4;
+}
+#else
+CpuLevel dsrt::machineCpuLevel() { return CpuLevel::none; }
+#endif
+
+Status dsrt::chooseCpuLevel(const char *isa, CpuLevel &level) {
+  level = machineCpuLevel();
+  const char *source = "isa";
+  if (!isa || !*isa) {
+    isa = std::getenv("DS_FORCE_ISA");
+    source = "DS_FORCE_ISA";
+  }
+  if (!isa || !*isa)
+    return Status();
+  std::optional<CpuLevel> wanted = cpuLevelOf(isa);
+  if (!wanted)
+    return Status::invalidArgument(source, ": expects x86-64-v2, x86-64-v3 or x86-64-v4, got ", inQuotes(isa));
+  if (*wanted > level)
+    return Status::unavailable(source, " asks for ", isa, ", this machine has ", nameOf(level));
+  level = *wanted;
+  return Status();
+}

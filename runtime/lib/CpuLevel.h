@@ -1,0 +1,27 @@
+// The levels of the x86-64 psABI that code is made for.
+#ifndef DSRT_LIB_CPULEVEL_H
+#define DSRT_LIB_CPULEVEL_H
+
+#include "runtime/lib/Status.h"
+#include <optional>
+
+namespace dsrt {
+
+enum class CpuLevel { none, v2, v3, v4 };
+
+/// "x86-64-v3"; "none" for a processor below x86-64-v2 or of another kind.
+const char *nameOf(CpuLevel level);
+
+/// The level of a name; nothing for an unknown name.
+std::optional<CpuLevel> cpuLevelOf(std::string_view name);
+
+/// What this processor and its operating system offer, from cpuid and xgetbv.
+CpuLevel machineCpuLevel();
+
+/// The level to use: the machine's, lowered by `isa`, else by the environment's DS_FORCE_ISA.
+///   isa   a level name, or null
+/// Fails with invalid argument for an unknown name and with unavailable for a level above the machine's.
+Status chooseCpuLevel(const char *isa, CpuLevel &level);
+
+} // namespace dsrt
+#endif // DSRT_LIB_CPULEVEL_H

@@ -1,0 +1,121 @@
+#include "runtime/lib/Model.h"
+#include "runtime/lib/CpuBudget.h"
+#include <algorithm>
+
+using namespace dsrt;
+
+void StepArrays::reset(int32_t newBatch, int32_t newTokens, size_t outputCount) {
+  batch = newBatch;
+  tokens = newTokens;
+  for (InputKind kind : {InputKind::inputIds, InputKind::positions, InputKind::mask, InputKind::tokenTypeIds})
+    of(kind).assign(static_cast<size_t>(batch) * tokens, 0);
+  of(InputKind::past).assign(batch, 0);
+  of(InputKind::rows).clear();
+  kv.clear();
+  outputs.assign(outputCount, nullptr);
+}
+
+Status Model::load(const std::string &path, const dsrt_load_options &options) {
+  CpuLevel level;
+  int32_t threads = 0;
+  DSRT_TRY(chooseCpuLevel(options.isa, level));
+  DSRT_TRY(chooseThreads(options.threads, threads));
+  DSRT_TRY(WorkerPool::create(threads, options.pin, pool));
+  WorkerPool::CallerPin pin(*pool);
+  DSRT_TRY(Package::open(path, level, options.skip_hashes != 0, *pool, package));
+  for (const ProgramRecord &record : manifest().programs) {
+    Program program{&record, nullptr};
+    DSRT_TRY(package.code.find(record.symbol, program.function));
+    programs.push_back(program);
+  }
+  return Status();
+}
+
+const Program *Model::program(std::string_view name) const {
+  for (const Program &program : programs)
+    if (program.record->name == name)
+      return &program;
+  return nullptr;
+}
+
+Status Model::run(const Program &program, const StepArrays &arrays) {
+  const ProgramRecord &record = *program.record;
+  int64_t tokenRows = static_cast<int64_t>(arrays.batch) * arrays.tokens;
+  size_t rows = arrays.of(InputKind::rows).size();
+  if (arrays.batch < 1 || arrays.batch > record.maxBatch || arrays.tokens < 1 || tokenRows > record.maxRows ||
+      rows > static_cast<size_t>(record.maxRows))
+    return Status::internal(record.name, ": a step of batch ", arrays.batch, ", ", arrays.tokens, " tokens and ", rows,
+                            " rows exceeds max_batch ", record.maxBatch, " and max_rows ", record.maxRows);
+  if (!pool->usable())
+    return Status::invalidArgument("the model was loaded before this process was forked; load it again in the new process");
+  if (arena.size() == 0) {
+    int64_t bytes = DS_ALIGN;
+    for (const Program &other : programs)
+      bytes = std::max(bytes, other.record->arenaBytes);
+    DSRT_TRY(Mapping::anonymous(bytes, true, arena));
+  }
+  const int32_t *inputs[inputKindCount] = {};
+  for (size_t i = 0; i < record.inputs.size(); ++i)
+    inputs[i] = arrays.of(record.inputs[i]).data();
+  DsStep step;
+  step.abi = DS_ABI;
+  step.batch = arrays.batch;
+  step.tokens = arrays.tokens;
+  step.rows = static_cast<int32_t>(rows);
+  step.inputs = inputs;
+  std::vector<void *> outputs(arrays.outputs.begin(), arrays.outputs.end());
+  step.outputs = outputs.data();
+  step.kv = arrays.kv.empty() ? nullptr : arrays.kv.data();
+  step.weights = package.weights();
+  step.arena = arena.data();
+  step.barrier = [](void *context, int32_t) { static_cast<Barrier *>(context)->arrive(); };
+  step.barrier_context = &pool->barrier();
+  DsProgramFn function = program.function;
+  int32_t threads = pool->size();
+  pool->run([&](int32_t worker) { function(&step, worker, threads); });
+  return Status();
+}
+
+Status Model::acquireKv(Mapping &block) {
+  if (!freeKv.empty()) {
+    block = std::move(freeKv.back());
+    freeKv.pop_back();
+  } else {
+    // Small pages: a short sequence touches a little of every layer's part.
+    DSRT_TRY(Mapping::anonymous(manifest().kvBytes, false, block));
+  }
+  kvBytesInUse += block.size();
+  return Status();
+}
+
+void Model::releaseKv(Mapping block) {
+  kvBytesInUse -= block.size();
+  // Blocks are kept for the next call, as many as a step takes.
+  if (block.size() > 0 && freeKv.size() < static_cast<size_t>(forwardProgram().record->maxBatch))
+    freeKv.push_back(std::move(block));
+}
+
+dsrt_memory Model::memory() const {
+  dsrt_memory memory = {};
+  memory.size = sizeof(memory);
+  memory.weights = manifest().weightsBytes;
+  memory.arena = arena.size();
+  memory.kv = kvBytesInUse;
+  for (const Mapping &block : freeKv)
+    memory.kv += block.size();
+  return memory;
+}
+
+KvBlocks::~KvBlocks() {
+  for (Mapping &block : blocks)
+    model.releaseKv(std::move(block));
+}
+
+Status KvBlocks::acquire(size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    Mapping block;
+    DSRT_TRY(model.acquireKv(block));
+    blocks.push_back(std::move(block));
+  }
+  return Status();
+}

@@ -1,0 +1,154 @@
+// The order of checks is that of docs/package-format.md.
+#include "runtime/lib/Package.h"
+#include "runtime/lib/Hash.h"
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <sys/mman.h>
+#include <unistd.h>
+
+using namespace dsrt;
+
+static Status readWhole(const std::string &path, int64_t most, std::string &text) {
+  Descriptor file;
+  int64_t bytes = 0;
+  DSRT_TRY(openFile(path, file, bytes));
+  if (bytes > most)
+    return Status::badData(path, ": expects at most ", most, " bytes, found ", bytes);
+  text.resize(bytes);
+  int64_t done = 0;
+  while (done < bytes) {
+    ssize_t count = read(file.get(), text.data() + done, bytes - done);
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count < 0)
+      return Status::missing(path, ": ", strerror(errno));
+    if (count == 0)
+      return Status::badData(path, ": expects ", bytes, " bytes, found ", done);
+    done += count;
+  }
+  return Status();
+}
+
+Status Package::readManifest() {
+  constexpr int64_t manifestMost = 64 << 20;
+  std::string recorded;
+  DSRT_TRY(readWhole(pathOf("manifest.json"), manifestMost, manifestText));
+  DSRT_TRY(readWhole(pathOf("manifest.sha256"), 4096, recorded));
+  std::string hash = sha256Hex(manifestText.data(), manifestText.size());
+  if (recorded != hash + "\n")
+    return Status::badData(pathOf("manifest.json"), ": expects the sha256 in manifest.sha256, ", inQuotes(recorded.substr(0, 64)),
+                           ", found ", hash);
+  return parseManifest(manifestText, pathOf("manifest.json"), manifest);
+}
+
+Status Package::checkSizes() {
+  for (const FileRecord &file : manifest.files) {
+    Descriptor opened;
+    int64_t bytes = 0;
+    DSRT_TRY(openFile(pathOf(file.name), opened, bytes));
+    if (bytes != file.bytes)
+      return Status::badData(pathOf(file.name), ": expects ", file.bytes, " bytes, found ", bytes);
+    if (file.name == manifest.weightsFile)
+      DSRT_TRY(Mapping::file(opened.get(), bytes, pathOf(file.name), weightsMapping));
+  }
+  return Status();
+}
+
+Status Package::chooseLevel(CpuLevel most, const CodeRecord *&chosen) {
+  chosen = nullptr;
+  std::string offered;
+  for (const CodeRecord &code : manifest.code) {
+    offered += (offered.empty() ? "" : ", ") + std::string(nameOf(code.level));
+    if (code.level <= most && (!chosen || code.level > chosen->level))
+      chosen = &code;
+  }
+  if (!chosen)
+    return Status::unavailable(path, " has code for ", offered, "; this machine runs ", nameOf(most),
+                               most < machineCpuLevel() ? ", as it was asked to" : "");
+  level = chosen->level;
+  return Status();
+}
+
+namespace {
+/// A part of a file whose hash is known.
+struct HashedRange {
+  const FileRecord *file;
+  int64_t offset, bytes;
+  const std::string *expected;
+};
+} // namespace
+
+static Status checkRange(const HashedRange &range, const std::string &path, const Mapping *mapped) {
+  Mapping own;
+  if (!mapped) {
+    Descriptor file;
+    int64_t bytes = 0;
+    DSRT_TRY(openFile(path, file, bytes));
+    if (bytes != range.file->bytes)
+      return Status::badData(path, ": expects ", range.file->bytes, " bytes, found ", bytes);
+    DSRT_TRY(Mapping::file(file.get(), bytes, path, own));
+    mapped = &own;
+  }
+  const uint8_t *data = mapped->data() + (mapped->data() ? range.offset : 0);
+  bool small = range.file->chunkBytes == 0;
+#ifdef MADV_POPULATE_READ
+  if (int64_t page = 4096; !small && range.offset % page == 0)
+    madvise(const_cast<uint8_t *>(data), range.bytes, MADV_POPULATE_READ); // one call in place of a fault for each 64 KiB
+#endif
+  std::string hash = small ? sha256Hex(data, range.bytes) : xxh3Hex(data, range.bytes);
+  if (hash == *range.expected)
+    return Status();
+  std::string place = small ? std::string() : concat(" bytes ", range.offset, "..", range.offset + range.bytes, ":");
+  return Status::badData(path, ":", place, " expects ", small ? "sha256 " : "xxh3 ", *range.expected, ", found ", hash);
+}
+
+Status Package::checkHashes(bool skipWeightHashes, WorkerPool &pool) {
+  std::vector<HashedRange> ranges;
+  for (const FileRecord &file : manifest.files) {
+    if (file.name == manifest.weightsFile && skipWeightHashes)
+      continue;
+    if (file.chunkBytes == 0)
+      ranges.push_back({&file, 0, file.bytes, &file.sha256});
+    for (size_t i = 0; i < file.chunkHashes.size(); ++i) {
+      int64_t offset = static_cast<int64_t>(i) * file.chunkBytes;
+      ranges.push_back({&file, offset, std::min(file.chunkBytes, file.bytes - offset), &file.chunkHashes[i]});
+    }
+  }
+  // SHA-256 is the slow one, so small files go first.
+  std::sort(ranges.begin(), ranges.end(), [](const HashedRange &a, const HashedRange &b) {
+    return (a.file->chunkBytes == 0 ? a.bytes : 0) > (b.file->chunkBytes == 0 ? b.bytes : 0);
+  });
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  size_t firstBad = ranges.size();
+  Status result;
+  pool.run([&](int32_t) {
+    for (size_t i; (i = next.fetch_add(1)) < ranges.size();) {
+      const HashedRange &range = ranges[i];
+      Status status = checkRange(range, pathOf(range.file->name), range.file->name == manifest.weightsFile ? &weightsMapping : nullptr);
+      std::lock_guard<std::mutex> lock(mutex);
+      if (!status.ok() && i < firstBad) {
+        firstBad = i;
+        result = std::move(status);
+      }
+    }
+  });
+  return result;
+}
+
+Status Package::open(const std::string &path, CpuLevel level, bool skipWeightHashes, WorkerPool &pool, Package &package) {
+  package.path = path;
+  while (package.path.size() > 1 && package.path.back() == '/')
+    package.path.pop_back();
+  const CodeRecord *chosen = nullptr;
+  DSRT_TRY(package.readManifest());
+  DSRT_TRY(package.checkSizes());
+  DSRT_TRY(package.chooseLevel(level, chosen));
+  DSRT_TRY(package.checkHashes(skipWeightHashes, pool));
+  const FileRecord *file = package.manifest.file(chosen->file);
+  DSRT_TRY(Code::copy(package.pathOf(file->name), file->bytes, file->sha256, package.code));
+  return package.code.open();
+}

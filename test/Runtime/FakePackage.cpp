@@ -1,0 +1,144 @@
+#include "FakePackage.h"
+#include "runtime/lib/Hash.h"
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <unistd.h>
+
+using namespace fake;
+
+std::string fake::readFile(const std::string &path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::stringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+void fake::writeFile(const std::string &path, const std::string &content) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << content;
+}
+
+static std::string quote(const std::string &text) { return "\"" + text + "\""; }
+static std::string number(int64_t value) { return std::to_string(value); }
+
+static std::string fileEntry(const std::string &name, const std::string &content, int64_t chunk) {
+  std::string entry = quote(name) + ": {\"bytes\": " + number(static_cast<int64_t>(content.size())) + ", ";
+  if (chunk == 0)
+    return entry + "\"sha256\": " + quote(dsrt::sha256Hex(content.data(), content.size())) + "}";
+  std::string hashes;
+  for (size_t at = 0; at < content.size(); at += chunk)
+    hashes += (at ? ", " : "") + quote(dsrt::xxh3Hex(content.data() + at, std::min<size_t>(chunk, content.size() - at)));
+  return entry + "\"xxh3_chunks\": {\"bytes\": " + number(chunk) + ", \"hashes\": [" + hashes + "]}}";
+}
+
+static std::string program(const std::string &name, int batch, int rows, const std::string &inputs, const std::string &outputs) {
+  return "{\"name\": " + quote(name) + ", \"symbol\": " + quote("ds_program_" + name) + ", \"max_batch\": " + number(batch) +
+         ", \"max_rows\": " + number(rows) + ", \"arena_bytes\": " + number(arenaBytes) + ", \"inputs\": [" + inputs + "], \"outputs\": [" +
+         outputs + "]}";
+}
+
+static std::string programs(Package::Kind kind) {
+  const std::string ofTokens = ", \"shape\": [\"batch\", \"tokens\"]}";
+  const std::string ids = "{\"name\": \"input_ids\"" + ofTokens, positions = "{\"name\": \"positions\"" + ofTokens;
+  const std::string rows = "{\"name\": \"rows\", \"shape\": [\"rows\"]}";
+  const std::string hiddenOut = "{\"name\": \"hidden\", \"shape\": [\"batch\", \"tokens\", " + number(hidden) + "]}";
+  const std::string logitsOut = "{\"name\": \"logits\", \"shape\": [\"rows\", " + number(vocab) + "]}";
+  if (kind == Package::encoder)
+    return program("encode", maxBatch, maxRows,
+                   ids + ", {\"name\": \"mask\"" + ofTokens + ", {\"name\": \"token_type_ids\"" + ofTokens + ", " + positions + ", " + rows,
+                   hiddenOut + ", " + logitsOut + ", {\"name\": \"embedding\", \"shape\": [\"batch\", " + number(hidden) + "]}");
+  std::string inputs = ids + ", " + positions + ", {\"name\": \"past\", \"shape\": [\"batch\"]}, " + rows;
+  std::string outputs = hiddenOut + ", " + logitsOut;
+  return program("prefill", maxBatch, maxRows, inputs, outputs) + ", " + program("decode", maxBatch, maxBatch, inputs, outputs);
+}
+
+Package::Package(Kind kind, const std::string &rule, int offset) {
+  std::string name = (std::filesystem::temp_directory_path() / "dsrt-test-XXXXXX").string();
+  folder = mkdtemp(name.data());
+  std::filesystem::create_directory(folder / "code");
+  std::string weights(4096 + vocab * sizeof(float) + 4096, '\0');
+  for (int32_t token = 0; token < vocab; ++token) {
+    float value = weightOf(token);
+    std::memcpy(weights.data() + 4096 + token * sizeof(float), &value, sizeof(float));
+  }
+  std::string code = readFile(FAKE_PROGRAM), tokenizer = "{}";
+  writeFile(file("weights-00001.safetensors"), weights);
+  writeFile(file("code/x86-64-v2.so"), code);
+  writeFile(file("tokenizer.json"), tokenizer);
+  std::string cache =
+      kind == encoder ? "" : "\"cache\": {\"context\": " + number(context) + ", \"bytes_per_sequence\": " + number(kvBytes) + "},\n";
+  rewrite("{\"format\": \"ds-package\", \"version\": 1, \"abi\": 1, \"producer\": \"test\",\n"
+          "\"model\": {\"family\": \"fake\", \"name\": \"toy\", \"task\": " +
+          quote(kind == encoder ? "encoder" : "causal-lm") + ", \"vocab_size\": " + number(vocab) + ", \"hidden_size\": " + number(hidden) +
+          ", \"layers\": 1, \"max_positions\": " + number(maxPositions) +
+          ", \"parameters\": 32, \"weights_dtype\": \"f32\", \"bos\": [1], \"eos\": [], \"pad\": null, \"labels\": []},\n"
+          "\"positions\": {\"rule\": " +
+          quote(rule) + ", \"offset\": " + number(offset) + ", \"pad_id\": 1},\n" + cache +
+          "\"weights\": {\"file\": \"weights-00001.safetensors\", \"data_offset\": 4096, \"data_bytes\": " + number(vocab * sizeof(float)) +
+          "},\n\"code\": [{\"level\": \"x86-64-v2\", \"file\": \"code/x86-64-v2.so\"}],\n\"programs\": [" + programs(kind) +
+          "],\n\"files\": {" + fileEntry("code/x86-64-v2.so", code, 0) + ", " + fileEntry("tokenizer.json", tokenizer, 0) + ", " +
+          fileEntry("weights-00001.safetensors", weights, 4096) + "}}\n");
+}
+
+Package::~Package() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+}
+
+void Package::rewrite(const std::string &text) {
+  manifest = text;
+  writeFile(file("manifest.json"), text);
+  writeFile(file("manifest.sha256"), dsrt::sha256Hex(text.data(), text.size()) + "\n");
+}
+
+void Package::replace(const std::string &from, const std::string &to) {
+  std::string text = manifest;
+  size_t at = text.find(from);
+  if (at == text.npos)
+    abort();
+  rewrite(text.replace(at, from.size(), to));
+}
+
+Loaded::Loaded(const std::string &path, int threads, const char *isa) {
+  dsrt_load_options options;
+  dsrt_load_options_init(&options);
+  options.threads = threads;
+  options.isa = isa;
+  status = dsrt_load(path.c_str(), &options, &model);
+}
+
+dsrt_batch fake::batchOf(int32_t rows, const std::vector<int32_t> &ids, const std::vector<int32_t> *mask) {
+  dsrt_batch batch = {};
+  batch.size = sizeof(batch);
+  batch.batch = rows;
+  batch.tokens = static_cast<int32_t>(ids.size()) / rows;
+  batch.input_ids = ids.data();
+  batch.attention_mask = mask ? mask->data() : nullptr;
+  return batch;
+}
+
+std::vector<float> fake::expectedLogits(const std::vector<int32_t> &ids, const std::vector<int32_t> &positions) {
+  uint32_t state = 0;
+  for (size_t i = 0; i < ids.size(); ++i)
+    state = fold(state, ids[i], positions[i]);
+  std::vector<float> logits(vocab);
+  for (int32_t token = 0; token < vocab; ++token)
+    logits[token] = logit(state, token, weightOf(token));
+  return logits;
+}
+
+std::vector<int32_t> fake::expectedGreedy(std::vector<int32_t> ids, int count, int offset) {
+  std::vector<int32_t> made, positions;
+  for (size_t i = 0; i < ids.size(); ++i)
+    positions.push_back(static_cast<int32_t>(i) + offset);
+  for (int i = 0; i < count; ++i) {
+    std::vector<float> logits = expectedLogits(ids, positions);
+    auto token = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    made.push_back(token);
+    positions.push_back(static_cast<int32_t>(ids.size()) + offset);
+    ids.push_back(token);
+  }
+  return made;
+}

@@ -1,0 +1,81 @@
+// Threads and barriers. Built with -fsanitize=thread, this is the test of their memory order.
+#include "runtime/lib/WorkerPool.h"
+#include <gtest/gtest.h>
+#include <numeric>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace dsrt;
+
+TEST(WorkerPool, EveryWorkerRunsEveryJobOnce) {
+  for (int32_t threads : {1, 2, 3, 4, 7}) {
+    std::unique_ptr<WorkerPool> pool;
+    ASSERT_TRUE(WorkerPool::create(threads, -1, pool).ok());
+    std::vector<int> counts(threads); // plain memory: the pool must order it
+    for (int job = 0; job < 200; ++job)
+      pool->run([&](int32_t worker) { ++counts[worker]; });
+    EXPECT_EQ(counts, std::vector<int>(threads, 200));
+  }
+}
+
+TEST(WorkerPool, BarrierOrdersWhatIsWritten) {
+  for (int32_t threads : {2, 3, 4}) {
+    std::unique_ptr<WorkerPool> pool;
+    ASSERT_TRUE(WorkerPool::create(threads, -1, pool).ok());
+    std::vector<int> values(threads, 1), sums(threads);
+    constexpr int rounds = 100;
+    pool->run([&](int32_t worker) {
+      for (int round = 0; round < rounds; ++round) {
+        sums[worker] = std::accumulate(values.begin(), values.end(), 0);
+        pool->barrier().arrive();
+        values[worker] = sums[(worker + 1) % threads] % 1000 + 1;
+        pool->barrier().arrive();
+      }
+    });
+    EXPECT_EQ(values, std::vector<int>(threads, values[0]));
+  }
+}
+
+TEST(WorkerPool, SleepersWake) {
+  std::unique_ptr<WorkerPool> pool;
+  ASSERT_TRUE(WorkerPool::create(3, -1, pool).ok());
+  int runs = 0;
+  for (int job = 0; job < 5; ++job) {
+    usleep(20000); // workers have gone to sleep
+    pool->run([&](int32_t worker) {
+      if (worker == 1)
+        usleep(5000); // the others sleep in the barrier
+      pool->barrier().arrive();
+      if (worker == 0)
+        ++runs;
+    });
+  }
+  EXPECT_EQ(runs, 5);
+}
+
+TEST(WorkerPool, PinnedWorkersRun) {
+  std::unique_ptr<WorkerPool> pool;
+  ASSERT_TRUE(WorkerPool::create(2, 1, pool).ok());
+  cpu_set_t before, after;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  {
+    WorkerPool::CallerPin pin(*pool);
+    std::vector<int> counts(2);
+    pool->run([&](int32_t worker) { ++counts[worker]; });
+    EXPECT_EQ(counts, std::vector<int>(2, 1));
+  }
+  ASSERT_EQ(sched_getaffinity(0, sizeof(after), &after), 0);
+  EXPECT_TRUE(CPU_EQUAL(&before, &after));
+}
+
+TEST(WorkerPool, AForkedProcessIsToldSo) {
+  std::unique_ptr<WorkerPool> pool;
+  ASSERT_TRUE(WorkerPool::create(2, -1, pool).ok());
+  pid_t child = fork();
+  if (child == 0)
+    _exit(pool->usable() ? 1 : 0);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_TRUE(pool->usable());
+}

@@ -1,0 +1,129 @@
+// Measures tokens a second of a package, with the words of llama-bench.
+#include "Report.h"
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdio>
+#include <map>
+
+namespace {
+struct Options {
+  std::string package, isa;
+  std::vector<int32_t> prompts, generated, batches = {1}, threads = {0};
+  std::vector<std::string> pairs;
+  int32_t repetitions = 5;
+  Format format = Format::md;
+};
+
+int fail(int code, const std::string &message) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "ds-bench: %s\n", message.c_str());
+  return code;
+}
+
+bool readPair(const std::string &text, Test &test) {
+  const char *end = text.data() + text.size();
+  auto first = std::from_chars(text.data(), end, test.prompt);
+  if (first.ec != std::errc() || first.ptr == end || *first.ptr != ',')
+    return false;
+  auto second = std::from_chars(first.ptr + 1, end, test.generated);
+  return second.ec == std::errc() && second.ptr == end && test.prompt > 0 && test.generated > 0;
+}
+
+/// The tests in llama-bench's order: prompts, generation, pairs; each at every batch size.
+bool makeTests(const Options &options, bool decoder, std::vector<Test> &tests, std::string &bad) {
+  for (int32_t batch : options.batches) {
+    for (int32_t prompt : options.prompts)
+      if (prompt > 0)
+        tests.push_back({prompt, 0, batch});
+    if (!decoder)
+      continue;
+    for (int32_t generated : options.generated)
+      if (generated > 0)
+        tests.push_back({0, generated, batch});
+    for (const std::string &pair : options.pairs) {
+      Test test{0, 0, batch};
+      if (!readPair(pair, test)) {
+        bad = pair;
+        return false;
+      }
+      tests.push_back(test);
+    }
+  }
+  return true;
+}
+
+int runThreads(const Options &options, int32_t threads, Report &report) {
+  dsrt_load_options load;
+  dsrt_load_options_init(&load);
+  load.threads = threads;
+  load.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  dsrt_model *model = nullptr;
+  if (dsrt_status status = dsrt_load(options.package.c_str(), &load, &model); status != DSRT_OK)
+    return fail(status, dsrt_last_error());
+  dsrt_info info = {};
+  info.size = sizeof(info);
+  dsrt_get_info(model, &info);
+  std::vector<Test> tests;
+  std::string bad;
+  int code = 0;
+  if (!makeTests(options, info.is_decoder != 0, tests, bad))
+    code = fail(2, "invalid argument: -pg: expects PROMPT,GENERATED, got '" + bad + "'");
+  for (size_t i = 0; i < tests.size() && code == 0; ++i) {
+    Row row = describe(model, tests[i]);
+    if (dsrt_status status = measure(model, tests[i], options.repetitions, row.samples); status != DSRT_OK)
+      code = fail(status, dsrt_last_error());
+    else
+      report.add(row);
+  }
+  dsrt_free(model);
+  return code;
+}
+
+void addOptions(CLI::App &app, Options &options) {
+  static const std::map<std::string, Format> formats = {
+      {"md", Format::md}, {"json", Format::json}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
+  app.add_option("PACKAGE,-m,--model", options.package, "the package's folder")->required();
+  app.add_option("-p,--n-prompt", options.prompts, "tokens of a prompt; of a sequence for encoders (128)")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-n,--n-gen", options.generated, "tokens to make (128)")->delimiter(',')->check(CLI::Range(0, 1 << 20));
+  app.add_option("--pg", options.pairs, "-pg PROMPT,GENERATED: both in one test")->take_all()->expected(1);
+  app.add_option("-b,--batch-size", options.batches, "sequences at once (1)")->delimiter(',')->check(CLI::Range(1, 4096));
+  app.add_option("-t,--threads", options.threads, "threads; 0: as many as this process may use (0)")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1024));
+  app.add_option("-r,--repetitions", options.repetitions, "runs of each test")->check(CLI::Range(1, 100000))->capture_default_str();
+  app.add_option("-o,--output", options.format, "md, json, jsonl or csv")->transform(CLI::CheckedTransformer(formats));
+  app.add_option("--isa", options.isa, "highest CPU level to use, such as x86-64-v2");
+}
+} // namespace
+
+int main(int argc, char **argv) {
+  Options options;
+  CLI::App app("Measures tokens a second of a package, with the words of llama-bench.", "ds-bench");
+  app.set_version_flag("--version", std::string("ds-bench ") + dsrt_version());
+  addOptions(app, options);
+  // -pg is llama-bench's word; as a short option it would be -p with the value g.
+  std::vector<std::string> arguments;
+  for (int i = argc - 1; i > 0; --i)
+    arguments.push_back(std::string(argv[i]) == "-pg" ? "--pg" : argv[i]);
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() == 0)
+      return app.exit(error);
+    return fail(2, std::string("invalid argument: ") + error.what());
+  }
+  if (app.count("-p") == 0 && app.count("-n") == 0 && app.count("--pg") == 0) {
+    options.prompts = {128};
+    options.generated = {128};
+  }
+  bool showBatch = options.batches != std::vector<int32_t>{1};
+  Report report(options.format, showBatch);
+  report.begin();
+  for (int32_t threads : options.threads)
+    if (int code = runThreads(options, threads, report))
+      return code;
+  report.end();
+  return 0;
+}
