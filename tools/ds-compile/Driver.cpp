@@ -1,0 +1,277 @@
+#include "Driver.h"
+#include "Progress.h"
+#include "dialects/RegisterDialects.h"
+#include "ds/Import/Import.h"
+#include "ds/Pipelines/Pipelines.h"
+#include "ds/Target/CPU/CodeGen.h"
+#include "ds/Target/Package/PackageWriter.h"
+#include "ds/Transforms/Phases.h"
+#include "ds/Transforms/PlanReport.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/ToolOutputFile.h"
+#include "llvm/TargetParser/Host.h"
+
+using namespace mlir;
+using namespace ds;
+
+static constexpr int64_t defaultContext = 2048;
+
+namespace {
+/// One run of the compiler.
+class Driver {
+public:
+  explicit Driver(const CompileOptions &options) : options(options), progress(options.quiet ? "off" : options.progress) {
+    DialectRegistry registry;
+    registerDialects(registry);
+    context.appendDialectRegistry(registry);
+    context.loadAllAvailableDialects();
+    context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) { return note(diagnostic); });
+  }
+
+  Result<void> run();
+
+private:
+  Result<void> checkOptions();
+  Result<void> runPhase(Phase phase);
+  /// The option, or as many slots as the model has positions, up to a default that keeps caches small.
+  int64_t contextSlots() const;
+  /// The module as text, with the locations that say which module of the model an op stands for.
+  std::string text() const;
+  Result<void> dump(const std::string &name, const std::string &content, const char *suffix);
+  Result<void> write(const std::string &content) const;
+  LogicalResult note(Diagnostic &diagnostic);
+  /// Where the module goes that an internal error happened on.
+  std::string reproducerName() const {
+    return (options.output.empty() || options.output == "-" ? "ds-compile" : options.output) + ".reproducer.mlir";
+  }
+  Result<std::vector<CpuCode>> generate();
+
+  const CompileOptions &options;
+  Progress progress;
+  MLIRContext context;
+  std::optional<ImportedModel> model;
+  std::vector<CpuLevel> levels;
+  std::optional<Phase> last;
+  std::string firstError, lowered;
+  int dumped = 0;
+};
+} // namespace
+
+LogicalResult Driver::note(Diagnostic &diagnostic) {
+  std::string line;
+  llvm::raw_string_ostream os(line);
+  os << diagnostic.getLocation() << ": " << diagnostic;
+  if (diagnostic.getSeverity() == DiagnosticSeverity::Error) {
+    if (firstError.empty())
+      firstError = line;
+  } else if (!options.quiet && diagnostic.getSeverity() == DiagnosticSeverity::Warning) {
+    llvm::errs() << "ds-compile: warning: " << line << "\n";
+  }
+  return success();
+}
+
+/// The best level of this machine, or null when it has none.
+static const CpuLevel *nativeLevel() {
+  llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
+  const CpuLevel *best = nullptr;
+  for (auto [name, needed] : {std::pair("x86-64-v2", "sse4.2"), {"x86-64-v3", "avx2"}, {"x86-64-v4", "avx512vl"}})
+    if (features.lookup(needed))
+      best = findCpuLevel(name);
+  return best;
+}
+
+Result<void> Driver::checkOptions() {
+  if (!options.to.empty()) {
+    last = symbolizePhase(options.to);
+    if (!last)
+      return Error::usage("--to: expects imported, normalized or planned, got '" + options.to + "'");
+  } else if (options.emit == "ds") {
+    last = Phase::normalized;
+  } else if (options.emit == "plan") {
+    last = Phase::planned;
+  } else if (options.emit != "package" && options.emit != "llvm" && options.emit != "asm") {
+    return Error::usage("--emit: expects package, ds, plan, llvm or asm, got '" + options.emit + "'");
+  }
+  if (options.output.empty() && !last && options.emit == "package")
+    return Error::usage("-o: expects the package to write");
+  if (options.weights != "f32" && options.weights != "bf16")
+    return Error::usage("--weights: expects f32 or bf16, got '" + options.weights + "'");
+  if (options.progress != "auto" && options.progress != "on" && options.progress != "off")
+    return Error::usage("--progress: expects auto, on or off, got '" + options.progress + "'");
+  if (options.maxBatch < 1 || options.maxBatch > 1024)
+    return Error::usage("--max-batch: expects 1 to 1024, got " + std::to_string(options.maxBatch));
+  if (options.maxRows < options.maxBatch || options.maxRows > 65536)
+    return Error::usage("--max-rows: expects max-batch to 65536, got " + std::to_string(options.maxRows));
+  if (options.context < 0 || options.context > (1 << 24))
+    return Error::usage("--context: expects 1 to 16777216, got " + std::to_string(options.context));
+  if (options.targetCpus.empty()) {
+    levels.assign(allCpuLevels().begin(), allCpuLevels().end());
+  } else {
+    for (const std::string &name : options.targetCpus) {
+      const CpuLevel *level = name == "native" ? nativeLevel() : findCpuLevel(name);
+      if (!level)
+        return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4 or native, got '" + name + "'");
+      if (llvm::none_of(levels, [&](const CpuLevel &other) { return other.name == level->name; }))
+        levels.push_back(*level);
+    }
+  }
+  if ((options.emit == "llvm" || options.emit == "asm") && levels.size() != 1)
+    return Error::usage("--emit=" + options.emit + ": expects one --target-cpu");
+  return {};
+}
+
+std::string Driver::text() const {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  OpPrintingFlags flags;
+  flags.enableDebugInfo(/*enable=*/true, /*prettyForm=*/false);
+  flags.elideLargeElementsAttrs(64);
+  model->module.get().print(os, flags);
+  os << "\n";
+  return text;
+}
+
+Result<void> Driver::dump(const std::string &name, const std::string &content, const char *suffix) {
+  if (options.dumpPhases.empty())
+    return {};
+  if (std::error_code error = llvm::sys::fs::create_directories(options.dumpPhases))
+    return Error::cannotWrite("cannot write '" + options.dumpPhases + "': " + error.message());
+  char number[8];
+  std::snprintf(number, sizeof(number), "%02d-", ++dumped);
+  std::string path = options.dumpPhases + "/" + number + name + suffix;
+  std::error_code error;
+  llvm::raw_fd_ostream os(path, error);
+  if (!error) {
+    os << content;
+    os.close();
+    error = os.error();
+  }
+  os.clear_error();
+  if (error)
+    return Error::cannotWrite("cannot write '" + path + "': " + error.message());
+  return {};
+}
+
+Result<void> Driver::write(const std::string &content) const {
+  std::error_code error;
+  llvm::ToolOutputFile file(options.output.empty() ? "-" : options.output, error, llvm::sys::fs::OF_None);
+  if (error)
+    return Error::cannotWrite("cannot write '" + options.output + "': " + error.message());
+  file.os() << content;
+  file.os().flush();
+  if (file.os().has_error()) {
+    std::string reason = file.os().error().message();
+    file.os().clear_error();
+    return Error::cannotWrite("cannot write '" + options.output + "': " + reason);
+  }
+  file.keep();
+  return {};
+}
+
+int64_t Driver::contextSlots() const {
+  if (options.context > 0)
+    return options.context;
+  auto facts = model->module.get()->getAttrOfType<DictionaryAttr>("ds.model");
+  auto positions = facts ? dyn_cast_or_null<IntegerAttr>(facts.get("max_positions")) : IntegerAttr();
+  return positions && positions.getInt() > 0 ? std::min<int64_t>(positions.getInt(), defaultContext) : defaultContext;
+}
+
+Result<void> Driver::runPhase(Phase phase) {
+  progress.stage(stringifyPhase(phase).str());
+  if (phase != Phase::imported) {
+    PassManager manager(&context);
+    PlanOptions plan;
+    plan.context = contextSlots();
+    plan.maxBatch = options.maxBatch;
+    plan.maxRows = options.maxRows;
+    plan.weights = options.weights;
+    // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
+    buildPipelineTo(manager, phase, plan);
+    manager.enableCrashReproducerGeneration(reproducerName());
+    if (failed(manager.run(*model->module)))
+      return Error::internal("phase " + stringifyPhase(phase).str() + ": " + (firstError.empty() ? "a pass failed" : firstError) +
+                             "; reproducer: " + reproducerName());
+  }
+  if (failed(verifyPhase(*model->module, phase)))
+    return Error::internal("phase " + stringifyPhase(phase).str() + ": " + firstError);
+  return options.dumpPhases.empty() ? Result<void>() : dump(stringifyPhase(phase).str(), text(), ".mlir");
+}
+
+Result<std::vector<CpuCode>> Driver::generate() {
+  progress.stage("code");
+  CpuCodeOptions code;
+  code.threads = options.threads;
+  std::string wanted = options.emit == "package" ? "" : options.emit;
+  if (!wanted.empty())
+    code.stages.insert(wanted);
+  if (!options.dumpPhases.empty())
+    code.stages.insert("llvm");
+  Result<void> dumps;
+  code.dump = [&](const CpuLevel &level, StringRef stage, StringRef content) {
+    if (stage == wanted)
+      lowered = content.str();
+    if (stage == "llvm" && dumps)
+      dumps = dump("lowered-" + level.name.str(), content.str(), ".ll");
+  };
+  llvm::Expected<std::vector<CpuCode>> result = compileForCpu(*model->module, levels, code);
+  if (!result) {
+    std::string reason = "code: " + llvm::toString(result.takeError());
+    std::error_code error;
+    llvm::raw_fd_ostream os(reproducerName(), error);
+    if (!error)
+      os << text();
+    os.clear_error();
+    return Error::internal(reason + (error ? "" : "; reproducer: " + reproducerName()));
+  }
+  if (!dumps)
+    return dumps.error();
+  return std::move(*result);
+}
+
+Result<void> Driver::run() {
+  if (Result<void> checked = checkOptions(); !checked)
+    return checked;
+  ImportOptions import;
+  import.task = options.task;
+  import.strict = options.strict;
+  Result<ImportedModel> imported = importModel(context, options.model, import);
+  if (!imported)
+    return imported.error();
+  model.emplace(std::move(*imported));
+  if (!options.quiet)
+    for (const std::string &note : model->notes)
+      llvm::errs() << "ds-compile: note: " << note << "\n";
+  for (Phase phase : allPhases) {
+    if (Result<void> done = runPhase(phase); !done)
+      return done;
+    if (last == phase) {
+      progress.finish();
+      return write(text());
+    }
+  }
+  if (options.report && !options.quiet)
+    llvm::errs() << planReport(*model->module);
+  Result<std::vector<CpuCode>> code = generate();
+  if (!code)
+    return code.error();
+  if (options.emit != "package")
+    return write(lowered);
+  std::vector<PackageFile> files;
+  for (CpuCode &object : *code)
+    files.push_back({"code/" + object.level + ".so", std::move(object.bytes)});
+  for (SideFile &file : model->sideFiles)
+    files.push_back({file.name, std::move(file.content)});
+  progress.stage("package");
+  PackageOptions package;
+  package.producer = "ds-compile " DS_VERSION;
+  package.threads = options.threads;
+  package.progress = [this](int64_t done, int64_t total) { progress.advance(done, total); };
+  package.cancelled = [this] { return options.interrupted && *options.interrupted; };
+  Result<void> written = writePackage(*model->module, *model->tensors, files, options.output, package);
+  progress.finish();
+  return written;
+}
+
+Result<void> ds::compile(const CompileOptions &options) { return Driver(options).run(); }

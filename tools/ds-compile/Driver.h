@@ -1,0 +1,34 @@
+// From a model's files to a package, phase by phase.
+#ifndef TOOLS_DS_COMPILE_DRIVER_H
+#define TOOLS_DS_COMPILE_DRIVER_H
+
+#include "ds/Import/Result.h"
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ds {
+
+struct CompileOptions {
+  std::string model;  // folder or .gguf file
+  std::string output; // package, or file of --emit; "-" is standard output
+  std::string emit;   // package, ds, plan, llvm, asm
+  std::string to;     // last phase; then its IR is the output
+  std::string dumpPhases;
+  std::string task;    // empty: what the model's configuration says
+  std::string weights; // f32 or bf16
+  std::string progress;
+  std::vector<std::string> targetCpus;
+  int64_t context = 0, maxBatch = 16, maxRows = 512;
+  unsigned threads = 1;
+  bool strict = false, report = false, quiet = false;
+  /// Set by a signal: the package is given up and its unfinished folder removed.
+  const std::atomic<bool> *interrupted = nullptr;
+};
+
+/// Compiles `options.model`. Errors carry the exit code of the tool.
+Result<void> compile(const CompileOptions &options);
+
+} // namespace ds
+#endif // TOOLS_DS_COMPILE_DRIVER_H

@@ -1,0 +1,69 @@
+// Compiles a model to a package.
+#include "Driver.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/Signals.h"
+#include "llvm/Support/raw_ostream.h"
+#include <thread>
+
+namespace cl = llvm::cl;
+
+static cl::OptionCategory category("ds-compile options");
+static cl::opt<std::string> model(cl::Positional, cl::value_desc("model"), cl::desc("MODEL: a Hugging Face folder or a GGUF file"),
+                                  cl::Required, cl::cat(category));
+static cl::opt<std::string> output("o", cl::value_desc("package"),
+                                   cl::desc("the package to write, or the file for --emit and --to (- is stdout)"), cl::cat(category));
+static cl::opt<std::string> emit("emit", cl::init("package"), cl::desc("package, ds, plan, llvm or asm (the last two of one --target-cpu)"),
+                                 cl::cat(category));
+static cl::opt<std::string> to("to", cl::desc("stop after this phase and write its IR: imported, normalized, planned"), cl::cat(category));
+static cl::opt<std::string> dumpPhases("dump-phases", cl::value_desc("dir"), cl::desc("write the IR of every phase to this folder"),
+                                       cl::cat(category));
+static cl::list<std::string> targetCpus("target-cpu", cl::CommaSeparated,
+                                        cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, native (default: the first three)"),
+                                        cl::cat(category));
+static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),
+                                 cl::cat(category));
+static cl::opt<std::string> weights("weights", cl::init("f32"), cl::desc("type of stored matrices: f32 or bf16"), cl::cat(category));
+static cl::opt<int64_t> context("context", cl::init(0), cl::desc("slots of the cache (default: positions of the model, at most 2048)"),
+                                cl::cat(category));
+static cl::opt<int64_t> maxBatch("max-batch", cl::init(16), cl::desc("sequences of one step"), cl::cat(category));
+static cl::opt<int64_t> maxRows("max-rows", cl::init(512), cl::desc("tokens of one step; longer prompts go in chunks"), cl::cat(category));
+static cl::opt<unsigned> threads("jobs", cl::init(0), cl::desc("threads that compile (default: the processors)"), cl::cat(category));
+static cl::opt<std::string> progress("progress", cl::init("auto"), cl::desc("auto, on or off"), cl::cat(category));
+static cl::opt<bool> strict("strict", cl::desc("what is reported as ignored becomes an error"), cl::cat(category));
+static cl::opt<bool> report("report", cl::desc("print a table of memory: arena, peak, caches"), cl::cat(category));
+static cl::opt<bool> quiet("quiet", cl::desc("print nothing but errors"), cl::cat(category));
+
+static std::atomic<bool> interrupted = false;
+
+int main(int argc, char **argv) {
+  llvm::InitLLVM init(argc, argv);
+  llvm::sys::SetInterruptFunction([] { interrupted = true; });
+  cl::HideUnrelatedOptions(category);
+  cl::SetVersionPrinter([](llvm::raw_ostream &os) { os << "ds-compile " DS_VERSION " (MLIR 22)\n"; });
+  if (!cl::ParseCommandLineOptions(argc, argv, "Compiles a transformer model to a package.\n", &llvm::errs()))
+    return 2;
+  ds::CompileOptions options;
+  options.model = model;
+  options.output = output;
+  options.emit = emit;
+  options.to = to;
+  options.dumpPhases = dumpPhases;
+  options.task = task;
+  options.weights = weights;
+  options.progress = progress;
+  options.targetCpus.assign(targetCpus.begin(), targetCpus.end());
+  options.context = context;
+  options.maxBatch = maxBatch;
+  options.maxRows = maxRows;
+  options.threads = threads ? threads : std::max(1u, std::thread::hardware_concurrency());
+  options.strict = strict;
+  options.report = report;
+  options.quiet = quiet;
+  options.interrupted = &interrupted;
+  ds::Result<void> result = ds::compile(options);
+  if (result)
+    return 0;
+  llvm::errs() << "ds-compile: " << result.error().message << "\n";
+  return static_cast<int>(result.error().code);
+}
