@@ -1,0 +1,9 @@
+"""Transformer models, compiled ahead of time: `compile` makes a package, `load` opens one."""
+
+from ds_mlir import errors
+from ds_mlir.compiler import compile
+from ds_mlir.errors import Error
+from ds_mlir.model import Generation, Model, load
+
+__all__ = ["Error", "Generation", "Model", "compile", "errors", "load"]
+__version__ = "0.1.0"

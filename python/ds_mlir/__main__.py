@@ -1,0 +1,111 @@
+"""Text in, text out: `python -m ds_mlir generate | embed | compile`."""
+
+import argparse
+import json
+import os
+import sys
+
+from ds_mlir import compiler, errors, model
+from ds_mlir.text import TextStreamer
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ds_mlir", description="Run and make packages of compiled transformer models.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    generate = commands.add_parser("generate", help="continue a text, or answer in a chat")
+    generate.add_argument("package")
+    generate.add_argument("prompt", help="the text; - reads standard input")
+    generate.add_argument("-n", "--max-new-tokens", type=int, default=128)
+    generate.add_argument("--chat", action=argparse.BooleanOptionalAction, help="use the model's chat template (default: if it has one)")
+    generate.add_argument("--system", help="the system message of the chat")
+    generate.add_argument("--temperature", type=float, help="sample; without any sampling option the answer is greedy")
+    generate.add_argument("--top-k", type=int)
+    generate.add_argument("--top-p", type=float)
+    generate.add_argument("--min-p", type=float)
+    generate.add_argument("--repetition-penalty", type=float)
+    generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end at this text; may be repeated")
+    generate.add_argument("-t", "--threads", type=int)
+
+    embed = commands.add_parser("embed", help="embed texts")
+    embed.add_argument("package")
+    embed.add_argument("text", nargs="*", help="the texts; none: one a line from standard input")
+    embed.add_argument("-o", "--output", help="write a .npy file in place of JSON lines")
+    embed.add_argument("-t", "--threads", type=int)
+
+    compile_ = commands.add_parser("compile", help="compile a model to a package")
+    compile_.add_argument("model", help="a Hugging Face folder or a GGUF file")
+    compile_.add_argument("-o", "--output", required=True, metavar="PACKAGE")
+    compile_.add_argument("--weights", choices=("f32", "bf16"), default="f32")
+    compile_.add_argument("--context", type=int)
+    compile_.add_argument("--max-batch", type=int)
+    compile_.add_argument("--target-cpu")
+    compile_.add_argument("--task")
+    return parser
+
+
+def _generate(options) -> None:
+    loaded = model.load(options.package, threads=options.threads)
+    tokenizer = loaded.tokenizer
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    chat = options.chat if options.chat is not None else bool(tokenizer.chat_template)
+    if chat:
+        messages = [{"role": "system", "content": options.system}] if options.system else []
+        ids = tokenizer.encode(tokenizer.apply_chat_template([*messages, {"role": "user", "content": prompt}]), special=False)
+    else:
+        ids = tokenizer.encode(prompt)
+        sys.stdout.write(prompt)
+    sampling = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")}
+    result = loaded.generate(
+        ids,
+        max_new_tokens=options.max_new_tokens,
+        do_sample=any(value is not None for value in sampling.values()),
+        repetition_penalty=options.repetition_penalty,
+        seed=options.seed,
+        stop_strings=options.stop,
+        streamer=TextStreamer(tokenizer),
+        return_dict_in_generate=True,
+        **sampling,
+    )
+    if result.finish[0] == "length":
+        print(f"[ended after {result.lengths[0]} tokens: length]", file=sys.stderr)
+
+
+def _embed(options) -> None:
+    import numpy as np
+
+    loaded = model.load(options.package, threads=options.threads)
+    texts = options.text or [line.rstrip("\n") for line in sys.stdin]
+    if not texts:
+        raise errors.InvalidArgument("invalid argument: expects at least one text, got none")
+    vectors = loaded.encode(texts)
+    if options.output:
+        np.save(options.output, vectors)
+        return
+    for text, vector in zip(texts, vectors, strict=True):
+        print(json.dumps({"text": text, "embedding": [float(np.format_float_positional(value)) for value in vector]}, ensure_ascii=False))
+
+
+def _compile(options) -> None:
+    names = ("weights", "context", "max_batch", "target_cpu", "task")
+    compiler.compile(options.model, options.output, **{name: getattr(options, name) for name in names})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: those of the tools."""
+    options = _parser().parse_args(arguments)
+    try:
+        {"generate": _generate, "embed": _embed, "compile": _compile}[options.command](options)
+    except errors.Error as error:
+        print(f"ds_mlir: {error}", file=sys.stderr)
+        return error.code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

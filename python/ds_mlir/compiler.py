@@ -1,0 +1,64 @@
+"""The front of ds-compile."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from ds_mlir import errors
+
+
+def compiler_path() -> pathlib.Path:
+    """Find ds-compile: in the package, in a build tree beside it, or on the PATH.
+    Raises: Missing when it is nowhere.
+    """
+    here = pathlib.Path(__file__).parent
+    for path in (here / "bin" / "ds-compile", here.parent.parent / "bin" / "ds-compile"):
+        if path.is_file():
+            return path
+    found = shutil.which("ds-compile")
+    if found:
+        return pathlib.Path(found)
+    raise errors.Missing("missing: ds-compile is neither in this package nor on the PATH")
+
+
+def compile(
+    model: str | os.PathLike,
+    package: str | os.PathLike,
+    *,
+    weights: str = "f32",
+    context: int | None = None,
+    max_batch: int | None = None,
+    max_rows: int | None = None,
+    task: str | None = None,
+    target_cpu: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    strict: bool = False,
+    progress: str = "auto",
+) -> pathlib.Path:
+    """Compile a model to a package.
+    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16`; context, slots of the cache;
+        max_batch and max_rows, sequences and tokens of one step; target_cpu, CPU levels such as `x86-64-v3`, or `native`.
+    Returns: the path of the package.
+    Raises: an `errors.Error` that carries the compiler's line.
+    """
+    terminal = progress == "on" or (progress == "auto" and sys.stderr.isatty())
+    command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--weights={weights}"]
+    levels = target_cpu if target_cpu is None or isinstance(target_cpu, str) else ",".join(target_cpu)
+    options = {"context": context, "max-batch": max_batch, "max-rows": max_rows, "task": task, "target-cpu": levels, "jobs": threads}
+    command += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    command += ["--strict"] if strict else []
+    command.append(f"--progress={'on' if terminal else 'off'}")
+    written = b""
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while chunk := process.stderr.read1(4096):
+            written += chunk
+            if terminal:
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.flush()
+    if process.returncode != 0:
+        lines = written.decode(errors="replace").strip().splitlines() or [f"ds-compile ended with status {process.returncode}"]
+        errors.raise_for(process.returncode, lines[-1].removeprefix("ds-compile: "))
+    return pathlib.Path(package)

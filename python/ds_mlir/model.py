@@ -1,0 +1,202 @@
+"""A loaded package: logits, hidden states, embeddings, generation."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ds_mlir import _dsrt, errors
+from ds_mlir.text import Tokenizer
+
+FINISH = ("none", "eos", "stop", "length", "cancelled")
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """What `generate` made.
+    Shapes: B = batch, T = tokens of the prompt, N = most new tokens of a row.
+    sequences [B, T + N] int32, prompts included, shorter rows filled with the pad token; lengths [B], new tokens of each row; finish, why
+    each row ended: `eos`, `stop`, `length` or `cancelled`.
+    """
+
+    sequences: np.ndarray
+    lengths: np.ndarray
+    finish: list[str]
+
+
+def _ids(values: Any, name: str) -> np.ndarray:
+    """Turn lists, NumPy arrays or any array with `__dlpack__` into int32 [B, T]; one sequence becomes a batch of one."""
+    if hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray):
+        values = np.from_dlpack(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise errors.InvalidArgument(f"invalid argument: {name}: expects rows of equal length, use attention_mask for padding") from error
+    if array.ndim == 1:
+        array = array[None, :]
+    if array.ndim != 2:
+        raise errors.InvalidArgument(f"invalid argument: {name}: expects shape [batch, tokens], got {list(array.shape)}")
+    if array.dtype.kind not in "iub":
+        if array.size:
+            raise errors.InvalidArgument(f"invalid argument: {name}: expects integers, got {array.dtype}")
+        array = array.astype(np.int32)
+    limits = np.iinfo(np.int32)
+    if array.size and array.dtype.kind != "b" and (array.min() < limits.min or array.max() > limits.max):
+        raise errors.InvalidArgument(f"invalid argument: {name}: expects 32-bit integers, got {array.max()}")
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def _optional(values: Any, name: str) -> np.ndarray | None:
+    return None if values is None else _ids(values, name)
+
+
+class Model:
+    """A package in memory. Made by `load`."""
+
+    def __init__(self, path: str | os.PathLike, *, threads: int | None = None, isa: str | None = None, verify: bool = True):
+        self.path = pathlib.Path(path)
+        self._model = _dsrt.Model(os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify)
+        self.info: dict[str, Any] = self._model.info()
+        self._defaults = self._generation_defaults()
+        self._tokenizer: Tokenizer | None = None
+
+    def _generation_defaults(self) -> dict[str, Any]:
+        file = self.path / "generation_config.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The package's tokenizer.
+        Raises: Missing when the package has none.
+        """
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer(self.path)
+        return self._tokenizer
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The package's manifest."""
+        return json.loads(self._model.manifest())
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of mapped weights, of the arena and of cache address space."""
+        return self._model.memory()
+
+    def _forward(self, output, input_ids, attention_mask, token_type_ids):
+        arrays = _ids(input_ids, "input_ids"), _optional(attention_mask, "attention_mask"), _optional(token_type_ids, "token_type_ids")
+        return self._model.forward(*arrays, output)
+
+    def logits(self, input_ids, attention_mask=None, token_type_ids=None) -> np.ndarray:
+        """Compute logits.
+        Shapes: B = batch, T = tokens, V = vocabulary.
+        Returns: [B, T, V] float32; [B, labels] for a classifier.
+        Raises: InvalidArgument for ids outside the vocabulary or too many tokens.
+        """
+        return self._forward("logits", input_ids, attention_mask, token_type_ids)
+
+    def hidden_states(self, input_ids, attention_mask=None, token_type_ids=None) -> np.ndarray:
+        """Compute the last hidden states, after the last norm.
+        Returns: [B, T, H] float32.
+        """
+        return self._forward("hidden", input_ids, attention_mask, token_type_ids)
+
+    def encode(self, inputs, attention_mask=None, token_type_ids=None) -> np.ndarray:
+        """Embed texts or token ids, with the model's own pooling.
+        Args: inputs, a text, a list of texts (tokenized and padded here; cut at the model's length), or ids [B, T].
+        Returns: [B, H] float32.
+        """
+        if isinstance(inputs, str):
+            inputs = [inputs]
+        if isinstance(inputs, Sequence) and inputs and all(isinstance(text, str) for text in inputs):
+            inputs, attention_mask, token_type_ids = self.tokenizer.batch(inputs, self.info["context"])
+        return self._forward("embedding", inputs, attention_mask, token_type_ids)
+
+    def generate(
+        self,
+        input_ids,
+        attention_mask=None,
+        *,
+        max_new_tokens: int | None = None,
+        do_sample: bool = False,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        seed: int = 0,
+        eos_token_id: int | Sequence[int] | None = None,
+        pad_token_id: int | None = None,
+        stop_strings: str | Sequence[str] | None = None,
+        streamer=None,
+        prefill_chunk: int = 0,
+        return_dict_in_generate: bool = False,
+    ) -> np.ndarray | Generation:
+        """Continue prompts, by the names and defaults of transformers: what is None comes from generation_config.json, then from there.
+        Shapes: B = batch, T = tokens of the prompt, N = most new tokens of a row.
+        Args: streamer, an object with `put(tokens)` and `end()`, for a batch of one; it is given the prompt first; seed, for sampling: the
+            same seed and row give the same tokens at any batch size; stop_strings, end a row whose new text holds one.
+        Returns: sequences [B, T + N] int32, or a Generation.
+        Raises: InvalidArgument; a prompt that fills the context is not one: its row ends with `length`.
+        """
+        ids, mask = _ids(input_ids, "input_ids"), _optional(attention_mask, "attention_mask")
+        if streamer is not None and len(ids) != 1:
+            raise errors.InvalidArgument(f"invalid argument: streamer: expects a batch of one, got {len(ids)}")
+
+        def setting(value, name, neutral):
+            value = self._defaults.get(name) if value is None else value
+            return neutral if value is None else value
+
+        stops = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings or [])
+        texts = [self.tokenizer.stream() for _ in ids] if stops else []
+        seen = [""] * len(ids)
+
+        def on_token(row: int, token: int, finish: int) -> int:
+            if streamer is not None:
+                streamer.put(np.array([token], dtype=np.int32))
+            if stops:
+                seen[row] += texts[row].push(token)
+                if any(stop in seen[row] for stop in stops):
+                    return 1
+            return 0
+
+        if streamer is not None:
+            streamer.put(ids)
+        tokens, lengths, finish = self._model.generate(
+            ids,
+            mask,
+            max_new_tokens=setting(max_new_tokens, "max_new_tokens", 20),
+            do_sample=do_sample,
+            temperature=setting(temperature, "temperature", 1.0) if do_sample else 1.0,
+            top_k=setting(top_k, "top_k", 50) if do_sample else 0,
+            top_p=setting(top_p, "top_p", 1.0) if do_sample else 1.0,
+            min_p=setting(min_p, "min_p", 0.0) if do_sample else 0.0,
+            repetition_penalty=setting(repetition_penalty, "repetition_penalty", 1.0),
+            seed=seed,
+            eos=[eos_token_id] if isinstance(eos_token_id, int) else None if eos_token_id is None else list(eos_token_id),
+            pad=pad_token_id,
+            prefill_chunk=prefill_chunk,
+            callback=on_token if streamer is not None or stops else None,
+        )
+        if streamer is not None:
+            streamer.end()
+        sequences = np.concatenate([ids, tokens[:, : int(lengths.max())]], axis=1)
+        if not return_dict_in_generate:
+            return sequences
+        return Generation(sequences, lengths, [FINISH[reason] for reason in finish])
+
+
+def load(
+    package: str | os.PathLike, device: str = "cpu", threads: int | None = None, *, isa: str | None = None, verify: bool = True
+) -> Model:
+    """Open a package.
+    Args: package, the folder; device, `cpu`; threads, None for all that may be used; isa, the highest CPU level to use; verify, hash the
+        weights as well as the code.
+    Raises: Missing, BadData (a file was changed), Unavailable (no code for this machine).
+    """
+    if device != "cpu":
+        raise errors.Unavailable(f"unavailable: device '{device}': expects cpu")
+    return Model(package, threads=threads, isa=isa, verify=verify)

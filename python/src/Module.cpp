@@ -1,0 +1,207 @@
+// The binding of libdsrt's C API: arrays in, arrays out, errors as exceptions of ds_mlir.errors.
+#include "dsrt/dsrt.h"
+#include <memory>
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+using Ids = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OptionalIds = std::optional<Ids>;
+
+/// Raises the exception of `status`, with the runtime's own line.
+static void check(dsrt_status status) {
+  if (status == DSRT_OK)
+    return;
+  std::string message = dsrt_last_error();
+  nb::module_::import_("ds_mlir.errors").attr("raise_for")(static_cast<int>(status), message);
+}
+
+template <typename T> static nb::object makeArray(std::unique_ptr<T[]> data, std::initializer_list<size_t> shape) {
+  T *pointer = data.release();
+  nb::capsule owner(pointer, [](void *p) noexcept { delete[] static_cast<T *>(p); });
+  return nb::cast(nb::ndarray<nb::numpy, T>(pointer, shape, owner));
+}
+
+static dsrt_batch makeBatch(const Ids &ids, const OptionalIds &mask, const OptionalIds &types) {
+  for (const OptionalIds *other : {&mask, &types})
+    if (*other && ((*other)->shape(0) != ids.shape(0) || (*other)->shape(1) != ids.shape(1)))
+      throw nb::value_error("expects attention_mask and token_type_ids of the shape of input_ids");
+  dsrt_batch batch = {};
+  batch.size = sizeof(batch);
+  batch.batch = static_cast<int32_t>(ids.shape(0));
+  batch.tokens = static_cast<int32_t>(ids.shape(1));
+  batch.input_ids = ids.data();
+  batch.attention_mask = mask ? mask->data() : nullptr;
+  batch.token_type_ids = types ? types->data() : nullptr;
+  return batch;
+}
+
+namespace {
+struct TokenStream {
+  nb::callable callback;
+  bool failed = false;
+  nb::python_error *error = nullptr;
+};
+
+class Model {
+public:
+  Model(const std::string &path, int32_t threads, const std::optional<std::string> &isa, bool skipHashes) {
+    dsrt_load_options options;
+    dsrt_load_options_init(&options);
+    options.threads = threads;
+    options.isa = isa ? isa->c_str() : nullptr;
+    options.skip_hashes = skipHashes;
+    dsrt_status status;
+    {
+      nb::gil_scoped_release release;
+      status = dsrt_load(path.c_str(), &options, &model);
+    }
+    check(status);
+  }
+  ~Model() { dsrt_free(model); }
+  Model(const Model &) = delete;
+  Model &operator=(const Model &) = delete;
+
+  std::string manifest() const { return dsrt_manifest_json(model); }
+
+  nb::dict info() const {
+    dsrt_info info = {};
+    info.size = sizeof(info);
+    check(dsrt_get_info(model, &info));
+    nb::dict result;
+    for (auto [name, text] : {std::pair("producer", info.producer),
+                              {"family", info.family},
+                              {"name", info.name},
+                              {"task", info.task},
+                              {"weights_dtype", info.weights_dtype},
+                              {"level", info.level}})
+      result[name] = text;
+    for (auto [name, value] : {std::pair<const char *, int64_t>("threads", info.threads),
+                               {"vocab_size", info.vocab_size},
+                               {"hidden_size", info.hidden_size},
+                               {"layers", info.layers},
+                               {"label_count", info.label_count},
+                               {"max_positions", info.max_positions},
+                               {"context", info.context},
+                               {"max_batch", info.max_batch},
+                               {"max_rows", info.max_rows},
+                               {"pad", info.pad},
+                               {"parameters", info.parameters},
+                               {"weights_bytes", info.weights_bytes},
+                               {"kv_bytes_per_sequence", info.kv_bytes_per_sequence}})
+      result[name] = value;
+    result["is_decoder"] = info.is_decoder != 0;
+    result["bos"] = std::vector<int32_t>(info.bos, info.bos + info.bos_count);
+    result["eos"] = std::vector<int32_t>(info.eos, info.eos + info.eos_count);
+    return result;
+  }
+
+  nb::dict memory() const {
+    dsrt_memory memory = {};
+    memory.size = sizeof(memory);
+    check(dsrt_get_memory(model, &memory));
+    nb::dict result;
+    result["weights"] = memory.weights;
+    result["arena"] = memory.arena;
+    result["kv"] = memory.kv;
+    return result;
+  }
+
+  nb::object forward(const Ids &ids, const OptionalIds &mask, const OptionalIds &types, const std::string &output) {
+    dsrt_batch batch = makeBatch(ids, mask, types);
+    int64_t shape[3] = {1, 1, 1};
+    int32_t rank = 0;
+    check(dsrt_output_shape(model, output.c_str(), batch.batch, batch.tokens, shape, &rank));
+    size_t elements = 1;
+    for (int32_t i = 0; i < rank; ++i)
+      elements *= static_cast<size_t>(shape[i]);
+    std::unique_ptr<float[]> out(new float[elements]);
+    dsrt_status status;
+    {
+      nb::gil_scoped_release release;
+      status = dsrt_forward(model, &batch, output.c_str(), out.get(), elements);
+    }
+    check(status);
+    if (rank == 2)
+      return makeArray(std::move(out), {static_cast<size_t>(shape[0]), static_cast<size_t>(shape[1])});
+    return makeArray(std::move(out), {static_cast<size_t>(shape[0]), static_cast<size_t>(shape[1]), static_cast<size_t>(shape[2])});
+  }
+
+  nb::tuple generate(const Ids &ids, const OptionalIds &mask, int32_t maxNewTokens, bool doSample, float temperature, int32_t topK,
+                     float topP, float minP, float repetitionPenalty, uint64_t seed, const std::optional<std::vector<int32_t>> &eos,
+                     std::optional<int32_t> pad, int32_t prefillChunk, std::optional<nb::callable> callback) {
+    dsrt_batch batch = makeBatch(ids, mask, std::nullopt);
+    dsrt_generation generation;
+    dsrt_generation_init(&generation);
+    generation.max_new_tokens = maxNewTokens;
+    generation.do_sample = doSample;
+    generation.temperature = temperature;
+    generation.top_k = topK;
+    generation.top_p = topP;
+    generation.min_p = minP;
+    generation.repetition_penalty = repetitionPenalty;
+    generation.seed = seed;
+    generation.prefill_chunk = prefillChunk;
+    if (eos) {
+      generation.eos = eos->data();
+      generation.eos_count = static_cast<int32_t>(eos->size());
+    }
+    if (pad)
+      generation.pad_token = *pad;
+    size_t rows = ids.shape(0), most = maxNewTokens > 0 ? static_cast<size_t>(maxNewTokens) : 0;
+    std::unique_ptr<int32_t[]> tokens(new int32_t[rows * most]), lengths(new int32_t[rows]), finish(new int32_t[rows]);
+    TokenStream stream;
+    if (callback)
+      stream.callback = *callback;
+    std::unique_ptr<nb::python_error> error;
+    auto forwardToken = [](void *user, int32_t row, int32_t token, int32_t reason) -> int32_t {
+      nb::gil_scoped_acquire acquire;
+      auto *state = static_cast<TokenStream *>(user);
+      try {
+        return nb::cast<int32_t>(state->callback(row, token, reason));
+      } catch (nb::python_error &raised) {
+        state->error = new nb::python_error(std::move(raised));
+        return 2;
+      }
+    };
+    dsrt_status status;
+    {
+      nb::gil_scoped_release release;
+      status = dsrt_generate(model, &batch, &generation, callback ? static_cast<dsrt_token_callback>(forwardToken) : nullptr, &stream,
+                             tokens.get(), lengths.get(), finish.get());
+    }
+    if (stream.error) {
+      nb::python_error raised = std::move(*stream.error);
+      delete stream.error;
+      throw raised;
+    }
+    check(status);
+    return nb::make_tuple(makeArray(std::move(tokens), {rows, most}), makeArray(std::move(lengths), {rows}),
+                          makeArray(std::move(finish), {rows}));
+  }
+
+private:
+  dsrt_model *model = nullptr;
+};
+} // namespace
+
+NB_MODULE(_dsrt, module) {
+  module.doc() = "Binding of libdsrt; use ds_mlir.load.";
+  module.def("version", &dsrt_version, "The version of libdsrt.");
+  nb::class_<Model>(module, "Model", "A loaded package.")
+      .def(nb::init<const std::string &, int32_t, const std::optional<std::string> &, bool>(), "path"_a, "threads"_a = 0,
+           "isa"_a = nb::none(), "skip_hashes"_a = false)
+      .def("manifest", &Model::manifest, "The text of manifest.json.")
+      .def("info", &Model::info, "What the model is, by name.")
+      .def("memory", &Model::memory, "Bytes of weights, arena and caches.")
+      .def("forward", &Model::forward, "input_ids"_a, "attention_mask"_a.none(), "token_type_ids"_a.none(), "output"_a,
+           "One output of a whole batch: logits, hidden or embedding.")
+      .def("generate", &Model::generate, "input_ids"_a, "attention_mask"_a.none(), "max_new_tokens"_a, "do_sample"_a, "temperature"_a,
+           "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "seed"_a, "eos"_a.none(), "pad"_a.none(), "prefill_chunk"_a,
+           "callback"_a.none(), "New tokens [B, max_new_tokens], their counts [B] and why each row ended [B].");
+}
