@@ -1,0 +1,84 @@
+"""`python -m ds_mlir`: text in, text out, and errors by their exit status."""
+
+import io
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+import tiny_models
+from ds_mlir.__main__ import main
+
+
+def test_generate_answers_in_the_chat_template(smollm2, capsys):
+    assert main(["generate", str(smollm2.path), "What is the capital of France?", "-n", "24"]) == 0
+    assert "Paris" in capsys.readouterr().out
+
+
+def test_generate_continues_a_text(smollm2, capsys):
+    assert main(["generate", str(smollm2.path), "1, 2, 3, 4,", "--no-chat", "-n", "40", "--stop", " 7"]) == 0
+    assert capsys.readouterr().out == "1, 2, 3, 4, 5, 6, 7\n"
+
+
+def test_generate_says_when_it_was_cut(smollm2, capsys):
+    assert main(["generate", str(smollm2.path), "Tell me a story.", "-n", "3"]) == 0
+    assert capsys.readouterr().err == "[ended after 3 tokens: length]\n"
+
+
+def test_embed_writes_json_lines(minilm, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a cat\na dog\n"))
+    assert main(["embed", str(minilm.path)]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["text"] for line in lines] == ["a cat", "a dog"]
+    assert np.abs(np.array([line["embedding"] for line in lines]) - minilm.encode(["a cat", "a dog"])).max() <= 1e-6
+
+
+def test_embed_writes_an_array(minilm, tmp_path):
+    assert main(["embed", str(minilm.path), "a cat", "-o", str(tmp_path / "cat.npy")]) == 0
+    assert np.load(tmp_path / "cat.npy").shape == (1, 384)
+
+
+def test_compile_and_its_errors(tmp_path, capsys, torch):
+    tiny_models.make_model("llama", tmp_path / "model")
+    assert main(["compile", str(tmp_path / "model"), "-o", str(tmp_path / "package"), "--target-cpu", "x86-64-v2"]) == 0
+    assert sorted(os.listdir(tmp_path / "package" / "code")) == ["x86-64-v2.so"]
+    capsys.readouterr()
+    assert main(["compile", str(tmp_path / "nowhere"), "-o", str(tmp_path / "other")]) == 66
+    assert capsys.readouterr().err == f"ds_mlir: '{tmp_path}/nowhere': expects a model's folder or a GGUF file, found nothing\n"
+    assert not (tmp_path / "other").exists()
+
+
+def test_errors_carry_the_same_text(minilm, smollm2):
+    import ds_mlir
+
+    with pytest.raises(FileNotFoundError, match="manifest"):
+        ds_mlir.load("/nowhere")
+    with pytest.raises(ds_mlir.errors.Unavailable, match="device 'cuda:0': expects cpu"):
+        ds_mlir.load(minilm.path, device="cuda:0")
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match="49152"):
+        smollm2.generate([[49152]])
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match="expects integers, got float64"):
+        smollm2.logits([[0.5]])
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match="temperature"):
+        smollm2.generate([[1]], do_sample=True, temperature=0.0)
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match="embedding"):
+        smollm2.encode([[1]])
+
+
+def test_a_changed_byte_is_refused(compiled, torch, tmp_path):
+    import shutil
+
+    import ds_mlir
+
+    tiny_models.make_model("llama", tmp_path / "model")
+    package = compiled(tmp_path / "model")
+    for name in ("manifest.json", "weights-00001.safetensors", next((package / "code").iterdir()).relative_to(package)):
+        copy = tmp_path / "copy"
+        shutil.copytree(package, copy)
+        content = bytearray((copy / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / name).write_bytes(content)
+        with pytest.raises(ds_mlir.errors.BadData):
+            ds_mlir.load(copy)
+        shutil.rmtree(copy)

@@ -1,0 +1,134 @@
+"""Tiny llamas in GGUF files of every type of block, against eager torch on the values that gguf-py dequantizes."""
+
+import gguf
+import models
+import numpy as np
+import pytest
+
+HIDDEN, INNER, HEADS, KV_HEADS, VOCABULARY = 256, 512, 8, 4, 64
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+
+
+def random_blocks(generator, rows, columns, kind):
+    """Random stored bytes [rows, bytes of a row] with scales of a sane size."""
+    elements, size = gguf.GGML_QUANT_SIZES[kind]
+    blocks = generator.integers(0, 256, (rows * columns // elements, size), dtype=np.uint8)
+    scales = {"Q4_K": slice(0, 4), "Q5_K": slice(0, 4), "Q6_K": slice(-2, None), "Q4_1": slice(0, 4), "Q5_1": slice(0, 4)}
+    place = scales.get(kind.name, slice(0, 2))
+    small = 0.0004 if kind.name.endswith("K") else 0.004
+    count = len(range(size)[place]) // 2
+    blocks[:, place] = (generator.normal(size=(len(blocks), count)) * small).astype(np.float16).view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+def llama3_factors(factor=8.0, low=1.0, high=4.0, original=8192, base=10000.0):
+    """What llama.cpp writes for the rope of Llama 3: by what each frequency is divided."""
+    half = HIDDEN // HEADS // 2
+    factors = []
+    for i in range(half):
+        wavelength = 2 * np.pi * base ** (i / half)
+        smooth = (original / wavelength - low) / (high - low)
+        factors.append(1.0 if smooth > 1 else factor if smooth < 0 else 1 / ((1 - smooth) / factor + smooth))
+    return np.array(factors, dtype=np.float32)
+
+
+def write_llama(path, kind_name, change=None, factors=None):
+    """Write a two-layer llama whose matrices are of one type. `change` edits the metadata, `factors` divide the frequencies of rope."""
+    kind = gguf.GGMLQuantizationType[kind_name]
+    generator = np.random.default_rng(0)
+    writer = gguf.GGUFWriter(path, "llama")
+    settings = {
+        "context_length": 64,
+        "embedding_length": HIDDEN,
+        "block_count": 2,
+        "feed_forward_length": INNER,
+        "attention.head_count": HEADS,
+        "attention.head_count_kv": KV_HEADS,
+        "rope.dimension_count": HIDDEN // HEADS,
+        **(change or {}),
+    }
+    for key, value in settings.items():
+        writer.add_uint32(f"llama.{key}", value)
+    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    writer.add_float32("llama.rope.freq_base", 10000.0)
+
+    def matrix(name, rows, columns):
+        if kind_name in ("F32", "F16", "BF16"):
+            values = (generator.normal(size=(rows, columns)) * 0.05).astype(np.float32)
+            data = gguf.quants.quantize(values, kind)
+        else:
+            data = random_blocks(generator, rows, columns, kind)
+        writer.add_tensor(name, data, raw_dtype=kind)
+
+    def vector(name):
+        writer.add_tensor(name, (1 + generator.normal(size=HIDDEN) * 0.1).astype(np.float32))
+
+    matrix("token_embd.weight", VOCABULARY, HIDDEN)
+    vector("output_norm.weight")
+    matrix("output.weight", VOCABULARY, HIDDEN)
+    for layer in range(2):
+        for name, rows, columns in (
+            ("attn_q", HIDDEN, HIDDEN),
+            ("attn_k", HIDDEN // HEADS * KV_HEADS, HIDDEN),
+            ("attn_v", HIDDEN // HEADS * KV_HEADS, HIDDEN),
+            ("attn_output", HIDDEN, HIDDEN),
+            ("ffn_gate", INNER, HIDDEN),
+            ("ffn_up", INNER, HIDDEN),
+            ("ffn_down", HIDDEN, INNER),
+        ):
+            matrix(f"blk.{layer}.{name}.weight", rows, columns)
+        vector(f"blk.{layer}.attn_norm.weight")
+        vector(f"blk.{layer}.ffn_norm.weight")
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_type(kind, torch, compiled, tmp_path):
+    import ds_mlir
+
+    path = write_llama(tmp_path / f"{kind}.gguf", kind)
+    model = ds_mlir.load(compiled(path))
+    ids = np.random.default_rng(1).integers(0, VOCABULARY, (2, 19), dtype=np.int32)
+    with torch.no_grad():
+        expected = models.torch_causal_lm(path)(torch.tensor(ids).long()).logits.numpy()
+    assert np.abs(expected).max() > 0.01
+    assert np.abs(model.logits(ids) - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
+
+
+def test_rope_of_llama_3(torch, compiled, tmp_path):
+    import ds_mlir
+
+    path = write_llama(tmp_path / "factors.gguf", "F32", factors=llama3_factors())
+    plain = write_llama(tmp_path / "plain.gguf", "F32")
+    ids = np.random.default_rng(1).integers(0, VOCABULARY, (1, 60), dtype=np.int32)
+    with torch.no_grad():
+        expected = models.torch_causal_lm(path)(torch.tensor(ids).long()).logits.numpy()
+    found = ds_mlir.load(compiled(path)).logits(ids)
+    assert np.abs(found - expected).max() <= 1e-4
+    assert np.abs(found - ds_mlir.load(compiled(plain)).logits(ids)).max() > 1e-3
+    wrong = llama3_factors()
+    wrong[3] *= 1.1
+    path = write_llama(tmp_path / "wrong.gguf", "F32", factors=wrong)
+    with pytest.raises(ds_mlir.errors.BadData, match=r"rope_freqs\.weight': expects the factors of Llama 3"):
+        ds_mlir.compile(path, tmp_path / "package")
+
+
+def test_what_the_file_says_is_checked(tmp_path):
+    import ds_mlir
+
+    path = write_llama(tmp_path / "experts.gguf", "F32", {"expert_count": 8})
+    with pytest.raises(ds_mlir.errors.BadData, match=r"key 'llama\.expert_count': expects a key this architecture handles"):
+        ds_mlir.compile(path, tmp_path / "package")
+    path = write_llama(tmp_path / "heads.gguf", "F32", {"attention.head_count": 7})
+    with pytest.raises(ds_mlir.errors.BadData, match="head"):
+        ds_mlir.compile(path, tmp_path / "package")
+    path = write_llama(tmp_path / "narrow.gguf", "F32", {"embedding_length": 128, "rope.dimension_count": 16})
+    with pytest.raises(ds_mlir.errors.BadData, match=r"expects shape \[64, 128\]"):
+        ds_mlir.compile(path, tmp_path / "package")
+    assert not (tmp_path / "package").exists()

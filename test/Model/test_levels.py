@@ -1,0 +1,48 @@
+"""The same package at every CPU level this machine has and at several numbers of threads."""
+
+import numpy as np
+import pytest
+import tiny_models
+
+IDS = np.random.default_rng(4).integers(3, 90, (4, 25), dtype=np.int32)
+LEVELS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
+
+
+@pytest.fixture(scope="module", params=["llama-3", "bloom", "gptj", "bert-mlm"])
+def package(request, torch, compiled, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    model = tiny_models.make_model(request.param, folder)
+    with torch.no_grad():
+        expected = model(torch.tensor(IDS).long()).logits.numpy()
+    return compiled(folder, target_cpu=",".join(LEVELS)), expected
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_level(package, level):
+    import ds_mlir
+
+    path, expected = package
+    try:
+        model = ds_mlir.load(path, isa=level)
+    except ds_mlir.errors.Unavailable:
+        pytest.skip(f"this machine has no {level}")
+    if model.info["level"] != level:
+        pytest.skip(f"this machine has no {level}")
+    assert np.abs(model.logits(IDS) - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_threads_change_nothing(package, threads):
+    import ds_mlir
+
+    path, _ = package
+    assert np.array_equal(ds_mlir.load(path, threads=threads).logits(IDS), ds_mlir.load(path, threads=1).logits(IDS))
+
+
+def test_code_for_another_machine_is_refused(torch, compiled, tmp_path):
+    import ds_mlir
+
+    tiny_models.make_model("llama", tmp_path / "model")
+    package = compiled(tmp_path / "model", target_cpu="x86-64-v3")
+    with pytest.raises(ds_mlir.errors.Unavailable, match="x86-64-v3"):
+        ds_mlir.load(package, isa="x86-64-v2")
