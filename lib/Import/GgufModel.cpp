@@ -101,8 +101,8 @@ static Result<Json> readRopeFactors(const GgufContent &content, const TensorSour
     double smooth = std::clamp((original / wavelength - low) / (high - low), 0.0, 1.0);
     double expected = 1 / ((1 - smooth) / factor + smooth);
     if (!(std::abs(factors[i] - expected) <= 1e-3 * expected))
-      return Error::badData("'" + content.file + "': tensor 'rope_freqs.weight': expects the factors of Llama 3 (" + std::to_string(expected) +
-                            " at " + std::to_string(i) + "), found " + std::to_string(factors[i]));
+      return Error::badData("'" + content.file + "': tensor 'rope_freqs.weight': expects the factors of Llama 3 (" +
+                            std::to_string(expected) + " at " + std::to_string(i) + "), found " + std::to_string(factors[i]));
   }
   Json scaling;
   scaling.kind = Json::Kind::Object;
@@ -159,7 +159,8 @@ static Result<Json> makeConfig(const GgufContent &content, const std::string &pr
   if (!eps)
     return eps.error();
   set(config, "rms_norm_eps", number(static_cast<double>(static_cast<float>(*eps))));
-  Result<double> base = content.find(prefix + "rope.freq_base") ? content.number(prefix + "rope.freq_base", 1, 1e12) : Result<double>(10000.0);
+  Result<double> base =
+      content.find(prefix + "rope.freq_base") ? content.number(prefix + "rope.freq_base", 1, 1e12) : Result<double>(10000.0);
   if (!base)
     return base.error();
   set(config, "rope_theta", number(*base));
@@ -172,8 +173,8 @@ static Result<Json> makeConfig(const GgufContent &content, const std::string &pr
         return value.error();
   if (const StoredTensor *tensor = tensors.find("rope_freqs.weight")) {
     if (tensor->elements() != headWidth / 2)
-      return Error::badData("'" + content.file + "': tensor 'rope_freqs.weight': expects " + std::to_string(headWidth / 2) + " factors, found " +
-                            std::to_string(tensor->elements()));
+      return Error::badData("'" + content.file + "': tensor 'rope_freqs.weight': expects " + std::to_string(headWidth / 2) +
+                            " factors, found " + std::to_string(tensor->elements()));
     Result<Json> scaling = readRopeFactors(content, tensors, *tensor, *base);
     if (!scaling)
       return scaling.error();
