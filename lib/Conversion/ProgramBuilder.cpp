@@ -201,8 +201,10 @@ LogicalResult ProgramBuilder::build(func::FuncOp function, Operation *before) {
   for (StoreCacheOp store : function.getOps<StoreCacheOp>())
     hasCache |= store->hasAttr(cacheAttrName);
   ropePositions = (hasCache ? caches.context() : bounds.maxPositions) + bounds.positionOffset;
-  // Without a cache a sequence cannot be cut into steps, so the longest one fits a step.
-  int64_t maxRows = hasCache ? bounds.maxRows : std::max(bounds.maxRows, bounds.maxPositions);
+  // Without a cache a sequence cannot be cut into steps, so the longest one fits a step; where there is one as well, long ones go through
+  // it.
+  bool whole = !hasCache && function.getSymName() != "forward";
+  int64_t maxRows = whole ? std::max(bounds.maxRows, bounds.maxPositions) : bounds.maxRows;
   if (function.getSymName() == "decode")
     maxRows = 0; // one token for each sequence
   maxRows = std::max(maxRows, bounds.maxBatch);

@@ -6,6 +6,8 @@ using namespace ds;
 static const std::set<std::string, std::less<>> &harmlessKeys() {
   static const std::set<std::string, std::less<>> keys = {"_attn_implementation_autoset",
                                                           "_name_or_path",
+                                                          "_num_labels",
+                                                          "activation_dropout",
                                                           "architectures",
                                                           "attention_dropout",
                                                           "attention_probs_dropout_prob",
@@ -38,6 +40,7 @@ static const std::set<std::string, std::less<>> &harmlessKeys() {
                                                           "id2label",
                                                           "init_std",
                                                           "initializer_range",
+                                                          "is_llama_config",
                                                           "label2id",
                                                           "layerdrop",
                                                           "length_penalty",
@@ -80,6 +83,7 @@ static const std::set<std::string, std::less<>> &harmlessKeys() {
                                                           "top_p",
                                                           "torch_dtype",
                                                           "torchscript",
+                                                          "transformers.js_config",
                                                           "transformers_version",
                                                           "typical_p",
                                                           "unk_token_id",
@@ -102,6 +106,21 @@ int64_t Config::size(const char *key, std::optional<int64_t> fallback, int64_t h
     return *value;
   fail(value.error());
   return 1;
+}
+
+int64_t Config::sizeNamed(std::initializer_list<const char *> keys, std::optional<int64_t> fallback, int64_t high) {
+  const char *chosen = nullptr;
+  int64_t value = 0;
+  for (const char *key : keys) {
+    if (!has(key))
+      continue;
+    int64_t found = size(key, std::nullopt, high);
+    if (chosen && found != value)
+      fail(key, std::to_string(value) + " as key '" + chosen + "' says");
+    chosen = key;
+    value = found;
+  }
+  return chosen ? value : size(*keys.begin(), fallback, high);
 }
 
 double Config::number(const char *key, std::optional<double> fallback, double low, double high) {
@@ -131,6 +150,21 @@ std::string Config::text(const char *key, std::optional<std::string> fallback) {
   return "";
 }
 
+Activation Config::activation(const char *key, const char *fallback) {
+  static const std::pair<const char *, Activation> kinds[] = {
+      {"gelu", Activation::gelu},          {"gelu_new", Activation::geluTanh},   {"gelu_pytorch_tanh", Activation::geluTanh},
+      {"gelu_fast", Activation::geluTanh}, {"relu", Activation::relu},           {"silu", Activation::silu},
+      {"swish", Activation::silu},         {"quick_gelu", Activation::quickGelu}};
+  std::string name = text(key, fallback), names;
+  for (auto [known, kind] : kinds) {
+    if (name == known)
+      return kind;
+    names += (names.empty() ? "" : ", ") + std::string(known);
+  }
+  fail(key, "one of " + names);
+  return Activation::gelu;
+}
+
 const Json *Config::raw(const char *key) {
   used.insert(key);
   return json.find(key);
@@ -144,6 +178,13 @@ void Config::require(const char *key, bool value) {
 void Config::require(const char *key, const char *value) {
   if (text(key, value) != value)
     fail(key, std::string("'") + value + "', as others are not handled");
+}
+
+void Config::requireEmpty(const char *key) {
+  const Json *value = raw(key);
+  bool list = value && (value->kind == Json::Kind::Array || value->isObject());
+  if (value && !(list && value->elements.empty()))
+    fail(key, "none in it, as others are not handled");
 }
 
 void Config::ignore(std::initializer_list<const char *> keys) {
@@ -193,11 +234,18 @@ RopeSettings ds::readRope(Config &config, double base, const char *baseKey, cons
       continue;
     }
     rope.kind = *kind;
-    rope.factor = number("factor", 1, 1e-6, 1e6);
+    // These have no value to fall back to: without them the scaling is not known.
+    auto needed = [&](const char *name, double low, double high) {
+      Result<double> value = reader.number(name, low, high);
+      if (!value)
+        config.fail(value.error());
+      return value ? *value : low;
+    };
+    rope.factor = needed("factor", 1e-6, 1e6);
     if (*kind == "llama3") {
-      rope.low = number("low_freq_factor", 1, 1e-6, 1e6);
-      rope.high = number("high_freq_factor", 4, 1e-6, 1e6);
-      rope.original = number("original_max_position_embeddings", 8192, 1, 1e9);
+      rope.low = needed("low_freq_factor", 1e-6, 1e6);
+      rope.high = needed("high_freq_factor", 1e-6, 1e6);
+      rope.original = needed("original_max_position_embeddings", 1, 1e9);
       if (rope.high <= rope.low)
         config.fail(reader.wrong("high_freq_factor", "a number above low_freq_factor"));
     }

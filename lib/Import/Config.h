@@ -11,16 +11,21 @@ namespace ds {
 /// Largest sizes a configuration may ask for; far above any model, far below overflow.
 inline constexpr int64_t maxSize = 1 << 24, maxLayers = 4096, maxHeads = 4096;
 
+enum class Activation { gelu, geluTanh, relu, silu, quickGelu };
+
 /// The getters keep the first error and go on with a harmless value: a family reads all it needs and asks `failure()` once.
 class Config {
 public:
   Config(std::string file, Json json) : file(std::move(file)), json(std::move(json)) {}
 
   int64_t size(const char *key, std::optional<int64_t> fallback = std::nullopt, int64_t high = maxSize);
+  /// A size that has more than one name; those that are there must agree.
+  int64_t sizeNamed(std::initializer_list<const char *> keys, std::optional<int64_t> fallback = std::nullopt, int64_t high = maxSize);
   double number(const char *key, std::optional<double> fallback, double low, double high);
   double eps(const char *key, std::optional<double> fallback = std::nullopt) { return number(key, fallback, 1e-30, 1.0); }
   bool flag(const char *key, bool fallback);
   std::string text(const char *key, std::optional<std::string> fallback = std::nullopt);
+  Activation activation(const char *key, const char *fallback);
   /// The member itself, or null. The caller checks it.
   const Json *raw(const char *key);
   bool has(const char *key) const { return json.find(key) != nullptr; }
@@ -28,6 +33,8 @@ public:
   /// Fails unless the key is absent or has this value: the others change what is computed, and are not handled.
   void require(const char *key, bool value);
   void require(const char *key, const char *value);
+  /// Fails unless the key is absent or an empty list or object.
+  void requireEmpty(const char *key);
   /// Marks keys as read: they do not change inference.
   void ignore(std::initializer_list<const char *> keys);
 

@@ -201,6 +201,12 @@ static Result<Json> makeConfig(const GgufContent &content, const std::string &pr
     return Error::badData("'" + content.file + "': tensor 'token_embd.weight': expects a matrix, found none");
   set(config, "vocab_size", integer(table->shape[0]));
   set(config, "tie_word_embeddings", boolean(tensors.find("lm_head.weight") == nullptr));
+  // A bias that is stored is used; a family without such biases refuses the key.
+  for (const char *name : {"gate_proj", "up_proj", "down_proj"})
+    if (tensors.find("model.layers.0.mlp." + std::string(name) + ".bias")) {
+      set(config, "mlp_bias", boolean(true));
+      break;
+    }
   if (prefix == "llama.")
     set(config, "attention_bias", boolean(tensors.find("model.layers.0.self_attn.q_proj.bias") != nullptr));
   return config;

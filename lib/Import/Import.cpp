@@ -18,6 +18,13 @@ static Result<std::string> chooseTask(const ModelSource &source, const Family &f
     task = "causal-lm";
   else if ((name.ends_with("Model") || name.empty()) && !family.decoder)
     task = "encoder";
+  // What sentence-transformers pools are hidden states, whatever head the encoder was trained with.
+  if (source.pooling && wanted.empty()) {
+    if (family.decoder)
+      return Error::badData("'" + source.config->fileName() +
+                            "': key 'model_type': expects an encoder, as modules.json has a pooling, found '" + source.modelType + "'");
+    task = "encoder";
+  }
   std::string file = source.config->fileName();
   if (!wanted.empty()) {
     bool known = wanted == "causal-lm" || wanted == "masked-lm" || wanted == "sequence-classification" || wanted == "encoder";

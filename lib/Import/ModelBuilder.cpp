@@ -189,8 +189,10 @@ Value ModelBuilder::linearWith(Value input, const std::string &path, Value weigh
 }
 
 Value ModelBuilder::layerNorm(Value input, const std::string &path, double eps, bool bias) {
-  Value gain = vectorWeight(path + ".weight", width(input));
-  Value shift = bias ? vectorWeight(path + ".bias", width(input)) : Value();
+  // The first BERT checkpoints keep TensorFlow's names of the two.
+  bool old = !hasTensor(path + ".weight") && hasTensor(path + ".gamma");
+  Value gain = vectorWeight(path + (old ? ".gamma" : ".weight"), width(input));
+  Value shift = bias ? vectorWeight(path + (old ? ".beta" : ".bias"), width(input)) : Value();
   return LayerNormOp::create(builder, at(path), input.getType(), input, gain, shift, builder.getF64FloatAttr(eps));
 }
 
@@ -199,21 +201,21 @@ Value ModelBuilder::rmsNorm(Value input, const std::string &path, double eps) {
   return RmsNormOp::create(builder, at(path), input.getType(), input, gain, builder.getF64FloatAttr(eps));
 }
 
-Value ModelBuilder::activation(Value input, const std::string &path, const std::string &kind) {
-  if (kind == "gelu")
-    return GeluOp::create(builder, at(path), input.getType(), input, GeluKind::erf);
-  if (kind == "gelu_new" || kind == "gelu_pytorch_tanh" || kind == "gelu_fast")
-    return GeluOp::create(builder, at(path), input.getType(), input, GeluKind::tanh);
-  if (kind == "relu")
-    return ReluOp::create(builder, at(path), input.getType(), input);
-  if (kind == "silu" || kind == "swish")
-    return SiluOp::create(builder, at(path), input.getType(), input);
-  if (kind == "quick_gelu")
-    return QuickGeluOp::create(builder, at(path), input.getType(), input);
-  fail(Error::badData("'" + config.fileName() +
-                      "': activation: expects gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu or quick_gelu, found '" + kind +
-                      "'"));
-  return input;
+Value ModelBuilder::activation(Value input, const std::string &path, Activation kind) {
+  Type type = input.getType();
+  switch (kind) {
+  case Activation::gelu:
+    return GeluOp::create(builder, at(path), type, input, GeluKind::erf);
+  case Activation::geluTanh:
+    return GeluOp::create(builder, at(path), type, input, GeluKind::tanh);
+  case Activation::relu:
+    return ReluOp::create(builder, at(path), type, input);
+  case Activation::silu:
+    return SiluOp::create(builder, at(path), type, input);
+  case Activation::quickGelu:
+    return QuickGeluOp::create(builder, at(path), type, input);
+  }
+  llvm_unreachable("an activation of the enumeration");
 }
 
 Value ModelBuilder::add(Value a, Value b, const std::string &path) { return AddOp::create(builder, at(path), a.getType(), a, b); }

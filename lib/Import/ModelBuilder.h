@@ -93,7 +93,7 @@ public:
   mlir::Value linearWith(mlir::Value input, const std::string &path, mlir::Value weight, mlir::Value bias);
   mlir::Value layerNorm(mlir::Value input, const std::string &path, double eps, bool bias = true);
   mlir::Value rmsNorm(mlir::Value input, const std::string &path, double eps);
-  mlir::Value activation(mlir::Value input, const std::string &path, const std::string &kind);
+  mlir::Value activation(mlir::Value input, const std::string &path, Activation kind);
   mlir::Value add(mlir::Value a, mlir::Value b, const std::string &path);
   mlir::Value mul(mlir::Value a, mlir::Value b, const std::string &path);
   mlir::Value rope(mlir::Value input, const std::string &path, RopeStyle style, int64_t heads, int64_t rotary,

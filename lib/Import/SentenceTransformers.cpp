@@ -62,8 +62,11 @@ Result<std::optional<Pooling>> ds::readPooling(const std::string &folder) {
     if (!path)
       return path.error();
     std::string kind = type->substr(type->rfind('.') + 1);
-    if (kind == "Transformer")
+    if (kind == "Transformer") {
+      if (!path->empty())
+        return reader.wrong("path", "'', as a model in a folder of its own is not handled");
       continue;
+    }
     if (kind == "Pooling" && !pooling) {
       Result<PoolKind> mode = readKind(folder, *path);
       if (!mode)

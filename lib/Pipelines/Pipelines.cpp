@@ -13,7 +13,9 @@ static void addContract(OpPassManager &manager, Phase phase) { manager.addPass(c
 static void buildFromNormalized(OpPassManager &manager, const PlanOptions &options) {
   InsertCacheOptions cache;
   cache.context = options.context;
+  cache.keepForward = true;
   manager.addPass(createInsertCache(cache));
+  manager.addPass(createInsertPaddingMask());
   ConvertDSToPlanOptions conversion;
   conversion.maxBatch = options.maxBatch;
   conversion.maxRows = options.maxRows;

@@ -108,6 +108,18 @@ dsrt_status dsrt_output_shape(const dsrt_model *model, const char *output, int32
   return DSRT_OK;
 }
 
+/// The program that takes a mask, where a decoder's batch has padding and fits it whole; else null.
+static const Program *programForPadding(const Model &model, const TokenBatch &batch) {
+  const Program *program = model.program("forward");
+  if (!program || batch.tokens > program->record->maxRows || batch.tokens > model.manifest().context)
+    return nullptr;
+  for (int32_t row = 0; row < batch.batch; ++row)
+    for (int32_t column = 0; column < batch.tokens; ++column)
+      if (!batch.isToken(row, column))
+        return program;
+  return nullptr;
+}
+
 static Status forward(Model &model, const dsrt_batch *given, const char *output, float *out, size_t outElements) {
   TokenBatch batch;
   int index = -1;
@@ -118,7 +130,11 @@ static Status forward(Model &model, const dsrt_batch *given, const char *output,
     return Status::invalidArgument("out: expects room for ", expected, " elements, got ", outElements);
   Lock lock(model.mutex);
   WorkerPool::CallerPin pin(*model.pool);
-  return model.isDecoder() ? decodeBatch(model, batch, index, out) : encodeBatch(model, batch, index, out);
+  if (!model.isDecoder())
+    return encodeBatch(model, model.forwardProgram(), batch, index, out);
+  if (const Program *masked = programForPadding(model, batch))
+    return encodeBatch(model, *masked, batch, masked->record->indexOfOutput(output), out);
+  return decodeBatch(model, batch, index, out);
 }
 
 dsrt_status dsrt_forward(dsrt_model *model, const dsrt_batch *batch, const char *output, float *out, size_t out_elements) {

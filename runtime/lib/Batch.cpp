@@ -54,7 +54,9 @@ Status dsrt::positionsOf(const Manifest &manifest, const TokenBatch &batch, int3
       break;
     case PositionRule::fromMask:
       count += batch.isToken(row, column);
-      position = (count > 0 ? count - 1 : 0) + manifest.positionOffset;
+      // Padding has the position before the first, where the table has one.
+      position = batch.isToken(row, column) ? count - 1 + manifest.positionOffset : manifest.positionOffset - 1;
+      position = position > 0 ? position : 0;
       break;
     case PositionRule::fromIds:
       bool padding = batch.ids[batch.at(row, column)] == manifest.positionPad;

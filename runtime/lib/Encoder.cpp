@@ -44,8 +44,7 @@ static void fillStep(const Manifest &manifest, const TokenBatch &batch, int32_t 
     }
 }
 
-Status dsrt::encodeBatch(Model &model, const TokenBatch &batch, int output, float *out) {
-  const Program &program = model.forwardProgram();
+Status dsrt::encodeBatch(Model &model, const Program &program, const TokenBatch &batch, int output, float *out) {
   const ProgramRecord &record = *program.record;
   const OutputRecord &wanted = record.outputs[output];
   bool ofTokens = wanted.axes != OutputAxes::batch;

@@ -101,8 +101,8 @@ static Status readProgram(const JsonPlace &place, const Manifest &manifest, Prog
   if (place.value->kind != JsonKind::object)
     return Status::badData(place.place, ": expects an object, found ", describe(*place.value));
   DSRT_TRY(place.text("name", program.name));
-  if (program.name != "encode" && program.name != "prefill" && program.name != "decode")
-    return Status::badData(place.placeOf("name"), ": expects encode, prefill or decode, found ", inQuotes(program.name));
+  if (program.name != "encode" && program.name != "prefill" && program.name != "decode" && program.name != "forward")
+    return Status::badData(place.placeOf("name"), ": expects encode, prefill, decode or forward, found ", inQuotes(program.name));
   if (manifest.program(program.name))
     return Status::badData(place.placeOf("name"), ": ", program.name, " occurs twice");
   DSRT_TRY(place.text("symbol", program.symbol));
@@ -144,6 +144,17 @@ static Status checkDecoder(const JsonPlace &list, const Manifest &manifest) {
     for (const OutputRecord &output : program->outputs)
       if (output.axes == OutputAxes::batch)
         return Status::badData(list.place, ": ", name, " has ", output.name, " [batch], which a causal-lm cannot have");
+  }
+  // `forward` stands in for `prefill` where there is padding, so it gives the same outputs, of every token.
+  const ProgramRecord *forward = manifest.program("forward"), *prefill = manifest.program("prefill");
+  if (!forward)
+    return Status();
+  if (!has(*forward, InputKind::mask) || has(*forward, InputKind::past))
+    return Status::badData(list.place, ": forward expects the input mask and no input past");
+  for (const OutputRecord &output : prefill->outputs) {
+    int index = forward->indexOfOutput(output.name);
+    if (index < 0 || forward->outputs[index].axes != OutputAxes::batchTokens || forward->outputs[index].width != output.width)
+      return Status::badData(list.place, ": forward expects an output ", output.name, " [batch, tokens, ", output.width, "], found none");
   }
   return Status();
 }

@@ -54,7 +54,20 @@ def test_decoder_logits_masked(decoder, torch, side):
     ids, mask = padded((13, 4, 9), side)
     with torch.no_grad():
         expected = reference(*tensors(torch, ids), attention_mask=tensors(torch, mask)[0]).logits.numpy()
-    assert np.abs((model.logits(ids, mask) - expected)[mask == 1]).max() <= BOUND
+    # What sees no token has no value: before the first one, and behind the last by more than the least window of these models.
+    seen = mask.cumsum(axis=1)
+    defined = seen - np.pad(seen, ((0, 0), (5, 0)))[:, :-5] > 0
+    assert np.abs((model.logits(ids, mask) - expected)[defined]).max() <= BOUND
+
+
+def test_decoder_logits_of_rows_longer_than_a_step(decoder, torch):
+    reference, model = decoder
+    ids, mask = padded((40, 25), "left")
+    with torch.no_grad():
+        expected = reference(*tensors(torch, ids), attention_mask=tensors(torch, mask)[0]).logits.numpy()
+    found = model.logits(ids, mask)
+    assert np.abs((found - expected)[mask == 1]).max() <= BOUND
+    assert not found[mask == 0].any()
 
 
 def test_greedy_tokens_at_any_chunk_and_batch(decoder, torch):

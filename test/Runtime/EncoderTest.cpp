@@ -45,7 +45,7 @@ TEST(Encoder, PositionsByRule) {
     const char *rule;
     int offset;
     std::vector<int32_t> positions;
-  } cases[] = {{"arange", 0, {0, 1, 2, 3, 4, 5}}, {"from_mask", 2, {2, 2, 2, 3, 3, 4}}, {"from_ids", 0, {1, 1, 2, 3, 1, 4}}};
+  } cases[] = {{"arange", 0, {0, 1, 2, 3, 4, 5}}, {"from_mask", 2, {1, 1, 2, 3, 1, 4}}, {"from_ids", 0, {1, 1, 2, 3, 1, 4}}};
   for (const auto &test : cases) {
     Package package(Package::encoder, test.rule, test.offset);
     Loaded loaded(package.path());

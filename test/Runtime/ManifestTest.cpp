@@ -49,7 +49,7 @@ TEST(Manifest, NamesWhatIsWrong) {
       {"\"xxh3_chunks\": {\"bytes\": 4096", "\"xxh3_chunks\": {\"bytes\": 0",
        "files['weights-00001.safetensors'].xxh3_chunks.bytes: expects an integer in 4096..1073741824, found 0"},
       {"\"hashes\": [\"", "\"hashes\": [\"q", "files['weights-00001.safetensors'].xxh3_chunks.hashes[0]: expects 32 hex digits, found"},
-      {"\"name\": \"prefill\"", "\"name\": \"train\"", "programs[0].name: expects encode, prefill or decode, found 'train'"},
+      {"\"name\": \"prefill\"", "\"name\": \"train\"", "programs[0].name: expects encode, prefill, decode or forward, found 'train'"},
       {"\"name\": \"prefill\"", "\"name\": \"decode\"", "programs[0].symbol: expects 'ds_program_decode', found 'ds_program_prefill'"},
       {"ds_program_prefill", "system", "programs[0].symbol: expects 'ds_program_prefill', found 'system'"},
       {"\"max_batch\": 4", "\"max_batch\": 0", "programs[0].max_batch: expects an integer in 1..65536, found 0"},

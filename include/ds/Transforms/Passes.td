@@ -37,6 +37,23 @@ def InsertCache : Pass<"ds-insert-cache", "::mlir::ModuleOp"> {
                  Option<"keepForward", "keep-forward", "bool", /*default=*/"false", "keep @forward beside its clones">];
 }
 
+def InsertPaddingMask : Pass<"ds-insert-padding-mask", "::mlir::ModuleOp"> {
+  let summary = "let the forward function of a causal language model take a mask of padding";
+  let description = [{
+    Adds an argument `mask` [B, T] to `@forward` and hands it to every attention. The programs with a cache need none, as the runtime leaves
+    padding out of them; this one computes what a padded batch gives at every place, as the model's own code does. Modules without
+    `@forward` are left as they are.
+
+    Before: an attention that sees every token before it.
+    After: one that sees those with a mask other than 0.
+    ```mlir
+    %a = ds.attention %q, %k, %v mask %mask : tensor<?x?xi32> heads 2 kv_heads 2 scale 0.25 causal : tensor<?x?x32xf32>, tensor<?x?x32xf32>
+    ```
+    Needs: phase `normalized`, attention without a mask.   Keeps: everything where no place is masked.
+    Numerics: bit-exact.
+  }];
+}
+
 def PlanInsertBarriers : Pass<"ds-plan-insert-barriers", "::ds_plan::ProgramOp"> {
   let summary = "make threads meet where a launch depends on another";
   let description = [{

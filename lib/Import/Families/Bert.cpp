@@ -8,7 +8,7 @@ namespace {
 struct Sizes {
   int64_t hidden, layers, heads, inner;
   double eps;
-  std::string activation;
+  Activation activation;
 };
 } // namespace
 
@@ -37,9 +37,13 @@ static Sizes readSizes(ModelBuilder &b) {
   sizes.heads = config.size("num_attention_heads", std::nullopt, maxHeads);
   sizes.inner = config.size("intermediate_size");
   sizes.eps = config.eps("layer_norm_eps", 1e-12);
-  sizes.activation = config.text("hidden_act", "gelu");
+  sizes.activation = config.activation("hidden_act", "gelu");
   headSize(b, "num_attention_heads", sizes.hidden, sizes.heads);
   config.require("position_embedding_type", "absolute");
+  config.requireEmpty("pruned_heads");
+  // Of the first release of BERT; no model reads them.
+  config.ignore(
+      {"directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"});
   b.facts.vocabSize = config.size("vocab_size");
   b.facts.hiddenSize = sizes.hidden;
   b.facts.layers = sizes.layers;
@@ -65,7 +69,7 @@ static Value encode(ModelBuilder &b, const std::string &prefix, const Sizes &siz
 }
 
 /// dense, activation, norm, then the embedding table or a matrix of its own.
-static void maskedLmHead(ModelBuilder &b, Value hidden, const std::string &dense, const std::string &norm, const std::string &activation,
+static void maskedLmHead(ModelBuilder &b, Value hidden, const std::string &dense, const std::string &norm, Activation activation,
                          double eps, const std::string &decoder, const std::string &bias, const std::string &table) {
   Value x = b.activation(b.linear(hidden, dense, ModelBuilder::width(hidden)), dense, activation);
   x = b.layerNorm(x, norm, eps);
@@ -94,7 +98,8 @@ Value ds::buildBert(ModelBuilder &b) {
   }
   b.config.flag("tie_word_embeddings", true);
   b.ignoreTensors({"cls.predictions.bias", "cls.predictions.transform.dense.weight", "cls.predictions.transform.dense.bias",
-                   "cls.predictions.transform.LayerNorm.weight", "cls.predictions.transform.LayerNorm.bias"});
+                   "cls.predictions.transform.LayerNorm.weight", "cls.predictions.transform.LayerNorm.bias",
+                   "cls.predictions.transform.LayerNorm.gamma", "cls.predictions.transform.LayerNorm.beta"});
   return hidden;
 }
 
@@ -110,7 +115,7 @@ Value ds::buildRoberta(ModelBuilder &b) {
   std::string prefix = b.prefixOf("embeddings.word_embeddings.weight", {"roberta.", ""});
   Value hidden = encode(b, prefix, sizes, rows, b.config.size("type_vocab_size", 1));
   if (b.facts.task == "masked-lm") {
-    maskedLmHead(b, hidden, "lm_head.dense", "lm_head.layer_norm", "gelu", sizes.eps, "lm_head.decoder", "lm_head.bias",
+    maskedLmHead(b, hidden, "lm_head.dense", "lm_head.layer_norm", Activation::gelu, sizes.eps, "lm_head.decoder", "lm_head.bias",
                  prefix + "embeddings.word_embeddings.weight");
   } else if (b.facts.task == "sequence-classification") {
     b.facts.labels = readLabels(b.config);

@@ -21,14 +21,15 @@ static std::vector<float> slopesOf(int64_t heads) {
 
 Value ds::buildBloom(ModelBuilder &b) {
   Config &config = b.config;
-  const char *widthKey = config.has("hidden_size") ? "hidden_size" : "n_embed";
-  int64_t hidden = config.size(widthKey), layers = config.size("n_layer", std::nullopt, maxLayers);
-  int64_t heads = config.size("n_head", std::nullopt, maxHeads);
+  // The names before and after transformers 4.20.
+  int64_t hidden = config.sizeNamed({"hidden_size", "n_embed"});
+  int64_t layers = config.sizeNamed({"n_layer", "num_hidden_layers"}, std::nullopt, maxLayers);
+  int64_t heads = config.sizeNamed({"n_head", "num_attention_heads"}, std::nullopt, maxHeads);
   double eps = config.eps("layer_norm_epsilon", 1e-5);
   bool residualAfterNorm = config.flag("apply_residual_connection_post_layernorm", false);
   int64_t headWidth = headSize(b, "n_head", hidden, heads);
-  config.ignore({"n_embed", "hidden_size", "n_inner", "offset_alibi", "skip_bias_add", "skip_bias_add_qkv", "attention_softmax_in_fp32",
-                 "bias_dropout_fusion", "masked_softmax_fusion", "pretraining_tp", "slow_but_exact", "unk_token_id"});
+  config.ignore({"n_inner", "offset_alibi", "skip_bias_add", "skip_bias_add_qkv", "attention_softmax_in_fp32", "bias_dropout_fusion",
+                 "masked_softmax_fusion", "pretraining_tp", "slow_but_exact", "unk_token_id"});
   b.facts.vocabSize = config.size("vocab_size");
   b.facts.hiddenSize = hidden;
   b.facts.layers = layers;
@@ -56,8 +57,8 @@ Value ds::buildBloom(ModelBuilder &b) {
       Value context = b.linear(b.attention(joined[0], joined[1], joined[2], self, options), self + ".dense", hidden);
       Value attended = b.add(context, residualAfterNorm ? normed : input, path);
       Value wide = b.layerNorm(attended, path + ".post_attention_layernorm", eps);
-      Value narrow =
-          mlp(b, wide, {path + ".mlp.dense_h_to_4h", path + ".mlp.gelu_impl", path + ".mlp.dense_4h_to_h"}, 4 * hidden, "gelu_new");
+      Value narrow = mlp(b, wide, {path + ".mlp.dense_h_to_4h", path + ".mlp.gelu_impl", path + ".mlp.dense_4h_to_h"}, 4 * hidden,
+                         Activation::geluTanh);
       return b.add(narrow, residualAfterNorm ? wide : attended, path);
     });
   }

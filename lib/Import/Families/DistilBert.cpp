@@ -8,9 +8,10 @@ Value ds::buildDistilBert(ModelBuilder &b) {
   Config &config = b.config;
   int64_t hidden = config.size("dim"), layers = config.size("n_layers", std::nullopt, maxLayers);
   int64_t heads = config.size("n_heads", std::nullopt, maxHeads), inner = config.size("hidden_dim");
-  std::string activation = config.text("activation", "gelu");
+  Activation activation = config.activation("activation", "gelu");
   constexpr double eps = 1e-12;               // fixed in the model's code
   config.flag("sinusoidal_pos_embds", false); // only says how the stored table was made
+  config.requireEmpty("pruned_heads");
   headSize(b, "n_heads", hidden, heads);
   b.facts.vocabSize = config.size("vocab_size");
   b.facts.hiddenSize = hidden;
@@ -47,7 +48,8 @@ Value ds::buildDistilBert(ModelBuilder &b) {
   } else if (b.facts.task == "sequence-classification") {
     b.facts.labels = readLabels(config);
     Value first = b.linear(b.pool(x, "pre_classifier", PoolKind::cls), "pre_classifier", hidden);
-    b.result("logits", b.linear(b.activation(first, "activation", "relu"), "classifier", static_cast<int64_t>(b.facts.labels.size())));
+    b.result("logits",
+             b.linear(b.activation(first, "activation", Activation::relu), "classifier", static_cast<int64_t>(b.facts.labels.size())));
   }
   b.ignoreTensors({"position_ids", "vocab_projector.weight", "vocab_projector.bias", "vocab_transform.weight", "vocab_transform.bias",
                    "vocab_layer_norm.weight", "vocab_layer_norm.bias"});

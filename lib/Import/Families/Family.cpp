@@ -41,25 +41,35 @@ Value ds::causalResults(ModelBuilder &b, Value hidden, const std::string &headNa
   return hidden;
 }
 
-Value ds::mlp(ModelBuilder &b, Value input, const MlpPaths &paths, int64_t inner, const std::string &kind, const LinearOptions &options) {
+Value ds::mlp(ModelBuilder &b, Value input, const MlpPaths &paths, int64_t inner, Activation kind, const LinearOptions &options) {
   Value wide = b.linear(input, paths.in, inner, options);
   return b.linear(b.activation(wide, paths.activation, kind), paths.out, ModelBuilder::width(input), options);
 }
 
+static constexpr int64_t maxLabels = 65536;
+
 std::vector<std::string> ds::readLabels(Config &config) {
   std::vector<std::string> labels;
   if (const Json *map = config.raw("id2label"); map && map->isObject()) {
-    for (size_t i = 0; i < map->elements.size(); ++i) {
-      const Json *label = map->find(std::to_string(i));
-      if (!label || label->kind != Json::Kind::String) {
-        config.fail("id2label", "a name for each of 0 to " + std::to_string(map->elements.size() - 1));
+    size_t count = map->elements.size();
+    if (count < 1 || count > static_cast<size_t>(maxLabels)) {
+      config.fail("id2label", "1 to " + std::to_string(maxLabels) + " labels");
+      return {""};
+    }
+    labels.resize(count);
+    std::vector<bool> named(count);
+    for (auto [key, label] : llvm::zip_equal(map->keys, map->elements)) {
+      size_t index;
+      if (StringRef(key).getAsInteger(10, index) || index >= count || named[index] || label.kind != Json::Kind::String) {
+        config.fail("id2label", "a name for each of 0 to " + std::to_string(count - 1));
         break;
       }
-      labels.push_back(label->text);
+      named[index] = true;
+      labels[index] = label.text;
     }
     return labels;
   }
-  int64_t count = config.size("num_labels", 2, 65536);
+  int64_t count = config.size("num_labels", 2, maxLabels);
   for (int64_t i = 0; i < count; ++i)
     labels.push_back("LABEL_" + std::to_string(i));
   return labels;

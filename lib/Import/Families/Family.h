@@ -45,7 +45,7 @@ mlir::Value causalResults(ModelBuilder &, mlir::Value hidden, const std::string 
 struct MlpPaths {
   std::string in, activation, out;
 };
-mlir::Value mlp(ModelBuilder &, mlir::Value input, const MlpPaths &paths, int64_t inner, const std::string &kind,
+mlir::Value mlp(ModelBuilder &, mlir::Value input, const MlpPaths &paths, int64_t inner, Activation kind,
                 const LinearOptions &options = {});
 
 /// The labels of a classifier, in order, of `id2label` or `num_labels`.

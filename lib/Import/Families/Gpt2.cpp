@@ -9,12 +9,13 @@ Value ds::buildGpt2(ModelBuilder &b) {
   Config &config = b.config;
   int64_t hidden = config.size("n_embd"), layers = config.size("n_layer", std::nullopt, maxLayers);
   int64_t heads = config.size("n_head", std::nullopt, maxHeads), inner = config.size("n_inner", 4 * hidden);
-  std::string activation = config.text("activation_function", "gelu_new");
+  Activation activation = config.activation("activation_function", "gelu_new");
   double eps = config.eps("layer_norm_epsilon", 1e-5);
   int64_t headWidth = headSize(b, "n_head", hidden, heads);
   double scale = config.flag("scale_attn_weights", true) ? 0 : 1;
   bool scaleByLayer = config.flag("scale_attn_by_inverse_layer_idx", false);
   config.flag("reorder_and_upcast_attn", false); // attention is computed in f32 here
+  config.requireEmpty("pruned_heads");
   config.ignore({"n_ctx"});
   b.facts.vocabSize = config.size("vocab_size");
   b.facts.hiddenSize = hidden;

@@ -8,11 +8,12 @@ Value ds::buildGptJ(ModelBuilder &b) {
   Config &config = b.config;
   int64_t hidden = config.size("n_embd"), layers = config.size("n_layer", std::nullopt, maxLayers);
   int64_t heads = config.size("n_head", std::nullopt, maxHeads), inner = config.size("n_inner", 4 * hidden);
-  std::string activation = config.text("activation_function", "gelu_new");
+  Activation activation = config.activation("activation_function", "gelu_new");
   double eps = config.eps("layer_norm_epsilon", 1e-5);
   int64_t headWidth = headSize(b, "n_head", hidden, heads), rotary = config.size("rotary_dim", 64);
   if (rotary > headWidth || rotary % 2 != 0)
     config.fail("rotary_dim", "an even number of at most " + std::to_string(headWidth));
+  config.require("scale_attn_weights", true);
   config.ignore({"n_ctx", "rotary"});
   b.facts.vocabSize = config.size("vocab_size");
   b.facts.hiddenSize = hidden;

@@ -41,7 +41,7 @@ Value ds::buildGptNeo(ModelBuilder &b) {
   int64_t hidden = config.size("hidden_size"), layers = config.size("num_layers", std::nullopt, maxLayers);
   int64_t heads = config.size("num_heads", std::nullopt, maxHeads), inner = config.size("intermediate_size", 4 * hidden);
   int64_t window = config.size("window_size", 256);
-  std::string activation = config.text("activation_function", "gelu_new");
+  Activation activation = config.activation("activation_function", "gelu_new");
   double eps = config.eps("layer_norm_epsilon", 1e-5);
   headSize(b, "num_heads", hidden, heads);
   std::vector<bool> local = readLocalLayers(config, layers);

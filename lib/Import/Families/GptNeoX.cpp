@@ -8,7 +8,7 @@ Value ds::buildGptNeoX(ModelBuilder &b) {
   Config &config = b.config;
   int64_t hidden = config.size("hidden_size"), layers = config.size("num_hidden_layers", std::nullopt, maxLayers);
   int64_t heads = config.size("num_attention_heads", std::nullopt, maxHeads), inner = config.size("intermediate_size");
-  std::string activation = config.text("hidden_act", "gelu");
+  Activation activation = config.activation("hidden_act", "gelu");
   double eps = config.eps("layer_norm_eps", 1e-5);
   bool parallel = config.flag("use_parallel_residual", true), bias = config.flag("attention_bias", true);
   RopeSettings rope = readRope(config, 10000, "rotary_emb_base", "rotary_pct", 0.25);

@@ -13,8 +13,7 @@ struct Variant {
 } // namespace
 
 static Value decoderLayer(ModelBuilder &b, Value input, const std::string &path, const Variant &variant, int64_t window, int64_t heads,
-                          int64_t kvHeads, int64_t headWidth, int64_t inner, double eps, const RopeSettings &rope,
-                          const std::string &kind) {
+                          int64_t kvHeads, int64_t headWidth, int64_t inner, double eps, const RopeSettings &rope, Activation kind) {
   std::string self = path + ".self_attn";
   int64_t hidden = ModelBuilder::width(input);
   LinearOptions qkv, out, wideOptions;
@@ -54,7 +53,7 @@ static Value buildDecoder(ModelBuilder &b, double ropeBase, const std::function<
   if (headWidth % 2 != 0)
     config.fail("head_dim", "an even size");
   double eps = config.eps("rms_norm_eps", 1e-6);
-  std::string activation = config.text("hidden_act", "silu");
+  Activation activation = config.activation("hidden_act", "silu");
   RopeSettings rope = readRope(config, ropeBase);
   Variant variant = readVariant(layers);
   variant.windows.resize(layers);
@@ -111,13 +110,19 @@ Value ds::buildQwen2(ModelBuilder &b) {
     bool used = config.flag("use_sliding_window", false);
     const Json *types = config.raw("layer_types");
     int64_t first = static_cast<int64_t>(config.number("max_window_layers", 28, 0, maxLayers));
+    int64_t listed = types ? static_cast<int64_t>(types->elements.size()) : 0;
+    config.require("use_mrope", false);
     config.ignore({"sliding_window"});
     for (int64_t i = 0; i < layers; ++i) {
       bool windowed = used && i >= first;
-      if (types && types->kind == Json::Kind::Array && static_cast<int64_t>(types->elements.size()) == layers)
-        windowed = types->elements[i].text == "sliding_attention";
-      else if (types)
-        config.fail("layer_types", "a kind for each of " + std::to_string(layers) + " layers");
+      if (types) {
+        const Json *kind = types->kind == Json::Kind::Array && listed == layers ? &types->elements[i] : nullptr;
+        windowed = kind && kind->text == "sliding_attention";
+        if (!kind || (!windowed && kind->text != "full_attention"))
+          config.fail("layer_types", "full_attention or sliding_attention for each of " + std::to_string(layers) + " layers");
+        else if (windowed && !used)
+          config.fail("use_sliding_window", "true, as key 'layer_types' has windows");
+      }
       if (windowed && window == 0)
         config.fail("sliding_window", "a size, as layer " + std::to_string(i) + " has a window");
       variant.windows[i] = windowed ? window : 0;

@@ -9,7 +9,7 @@ Value ds::buildOpt(ModelBuilder &b) {
   int64_t hidden = config.size("hidden_size"), layers = config.size("num_hidden_layers", std::nullopt, maxLayers);
   int64_t heads = config.size("num_attention_heads", std::nullopt, maxHeads), inner = config.size("ffn_dim");
   int64_t embedded = config.size("word_embed_proj_dim", hidden);
-  std::string activation = config.text("activation_function", "relu");
+  Activation activation = config.activation("activation_function", "relu");
   bool normBefore = config.flag("do_layer_norm_before", true);
   bool lastNorm = normBefore && !config.flag("_remove_final_layer_norm", false);
   config.flag("_remove_final_layer_norm", false);

@@ -9,7 +9,7 @@ Value ds::buildPhi(ModelBuilder &b) {
   int64_t hidden = config.size("hidden_size"), layers = config.size("num_hidden_layers", std::nullopt, maxLayers);
   int64_t heads = config.size("num_attention_heads", std::nullopt, maxHeads);
   int64_t kvHeads = config.size("num_key_value_heads", heads, maxHeads), inner = config.size("intermediate_size");
-  std::string activation = config.text("hidden_act", "gelu_new");
+  Activation activation = config.activation("hidden_act", "gelu_new");
   double eps = config.eps("layer_norm_eps", 1e-5);
   config.require("qk_layernorm", false);
   RopeSettings rope = readRope(config, 10000, "rope_theta", "partial_rotary_factor", 0.5);

@@ -111,7 +111,8 @@ DSRT_API dsrt_status dsrt_output_shape(const dsrt_model *model, const char *outp
                                        int32_t *rank);
 
 /// Computes one output for a whole batch, any size: large batches are split, long prompts of decoders are run in chunks.
-///   out [product of dsrt_output_shape] f32, written; masked places of decoders are zeros
+///   out [product of dsrt_output_shape] f32, written. Masked places of decoders hold what the model computes there from the tokens before
+///   them, as transformers has it, while a row fits one step (dsrt_info.max_rows), and zeros beyond.
 /// Positions follow the manifest's rule, as transformers' forward does without position_ids.
 /// Fails with invalid argument: an id outside the vocabulary, a sequence beyond the context, `out_elements` that differ.
 DSRT_API dsrt_status dsrt_forward(dsrt_model *model, const dsrt_batch *batch, const char *output, float *out, size_t out_elements);
