@@ -37,6 +37,16 @@ static SmallVector<Value> resultsOf(const KernelRegion &region) {
   return outs;
 }
 
+/// The module of the model that each op of a region stands for, for the profiler.
+static ArrayAttr modulesOf(const KernelRegion &region, OpBuilder &builder) {
+  SmallVector<Attribute> names;
+  for (Operation *op : region.ops) {
+    auto loc = dyn_cast<NameLoc>(op->getLoc());
+    names.push_back(loc ? loc.getName() : builder.getStringAttr(""));
+  }
+  return builder.getArrayAttr(names);
+}
+
 static StringAttr nameOf(func::FuncOp function, unsigned index, bool isResult) {
   return isResult ? function.getResultAttrOfType<StringAttr>(index, "ds.name") : function.getArgAttrOfType<StringAttr>(index, "ds.name");
 }
@@ -180,7 +190,9 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
   }
   Location loc = region.root->getLoc();
   auto kernel = kernels.get(registry, region, ins.getArrayRef(), outs);
-  ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces);
+  auto launch = ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces);
+  if (region.ops.size() > 1)
+    launch->setAttr("ds_plan.modules", modulesOf(region, *builder));
   for (Value out : outs)
     for (OpOperand &use : out.getUses()) {
       if (!isa<func::ReturnOp>(use.getOwner()))

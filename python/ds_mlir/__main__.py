@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("model", help="a Hugging Face folder or a GGUF file")
     compile_.add_argument("-o", "--output", required=True, metavar="PACKAGE")
     compile_.add_argument("--weights", choices=("f32", "bf16"), default="f32")
+    compile_.add_argument("--fusion", choices=("none", "generic", "specialized"), default="specialized")
     compile_.add_argument("--context", type=int)
     compile_.add_argument("--max-batch", type=int)
     compile_.add_argument("--target-cpu")
@@ -88,7 +89,7 @@ def _embed(options) -> None:
 
 
 def _compile(options) -> None:
-    names = ("weights", "context", "max_batch", "target_cpu", "task")
+    names = ("weights", "fusion", "context", "max_batch", "target_cpu", "task")
     compiler.compile(options.model, options.output, **{name: getattr(options, name) for name in names})
 
 

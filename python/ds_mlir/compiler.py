@@ -29,6 +29,7 @@ def compile(
     package: str | os.PathLike,
     *,
     weights: str = "f32",
+    fusion: str = "specialized",
     context: int | None = None,
     max_batch: int | None = None,
     max_rows: int | None = None,
@@ -39,13 +40,14 @@ def compile(
     progress: str = "auto",
 ) -> pathlib.Path:
     """Compile a model to a package.
-    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16`; context, slots of the cache;
+    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16`; fusion, `none`,
+        `generic` or `specialized`; context, slots of the cache;
         max_batch and max_rows, sequences and tokens of one step; target_cpu, CPU levels such as `x86-64-v3`, or `native`.
     Returns: the path of the package.
     Raises: an `errors.Error` that carries the compiler's line.
     """
     terminal = progress == "on" or (progress == "auto" and sys.stderr.isatty())
-    command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--weights={weights}"]
+    command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--weights={weights}", f"--fusion={fusion}"]
     levels = target_cpu if target_cpu is None or isinstance(target_cpu, str) else ",".join(target_cpu)
     options = {"context": context, "max-batch": max_batch, "max-rows": max_rows, "task": task, "target-cpu": levels, "jobs": threads}
     command += [f"--{name}={value}" for name, value in options.items() if value is not None]

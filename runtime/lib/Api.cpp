@@ -93,6 +93,53 @@ dsrt_status dsrt_get_memory(const dsrt_model *model, dsrt_memory *memory) {
   return report(writeSized(model->memory(), "memory", memory));
 }
 
+dsrt_status dsrt_trace_start(dsrt_model *model, int32_t max_steps) {
+  if (!model)
+    return null("model");
+  if (max_steps < 1)
+    return report(Status::invalidArgument("max_steps: expects 1 or more, got ", max_steps));
+  Lock lock(model->mutex);
+  model->trace.start(max_steps);
+  return DSRT_OK;
+}
+
+dsrt_status dsrt_trace_stop(dsrt_model *model) {
+  if (!model)
+    return null("model");
+  Lock lock(model->mutex);
+  model->trace.stop();
+  return DSRT_OK;
+}
+
+int32_t dsrt_trace_count(const dsrt_model *model, int32_t *left_out) {
+  if (left_out)
+    *left_out = model ? model->trace.leftOut() : 0;
+  return model ? model->trace.count() : 0;
+}
+
+dsrt_status dsrt_trace_get(const dsrt_model *model, int32_t index, dsrt_traced_step *step) {
+  if (!model || !step)
+    return null(!model ? "model" : "step");
+  Lock lock(model->mutex);
+  if (model->trace.isOn())
+    return report(Status::invalidArgument("a step is shown once tracing has stopped"));
+  if (index < 0 || index >= model->trace.count())
+    return report(Status::invalidArgument("index: expects 0..", model->trace.count() - 1, ", got ", index));
+  return report(writeSized(model->trace.get(index), "step", step));
+}
+
+const char *dsrt_profile_description(dsrt_model *model) {
+  if (!model)
+    return nullptr;
+  Lock lock(model->mutex);
+  if (model->profileText.empty())
+    if (Status status = model->package.readSmallFile("profile.json", model->profileText); !status.ok()) {
+      report(status);
+      return nullptr;
+    }
+  return model->profileText.empty() ? nullptr : model->profileText.c_str();
+}
+
 dsrt_status dsrt_output_shape(const dsrt_model *model, const char *output, int32_t batch, int32_t tokens, int64_t shape[3], int32_t *rank) {
   if (!model || !output || !shape || !rank)
     return null(!model ? "model" : !output ? "output" : !shape ? "shape" : "rank");

@@ -24,8 +24,9 @@ Status Model::load(const std::string &path, const dsrt_load_options &options) {
   WorkerPool::CallerPin pin(*pool);
   DSRT_TRY(Package::open(path, level, options.skip_hashes != 0, *pool, package));
   for (const ProgramRecord &record : manifest().programs) {
-    Program program{&record, nullptr};
+    Program program{&record, nullptr, 0};
     DSRT_TRY(package.code.find(record.symbol, program.function));
+    DSRT_TRY(package.code.findLaunches(record.name, program.launches));
     programs.push_back(program);
   }
   return Status();
@@ -72,7 +73,10 @@ Status Model::run(const Program &program, const StepArrays &arrays) {
   step.barrier_context = &pool->barrier();
   DsProgramFn function = program.function;
   int32_t threads = pool->size();
+  step.trace = trace.begin(record, program.launches, threads, step, arrays.of(InputKind::past));
   pool->run([&](int32_t worker) { function(&step, worker, threads); });
+  if (step.trace)
+    trace.finish();
   return Status();
 }
 

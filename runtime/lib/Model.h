@@ -3,6 +3,7 @@
 #define DSRT_LIB_MODEL_H
 
 #include "runtime/lib/Package.h"
+#include "runtime/lib/Trace.h"
 #include <mutex>
 
 namespace dsrt {
@@ -10,6 +11,7 @@ namespace dsrt {
 struct Program {
   const ProgramRecord *record = nullptr;
   DsProgramFn function = nullptr;
+  int32_t launches = 0; // that it traces
 };
 
 /// The arrays of one step. Those that a program does not declare are ignored; the caller fills those it may declare.
@@ -46,6 +48,8 @@ public:
 
   Package package;
   std::unique_ptr<WorkerPool> pool;
+  Trace trace;
+  std::string profileText; // of profile.json, once it was asked for
   mutable std::mutex mutex; // held by every call of the C API that runs something
 
 private:

@@ -139,6 +139,19 @@ Status Package::checkHashes(bool skipWeightHashes, WorkerPool &pool) {
   return result;
 }
 
+Status Package::readSmallFile(std::string_view name, std::string &text) const {
+  text.clear();
+  const FileRecord *file = manifest.file(std::string(name));
+  if (!file)
+    return Status();
+  DSRT_TRY(readWhole(pathOf(file->name), file->bytes, text));
+  if (std::string hash = sha256Hex(text.data(), text.size()); hash != file->sha256) {
+    text.clear();
+    return Status::badData(pathOf(file->name), ": expects sha256 ", file->sha256, ", found ", hash);
+  }
+  return Status();
+}
+
 Status Package::open(const std::string &path, CpuLevel level, bool skipWeightHashes, WorkerPool &pool, Package &package) {
   package.path = path;
   while (package.path.size() > 1 && package.path.back() == '/')

@@ -21,6 +21,8 @@ public:
   Manifest manifest;
   CpuLevel level = CpuLevel::none; // of the opened code
   Code code;
+  /// The text of a small file of the package, checked again; empty when there is none of the name. Fails with missing and bad data.
+  Status readSmallFile(std::string_view name, std::string &text) const;
   const uint8_t *weights() const { return weightsMapping.data() ? weightsMapping.data() + manifest.weightsOffset : nullptr; }
 
 private:

@@ -46,6 +46,9 @@ static void causal(const DsStep *step, int32_t thread, int32_t threads) {
         logits[r * fake::vocab + token] = fake::logit(sums[rows[r]], token, weights[token]);
 }
 
+EXPORT const int32_t ds_launches_prefill, ds_launches_decode, ds_launches_encode;
+const int32_t ds_launches_prefill = 0, ds_launches_decode = 0, ds_launches_encode = 0;
+
 EXPORT void ds_program_prefill(const DsStep *step, int32_t thread, int32_t threads) { causal(step, thread, threads); }
 EXPORT void ds_program_decode(const DsStep *step, int32_t thread, int32_t threads) {
   if (step->tokens != 1)

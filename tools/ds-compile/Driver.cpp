@@ -5,6 +5,8 @@
 #include "ds/Pipelines/Pipelines.h"
 #include "ds/Target/CPU/CodeGen.h"
 #include "ds/Target/Package/PackageWriter.h"
+#include "ds/Target/Package/ProfileDescription.h"
+#include "ds/Transforms/FusionLevel.h"
 #include "ds/Transforms/Phases.h"
 #include "ds/Transforms/PlanReport.h"
 #include "mlir/IR/MLIRContext.h"
@@ -98,6 +100,8 @@ Result<void> Driver::checkOptions() {
     return Error::usage("-o: expects the package to write");
   if (options.weights != "f32" && options.weights != "bf16")
     return Error::usage("--weights: expects f32 or bf16, got '" + options.weights + "'");
+  if (!symbolizeFusionLevel(options.fusion))
+    return Error::usage("--fusion: expects none, generic or specialized, got '" + options.fusion + "'");
   if (options.progress != "auto" && options.progress != "on" && options.progress != "off")
     return Error::usage("--progress: expects auto, on or off, got '" + options.progress + "'");
   if (options.maxBatch < 1 || options.maxBatch > 1024)
@@ -187,6 +191,7 @@ Result<void> Driver::runPhase(Phase phase) {
     plan.maxBatch = options.maxBatch;
     plan.maxRows = options.maxRows;
     plan.weights = options.weights;
+    plan.fusion = options.fusion;
     // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
     buildPipelineTo(manager, phase, plan);
     manager.enableCrashReproducerGeneration(reproducerName());
@@ -263,6 +268,7 @@ Result<void> Driver::run() {
     files.push_back({"code/" + object.level + ".so", std::move(object.bytes)});
   for (SideFile &file : model->sideFiles)
     files.push_back({file.name, std::move(file.content)});
+  files.push_back({"profile.json", profileDescription(*model->module, options.fusion)});
   progress.stage("package");
   PackageOptions package;
   package.producer = "ds-compile " DS_VERSION;

@@ -18,6 +18,7 @@ struct CompileOptions {
   std::string dumpPhases;
   std::string task;    // empty: what the model's configuration says
   std::string weights; // f32 or bf16
+  std::string fusion;  // none, generic or specialized
   std::string progress;
   std::vector<std::string> targetCpus;
   int64_t context = 0, maxBatch = 16, maxRows = 512;

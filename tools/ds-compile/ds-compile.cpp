@@ -23,6 +23,7 @@ static cl::list<std::string> targetCpus("target-cpu", cl::CommaSeparated,
                                         cl::cat(category));
 static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),
                                  cl::cat(category));
+static cl::opt<std::string> fusion("fusion", cl::init("specialized"), cl::desc("none, generic or specialized"), cl::cat(category));
 static cl::opt<std::string> weights("weights", cl::init("f32"), cl::desc("type of stored matrices: f32 or bf16"), cl::cat(category));
 static cl::opt<int64_t> context("context", cl::init(0), cl::desc("slots of the cache (default: positions of the model, at most 2048)"),
                                 cl::cat(category));
@@ -51,6 +52,7 @@ int main(int argc, char **argv) {
   options.dumpPhases = dumpPhases;
   options.task = task;
   options.weights = weights;
+  options.fusion = fusion;
   options.progress = progress;
   options.targetCpus.assign(targetCpus.begin(), targetCpus.end());
   options.context = context;

@@ -14,6 +14,7 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
   Option<int64_t> maxBatch{*this, "max-batch", llvm::cl::desc("sequences of one step"), llvm::cl::init(16)};
   Option<int64_t> maxRows{*this, "max-rows", llvm::cl::desc("tokens of one step"), llvm::cl::init(512)};
   Option<std::string> weights{*this, "weights", llvm::cl::desc("f32 or bf16: matrices and tables"), llvm::cl::init("f32")};
+  Option<std::string> fusion{*this, "fusion", llvm::cl::desc("none, generic or specialized"), llvm::cl::init("specialized")};
   Option<bool> report{*this, "report", llvm::cl::desc("write a table of memory to stderr"), llvm::cl::init(false)};
 };
 

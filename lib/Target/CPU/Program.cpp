@@ -55,6 +55,8 @@ private:
   llvm::Error emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LLVMFuncOp function);
   llvm::Expected<Value> emitPlace(Operation *op);
   Value rowsOf(LaunchOp launch);
+  /// Writes the time stamp counter to slot `index` of this thread, where the caller traces.
+  void emitTimeStamp(int64_t index);
 
   ModuleOp planned;
   const CpuLevel &level;
@@ -66,7 +68,7 @@ private:
   llvm::StringMap<LLVM::LLVMFuncOp> kernels; // by kernel and kinds of operands
 
   // Of the program at hand.
-  Value batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, thread, threads;
+  Value batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, thread, threads, trace, traced;
   DenseMap<Value, Value> places;
 };
 
@@ -123,13 +125,19 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   Value barrier = field(e.ptr(), offsetof(DsStep, barrier)), barrierContext = field(e.ptr(), offsetof(DsStep, barrier_context));
   auto barrierType = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), {e.ptr(), e.i32()});
   tokenRows = e.mul(batch, tokens);
+  int64_t launches = llvm::range_size(program.getOps<LaunchOp>()), nextLaunch = 0;
+  trace = field(e.ptr(), offsetof(DsStep, trace));
+  traced = e.ne(trace, e.nullPointer());
+  trace = e.at(trace, e.mul(thread, launches * 16));
   places.clear();
   for (Operation &op : program.getBody().front()) {
     if (isa<BarrierOp>(op)) {
       LLVM::CallOp::create(builder, loc, barrierType, ValueRange{barrier, barrierContext, thread32});
     } else if (auto launch = dyn_cast<LaunchOp>(op)) {
+      emitTimeStamp(2 * nextLaunch);
       if (llvm::Error error = emitLaunch(launch))
         return error;
+      emitTimeStamp(2 * nextLaunch++ + 1);
     } else {
       llvm::Expected<Value> place = emitPlace(&op);
       if (!place)
@@ -138,7 +146,17 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
     }
   }
   LLVM::ReturnOp::create(builder, loc, ValueRange());
+  builder.setInsertionPointToEnd(module->getBody());
+  LLVM::GlobalOp::create(builder, loc, builder.getI32Type(), /*isConstant=*/true, LLVM::Linkage::External,
+                         (DS_LAUNCHES_PREFIX + program.getSymName()).str(), builder.getI32IntegerAttr(launches));
   return llvm::Error::success();
+}
+
+void ModuleEmitter::emitTimeStamp(int64_t index) {
+  e.ifThen(traced, [&] {
+    auto now = LLVM::CallIntrinsicOp::create(builder, loc, e.i64(), builder.getStringAttr("llvm.readcyclecounter"), ValueRange());
+    e.store(now.getResults(), e.at(trace, index * 8));
+  });
 }
 
 llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {

@@ -182,6 +182,33 @@ typedef int32_t (*dsrt_token_callback)(void *user, int32_t row, int32_t token, i
 DSRT_API dsrt_status dsrt_generate(dsrt_model *model, const dsrt_batch *batch, const dsrt_generation *generation,
                                    dsrt_token_callback callback, void *user, int32_t *out_tokens, int32_t *out_lengths, int32_t *finish);
 
+// ---- Tracing: when each thread ran each launch ---------------------------------------------------------------------------------
+
+/// One step that was traced. What its launches are says profile.json of the package (docs/package-format.md), in the same order.
+typedef struct dsrt_traced_step {
+  size_t size;
+  const char *program;
+  int32_t batch, tokens, rows; // B, T, R of the step
+  int32_t threads, launches;
+  int64_t keys;           // sum over sequences of the tokens they have behind the step: past + T
+  int64_t pairs;          // sum over sequences and their tokens of the keys up to the token: what causal attention sees without a window
+  int64_t begin, end;     // ns since tracing began: of the whole step, as the calling thread sees it
+  const int64_t *times;   // [threads][launches][2] ns since tracing began; begin and end are both 0 where a launch did not run
+} dsrt_traced_step;
+
+/// Traces the steps of `model` from now on, the first `max_steps` of them; what was traced before is forgotten. Costs a few cycles a launch.
+/// Fails with invalid argument when max_steps is below 1.
+DSRT_API dsrt_status dsrt_trace_start(dsrt_model *model, int32_t max_steps);
+/// Ends tracing; traced steps stay until the next start.
+DSRT_API dsrt_status dsrt_trace_stop(dsrt_model *model);
+/// Steps that were traced, and how many were not for max_steps.
+DSRT_API int32_t dsrt_trace_count(const dsrt_model *model, int32_t *left_out);
+/// The step `index`, once tracing has stopped. Its pointers live until tracing starts again or the model is freed.
+/// Fails with invalid argument while tracing, or when there is no such step.
+DSRT_API dsrt_status dsrt_trace_get(const dsrt_model *model, int32_t index, dsrt_traced_step *step);
+/// The text of profile.json, or null when the package has none; lives as long as the model.
+DSRT_API const char *dsrt_profile_description(dsrt_model *model);
+
 // ---- Programs, as they are in the package --------------------------------------------------------------------------------------
 
 /// A named array of a program: i32 for inputs, f32 for outputs.

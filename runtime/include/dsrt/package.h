@@ -8,7 +8,7 @@
 
 #define DS_PACKAGE_FORMAT "ds-package"
 #define DS_PACKAGE_VERSION 1
-#define DS_ABI 1
+#define DS_ABI 2
 #define DS_ALIGN 64
 
 #ifdef __cplusplus
@@ -22,6 +22,7 @@ extern "C" {
 ///   weights  first byte of the data part of the weights file
 ///   arena    `arena_bytes` of the program, aligned to DS_ALIGN, contents undefined before and after
 ///   barrier  waits until all threads have called it
+///   trace    [threads][launches][2], written: the time stamp counter before and after each launch of the program; null: not wanted
 typedef struct DsStep {
   int32_t abi;
   int32_t batch;  // B, 1 .. max_batch
@@ -34,18 +35,21 @@ typedef struct DsStep {
   uint8_t *arena;
   void (*barrier)(void *context, int32_t thread);
   void *barrier_context;
+  uint64_t *trace;
 } DsStep;
 
 /// A program: run by every thread of `threads` at once, each with its own `thread` in [0, threads).
 typedef void (*DsProgramFn)(const DsStep *step, int32_t thread, int32_t threads);
 
-// Symbols of code/<level>.so: `ds_package_abi`, an int32_t equal to DS_ABI, and `ds_program_<name>` for each program.
+// Symbols of code/<level>.so: `ds_package_abi`, an int32_t equal to DS_ABI, and for each program the function `ds_program_<name>` and the
+// int32_t `ds_launches_<name>`, how many launches it has.
 #define DS_ABI_SYMBOL "ds_package_abi"
 #define DS_PROGRAM_PREFIX "ds_program_"
+#define DS_LAUNCHES_PREFIX "ds_launches_"
 
 #ifdef __cplusplus
 }
-static_assert(sizeof(DsStep) == 72 && offsetof(DsStep, inputs) == 16 && offsetof(DsStep, barrier_context) == 64,
+static_assert(sizeof(DsStep) == 80 && offsetof(DsStep, inputs) == 16 && offsetof(DsStep, barrier_context) == 64,
               "generated code uses these offsets");
 #endif
 #endif // DSRT_PACKAGE_H

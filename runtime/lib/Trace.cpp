@@ -1,0 +1,88 @@
+#include "runtime/lib/Trace.h"
+#include "runtime/lib/Manifest.h"
+#include <algorithm>
+#include <ctime>
+
+#ifndef __x86_64__
+#error "the time stamp counter of this processor has no reader here"
+#endif
+
+using namespace dsrt;
+
+static int64_t now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
+}
+
+void Trace::start(int32_t newMaxSteps) {
+  steps.clear();
+  skipped = 0;
+  maxSteps = newMaxSteps;
+  on = true;
+  firstNs = now();
+  firstStamp = __builtin_ia32_rdtsc();
+}
+
+int64_t Trace::toNs(uint64_t stamp) const { return static_cast<int64_t>(static_cast<double>(stamp - firstStamp) * nsPerTick); }
+
+void Trace::stop() {
+  if (!on)
+    return;
+  on = false;
+  // The counter's rate is that of the system's clock over what was traced, at least 2 ms.
+  while (now() - firstNs < 2'000'000) {
+  }
+  nsPerTick = static_cast<double>(now() - firstNs) / static_cast<double>(__builtin_ia32_rdtsc() - firstStamp);
+  for (TracedStep &step : steps) {
+    step.times.resize(step.stamps.size());
+    for (size_t i = 0; i < step.stamps.size(); ++i)
+      step.times[i] = step.stamps[i] == 0 ? 0 : toNs(step.stamps[i]);
+  }
+}
+
+uint64_t *Trace::begin(const ProgramRecord &program, int32_t launches, int32_t threads, const DsStep &step,
+                       const std::vector<int32_t> &past) {
+  if (!on)
+    return nullptr;
+  if (count() >= maxSteps) {
+    ++skipped;
+    return nullptr;
+  }
+  TracedStep &traced = steps.emplace_back();
+  traced.program = &program;
+  traced.batch = step.batch;
+  traced.tokens = step.tokens;
+  traced.rows = step.rows;
+  traced.threads = threads;
+  traced.launches = launches;
+  traced.keys = traced.pairs = 0;
+  for (int32_t row = 0; row < step.batch; ++row) {
+    int64_t before = static_cast<size_t>(row) < past.size() ? past[row] : 0, tokens = step.tokens;
+    traced.keys += before + tokens;
+    traced.pairs += tokens * before + tokens * (tokens + 1) / 2;
+  }
+  traced.stamps.assign(static_cast<size_t>(threads) * launches * 2, 0);
+  traced.begin = __builtin_ia32_rdtsc();
+  return traced.stamps.data();
+}
+
+void Trace::finish() { steps.back().end = __builtin_ia32_rdtsc(); }
+
+dsrt_traced_step Trace::get(int32_t index) const {
+  const TracedStep &traced = steps[index];
+  dsrt_traced_step step = {};
+  step.size = sizeof(step);
+  step.program = traced.program->name.c_str();
+  step.batch = traced.batch;
+  step.tokens = traced.tokens;
+  step.rows = traced.rows;
+  step.threads = traced.threads;
+  step.launches = traced.launches;
+  step.keys = traced.keys;
+  step.pairs = traced.pairs;
+  step.begin = toNs(traced.begin);
+  step.end = toNs(traced.end);
+  step.times = traced.times.data();
+  return step;
+}
