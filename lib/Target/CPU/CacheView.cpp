@@ -12,7 +12,7 @@ llvm::Expected<CacheView> CacheView::get(KernelContext &context, const KernelOpe
               : operand->kind != KernelOperand::Kind::rows || operand->rows != ds_plan::Rows::packed)
     return context.error("expects " + ds_plan::stringifyCacheKind(kind) + " in a cache of that kind or in packed rows");
   Value capacity = isCache ? e.constant(operand->type.getDimSize(0)) : e.roundUp(context.tokens, 16);
-  return CacheView{operand, heads, operand->width() / heads, capacity};
+  return CacheView{operand, kind, heads, operand->width() / heads, capacity};
 }
 
 Value CacheView::sequence(Emitter &e, Value b) const {

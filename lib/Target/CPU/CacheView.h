@@ -9,6 +9,7 @@ namespace ds {
 /// One head of one sequence is `capacity * headSize` f32: keys `[capacity / 16][headSize][16]`, values `[capacity][headSize]`.
 struct CacheView {
   const KernelOperand *operand;
+  ds_plan::CacheKind kind;
   int64_t heads, headSize;
   mlir::Value capacity; // slots of a sequence, a multiple of 16: the context, or T rounded up
 

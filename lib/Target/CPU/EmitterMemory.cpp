@@ -1,4 +1,4 @@
-// Memory and control flow of the emitter.
+// Memory, control flow and functions of the emitter.
 #include "ds/Target/CPU/Emitter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -130,4 +130,22 @@ void Emitter::ifElse(Value condition, llvm::function_ref<void()> then, llvm::fun
 
 void Emitter::ifThen(Value condition, llvm::function_ref<void()> then) {
   ifElse(condition, then, [] {});
+}
+
+// Functions.
+
+void Emitter::call(llvm::StringRef name, ValueRange arguments, llvm::function_ref<void(ValueRange)> body) {
+  auto function = module.lookupSymbol<LLVM::LLVMFuncOp>(name);
+  if (!function) {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToEnd(module.getBody());
+    SmallVector<Type> types(arguments.getTypes());
+    auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), types);
+    function = LLVM::LLVMFuncOp::create(builder, loc, name, type, LLVM::Linkage::Internal);
+    function.setPassthroughAttr(builder.getStrArrayAttr({"noinline"}));
+    builder.setInsertionPointToEnd(function.addEntryBlock(builder));
+    body(function.getArguments());
+    LLVM::ReturnOp::create(builder, loc, ValueRange());
+  }
+  LLVM::CallOp::create(builder, loc, function, arguments);
 }

@@ -1,36 +1,81 @@
-// Matrix products: blocks of rows times panels of weights.
+// Matrix products: blocks of rows times panels of weights, with what comes before and behind them.
+//
+// A thread works on slabs of rows. A slab is copied to the thread's stack once where the region begins with a norm, or where rows lie so
+// that they would evict each other; then each unit of columns is computed into a tile on the stack, and the region's other ops read it
+// there.
 #ifndef DS_LIB_TARGET_CPU_GEMM_H
 #define DS_LIB_TARGET_CPU_GEMM_H
 
+#include "RowRegion.h"
+#include "ds/Analysis/LinearRegion.h"
 #include "ds/Target/CPU/Kernel.h"
 
 namespace ds {
 
 /// Columns of one panel.
-inline constexpr int64_t panelColumns = 32;
+inline constexpr int64_t panelColumns = linearPanel;
 
-/// The operands of one `ds.linear`, `output[r, n] = sum_k input[r, k] * weight[n, k] + bias[n]`.
-struct GemmOperands {
-  mlir::Value input;  // [rows, depth] f32
-  mlir::Value weight; // [panels][depth][32] of `element`
-  mlir::Value bias;   // [panels * 32] f32, or null
-  mlir::Value output; // [rows, columns] f32
-  mlir::Type element;
-  int64_t columns; // N
-  int64_t depth;   // K
-  int64_t panels() const { return (columns + panelColumns - 1) / panelColumns; }
+/// A register-blocked product whose sizes are known when code is made.
+struct GemmBlock {
+  mlir::Type element; // of the weights
+  int64_t rows;
+  int64_t rowBytes; // from one row of activations to the next
+  bool stream;      // weights come from memory: read ahead
 };
 
-/// Heights of row blocks there is code for, highest first, ending with 1.
+/// Rows of the register blocks there is code for, highest first, ending with 1.
 llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level);
 
-/// Emits the product of `height` rows from `row` on with all columns of `panel`. The weights of a panel are read ahead when `stream` is
-/// set.
-void emitGemmBlock(KernelContext &c, const GemmOperands &gemm, mlir::Value row, mlir::Value panel, int64_t height, bool stream);
+/// sums[r, 0 .. 32) = (or +=, with `accumulate`, an i1) sum over k < `depth` of rows[r, k] * panel[k, 0 .. 32). `rows` and `panel` are
+/// pointers to the first k, `sums` one to f32 of `sumBytes` a row.
+void emitGemmBlock(Emitter &e, const GemmBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
+                   mlir::Value depth, mlir::Value accumulate);
 
-/// Few rows: each panel is read from memory once, by one thread. Emits for `c.rows` up to `skinnyRows`.
-void emitSkinnyGemm(KernelContext &c, const GemmOperands &gemm);
-inline constexpr int64_t skinnyRows = 16;
+/// Rows [first, first + count) of a launch that one thread works on.
+struct Slab {
+  mlir::Value first, count; // i64
+  mlir::Value rows;         // pointer to the first value of the first row, `GemmKernel::rowBytes` apart
+};
+
+/// One kernel of family `gemm`.
+class GemmKernel {
+public:
+  static llvm::Expected<GemmKernel> get(KernelContext &context);
+  void emit();
+
+private:
+  GemmKernel(KernelContext &context, LinearRegion region);
+  using Value = mlir::Value;
+
+  // Gemm.cpp
+  llvm::Error checkOperands();
+  void emitSlab(const Slab &slab, Value firstUnit, Value endUnit);
+  void emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk);
+  void emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
+  void forBlocks(Value count, llvm::function_ref<void(Value row, int64_t height)> body);
+  int64_t chunksOf(const LinearDomain &domain) const { return llvm::divideCeil(domain.columns, domain.chunk); }
+  const KernelOperand &operand(Value value) const { return c.ins[mlir::cast<mlir::BlockArgument>(value).getArgNumber()]; }
+  const KernelOperand &result(Value value) const;
+
+  // GemmRows.cpp
+  /// Copies a slab to the stack, through the norm; `writesNorm` (i1): this thread also writes the norm's result.
+  void copyRows(const Slab &slab, Value writesNorm);
+
+  // GemmEpilogue.cpp
+  void emitEpilogue(const LinearDomain &domain, const Slab &slab, Value chunk);
+  void elementwiseEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns);
+  void headEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns);
+
+  KernelContext &c;
+  Emitter &e;
+  LinearRegion region;
+  const KernelOperand *input;
+  bool copies;          // rows are copied to the stack
+  int64_t rowBytes;     // from one row to the next, where the product reads them
+  int64_t slabRows;     // the most rows of a slab
+  int64_t tileRowBytes; // of the tile: the sums of every linear of a domain side by side
+  Value copied, tile;   // on the stack
+};
 
 } // namespace ds
 #endif // DS_LIB_TARGET_CPU_GEMM_H

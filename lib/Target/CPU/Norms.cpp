@@ -7,6 +7,39 @@ using namespace ds;
 using mlir::Operation;
 using mlir::Value;
 
+void ds::emitNormOfRow(Emitter &e, Operation *norm, int64_t width, Value input, llvm::function_ref<Value(Value, const RowSpan &)> vectorAt,
+                       llvm::function_ref<void(const RowSpan &, Value)> sink) {
+  int64_t lanes = e.getLevel().lanes;
+  auto at = [&](const RowSpan &span) { return e.loadFirst(e.element(input, e.f32(), span.index), span.count, lanes); };
+  auto sumOf = [&](llvm::function_ref<Value(const RowSpan &, Value)> body) {
+    return e.reduceAdd(reduceSpans(e, width, e.zero(e.vec()), body, [&](Value a, Value b) { return e.add(a, b); }));
+  };
+  Value count = e.constantF32(width);
+  auto scaleBy = [&](Value squares, double eps) {
+    return e.splat(e.div(e.constantF32(1), e.sqrt(e.add(e.div(squares, count), e.constantF32(eps)))));
+  };
+  if (auto op = mlir::dyn_cast<RmsNormOp>(norm)) {
+    Value squares = sumOf([&](const RowSpan &span, Value sum) { return e.fma(at(span), at(span), sum); });
+    Value scale = scaleBy(squares, op.getEps().convertToDouble());
+    forEachSpan(e, width, [&](const RowSpan &span) { sink(span, e.mul(e.mul(at(span), scale), vectorAt(op.getGain(), span))); });
+    return;
+  }
+  auto op = mlir::cast<LayerNormOp>(norm);
+  Value mean = e.splat(e.div(sumOf([&](const RowSpan &span, Value sum) { return e.add(sum, at(span)); }), count));
+  // The second pass loses nothing where the mean is large against the spread.
+  Value squares = sumOf([&](const RowSpan &span, Value sum) {
+    Value apart = e.sub(at(span), mean);
+    if (span.count < lanes) // lanes that do not exist
+      apart = e.select(e.laneMask(span.count, lanes), apart, e.zero(e.vec()));
+    return e.fma(apart, apart, sum);
+  });
+  Value scale = scaleBy(squares, op.getEps().convertToDouble());
+  forEachSpan(e, width, [&](const RowSpan &span) {
+    Value unit = e.mul(e.sub(at(span), mean), scale), gain = vectorAt(op.getGain(), span);
+    sink(span, op.getBias() ? e.fma(unit, gain, vectorAt(op.getBias(), span)) : e.mul(unit, gain));
+  });
+}
+
 namespace {
 /// One row of a kernel with a norm. What the norm reads is an operand, or is computed once and kept in `scratch`.
 class NormRow {
@@ -19,8 +52,7 @@ public:
       prologue();
   }
 
-  void layerNorm(LayerNormOp op);
-  void rmsNorm(RmsNormOp op);
+  void affineNorm();
   void l2Normalize(L2NormalizeOp op);
   void softmax(Value scratch);
 
@@ -37,7 +69,6 @@ private:
   Value sumOf(llvm::function_ref<Value(const RowSpan &, Value)> body) {
     return e.reduceAdd(reduceSpans(e, width, e.zero(e.vec()), body, [&](Value a, Value b) { return e.add(a, b); }));
   }
-  Value scaleBy(Value meanSquare, double eps) { return e.splat(e.div(e.constantF32(1), e.sqrt(e.add(meanSquare, e.constantF32(eps))))); }
 
   Emitter &e;
   Operation *norm;
@@ -70,25 +101,20 @@ void NormRow::epilogue(llvm::function_ref<Value(const RowSpan &)> value) {
   });
 }
 
-void NormRow::layerNorm(LayerNormOp op) {
-  Value count = e.constantF32(width);
-  Value mean = e.splat(e.div(sumOf([&](const RowSpan &span, Value sum) { return e.add(sum, at(span)); }), count));
-  // The second pass loses nothing where the mean is large against the spread.
-  Value squares = sumOf([&](const RowSpan &span, Value sum) {
-    Value apart = masked(e.sub(at(span), mean), span, e.zero(e.vec()));
-    return e.fma(apart, apart, sum);
-  });
-  Value scale = scaleBy(e.div(squares, count), op.getEps().convertToDouble());
-  epilogue([&](const RowSpan &span) {
-    Value unit = e.mul(e.sub(at(span), mean), scale), gain = region.get(op.getGain());
-    return op.getBias() ? e.fma(unit, gain, region.get(op.getBias())) : e.mul(unit, gain);
-  });
-}
-
-void NormRow::rmsNorm(RmsNormOp op) {
-  Value squares = sumOf([&](const RowSpan &span, Value sum) { return e.fma(at(span), at(span), sum); });
-  Value scale = scaleBy(e.div(squares, e.constantF32(width)), op.getEps().convertToDouble());
-  epilogue([&](const RowSpan &span) { return e.mul(e.mul(at(span), scale), region.get(op.getGain())); });
+void NormRow::affineNorm() {
+  bool inputIsOperand = !RowRegion::normInputIsComputed(norm);
+  emitNormOfRow(
+      e, norm, width, input,
+      [&](Value vector, const RowSpan &span) {
+        region.begin(span);
+        return region.get(vector);
+      },
+      [&](const RowSpan &span, Value value) {
+        region.begin(span);
+        region.set(norm->getOperand(0), at(span));
+        region.set(norm->getResult(0), value);
+        region.storeResults([&](Value result) { return inputIsOperand || followsNorm(result); });
+      });
 }
 
 void NormRow::l2Normalize(L2NormalizeOp op) {
@@ -120,10 +146,8 @@ void ds::emitNormRows(KernelContext &context, Operation *norm) {
   Value powers = mlir::isa<SoftmaxOp>(norm) ? e.stack(bytes) : Value();
   context.forTiles(context.rows, [&](Value row) {
     NormRow rows(context, norm, scratch, row);
-    if (auto op = mlir::dyn_cast<LayerNormOp>(norm))
-      rows.layerNorm(op);
-    else if (auto op = mlir::dyn_cast<RmsNormOp>(norm))
-      rows.rmsNorm(op);
+    if (mlir::isa<LayerNormOp, RmsNormOp>(norm))
+      rows.affineNorm();
     else if (auto op = mlir::dyn_cast<L2NormalizeOp>(norm))
       rows.l2Normalize(op);
     else

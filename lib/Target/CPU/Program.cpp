@@ -35,7 +35,7 @@ class ModuleEmitter {
 public:
   ModuleEmitter(ModuleOp planned, const CpuLevel &level)
       : planned(planned), level(level), symbols(planned), builder(planned.getContext()), loc(builder.getUnknownLoc()),
-        module(ModuleOp::create(loc)), e(builder, loc, level) {}
+        module(ModuleOp::create(loc)), e(builder, *module, level) {}
 
   llvm::Expected<OwningOpRef<ModuleOp>> run() {
     builder.setInsertionPointToEnd(module->getBody());

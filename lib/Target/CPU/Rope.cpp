@@ -1,6 +1,6 @@
 // Rotary positions. The angles' cosines and sines are a table of the package.
+#include "Rope.h"
 #include "KernelRegion.h"
-#include "dialects/DS/DSDialect.h"
 
 using namespace ds;
 using mlir::Value;
@@ -35,6 +35,13 @@ static void rotateNeighbours(Emitter &e, Value from, Value to, Value angles, int
   }
 }
 
+void ds::emitRotation(Emitter &e, RopeOp op, Value from, Value to, Value angles) {
+  if (op.getStyle() == RopeStyle::half)
+    rotateHalves(e, from, to, angles, op.getRotary());
+  else
+    rotateNeighbours(e, from, to, angles, op.getRotary());
+}
+
 llvm::Error ds::buildRope(KernelContext &context) {
   Emitter &e = context.e;
   auto op = onlyOp<RopeOp>(context);
@@ -49,10 +56,7 @@ llvm::Error ds::buildRope(KernelContext &context) {
     Value row = e.div(tile, heads), start = e.mul(tile, headSize);
     Value from = e.element(input->pointer, e.f32(), start), to = e.element(context.outs[0].pointer, e.f32(), start);
     Value angles = e.element(context.aux[0].pointer, e.f32(), e.mul(loadIndex(e, *positions, row), rotary));
-    if (op.getStyle() == RopeStyle::half)
-      rotateHalves(e, from, to, angles, rotary);
-    else
-      rotateNeighbours(e, from, to, angles, rotary);
+    emitRotation(e, op, from, to, angles);
     copyValues(e, e.at(from, rotary * 4), e.at(to, rotary * 4), headSize - rotary);
   });
   return llvm::Error::success();

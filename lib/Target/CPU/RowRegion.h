@@ -57,6 +57,11 @@ void forEachSpan(Emitter &e, int64_t width, llvm::function_ref<void(const RowSpa
 mlir::Value reduceSpans(Emitter &e, int64_t width, mlir::Value identity, llvm::function_ref<mlir::Value(const RowSpan &, mlir::Value)> body,
                         llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
 
+/// The layer norm or RMS norm `norm` of the row at `input`. `vectorAt` gives gain and bias in a span, `sink` takes the norm's value there.
+void emitNormOfRow(Emitter &e, mlir::Operation *norm, int64_t width, mlir::Value input,
+                   llvm::function_ref<mlir::Value(mlir::Value, const RowSpan &)> vectorAt,
+                   llvm::function_ref<void(const RowSpan &, mlir::Value)> sink);
+
 /// Emits a row kernel around its norm.
 void emitNormRows(KernelContext &context, mlir::Operation *norm);
 

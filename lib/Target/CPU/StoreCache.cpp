@@ -1,35 +1,8 @@
-// Keys and values of this step go behind those of the past. Keys are transposed: 16 slots lie side by side.
-#include "CacheView.h"
+#include "StoreCache.h"
 #include "KernelRegion.h"
 
 using namespace ds;
 using mlir::Value;
-
-namespace {
-/// One `ds_plan.store_cache`.
-class CacheStore {
-public:
-  CacheStore(KernelContext &context, CacheView view, const KernelOperand &input, const KernelOperand *past)
-      : context(context), e(context.e), view(view), input(input), past(past), lanes(context.level.lanes) {}
-
-  void storeKeys();
-  void storeValues();
-
-private:
-  Value pastOf(Value b) { return past ? loadIndex(e, *past, b) : e.constant(0); }
-  /// Head `head` of token `row`.
-  Value source(Value row, Value head) {
-    return e.element(input.pointer, e.f32(), e.add(e.mul(row, input.width()), e.mul(head, view.headSize)));
-  }
-  void transposeBlock(Value from, Value block);
-
-  KernelContext &context;
-  Emitter &e;
-  CacheView view;
-  const KernelOperand &input, *past;
-  int64_t lanes;
-};
-} // namespace
 
 /// Rows and columns of a square change places: log2(n) rounds, each of which interleaves row i with row i + n / 2.
 static Emitter::Values transpose(Emitter &e, Emitter::Values rows) {
@@ -50,63 +23,105 @@ static Emitter::Values transpose(Emitter &e, Emitter::Values rows) {
   return rows;
 }
 
+namespace {
+/// Tokens of one sequence, and columns of one head, on their way.
+class HeadStore {
+public:
+  /// `columns` of them, from `firstOfHead` on; element 0 of `rows.source` is theirs after `sourceColumn`.
+  HeadStore(const CacheRows &rows, Value b, Value head, Value firstOfHead, int64_t sourceColumn, int64_t columns)
+      : rows(rows), context(rows.context), e(context.e), lanes(context.level.lanes), headSize(rows.view.headSize), columns(columns),
+        before(rows.past ? loadIndex(e, *rows.past, b) : e.constant(0)), firstOfHead(firstOfHead),
+        to(rows.view.head(e, rows.view.sequence(e, b), head)) {
+    Value firstToken = e.sub(e.mul(b, context.tokens), rows.firstRow); // as a row of `source`
+    Value firstSlot = e.sub(firstToken, before);
+    source = e.at(rows.source, e.add(e.mul(firstSlot, rows.rowBytes), sourceColumn * 4));
+  }
+
+  void storeKeys(Value firstToken, Value endToken);
+  void storeValues(Value firstToken, Value endToken);
+
+private:
+  /// The first column of the token that goes to `slot`.
+  Value from(Value slot) { return e.at(source, e.mul(slot, rows.rowBytes)); }
+  Value endSlot(Value endToken) { return e.min(e.add(before, endToken), rows.view.capacity); }
+  void transposeBlock(Value from, Value block);
+
+  const CacheRows &rows;
+  KernelContext &context;
+  Emitter &e;
+  int64_t lanes, headSize, columns;
+  Value before, firstOfHead, to, source;
+};
+} // namespace
+
 /// 16 tokens, `from` on, fill a block of slots.
-void CacheStore::transposeBlock(Value from, Value block) {
-  int64_t stride = input.width(), whole = view.headSize / lanes * lanes;
+void HeadStore::transposeBlock(Value from, Value block) {
+  int64_t whole = columns / lanes * lanes;
   e.forRange(e.constant(0), e.constant(whole), lanes, [&](Value d) {
     for (int64_t slot = 0; slot < 16; slot += lanes) {
-      Emitter::Values rows;
+      Emitter::Values tokens;
       for (int64_t i = 0; i < lanes; ++i)
-        rows.push_back(e.load(e.vec(), e.element(from, e.f32(), e.add(d, (slot + i) * stride))));
-      for (auto [i, column] : llvm::enumerate(transpose(e, rows)))
+        tokens.push_back(e.load(e.vec(), e.at(e.element(from, e.f32(), d), (slot + i) * rows.rowBytes)));
+      for (auto [i, column] : llvm::enumerate(transpose(e, tokens)))
         e.store(column, e.element(block, e.f32(), e.add(e.mul(d, 16), int64_t(i) * 16 + slot)));
     }
   });
-  for (int64_t d = whole; d < view.headSize; ++d)
+  for (int64_t d = whole; d < columns; ++d)
     e.forRange(e.constant(0), e.constant(16), 1, [&](Value slot) {
-      Value value = e.load(e.f32(), e.element(from, e.f32(), e.add(e.mul(slot, stride), d)));
+      Value value = e.load(e.f32(), e.at(from, e.add(e.mul(slot, rows.rowBytes), d * 4)));
       e.store(value, e.element(block, e.f32(), e.add(slot, d * 16)));
     });
 }
 
-void CacheStore::storeKeys() {
-  // A tile is one block of 16 slots of one head, so no two threads share a cache line.
-  Value blocks = e.add(e.ceilDiv(context.tokens, 16), 1);
-  Value tiles = e.mul(e.mul(context.batch, view.heads), blocks);
-  context.forTiles(tiles, [&](Value tile) {
-    Value pair = e.div(tile, blocks), b = e.div(pair, view.heads), head = e.rem(pair, view.heads), before = pastOf(b);
-    Value block = e.add(e.div(before, 16), e.rem(tile, blocks)), slots = e.mul(block, 16);
-    Value begin = e.max(slots, before);
-    Value end = e.min(e.min(e.add(slots, 16), e.add(before, context.tokens)), view.capacity);
-    Value to = e.at(view.head(e, view.sequence(e, b), head), e.mul(block, view.headSize * 64));
-    Value firstRow = e.sub(e.mul(b, context.tokens), before); // the row of slot 0
+void HeadStore::storeKeys(Value firstToken, Value endToken) {
+  Value first = e.add(before, firstToken), end = endSlot(endToken);
+  e.forRange(e.div(first, 16), e.ceilDiv(end, 16), 1, [&](Value block) {
+    Value slots = e.mul(block, 16), blockFirst = e.max(slots, first), blockEnd = e.min(e.add(slots, 16), end);
+    Value place = e.at(to, e.mul(e.add(e.mul(block, headSize), firstOfHead), 64));
     e.ifElse(
-        e.eq(e.sub(end, begin), 16), [&] { transposeBlock(source(e.add(firstRow, begin), head), to); },
+        e.eq(e.sub(blockEnd, blockFirst), 16), [&] { transposeBlock(from(blockFirst), place); },
         [&] {
-          e.forRange(begin, end, 1, [&](Value slot) {
-            Value from = source(e.add(firstRow, slot), head), lane = e.sub(slot, slots);
-            e.forRange(e.constant(0), e.constant(view.headSize), 1, [&](Value d) {
-              e.store(e.load(e.f32(), e.element(from, e.f32(), d)), e.element(to, e.f32(), e.add(e.mul(d, 16), lane)));
+          e.forRange(blockFirst, blockEnd, 1, [&](Value slot) {
+            Value token = from(slot), lane = e.sub(slot, slots);
+            e.forRange(e.constant(0), e.constant(columns), 1, [&](Value d) {
+              e.store(e.load(e.f32(), e.element(token, e.f32(), d)), e.element(place, e.f32(), e.add(e.mul(d, 16), lane)));
             });
           });
         });
   });
 }
 
-void CacheStore::storeValues() {
-  context.forTiles(e.mul(context.batch, context.tokens), [&](Value row) {
-    Value b = e.div(row, context.tokens), slot = e.add(pastOf(b), e.rem(row, context.tokens));
-    e.ifThen(e.lt(slot, view.capacity), [&] {
-      Value sequence = view.sequence(e, b);
-      e.forRange(e.constant(0), e.constant(view.heads), 1, [&](Value head) {
-        Value to = e.element(view.head(e, sequence, head), e.f32(), e.mul(slot, view.headSize));
-        copyValues(e, source(row, head), to, view.headSize);
-      });
-    });
+void HeadStore::storeValues(Value firstToken, Value endToken) {
+  e.forRange(e.add(before, firstToken), endSlot(endToken), 1,
+             [&](Value slot) { copyValues(e, from(slot), e.element(to, e.f32(), e.add(e.mul(slot, headSize), firstOfHead)), columns); });
+}
+
+CacheView ds::cacheViewOf(KernelContext &context, const KernelOperand &cache, ds_plan::StoreCacheOp op) {
+  llvm::Expected<CacheView> view = CacheView::get(context, &cache, op.getKind(), op.getKvHeads());
+  return llvm::cantFail(std::move(view));
+}
+
+void ds::storeRows(const CacheRows &rows, Value count, Value firstColumn, int64_t columns) {
+  Emitter &e = rows.context.e;
+  Value tokens = rows.context.tokens, end = e.add(rows.firstRow, count);
+  const int64_t headSize = rows.view.headSize, piece = std::min(headSize, columns);
+  bool keys = rows.view.kind == ds_plan::CacheKind::keys;
+  e.forRange(e.div(rows.firstRow, tokens), e.add(e.div(e.sub(end, 1), tokens), 1), 1, [&](Value b) {
+    Value sequence = e.mul(b, tokens);
+    Value firstToken = e.max(e.sub(rows.firstRow, sequence), 0), endToken = e.min(e.sub(end, sequence), tokens);
+    for (int64_t column = 0; column < columns; column += piece) {
+      Value here = e.add(firstColumn, column);
+      HeadStore store(rows, b, e.div(here, headSize), e.rem(here, headSize), column, piece);
+      if (keys)
+        store.storeKeys(firstToken, endToken);
+      else
+        store.storeValues(firstToken, endToken);
+    }
   });
 }
 
 llvm::Error ds::buildStoreCache(KernelContext &context) {
+  Emitter &e = context.e;
   mlir::Block &body = context.kernel.getBody().front();
   for (auto [out, value] : llvm::zip_equal(context.outs, body.getTerminator()->getOperands())) {
     auto op = value.getDefiningOp<ds_plan::StoreCacheOp>();
@@ -117,11 +132,17 @@ llvm::Error ds::buildStoreCache(KernelContext &context) {
     llvm::Expected<CacheView> view = CacheView::get(context, &out, op.getKind(), op.getKvHeads());
     if (!view)
       return view.takeError();
-    CacheStore store(context, *view, *input, past);
-    if (op.getKind() == ds_plan::CacheKind::keys)
-      store.storeKeys();
-    else
-      store.storeValues();
+    // A tile is 16 tokens of one head of one sequence.
+    const CacheView &cache = *view;
+    Value blocks = e.ceilDiv(context.tokens, 16);
+    context.forTiles(e.mul(e.mul(context.batch, cache.heads), blocks), [&](Value tile) {
+      Value pair = e.div(tile, blocks), b = e.div(pair, cache.heads), head = e.rem(pair, cache.heads);
+      Value token = e.mul(e.rem(tile, blocks), 16), firstColumn = e.mul(head, cache.headSize);
+      Value firstRow = e.add(e.mul(b, context.tokens), token);
+      Value source = e.element(input->pointer, e.f32(), e.add(e.mul(firstRow, input->width()), firstColumn));
+      CacheRows rows{context, cache, past, source, input->width() * 4, firstRow};
+      storeRows(rows, e.min(e.sub(context.tokens, token), 16), firstColumn, cache.headSize);
+    });
   }
   return llvm::Error::success();
 }

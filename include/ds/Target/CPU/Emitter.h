@@ -5,6 +5,7 @@
 
 #include "ds/Target/CPU/Level.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 
@@ -17,7 +18,9 @@ public:
   using Value = mlir::Value;
   using Values = llvm::SmallVector<mlir::Value>;
 
-  Emitter(mlir::OpBuilder &builder, mlir::Location loc, const CpuLevel &level) : builder(builder), loc(loc), level(level) {}
+  /// `module` gets the functions that `call` makes.
+  Emitter(mlir::OpBuilder &builder, mlir::ModuleOp module, const CpuLevel &level)
+      : builder(builder), module(module), loc(module.getLoc()), level(level) {}
 
   mlir::OpBuilder &getBuilder() { return builder; }
   mlir::Location getLoc() const { return loc; }
@@ -148,12 +151,18 @@ public:
   void ifElse(Value condition, llvm::function_ref<void()> then, llvm::function_ref<void()> otherwise);
   Values ifElse(Value condition, mlir::TypeRange types, llvm::function_ref<Values()> then, llvm::function_ref<Values()> otherwise);
 
+  // Functions.
+  /// Calls the internal function `name` of the module, which `body` makes from its arguments when there is none yet: code that many kernels
+  /// share. `body` may use constants and its arguments alone.
+  void call(llvm::StringRef name, mlir::ValueRange arguments, llvm::function_ref<void(mlir::ValueRange)> body);
+
 private:
   /// Gives `a` and `b` one type.
   void unify(Value &a, Value &b);
   Value reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine);
 
   mlir::OpBuilder &builder;
+  mlir::ModuleOp module;
   mlir::Location loc;
   const CpuLevel &level;
 };

@@ -1,0 +1,130 @@
+// What comes behind a product, read from the tile: element-wise ops in vectors; or whole heads, turned by rope and stored in a cache.
+#include "Elementwise.h"
+#include "Gemm.h"
+#include "KernelRegion.h"
+#include "Rope.h"
+#include "StoreCache.h"
+
+using namespace mlir;
+using namespace ds;
+
+namespace {
+/// Values of a domain at some columns of a row, each computed once.
+class EpilogueValues {
+public:
+  EpilogueValues(Emitter &e, llvm::function_ref<Value(Value)> leaf) : e(e), leaf(leaf) {}
+
+  Value get(Value value) {
+    if (Value lanes = known.lookup(value))
+      return lanes;
+    Operation *op = value.getDefiningOp();
+    Value lanes;
+    if (!op || isa<LinearOp>(op)) {
+      lanes = leaf(value);
+    } else {
+      SmallVector<Value> operands;
+      for (Value operand : op->getOperands())
+        operands.push_back(get(operand));
+      lanes = emitElementwise(e, op, operands);
+    }
+    return known[value] = lanes;
+  }
+
+private:
+  Emitter &e;
+  llvm::function_ref<Value(Value)> leaf;
+  llvm::DenseMap<Value, Value> known;
+};
+} // namespace
+
+void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns) {
+  const int64_t lanes = c.level.lanes, rowWidth = domain.columns * 4;
+  // Offsets of the first column of the unit.
+  e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
+    Value sums = e.at(tile, e.mul(r, tileRowBytes));
+    Value place = e.add(e.mul(e.add(slab.first, r), rowWidth), e.mul(firstColumn, 4));
+    auto span = [&](Value column, int64_t count) {
+      Value here = e.add(place, e.mul(column, 4));
+      auto leaf = [&](Value value) -> Value {
+        if (auto linear = value.getDefiningOp<LinearOp>()) {
+          int64_t index = llvm::find(domain.linears, linear) - domain.linears.begin();
+          Value sum = e.load(e.vec(), e.at(sums, e.add(e.mul(column, 4), index * domain.chunk * 4)));
+          if (!linear.getBias())
+            return sum;
+          return e.add(sum, e.load(e.vec(), e.element(operand(linear.getBias()).pointer, e.f32(), e.add(firstColumn, column))));
+        }
+        return e.loadFirst(e.at(operand(value).pointer, here), count, lanes);
+      };
+      EpilogueValues values(e, leaf);
+      // All are computed before the first is written.
+      SmallVector<Value> ready;
+      for (Value wanted : domain.results)
+        ready.push_back(values.get(wanted));
+      for (auto [wanted, lanesOf] : llvm::zip_equal(domain.results, ready))
+        e.storeFirst(lanesOf, e.at(result(wanted).pointer, here), count);
+    };
+    const int64_t whole = columns / lanes * lanes;
+    if (whole <= 2 * lanes)
+      for (int64_t column = 0; column < whole; column += lanes)
+        span(e.constant(column), lanes);
+    else
+      e.forRange(e.constant(0), e.constant(whole), lanes, [&](Value column) { span(column, lanes); });
+    if (whole < columns)
+      span(e.constant(whole), columns - whole);
+  });
+}
+
+void GemmKernel::headEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns) {
+  LinearOp linear = domain.linears.front();
+  RopeOp rope = domain.rope;
+  const int64_t lanes = c.level.lanes;
+  const KernelOperand *angles = nullptr;
+  if (rope) {
+    size_t index = 0; // tables stand in `aux` in the order of their ropes
+    for (Operation &op : *rope->getBlock()) {
+      if (&op == rope)
+        break;
+      index += isa<RopeOp>(op);
+    }
+    angles = &c.aux[index];
+  }
+  e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
+    Value sums = e.at(tile, e.mul(r, tileRowBytes)), row = e.add(slab.first, r);
+    if (linear.getBias())
+      for (int64_t column = 0; column < columns; column += lanes) {
+        Value at = e.at(sums, column * 4);
+        Value bias = e.load(e.vec(), e.element(operand(linear.getBias()).pointer, e.f32(), e.add(firstColumn, column)));
+        e.store(e.add(e.load(e.vec(), at), bias), at); // behind the last column lies padding
+      }
+    if (rope) {
+      int64_t headSize = domain.columns / static_cast<int64_t>(rope.getHeads());
+      Value turned = e.element(angles->pointer, e.f32(), e.mul(loadIndex(e, operand(rope.getPositions()), row), rope.getRotary()));
+      for (int64_t column = 0; column < columns; column += headSize)
+        emitRotation(e, rope, e.at(sums, column * 4), e.at(sums, column * 4), turned);
+    }
+    for (Value wanted : domain.results)
+      copyValues(e, sums, e.element(result(wanted).pointer, e.f32(), e.add(e.mul(row, domain.columns), firstColumn)), columns);
+  });
+  for (Operation *op : domain.stores) {
+    auto store = cast<ds_plan::StoreCacheOp>(op);
+    const KernelOperand &cache = result(store.getOutput());
+    CacheRows rows{c, cacheViewOf(c, cache, store), store.getPast() ? &operand(store.getPast()) : nullptr, tile, tileRowBytes, slab.first};
+    storeRows(rows, slab.count, firstColumn, columns);
+  }
+}
+
+void GemmKernel::emitEpilogue(const LinearDomain &domain, const Slab &slab, Value chunk) {
+  Value firstColumn = e.mul(chunk, domain.chunk);
+  auto emit = [&](int64_t columns) {
+    if (domain.rope || !domain.stores.empty())
+      headEpilogue(domain, slab, firstColumn, columns);
+    else
+      elementwiseEpilogue(domain, slab, firstColumn, columns);
+  };
+  const int64_t tail = domain.columns % domain.chunk;
+  if (tail == 0)
+    return emit(domain.chunk);
+  if (chunksOf(domain) == 1)
+    return emit(tail);
+  e.ifElse(e.eq(chunk, chunksOf(domain) - 1), [&] { emit(tail); }, [&] { emit(domain.chunk); });
+}

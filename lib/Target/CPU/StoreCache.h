@@ -1,0 +1,26 @@
+// Keys and values of this step go behind those of the past. Keys are transposed: 16 slots lie side by side.
+#ifndef LIB_TARGET_CPU_STORECACHE_H
+#define LIB_TARGET_CPU_STORECACHE_H
+
+#include "CacheView.h"
+
+namespace ds {
+
+/// Rows of keys or values, and the cache or packed buffer they go to.
+struct CacheRows {
+  KernelContext &context;
+  CacheView view;
+  const KernelOperand *past; // null: slots begin at 0
+  mlir::Value source;        // row `firstRow`
+  int64_t rowBytes;          // from one row of `source` to the next
+  mlir::Value firstRow;      // i64, of the step
+};
+
+/// Where `op` writes to, of operand `cache`, which is known to fit it.
+CacheView cacheViewOf(KernelContext &context, const KernelOperand &cache, ds_plan::StoreCacheOp op);
+
+/// Stores `count` rows. `source` begins with column `firstColumn` and has `columns` of them: whole heads, or a part of one head.
+void storeRows(const CacheRows &rows, mlir::Value count, mlir::Value firstColumn, int64_t columns);
+
+} // namespace ds
+#endif // LIB_TARGET_CPU_STORECACHE_H
