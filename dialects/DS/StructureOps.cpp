@@ -74,3 +74,15 @@ LogicalResult LayerOp::verify() {
     return emitOpError("expects inputs and results of equal types");
   return success();
 }
+
+LogicalResult FusionOp::verify() {
+  Block &body = getBody().front();
+  ValueRange yielded = body.getTerminator()->getOperands();
+  if (body.getNumArguments() != 0 || TypeRange(yielded) != TypeRange(getOutputs().getTypes())) // (C1)
+    return emitOpError("expects no block arguments, and yielded values of the types of its results");
+  llvm::SmallDenseSet<Value> seen;
+  for (Value value : yielded)
+    if (!value.getDefiningOp() || value.getDefiningOp()->getBlock() != &body || !seen.insert(value).second) // (C2)
+      return emitOpError("expects to yield values that its body computes, each once");
+  return success();
+}

@@ -87,8 +87,28 @@ def DS_LayerOp : DS_Op<"layer", [RecursiveMemoryEffects, SingleBlockImplicitTerm
   let hasVerifier = 1;
 }
 
-def DS_YieldOp : DS_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<["LayerOp"]>]> {
-  let summary = "what a layer returns";
+def DS_FusionOp : DS_Op<"fusion", [RecursiveMemoryEffects, SingleBlockImplicitTerminator<"YieldOp">]> {
+  let summary = "ops that one kernel computes";
+  let description = [{
+    Runs its body, which reads values from outside, and returns what it yields. The conversion to the plan makes one kernel of the body.
+    - (C1) the block has no arguments, and the yielded values have the types of `outputs`.
+    - (C2) each yielded value is computed in the body, and stands there once.
+    ```mlir
+    %y = ds.fusion -> tensor<?x?x192xf32> {
+      %a = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<192x64xf32>
+      %b = ds.gelu erf %a : tensor<?x?x192xf32>
+      ds.yield %b : tensor<?x?x192xf32>
+    }
+    ```
+  }];
+  let results = (outs Variadic<DS_AnyTensor>:$outputs);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "(`->` type($outputs)^)? attr-dict-with-keyword $body";
+  let hasVerifier = 1;
+}
+
+def DS_YieldOp : DS_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<["LayerOp", "FusionOp"]>]> {
+  let summary = "what a layer or a fusion returns";
   let arguments = (ins Variadic<DS_AnyTensor>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
   let builders = [OpBuilder<(ins), [{ (void)$_state; }]>];

@@ -94,7 +94,7 @@ LogicalResult KernelOp::verifyRegions() {
   for (Operation &op : body.without_terminator())
     if (!isa<StoreCacheOp>(op) && // (C1)
         (!isa<ds::DSDialect>(op.getDialect()) ||
-         isa<ds::ParameterOp, ds::WeightOp, ds::CacheOp, ds::CacheAppendOp, ds::CacheReadOp, ds::LayerOp>(op)))
+         isa<ds::ParameterOp, ds::WeightOp, ds::CacheOp, ds::CacheAppendOp, ds::CacheReadOp, ds::LayerOp, ds::FusionOp>(op)))
       return op.emitOpError("expects an op that computes a value of the kernel");
   return success();
 }

@@ -1,4 +1,5 @@
 #include "CacheTable.h"
+#include "ConvertDSToPlan.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -11,6 +12,8 @@ static FlatSymbolRefAttr cacheOf(Value value) {
     return append.getCacheAttr();
   if (auto read = value.getDefiningOp<CacheReadOp>())
     return read.getCacheAttr();
+  if (auto store = value.getDefiningOp<ds_plan::StoreCacheOp>())
+    return store->getAttrOfType<FlatSymbolRefAttr>(cacheAttrName);
   return {};
 }
 

@@ -41,6 +41,7 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
       return failure();
     if (weights != "f32" && weights != "bf16")
       return module.emitError("expects weights to be f32 or bf16, got '") << weights << "'";
+    flattenFusions(module);
     if (failed(moveConstants(module)))
       return failure();
     FailureOr<CacheTable> caches = CacheTable::create(module);

@@ -12,6 +12,12 @@ namespace ds {
 /// On a `ds_plan.store_cache` of a function that is being converted: the cache it appends to.
 inline constexpr llvm::StringLiteral cacheAttrName = "ds_plan.cache";
 
+/// On an op of a function that is being converted: the number of the fusion it stands in.
+inline constexpr llvm::StringLiteral fusionAttrName = "ds_plan.fusion";
+
+/// Puts the bodies of fusions in their place, each op with the number of its fusion.
+void flattenFusions(mlir::ModuleOp module);
+
 /// Makes constants of floats parameters with a value, equal ones one.
 mlir::LogicalResult moveConstants(mlir::ModuleOp module);
 
@@ -40,6 +46,8 @@ private:
   mlir::LogicalResult declareInputs(mlir::func::FuncOp function);
   mlir::LogicalResult declareOutputs(mlir::func::FuncOp function);
   mlir::LogicalResult emit(const KernelRegion &region);
+  /// The ops of a function that one launch each computes, in order.
+  static llvm::SmallVector<llvm::SmallVector<mlir::Operation *>> regionsOf(mlir::func::FuncOp function);
   mlir::FailureOr<mlir::Value> placeOfOperand(mlir::OpOperand &operand);
   mlir::FailureOr<mlir::Value> placeOfResult(mlir::Value result, bool isOnly);
   mlir::Value weight(ds_plan::StorageOp storage, mlir::Location loc);

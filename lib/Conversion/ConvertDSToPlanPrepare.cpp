@@ -33,6 +33,21 @@ LogicalResult ds::moveConstants(ModuleOp module) {
   return success();
 }
 
+void ds::flattenFusions(ModuleOp module) {
+  SmallVector<FusionOp> fusions;
+  module.walk([&](FusionOp fusion) { fusions.push_back(fusion); });
+  IRRewriter rewriter(module.getContext());
+  for (auto [number, fusion] : llvm::enumerate(fusions)) {
+    Block &body = fusion.getBody().front();
+    Operation *yield = body.getTerminator();
+    for (Operation &op : body.without_terminator())
+      op.setAttr(fusionAttrName, rewriter.getI64IntegerAttr(number));
+    rewriter.inlineBlockBefore(&body, fusion, {});
+    rewriter.replaceOp(fusion, yield->getOperands());
+    rewriter.eraseOp(yield);
+  }
+}
+
 /// layer(x) { body } -> body with x for its arguments
 static void inlineLayer(LayerOp layer, IRRewriter &rewriter) {
   Block &body = layer.getBody().front();
@@ -82,6 +97,8 @@ LogicalResult ds::prepareFunction(func::FuncOp function, const CacheTable &cache
     auto store =
         StoreCacheOp::create(rewriter, append.getLoc(), append.getType(), place->kind, place->kvHeads, append.getInput(), append.getPast());
     store->setDiscardableAttr(cacheAttrName, append.getCacheAttr());
+    if (Attribute fusion = append->getAttr(fusionAttrName))
+      store->setDiscardableAttr(fusionAttrName, fusion);
     rewriter.replaceOp(append, store);
   }
   StepStores stores;

@@ -49,6 +49,7 @@ KernelOp KernelTable::get(const KernelRegistry &registry, const KernelRegion &re
     Operation *copy = body.clone(*op, mapping);
     copy->setLoc(kernel.getLoc());
     copy->removeDiscardableAttr(cacheAttrName); // the launch says which cache
+    copy->removeDiscardableAttr(fusionAttrName);
   }
   SmallVector<Value> results;
   for (Value out : outs)

@@ -206,6 +206,22 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
   return success();
 }
 
+SmallVector<SmallVector<Operation *>> ProgramBuilder::regionsOf(func::FuncOp function) {
+  SmallVector<SmallVector<Operation *>> regions;
+  llvm::DenseMap<Attribute, size_t> places; // of fusions
+  for (Operation &op : function.getBody().front().without_terminator()) {
+    if (isa<WeightOp, CacheReadOp>(op))
+      continue;
+    Attribute fusion = op.getAttr(fusionAttrName);
+    auto [place, isNew] = fusion ? places.try_emplace(fusion, regions.size()) : std::pair(places.end(), true);
+    if (isNew)
+      regions.push_back({&op});
+    else
+      regions[place->second].push_back(&op);
+  }
+  return regions;
+}
+
 LogicalResult ProgramBuilder::build(func::FuncOp function, Operation *before) {
   places.clear(), rows.clear(), weights.clear(), cacheValues.clear(), outputs.clear();
   source = function;
@@ -228,10 +244,8 @@ LogicalResult ProgramBuilder::build(func::FuncOp function, Operation *before) {
   builder = &inner;
   if (failed(declareInputs(function)) || failed(declareOutputs(function)))
     return failure();
-  for (Operation &op : function.getBody().front().without_terminator()) {
-    if (isa<WeightOp, CacheReadOp>(op))
-      continue;
-    FailureOr<KernelRegion> region = registry.region(&op);
+  for (ArrayRef<Operation *> ops : regionsOf(function)) {
+    FailureOr<KernelRegion> region = registry.region(ops);
     if (failed(region) || failed(emit(*region)))
       return failure();
   }

@@ -9,6 +9,19 @@ using namespace ds;
 
 static void addContract(OpPassManager &manager, Phase phase) { manager.addPass(createVerifyPhase({stringifyPhase(phase).str()})); }
 
+/// Passes of a fusion level. What products do not take is joined last.
+static void addFusion(OpPassManager &manager, FusionLevel level) {
+  if (level == FusionLevel::none)
+    return;
+  if (level == FusionLevel::specialized)
+    manager.addPass(createFuseQkv());
+  manager.addPass(createFuseNormLinear());
+  manager.addPass(createFuseLinearEpilogue());
+  if (level == FusionLevel::specialized)
+    manager.addPass(createFuseAttention());
+  manager.addPass(createFormFusionRegions());
+}
+
 /// normalized -> planned
 static void buildFromNormalized(OpPassManager &manager, const PlanOptions &options) {
   InsertCacheOptions cache;
@@ -16,6 +29,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   cache.keepForward = true;
   manager.addPass(createInsertCache(cache));
   manager.addPass(createInsertPaddingMask());
+  manager.addPass(createLowerCaches());
+  addFusion(manager, options.fusion);
   ConvertDSToPlanOptions conversion;
   conversion.maxBatch = options.maxBatch;
   conversion.maxRows = options.maxRows;

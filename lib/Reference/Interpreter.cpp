@@ -41,7 +41,8 @@ private:
   LogicalResult execute(Operation &op, Frame &frame);
   FailureOr<Values> operands(Operation &op, Frame &frame);
   FailureOr<TensorPtr> weight(WeightOp op);
-  LogicalResult layer(LayerOp op, const Values &inputs, Frame &frame);
+  /// Runs the body of a layer or a fusion.
+  template <typename OpT> LogicalResult body(OpT op, const Values &inputs, Frame &frame);
   LogicalResult append(CacheAppendOp op, const Values &inputs, Frame &frame);
   LogicalResult read(CacheReadOp op, Frame &frame);
   template <typename OpT> LogicalResult expect(OpT op, const Values &inputs);
@@ -161,7 +162,7 @@ template <typename OpT> LogicalResult Interpreter::Machine::compute(OpT op, cons
   return define(*op, {std::make_shared<Tensor>(std::move(*output))}, frame);
 }
 
-LogicalResult Interpreter::Machine::layer(LayerOp op, const Values &inputs, Frame &frame) {
+template <typename OpT> LogicalResult Interpreter::Machine::body(OpT op, const Values &inputs, Frame &frame) {
   FailureOr<Values> outputs = runBlock(op.getBody().front(), inputs, frame);
   return failed(outputs) ? failure() : define(*op, *outputs, frame);
 }
@@ -214,7 +215,7 @@ LogicalResult Interpreter::Machine::execute(Operation &op, Frame &frame) {
           return constant.emitOpError("expects its elements in the module");
         return define(op, {std::make_shared<Tensor>(std::move(*value))}, frame);
       })
-      .Case([&](LayerOp typed) { return layer(typed, *inputs, frame); })
+      .Case<LayerOp, FusionOp>([&](auto typed) { return body(typed, *inputs, frame); })
       .Case([&](CacheAppendOp typed) { return append(typed, *inputs, frame); })
       .Case([&](CacheReadOp typed) { return read(typed, frame); })
       .Case<ds_check::ExpectCloseOp, ds_check::ExpectEqualOp>([&](auto typed) { return expect(typed, *inputs); })

@@ -191,7 +191,7 @@ Result<void> Driver::runPhase(Phase phase) {
     plan.maxBatch = options.maxBatch;
     plan.maxRows = options.maxRows;
     plan.weights = options.weights;
-    plan.fusion = options.fusion;
+    plan.fusion = *symbolizeFusionLevel(options.fusion);
     // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
     buildPipelineTo(manager, phase, plan);
     manager.enableCrashReproducerGeneration(reproducerName());

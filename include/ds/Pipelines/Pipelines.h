@@ -2,6 +2,7 @@
 #ifndef DS_PIPELINES_PIPELINES_H
 #define DS_PIPELINES_PIPELINES_H
 
+#include "ds/Transforms/FusionLevel.h"
 #include "ds/Transforms/Phases.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassOptions.h"
@@ -14,7 +15,10 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
   Option<int64_t> maxBatch{*this, "max-batch", llvm::cl::desc("sequences of one step"), llvm::cl::init(16)};
   Option<int64_t> maxRows{*this, "max-rows", llvm::cl::desc("tokens of one step"), llvm::cl::init(512)};
   Option<std::string> weights{*this, "weights", llvm::cl::desc("f32 or bf16: matrices and tables"), llvm::cl::init("f32")};
-  Option<std::string> fusion{*this, "fusion", llvm::cl::desc("none, generic or specialized"), llvm::cl::init("specialized")};
+  Option<FusionLevel> fusion{*this, "fusion", llvm::cl::desc("how far ops are fused"), llvm::cl::init(FusionLevel::specialized),
+                             llvm::cl::values(clEnumValN(FusionLevel::none, "none", "one kernel an op"),
+                                              clEnumValN(FusionLevel::generic, "generic", "element-wise ops and norms around products"),
+                                              clEnumValN(FusionLevel::specialized, "specialized", "whole blocks"))};
   Option<bool> report{*this, "report", llvm::cl::desc("write a table of memory to stderr"), llvm::cl::init(false)};
 };
 

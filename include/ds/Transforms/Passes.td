@@ -54,6 +54,79 @@ def InsertPaddingMask : Pass<"ds-insert-padding-mask", "::mlir::ModuleOp"> {
   }];
 }
 
+def FuseQkv : Pass<"ds-fuse-qkv", "::mlir::ModuleOp"> {
+  let summary = "compute the linears that read one value in one kernel";
+  let description = [{
+    Queries, keys and values of one hidden state, gate and up of an MLP, also the first linear of an MLP beside attention: all of them read
+    one value, so one kernel reads it once and has all their columns to share among threads. Weights stay apart.
+
+    Before: linears that read one value.
+    After: one `ds.fusion` of them, where no value would depend on itself.
+    Needs: phase `normalized`.
+    Numerics: bit-exact.
+    Saves: a launch for each linear but the first, and the norm before them once for each.
+    Source: DeepSpeed inference, `qkv_gemm`; Aminabadi et al. 2022, arXiv:2207.00032, section III.
+  }];
+}
+
+def FuseNormLinear : Pass<"ds-fuse-norm-linear", "::mlir::ModuleOp"> {
+  let summary = "compute a norm in the kernel of the products that read it";
+  let description = [{
+    The kernel copies its rows anyway; here they pass through the norm. Where other ops read the norm too, the kernel also writes it. A norm
+    that products of several kernels read stays alone, as each of them would compute it.
+
+    Before: a layer norm or RMS norm, and linears or one fusion of linears that read it.
+    After: one `ds.fusion` of both.
+    Needs: phase `normalized`.
+    Numerics: bit-exact.
+    Saves: a launch, a barrier, and writing and reading the rows.
+    Source: Aminabadi et al. 2022, arXiv:2207.00032, section III.
+  }];
+}
+
+def FuseLinearEpilogue : Pass<"ds-fuse-linear-epilogue", "::mlir::ModuleOp"> {
+  let summary = "compute element-wise ops in the kernel of the product they read";
+  let description = [{
+    Activations, residual sums and the product of gate and up are computed from the tile of the product while it is in the first-level
+    cache. Goes on with the readers of what was fused, as long as they are element-wise.
+
+    Before: `gelu(linear(x))`, `linear(x) + residual`, `silu(gate(x)) * up(x)`.
+    After: one `ds.fusion` of all of it.
+    Needs: phase `normalized`.
+    Numerics: bit-exact.
+    Saves: a launch, a barrier, and writing and reading the rows, for each op.
+    Source: Aminabadi et al. 2022, arXiv:2207.00032, section III.
+  }];
+}
+
+def FuseAttention : Pass<"ds-fuse-attention", "::mlir::ModuleOp"> {
+  let summary = "turn queries and keys, and write the cache, in the kernel of their products";
+  let description = [{
+    Rope and the writes of keys and values need whole heads, so the kernel works on columns of whole heads at a time. `ds.attention` itself is
+    one kernel from scores to context.
+
+    Before: `cache_append(rope(linear(x)))`.
+    After: one `ds.fusion` of all of it.
+    Needs: phase `normalized`; caches lowered by `ds-lower-caches` where there are some.
+    Numerics: bit-exact.
+    Saves: a launch for each rope and write, the barriers between them, and writing and reading the rows.
+    Source: Aminabadi et al. 2022, arXiv:2207.00032, section III (the transform of the attention's input).
+  }];
+}
+
+def FormFusionRegions : Pass<"ds-form-fusion-regions", "::mlir::ModuleOp"> {
+  let summary = "join what is left of ops on rows";
+  let description = [{
+    Embeddings, element-wise ops and at most one norm of one width become one kernel that goes through each row once.
+
+    Before: `layer_norm(embedding(a) + embedding(b))`.
+    After: one `ds.fusion` of all of it.
+    Needs: phase `normalized`; runs behind the passes that fuse around products.
+    Numerics: bit-exact.
+    Saves: a launch, a barrier, and writing and reading the rows, for each op but the last.
+  }];
+}
+
 def PlanInsertBarriers : Pass<"ds-plan-insert-barriers", "::ds_plan::ProgramOp"> {
   let summary = "make threads meet where a launch depends on another";
   let description = [{

@@ -33,6 +33,8 @@ static void copyFromRows(Emitter &e, const KernelOperand &table, Value index, Va
 
 llvm::Error ds::buildEmbed(KernelContext &context) {
   Emitter &e = context.e;
+  if (!llvm::hasNItems(context.kernel.getBody().front(), 2))
+    return buildRow(context);
   auto op = onlyOp<EmbeddingOp>(context);
   const KernelOperand *indices = op ? operandOf(context, op.getIndices()) : nullptr;
   const KernelOperand *table = op ? operandOf(context, op.getTable()) : nullptr;

@@ -1,5 +1,6 @@
 // Kernels in which each row stands alone: norms with element-wise ops around them, or element-wise ops alone.
 #include "RowRegion.h"
+#include "dialects/DS/DSDialect.h"
 
 using namespace ds;
 using mlir::Value;
@@ -28,11 +29,24 @@ static void emitElements(KernelContext &context) {
   });
 }
 
+/// Indices belong to rows: each row alone.
+static void emitRows(KernelContext &context) {
+  context.forTiles(context.rows, [&](Value row) {
+    RowRegion region(context, row, context.outs[0].width());
+    forEachSpan(context.e, context.outs[0].width(), [&](const RowSpan &span) {
+      region.begin(span);
+      region.storeResults([](Value) { return true; });
+    });
+  });
+}
+
 llvm::Error ds::buildRow(KernelContext &context) {
   if (llvm::Error error = RowRegion::check(context))
     return error;
   if (mlir::Operation *norm = RowRegion::norm(context.kernel))
     emitNormRows(context, norm);
+  else if (llvm::any_of(context.kernel.getBody().front(), llvm::IsaPred<EmbeddingOp>))
+    emitRows(context);
   else
     emitElements(context);
   return llvm::Error::success();

@@ -1,19 +1,17 @@
 #include "RowRegion.h"
 #include "Elementwise.h"
+#include "EmbeddingRow.h"
+#include "KernelRegion.h"
 #include "dialects/DS/DSDialect.h"
+#include "ds/Analysis/FusionLegality.h"
 
 using namespace ds;
 using mlir::Operation;
 using mlir::Value;
 
-/// Two rows of this length take 128 KiB of a worker's stack.
-static constexpr int64_t longestRowOnStack = 16384;
-
-static bool isNorm(Operation *op) { return mlir::isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op); }
-
 Operation *RowRegion::norm(ds_plan::KernelOp kernel) {
   for (Operation &op : kernel.getBody().front().without_terminator())
-    if (isNorm(&op))
+    if (isRowNorm(&op))
       return &op;
   return nullptr;
 }
@@ -22,23 +20,28 @@ llvm::Error RowRegion::check(KernelContext &context) {
   int64_t width = context.outs.empty() ? 0 : context.outs[0].width();
   if (width < 1)
     return context.error("expects results of a static width");
-  int norms = 0;
-  for (Operation &op : context.kernel.getBody().front().without_terminator()) {
-    norms += isNorm(&op);
-    if (!isNorm(&op) && !isElementwise(&op))
-      return context.error("expects norms and element-wise ops, got " + op.getName().getStringRef());
-  }
-  if (norms > 1)
-    return context.error("expects at most one norm");
-  Operation *onlyNorm = norm(context.kernel);
-  if (onlyNorm && (normInputIsComputed(onlyNorm) || mlir::isa<SoftmaxOp>(onlyNorm)) && width > longestRowOnStack)
-    return context.error("expects rows of at most " + llvm::Twine(longestRowOnStack) + " values, got " + llvm::Twine(width));
+  llvm::SmallVector<Operation *> ops;
+  for (Operation &op : context.kernel.getBody().front().without_terminator())
+    ops.push_back(&op);
+  if (std::optional<std::string> why = whyNotOneKernel(ops))
+    return context.error("row cannot serve the region: " + *why);
   auto isRow = [&](const KernelOperand &o) {
     return o.element().isF32() && (o.kind == KernelOperand::Kind::weight ? o.layout == ds_plan::Layout::vector && o.width() >= width
                                                                          : o.kind == KernelOperand::Kind::rows && o.width() == width);
   };
-  if (!llvm::all_of(context.ins, isRow) || !llvm::all_of(context.outs, isRow))
-    return context.error("expects f32 rows of one width, and f32 vectors");
+  auto isIndexOrTable = [&](const KernelOperand &o) {
+    Value argument = context.kernel.getBody().front().getArgument(&o - context.ins.data());
+    return llvm::all_of(argument.getUses(), [&](mlir::OpOperand &use) {
+      if (!mlir::isa<EmbeddingOp>(use.getOwner()))
+        return false;
+      return use.getOperandNumber() == 0 ? isI32Rows(&o) : EmbeddingRow::canRead(o, width);
+    });
+  };
+  for (const KernelOperand &in : context.ins)
+    if (!isRow(in) && !isIndexOrTable(in))
+      return context.error("expects f32 rows of one width, f32 vectors, and indices and tables of embeddings");
+  if (!llvm::all_of(context.outs, isRow))
+    return context.error("expects results of f32 rows of one width");
   return llvm::Error::success();
 }
 
@@ -74,6 +77,9 @@ Value RowRegion::get(Value value) {
   Value lanes;
   if (auto argument = mlir::dyn_cast<mlir::BlockArgument>(value)) {
     lanes = load(start(context.ins[argument.getArgNumber()]), span);
+  } else if (auto embedding = value.getDefiningOp<EmbeddingOp>()) {
+    Value index = loadIndex(context.e, *operandOf(context, embedding.getIndices()), row);
+    lanes = EmbeddingRow(context.e, *operandOf(context, embedding.getTable()), index).load(span);
   } else {
     llvm::SmallVector<Value> operands;
     for (Value operand : value.getDefiningOp()->getOperands())

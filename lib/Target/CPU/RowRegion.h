@@ -20,7 +20,7 @@ public:
   /// `row` is an index, and operands are `[rows, width]`.
   RowRegion(KernelContext &context, mlir::Value row, int64_t width) : context(context), row(row), width(width) {}
 
-  /// Fails unless operands are f32 and rows of one width, and the region holds element-wise ops and at most one norm.
+  /// Fails unless operands are f32 and rows of one width, and the region holds embeddings, element-wise ops and at most one norm.
   static llvm::Error check(KernelContext &context);
   /// The op of the region that looks at whole rows, or null.
   static mlir::Operation *norm(ds_plan::KernelOp kernel);

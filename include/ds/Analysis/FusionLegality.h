@@ -1,0 +1,25 @@
+// Whether one kernel can compute some ops.
+#ifndef DS_ANALYSIS_FUSIONLEGALITY_H
+#define DS_ANALYSIS_FUSIONLEGALITY_H
+
+#include "mlir/IR/Operation.h"
+#include <optional>
+#include <string>
+
+namespace ds {
+
+/// Why no kernel family serves `ops` (in block order, each of the `ds` dialect or a `ds_plan.store_cache`) as one region; nothing when one
+/// does. Families with several ops: products (LinearRegion.h), and rows: embeddings, element-wise ops and at most one norm of one width.
+std::optional<std::string> whyNotOneKernel(llvm::ArrayRef<mlir::Operation *> ops);
+
+/// True for an op that a kernel of rows may hold: each row of its result needs that row of its operands alone.
+bool isRowOp(mlir::Operation *op);
+
+/// True for a norm, softmax included: an op of rows that looks at whole rows.
+bool isRowNorm(mlir::Operation *op);
+
+/// The longest row that a kernel keeps on a worker's stack.
+inline constexpr int64_t longestRowOnStack = 16384;
+
+} // namespace ds
+#endif // DS_ANALYSIS_FUSIONLEGALITY_H

@@ -1,0 +1,41 @@
+#include "ds/Analysis/FusionLegality.h"
+#include "dialects/DS/DSDialect.h"
+#include "ds/Analysis/LinearRegion.h"
+
+using namespace mlir;
+using namespace ds;
+
+bool ds::isRowNorm(Operation *op) { return isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op); }
+
+bool ds::isRowOp(Operation *op) { return op->hasTrait<OpTrait::Elementwise>() || isRowNorm(op) || isa<EmbeddingOp>(op); }
+
+static std::optional<std::string> whyNotRows(ArrayRef<Operation *> ops) {
+  auto typeOf = [](Operation *op) { return cast<RankedTensorType>(op->getResult(0).getType()); };
+  int norms = 0;
+  for (Operation *op : ops) {
+    if (!isRowOp(op))
+      return (op->getName().getStringRef() + " is no op of rows").str();
+    RankedTensorType type = typeOf(op);
+    if (!type.getElementType().isF32())
+      return "rows are not f32";
+    int64_t width = type.getShape().back(), first = typeOf(ops.front()).getShape().back();
+    if (width != first || ShapedType::isDynamic(width))
+      return "rows of " + std::to_string(width) + " and of " + std::to_string(first) + " values";
+    norms += isRowNorm(op);
+    if (norms > 1)
+      return std::string("two norms in one region");
+    bool isComputed = op->getNumOperands() > 0 && llvm::is_contained(ops, op->getOperand(0).getDefiningOp());
+    if (isRowNorm(op) && (isComputed || isa<SoftmaxOp>(op)) && width > longestRowOnStack)
+      return "rows of " + std::to_string(width) + " values exceed " + std::to_string(longestRowOnStack);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> ds::whyNotOneKernel(ArrayRef<Operation *> ops) {
+  if (llvm::none_of(ops, llvm::IsaPred<LinearOp>))
+    return whyNotRows(ops);
+  std::string reason;
+  if (LinearRegion::match(ops, reason))
+    return std::nullopt;
+  return reason;
+}
