@@ -6,15 +6,15 @@ using namespace mlir;
 using namespace ds;
 
 /// Bytes of a thread's stack for a slab: it stays in the second-level cache beside a panel.
-static constexpr int64_t slabBytes = 384 << 10;
+static constexpr int64_t slabBytes = 512 << 10;
 /// Rows of a slab at most. More rows read the weights less often from beyond the second-level cache.
-static constexpr int64_t mostSlabRows = 96;
+static constexpr int64_t mostSlabRows = 128;
 /// Rows of a step that are one slab for all threads.
 static constexpr int64_t fewRows = 16;
 /// Rows that a thread should have before threads share rows instead of columns.
 static constexpr int64_t rowsOfThread = 24;
 /// The depth of one pass over the rows of a slab: its part of a panel stays in the first-level cache.
-static constexpr int64_t depthBlock = 1 << 30;
+static constexpr int64_t depthBlock = 128;
 
 /// Bytes from one copied row to the next: an odd number of cache lines, so that the rows of a block lie in different sets.
 static int64_t spreadBytes(int64_t depth) {
@@ -86,32 +86,61 @@ llvm::Error GemmKernel::checkOperands() {
   return llvm::Error::success();
 }
 
-void GemmKernel::forBlocks(Value count, llvm::function_ref<void(Value, int64_t)> body) {
-  Value next = e.constant(0);
-  for (int64_t height : gemmBlockHeights(c.level)) {
-    Value blocks = e.div(e.sub(count, next), height);
-    next = e.forRange(e.constant(0), blocks, 1, next, [&](Value, ValueRange at) {
+Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value, int64_t)> body) {
+  for (int64_t height : heights) {
+    Value blocks = e.div(e.sub(end, first), height);
+    first = e.forRange(e.constant(0), blocks, 1, first, [&](Value, ValueRange at) {
       body(at[0], height);
       return SmallVector<Value>{e.add(at[0], height)};
     })[0];
   }
+  return first;
 }
 
 void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
-  const int64_t lineBytes = panelColumns * weight.element().getIntOrFloatBitWidth() / 8;
-  Value from = e.at(weight.pointer, e.mul(panel, region.depth * lineBytes));
-  auto pass = [&](Value k, Value depth, Value accumulate) {
-    forBlocks(slab.count, [&](Value row, int64_t height) {
-      GemmBlock block{weight.element(), height, rowBytes, /*stream=*/height <= 4};
-      Value rows = e.at(slab.rows, e.add(e.mul(row, rowBytes), e.mul(k, 4)));
-      emitGemmBlock(e, block, rows, e.at(from, e.mul(k, lineBytes)), e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth,
-                    accumulate);
+  const int64_t lineBytes = panelColumns * weight.element().getIntOrFloatBitWidth() / 8, lines = lineBytes / 64;
+  Value from = e.at(weight.pointer, e.mul(panel, region.depth * lineBytes)), zero = e.constant(0), all = e.constant(region.depth);
+  const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
+  auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadLines, Value ahead) {
+    Value rows = e.at(slab.rows, e.add(e.mul(row, rowBytes), e.mul(k, 4)));
+    emitGemmBlock(e, {weight.element(), height, rowBytes, aheadLines}, rows, e.at(from, e.mul(k, lineBytes)),
+                  e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead);
+  };
+  auto passes = [&](llvm::function_ref<void(Value k, Value depth, Value next)> body) {
+    e.forRange(zero, all, depthBlock, [&](Value k) {
+      Value depth = e.min(e.sub(all, k), depthBlock);
+      body(k, depth, e.at(from, e.mul(e.add(k, depth), lineBytes)));
     });
   };
-  if (region.depth <= depthBlock)
-    return pass(e.constant(0), e.constant(region.depth), e.constantBool(false));
-  e.forRange(e.constant(0), e.constant(region.depth), depthBlock,
-             [&](Value k) { pass(k, e.min(e.sub(e.constant(region.depth), k), depthBlock), e.ne(k, 0)); });
+  // The weights of a few rows come from memory as fast as it gives them. One block: it asks for them a page ahead. Two: each asks for a
+  // half of what the next pass needs, so that memory does not rest while the second one computes.
+  auto oneBlock = [&] {
+    constexpr int64_t page = 4096;
+    forBlocks(ArrayRef(heights).drop_while([](int64_t height) { return height > fewRows / 2; }), zero, slab.count,
+              [&](Value row, int64_t height) { block(row, height, zero, all, 2 * lines, e.at(from, page)); });
+  };
+  auto twoBlocks = [&] {
+    passes([&](Value k, Value depth, Value next) {
+      forBlocks(ArrayRef(heights).drop_while([](int64_t height) { return height > fewRows / 2; }), zero, slab.count,
+                [&](Value row, int64_t height) {
+                  Value half = e.mul(e.mul(e.div(row, fewRows / 2), depth), lineBytes / 2);
+                  block(row, height, k, depth, lines, e.at(next, half));
+                });
+    });
+  };
+  // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache, and each block asks for a part of
+  // the next panel.
+  auto manyBlocks = [&] {
+    passes([&](Value k, Value depth, Value) {
+      Value ahead = e.at(from, e.mul(e.add(k, region.depth), lineBytes));
+      forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
+        bool tall = height == heights.front();
+        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), tall ? 32 : lineBytes / 2);
+        block(row, height, k, depth, tall ? 1 : lines, e.at(ahead, part));
+      });
+    });
+  };
+  e.ifElse(e.gt(slab.count, fewRows), manyBlocks, [&] { e.ifElse(e.gt(slab.count, fewRows / 2), twoBlocks, oneBlock); });
 }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {

@@ -19,17 +19,17 @@ inline constexpr int64_t panelColumns = linearPanel;
 struct GemmBlock {
   mlir::Type element; // of the weights
   int64_t rows;
-  int64_t rowBytes; // from one row of activations to the next
-  bool stream;      // weights come from memory: read ahead
+  int64_t rowBytes;   // from one row of activations to the next
+  int64_t aheadLines; // cache lines of weights that are read ahead for every two k
 };
 
 /// Rows of the register blocks there is code for, highest first, ending with 1.
 llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level);
 
 /// sums[r, 0 .. 32) = (or +=, with `accumulate`, an i1) sum over k < `depth` of rows[r, k] * panel[k, 0 .. 32). `rows` and `panel` are
-/// pointers to the first k, `sums` one to f32 of `sumBytes` a row.
+/// pointers to the first k, `sums` one to f32 of `sumBytes` a row. Weights from `ahead` on are read ahead.
 void emitGemmBlock(Emitter &e, const GemmBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
-                   mlir::Value depth, mlir::Value accumulate);
+                   mlir::Value depth, mlir::Value accumulate, mlir::Value ahead);
 
 /// Rows [first, first + count) of a launch that one thread works on.
 struct Slab {
@@ -52,7 +52,8 @@ private:
   void emitSlab(const Slab &slab, Value firstUnit, Value endUnit);
   void emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk);
   void emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
-  void forBlocks(Value count, llvm::function_ref<void(Value row, int64_t height)> body);
+  /// Rows [first, end) in blocks, the highest first; returns the end.
+  Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
   int64_t chunksOf(const LinearDomain &domain) const { return llvm::divideCeil(domain.columns, domain.chunk); }
   const KernelOperand &operand(Value value) const { return c.ins[mlir::cast<mlir::BlockArgument>(value).getArgNumber()]; }
   const KernelOperand &result(Value value) const;

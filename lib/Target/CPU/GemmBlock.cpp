@@ -22,7 +22,7 @@ public:
       vectors /= 2;
   }
 
-  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value depth, Value accumulate) {
+  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value depth, Value accumulate, Value ahead) {
     for (int64_t column = 0; column < panelColumns; column += vectors * lanes) {
       Value to = e.at(sums, column * 4);
       auto place = [&](int64_t r, int64_t v) { return e.at(e.at(to, e.mul(sumBytes, r)), v * lanes * 4); };
@@ -36,7 +36,7 @@ public:
             return before;
           },
           [&] { return SmallVector<Value>(size(), e.zero(e.vec())); });
-      all = emitDepth(rows, e.at(panel, column * elementBytes()), depth, all);
+      all = emitDepth(rows, e.at(panel, column * elementBytes()), depth, all, column == 0 ? ahead : Value());
       for (int64_t i = 0; i < size(); ++i)
         e.store(all[i], place(i / vectors, i % vectors));
     }
@@ -59,7 +59,7 @@ private:
     }
   }
 
-  SmallVector<Value> emitDepth(Value rows, Value panel, Value depth, ArrayRef<Value> initial) {
+  SmallVector<Value> emitDepth(Value rows, Value panel, Value depth, ArrayRef<Value> initial, Value ahead) {
     // Few accumulators wait for each other, so several steps of the depth have their own.
     int64_t chains = 1;
     while (chains * size() < 8 && chains < 8)
@@ -72,13 +72,11 @@ private:
     sums = e.forRange(e.constant(0), whole, unroll, sums, [&](Value k, ValueRange carried) {
       SmallVector<Value> next(carried);
       auto [rowsAtK, panelAtK] = at(k);
-      constexpr int64_t aheadBytes = 4096;
-      for (int64_t step = 0; step < unroll; ++step) {
-        if (block.stream)
-          for (int64_t line = 0; line < lineBytes(); line += 64)
-            e.prefetch(e.at(panelAtK, aheadBytes + step * lineBytes() + line));
+      if (ahead)
+        for (int64_t line = 0; line < unroll * block.aheadLines / 2; ++line)
+          e.prefetch(e.at(ahead, e.add(e.mul(k, block.aheadLines * 32), line * 64)), /*locality=*/block.aheadLines < 4 ? 2 : 3);
+      for (int64_t step = 0; step < unroll; ++step)
         emitStep(rowsAtK, panelAtK, step, MutableArrayRef(next).slice(step % chains * size(), size()));
-      }
       return next;
     });
     for (int64_t half = chains / 2; half > 0; half /= 2)
@@ -100,12 +98,12 @@ private:
 } // namespace
 
 void ds::emitGemmBlock(Emitter &e, const GemmBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value depth,
-                       Value accumulate) {
+                       Value accumulate, Value ahead) {
   std::string name = "gemm_block_" +
                      std::string(block.element.isBF16()  ? "bf16"
                                  : block.element.isF16() ? "f16"
                                                          : "f32") +
-                     "_" + std::to_string(block.rows) + "_" + std::to_string(block.rowBytes) + (block.stream ? "_stream" : "");
-  e.call(name, {rows, panel, sums, sumBytes, depth, accumulate},
-         [&](ValueRange a) { BlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5]); });
+                     "_" + std::to_string(block.rows) + "_" + std::to_string(block.rowBytes) + "_" + std::to_string(block.aheadLines);
+  e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead},
+         [&](ValueRange a) { BlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); });
 }
