@@ -38,7 +38,7 @@ def op_keys(launches):
 def region_seconds(region, unfused, fused):
     """Compare a region of ops at two fusion levels.
     Args: region, op key -> bool; unfused and fused, pairs of op keys and seconds of each launch.
-    Returns: seconds of the fused launches that touch the region, and of the unfused launches that do the same ops; None when there are none.
+    Returns: seconds of the fused launches that touch the region, and of the unfused launches that do the same ops, or None.
     """
     covered, after = set(), 0.0
     for keys, seconds in zip(*fused, strict=True):

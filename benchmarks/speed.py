@@ -1,8 +1,8 @@
 """Measures this project beside its peers: the speed table, products, fusion levels, regions, time to compile.
 
-Each side is a process of its own that loads its model once and measures when it is asked to; the sides take turns, round by round, and only one of
-them has the processors. The machine's limits are a side as well. `peers/install.py` installs the sides and cases/*.json say what is
-measured. Run it on an idle machine: `benchmarks/speed.py -o results.json`; `benchmarks/report.py results.json` prints the tables.
+Each side is a process of its own that loads its model once and measures when it is asked to; the sides take turns, round by round, and
+only one of them has the processors. The machine's limits are a side as well. `peers/install.py` installs the sides and cases/*.json say
+what is measured. Run it on an idle machine: `benchmarks/speed.py -o results.json`; `benchmarks/report.py results.json` prints the tables.
 """
 
 import argparse
@@ -140,11 +140,6 @@ def medians(found):
     return sides
 
 
-def seconds_of(sides):
-    """Return name -> seconds of the sides that were measured and whose answers agree."""
-    return {name: side["seconds"] for name, side in sides.items() if "seconds" in side and side.get("answer", {"agrees": True})["agrees"]}
-
-
 def row_of(kind, case, precision, threads, **more):
     """Return a row of the results, with an id that names it."""
     place = " ".join(f"{case[key]}" for key in ("model", "within", "measure") if key in case)
@@ -176,7 +171,7 @@ class Runner:
         sides = medians(found)
         batches = {batch: sides.pop(f"ours, batch {batch}") for batch in case.get("more_batches", [])}
         row = row_of("speed", case, precision, threads, sides=sides, limits=limits, bars=CASES["bars"][case["bars"]][precision])
-        seconds = seconds_of(sides)
+        seconds = verdicts.seconds_of(sides)
         row["metrics"] = (
             verdicts.speed_metrics(case, CASES["models"][case["model"]], seconds, limits, precision) if "ours" in seconds else {}
         )
@@ -212,7 +207,7 @@ class Runner:
         sides = medians({**mine, **found})
         detail = f" {case['rows']}x{case['outputs']}x{case['inputs']}"
         row = row_of(kind, case, precision, threads, detail=detail, sides=sides, limits=limits, bars=CASES["bars"][kind])
-        seconds, sizes = seconds_of(sides), (case["rows"], case["inputs"], case["outputs"])
+        seconds, sizes = verdicts.seconds_of(sides), (case["rows"], case["inputs"], case["outputs"])
         row["metrics"] = verdicts.product_metrics(*sizes, precision, seconds, limits) if "ours" in seconds else {}
         return [row]
 

@@ -18,8 +18,8 @@ def weight_bytes(shape, precision):
 
 
 def model_flops(shape, measure, batch, tokens):
-    """Return the FLOPs of the products in one forward: two for a multiply-add; causal attention sees half; the head of a decoder is computed
-    for the last token of a prompt. For `decode`, `tokens` are those in the cache.
+    """Return the FLOPs of the products in one forward: two for a multiply-add; causal attention sees half; the head of a decoder is
+    computed for the last token of a prompt. For `decode`, `tokens` are those in the cache.
     """
     per_token = 2 * shape["layers"] * sum(rows * columns for rows, columns in layer_matrices(shape))
     head = 2 * shape.get("vocab", 0) * shape["hidden"]
@@ -34,6 +34,11 @@ def model_flops(shape, measure, batch, tokens):
 def roofline_seconds(flops, read_bytes, peak, bandwidth):
     """Return the least time that the machine's limits allow."""
     return max(flops / peak, read_bytes / bandwidth)
+
+
+def seconds_of(sides):
+    """Return name -> seconds of the sides that were measured and whose answers agree."""
+    return {name: side["seconds"] for name, side in sides.items() if "seconds" in side and side.get("answer", {"agrees": True})["agrees"]}
 
 
 def fastest(seconds, ours="ours"):
@@ -100,7 +105,7 @@ def verdict(value, bar):
 
 def answers_agree(found, expected, precision):
     """Compare two answers: arrays of rows.
-    Returns: the least cosine of a row, whether all rows have their greatest value at the same place, and whether the cosine is as it must be.
+    Returns: the least cosine of a row, whether the greatest values are at the same places, and whether the cosine is as it must be.
     """
     import numpy as np
 

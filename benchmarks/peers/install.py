@@ -74,7 +74,7 @@ def build_with_debian(name, recipe, log):
 
 
 def convert(step):
-    """Run one conversion of prepare.py in its environment, unless that environment made it before. Returns: whether there was anything to do."""
+    """Run one conversion of prepare.py in its environment, unless that made it before. Returns: whether there was anything to do."""
     environment, model, kind = step["environment"], step["model"], step["to"]
     done = PEERS / "models" / model / f"{kind}.done"
     stamp = PEERS / environment / "recipe.sha256"

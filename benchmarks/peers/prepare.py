@@ -73,7 +73,7 @@ def encoder_to_onnx(model):
 
 
 def gpt2_to_onnx(model):
-    """GPT-2 with its cache as inputs and outputs, and logits of the last token alone, as onnxruntime runs decoders without its GenAI builder."""
+    """GPT-2 with its cache as inputs and outputs, and logits of the last token alone: the GenAI builder does not know it."""
     import torch
     from safetensors.torch import load_file
     from torch.nn import functional

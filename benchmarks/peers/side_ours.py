@@ -113,7 +113,7 @@ class Traced:
 
 
 class Product(Traced):
-    """A matrix product as it is inside a model, where the other layers push its matrix out of the caches: the mean over all such launches."""
+    """A matrix product as it is inside a model, where other layers push its matrix out of the caches: the mean of all such launches."""
 
     def __init__(self, task):
         super().__init__(task)

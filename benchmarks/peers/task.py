@@ -42,7 +42,7 @@ def token_ids(task):
 
 
 def ring_arrays(task):
-    """Return the input [M, K] and the matrices [N, K] of a `gemm`, as float32. All matrices hold the same numbers: what counts is where they lie."""
+    """Return the input [M, K] and the matrix [N, K] of a `gemm`, as float32, and how many copies of the matrix make the ring."""
     import numpy as np
 
     generator = np.random.RandomState(task.rows)

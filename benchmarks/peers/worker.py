@@ -1,7 +1,7 @@
 """One side of a comparison in a process of its own: `python worker.py SIDE THREADS`, in the environment of the side.
 
-Reads a JSON object a line and answers each with one: {"load": task} loads, {"answer": path} writes the answer as a .npy file, {"describe": 1} says
-what was loaded, {"run": seconds} measures for about as long. What a library prints goes to the standard error.
+Reads a JSON object a line and answers each with one: {"load": task} loads, {"answer": path} writes the answer as a .npy file,
+{"describe": 1} says what was loaded, {"run": seconds} measures for about as long. What a library prints goes to the standard error.
 """
 
 import importlib
@@ -16,7 +16,7 @@ import task as tasks
 
 
 def runs_within(side, seconds):
-    """Run for about so long and return what the runs measured. The first one wakes the side's threads and does not count, unless it is long."""
+    """Run for about so long and return what the runs measured. The first wakes the side's threads and counts only if it is long."""
     start = time.perf_counter()
     first = side.run()
     if time.perf_counter() - start > max(0.3, seconds):
