@@ -17,6 +17,12 @@ def seconds_in_families(level, families):
     return sum(seconds for launch, seconds in pairs if launch["family"] in families)
 
 
+def seconds_without_products(level):
+    """Return the seconds of the launches that compute no matrix product and no attention: what is outside for certain."""
+    pairs = zip(level["description"], level["launches"], strict=True)
+    return sum(seconds for launch, seconds in pairs if not {"linear", "attention"} & {op["op"] for op in launch["ops"]})
+
+
 def op_keys(launches):
     """Name the ops of each launch so that they are the same at every fusion level: by their weights, or by their module, kind and place.
     Args: launches, as in profile.json. Returns: a set for each launch.

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 
+from task import processor
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PEERS = ROOT / "build" / "peers"
@@ -42,7 +44,8 @@ def install(name):
     """Make one environment. Returns: whether there was anything to do."""
     recipe = CASES["environments"][name]
     stamp = PEERS / name / "recipe.sha256"
-    digest = hashlib.sha256(json.dumps([recipe, sys.version]).encode()).hexdigest()
+    made_for = processor() if "build" in recipe else ""
+    digest = hashlib.sha256(json.dumps([recipe, sys.version, made_for]).encode()).hexdigest()
     if stamp.is_file() and stamp.read_text() == digest:
         return False
     log = PEERS / "logs" / f"install-{name}.log"
@@ -69,7 +72,7 @@ def build_with_debian(name, recipe, log):
     for archive in sorted(folder.glob("*.deb")):
         run_logged(["dpkg", "-x", str(archive), str(folder)], log)
     source, libraries = HERE / recipe["build_file"], [str(folder / "usr" / "lib" / file) for file in recipe["libraries"]]
-    flags = ["-O2", "-march=native", "-fopenmp", "-shared", "-fPIC", f"-I{folder / 'usr' / 'include'}"]
+    flags = ["-O2", "-fopenmp", "-shared", "-fPIC", f"-I{folder / 'usr' / 'include'}"]
     run_logged(["cc", *flags, str(source), "-o", str(PEERS / name / f"{source.stem}.so"), *libraries, "-ldl", "-lm", "-lpthread"], log)
 
 

@@ -4,7 +4,7 @@ import ctypes
 import subprocess
 import threading
 
-from task import ROOT
+from task import ROOT, processor
 
 BYTES = 512 << 20  # a thread; far beyond any cache
 TURNS = 2_000_000
@@ -14,7 +14,7 @@ def library():
     """Compile limits.c for this machine, and load it."""
     folder = ROOT / "build" / "peers"
     folder.mkdir(parents=True, exist_ok=True)
-    source, made = ROOT / "benchmarks" / "peers" / "limits.c", folder / "limits.so"
+    source, made = ROOT / "benchmarks" / "peers" / "limits.c", folder / f"limits-{processor()}.so"
     if not made.is_file() or made.stat().st_mtime < source.stat().st_mtime:
         subprocess.run(["cc", "-O2", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", str(source), "-o", str(made)], check=True)
     lib = ctypes.CDLL(str(made))

@@ -8,7 +8,7 @@ import time
 import ds_mlir
 import numpy as np
 from ds_mlir.compiler import compiler_path
-from task import MODELS, ROOT, GreedyDecoder, Unserved, token_ids
+from task import MODELS, ROOT, GreedyDecoder, Unserved, processor, token_ids
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import libdsrt
@@ -23,7 +23,7 @@ def package(task):
     if task.model != "smollm2":
         path = MODELS / task.model / "checkpoint"
     compiler = hashlib.sha256(compiler_path().read_bytes()).hexdigest()[:16]
-    target = ROOT / "build" / "peers" / "packages" / compiler / f"{task.model}-{task.precision}-{task.fusion}"
+    target = ROOT / "build" / "peers" / "packages" / f"{compiler}-{processor()}" / f"{task.model}-{task.precision}-{task.fusion}"
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import torch
-from task import MODELS, ROOT, GreedyDecoder, Ring, Unserved, ring_arrays, token_ids
+from task import MODELS, ROOT, GreedyDecoder, Ring, Unserved, processor, ring_arrays, token_ids
 
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / "build" / "peers" / "inductor"))
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
@@ -44,7 +44,7 @@ class Encoder:
         torch._inductor.config.freezing = True
         folder = ROOT / "build" / "peers" / "aoti"
         folder.mkdir(exist_ok=True)
-        name = f"{task.model}-{task.batch}x{task.tokens}-{task.precision}-{task.threads}-{torch.__version__}"
+        name = f"{task.model}-{task.batch}x{task.tokens}-{task.precision}-{task.threads}-{torch.__version__}-{processor()}"
         package = folder / f"{name}.pt2"
         if not package.is_file():
             model = self.model
@@ -125,7 +125,7 @@ class Product:
         self.x = torch.from_numpy(x).to(TYPES[task.precision])
         weight = torch.from_numpy(matrix).to(TYPES[task.precision])
         if variant == "onednn":
-            packed = [torch.ops.mkldnn._reorder_linear_weight(weight.clone().to_mkldnn(), task.rows) for _ in range(count)]
+            packed = [torch.ops.mkldnn._reorder_linear_weight(weight.clone(), task.rows) for _ in range(count)]
             self.multiply = lambda w: torch.ops.mkldnn._linear_pointwise(self.x, w, None, "none", [], "")
             self.ring = Ring(packed, self.multiply)
         else:

@@ -1,6 +1,7 @@
 """What one side of a comparison is asked to do, and the same inputs for all of them."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import time
@@ -104,6 +105,13 @@ class GreedyDecoder:
         for _ in range(self.task.steps):
             next_ids = self.feed(next_ids[:, None]).argmax(-1)
         return (time.perf_counter() - start) / self.task.steps
+
+
+def processor():
+    """Name this kind of processor by what it can do: code that was made for one need not run, or be fast, on another."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    told = [line for line in lines if line.startswith(("model name", "flags"))][:2]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
 
 
 class Unserved(RuntimeError):
