@@ -21,7 +21,7 @@ import regions
 import verdicts
 from provenance import provenance
 from timing import median_and_spread, take_turns
-from workers import PEERS, ROOT, Failed, Workers
+from workers import PEERS, ROOT, Failed, OtherWork, Workers
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = json.loads((HERE / "cases" / "speed.json").read_text())
@@ -45,7 +45,8 @@ class Cell:
 def measure(workers, cells, rounds, seconds_a_turn, expected=None):
     """Load the cells, compare their answers, and let them take turns.
     Args: cells, name -> Cell; expected, answer of a task -> array, or None where answers are not compared.
-    Returns: name -> {"turns": [values], "versions", "answer"} or {"left_out": why}; and the medians of the machine's limits.
+    Returns: name -> {"turns": [values], "versions", "answer"} or {"left_out": why}; and the medians of the machine's limits, with `others`:
+        how many processors other work had meanwhile.
     """
     cells = {"limits": Cell(LIMITS, {"model": "", "measure": "limits"}), **cells}
     found, ready = {}, {}
@@ -77,11 +78,14 @@ def measure(workers, cells, rounds, seconds_a_turn, expected=None):
 
         return once
 
-    for name, turns in take_turns({name: turn(name) for name in list(ready)}, rounds).items():
+    with OtherWork(workers) as others:
+        turns_of = take_turns({name: turn(name) for name in list(ready)}, rounds)
+    for name, turns in turns_of.items():
         if name in ready:
             found[name]["turns"] = turns
     limits = found.pop("limits")["turns"]
-    return found, {key: statistics.median(run[key] for runs in limits for run in runs) for key in ("f32", "bf16", "read")}
+    medians_of = {key: statistics.median(run[key] for runs in limits for run in runs) for key in ("f32", "bf16", "read")}
+    return found, {**medians_of, "others": others.share}
 
 
 def compare_answer(worker, task, expected):
@@ -301,6 +305,9 @@ def main():
                 # New processes for each comparison: nothing of the one before is left in memory.
                 with Workers(threads) as workers:
                     rows = function(workers, *arguments)
+                others = max(row.get("limits", {}).get("others", 0) for row in rows)
+                if others > 0.1:
+                    print(f"  disturbed: other work had {others:.2f} processors meanwhile", flush=True)
                 for row in rows:
                     row["commit"] = results["provenance"]["commit"]
                     print("  " + " ".join(f"{key}={value:.3f}" for key, value in row["metrics"].items()), flush=True)

@@ -121,7 +121,8 @@ def limit_lines(rows):
         for key in ("f32", "bf16", "read"):
             values = sorted(limit[key] / 1e9 for limit in limits)
             spans.append(f"{values[len(values) // 2]:.0f} ({values[0]:.0f}-{values[-1]:.0f})")
-        lines.append([threads, *spans])
+        others = [limit.get("others", 0) for limit in limits]
+        lines.append([threads, *spans, f"{sum(share > 0.1 for share in others)} of {len(others)}"])
     return lines
 
 
@@ -137,7 +138,7 @@ def text(results):
     parts.append(", ".join(f"{name} {version}" for name, version in sorted(versions.items())) + "\n")
     parts.append(", ".join(f"{count} {verdict}" for verdict, count in sorted(verdict_counts.items())) + "\n")
     parts.append("### The machine's limits, measured between the sides: median (least-greatest)\n")
-    parts.append(table(["threads", "f32 GFLOP/s", "bf16 GFLOP/s", "read GB/s"], limit_lines(rows)))
+    parts.append(table(["threads", "f32 GFLOP/s", "bf16 GFLOP/s", "read GB/s", "comparisons disturbed by other work"], limit_lines(rows)))
     parts.append("### Bars\n")
     head = ["case", "type", "threads", "what", "bar", "stretch", "measured", "verdict"]
     parts.append(table(head, bar_lines(rows)))

@@ -98,3 +98,30 @@ class Workers:
         if key not in self.running:
             self.running[key] = Worker(side, self.threads)
         return self.running[key]
+
+
+class OtherWork:
+    """Counts the processor time that was taken while we measured, by others than the workers and this process.
+    `share` is in processors: 0.5 is half of one.
+    """
+
+    def __init__(self, workers):
+        self.workers = workers
+
+    def seconds(self):
+        tick = os.sysconf("SC_CLK_TCK")
+        user, nice, system, _, _, interrupt, soft, steal = map(int, pathlib.Path("/proc/stat").read_text().split(None, 9)[1:9])
+        own = sum(os.times()[:2])
+        for worker in self.workers.running.values():
+            if worker.process.poll() is None:
+                fields = pathlib.Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
+                own += (int(fields[11]) + int(fields[12])) / tick
+        return time.monotonic(), (user + nice + system + interrupt + soft + steal) / tick - own
+
+    def __enter__(self):
+        self.began = self.seconds()
+        return self
+
+    def __exit__(self, *_):
+        ended = self.seconds()
+        self.share = max(0.0, (ended[1] - self.began[1]) / max(1e-3, ended[0] - self.began[0]))

@@ -47,13 +47,15 @@ class Decoder:
         self.after = name(AFTER)
         self.run()
 
-    def generate(self, count, prompts=None, **more):
+    def generate(self, count):
         lengths = {"max_length": count, "min_length": count, "sampling_topk": 1, "include_prompt_in_result": False}
-        return self.generator.generate_batch(prompts or self.prompts, **lengths, **more)
+        return self.generator.generate_batch(self.prompts, **lengths)
 
     def answer(self):
         prompts = [[*prompt, self.after] for prompt in self.prompts] if self.task.measure == "decode" else self.prompts
-        return np.stack([np.array(row.logits[0][0]) for row in self.generate(1, prompts, return_logits_vocab=True)])
+        # Without a least length, which would put the end token's logit out of the way.
+        rows = self.generator.generate_batch(prompts, max_length=1, include_prompt_in_result=False, return_logits_vocab=True)
+        return np.stack([np.array(row.logits[0][0]) for row in rows])
 
     def run(self):
         start = time.perf_counter()

@@ -169,4 +169,4 @@ def test_report(tmp_path):
     assert "| MiniLM encode (1, 16) | f32 | 1 | against the fastest peer | >= 1.40x | 2.00x | 2.50x (openvino) | stretch |" in text
     assert "| MiniLM encode (1, 16) | f32 | 1 | 1 ms ± 1% | 2.5 ms ± 2% | 100 us ± 0% (another answer) |" in text
     assert "| llama.cpp | f32 | measured for decoders alone | 1 |" in text
-    assert "| 1 | 100 (100-100) | 100 (100-100) | 10 (10-10) |" in text
+    assert "| 1 | 100 (100-100) | 100 (100-100) | 10 (10-10) | 0 of 1 |" in text
