@@ -5,43 +5,19 @@ Both sides of a ratio run in one process, interleaved round by round, on the sam
 """
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+from provenance import provenance
+from timing import interleave, median_and_spread
+
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = json.loads((HERE / "cases" / "foundation.json").read_text())
-
-
-def median_and_spread(seconds):
-    """Return the median and the half quartile distance as a share of it."""
-    quarters = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
-    return quarters[1], (quarters[2] - quarters[0]) / 2 / quarters[1]
-
-
-def interleave(sides, rounds):
-    """Time functions in turns, after one round that does not count. Returns name -> seconds of each round.
-    Idle threads of either side spin for a while before they sleep: a pause keeps them off the other side's time, and a call that is not
-    timed wakes the side's own.
-    """
-    seconds = {name: [] for name in sides}
-    for round_ in range(rounds + 1):
-        for name, run in sides.items():
-            time.sleep(0.05)
-            if round_ and seconds[name] and seconds[name][-1] < 0.5:
-                run()
-            start = time.perf_counter()
-            run()
-            if round_:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def child(code, *arguments):
@@ -253,23 +229,6 @@ def measure_runtime(packages):
     }
 
 
-def provenance():
-    """Say where and when this was measured."""
-    import torch
-
-    cpu = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    commit = subprocess.run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit,
-        "cpu": cpu,
-        "processors": os.cpu_count(),
-        "system": platform.platform(),
-        "torch": torch.__version__,
-        "load_average": os.getloadavg()[0],
-    }
-
-
 def main():
     """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -285,7 +244,9 @@ def main():
         if options.speed_at:
             measure_speed(packages, options.speed_at)
             return
-        results = {"provenance": provenance()}
+        import torch
+
+        results = {"provenance": provenance(torch=torch.__version__)}
         if options.only in (None, "compile") or not all(path.is_dir() for path in packages.values()):
             packages, results["compile"] = compile_models(folder)
         if options.only in (None, "runtime"):

@@ -1,21 +1,21 @@
-"""Turns the JSON of foundation.py into the tables of RESULTS.md: `python benchmarks/report.py results.json`."""
+"""Turns the JSON of foundation.py or speed.py into the tables of RESULTS.md: `python benchmarks/report.py results.json`."""
 
 import json
 import pathlib
 import sys
 
+import speed_report
+from markdown import table
+
 MIB = 1 << 20
-
-
-def table(head, rows):
-    """Format rows as a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
 def main():
     """Print the tables."""
     results = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    if "rows" in results:
+        print(speed_report.text(results))
+        return
     place = results["provenance"]
     print(f"{place['date']}, commit {place['commit']}, {place['cpu']}, {place['processors']} processors, torch {place['torch']}\n")
     print("### Agreement with eager torch\n")

@@ -1,0 +1,133 @@
+"""This project: compiles a model to a package once, and runs it."""
+
+import hashlib
+import re
+import sys
+import time
+
+import ds_mlir
+import numpy as np
+from ds_mlir.compiler import compiler_path
+from task import MODELS, ROOT, GreedyDecoder, Unserved, processor, token_ids
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import libdsrt
+
+KERNEL = re.compile(r"^gemm_(\d+)x(\d+)(?:_bias)?$")
+
+
+def package(task):
+    """Compile the model, unless this compiler did before. Returns the package's folder."""
+    # SmolLM2 as the GGUF file it is published as, all others as folders.
+    path = MODELS / task.model / "original.gguf"
+    if task.model != "smollm2":
+        path = MODELS / task.model / "checkpoint"
+    compiler = hashlib.sha256(compiler_path().read_bytes()).hexdigest()[:16]
+    target = ROOT / "build" / "peers" / "packages" / f"{compiler}-{processor()}" / f"{task.model}-{task.precision}-{task.fusion}"
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            ds_mlir.compile(path, target, weights=task.precision, fusion=task.fusion, target_cpu="native", progress="off")
+        except ds_mlir.Error as error:
+            raise Unserved(f"ds-compile --weights={task.precision} --fusion={task.fusion}: {error}") from error
+    return target
+
+
+def versions():
+    """Return what ran."""
+    return {"ds-mlir": ds_mlir.__version__}
+
+
+class Encoder:
+    """Hidden states, by the Python package."""
+
+    def __init__(self, task):
+        self.versions, self.model = versions, ds_mlir.load(package(task), threads=task.threads)
+        self.ids = token_ids(task).astype(np.int32)
+        self.run()
+
+    def answer(self):
+        return self.model.hidden_states(self.ids)
+
+    def run(self):
+        start = time.perf_counter()
+        self.model.hidden_states(self.ids)
+        return time.perf_counter() - start
+
+
+class Decoder(GreedyDecoder):
+    """A session, stepped by hand."""
+
+    def __init__(self, task):
+        self.task, self.versions = task, versions
+        path = package(task)
+        self.model = libdsrt.Model(path, task.threads)
+        self.logits = np.empty((task.batch, ds_mlir.load(path, threads=1, verify=False).info["vocab_size"]), np.float32)
+        self.model.open_session(task.batch)
+        self.reset = self.model.reset
+        self.run()
+
+    def feed(self, ids):
+        self.model.feed(ids, self.logits)
+        return self.logits
+
+
+class Traced:
+    """Where the time of a step goes: seconds of the step and of each of its launches."""
+
+    def __init__(self, task):
+        self.task, self.versions = task, versions
+        path = package(task)
+        self.model, info = libdsrt.Model(path, task.threads), ds_mlir.load(path, threads=1, verify=False).info
+        self.ids = token_ids(task).astype(np.int32)
+        self.program = {"encode": "encode", "prefill": "prefill", "decode": "decode"}[task.within]
+        if task.within == "encode":
+            out = np.empty((task.batch, task.tokens, info["hidden_size"]), np.float32)
+            self.work = lambda: self.model.forward(self.ids, "hidden", out)
+        else:
+            logits = np.empty((task.batch, info["vocab_size"]), np.float32)
+            self.model.open_session(task.batch)
+            self.work = lambda: self.prompt_and_steps(logits)
+        self.launches = self.model.description()[self.program]
+        self.run()
+
+    def prompt_and_steps(self, logits):
+        self.model.reset()
+        self.model.feed(self.ids, logits)
+        for _ in range(self.task.steps if self.task.within == "decode" else 0):
+            self.model.feed(self.ids[:, :1], logits)
+
+    def describe(self):
+        """The launches as profile.json has them."""
+        return self.launches
+
+    def run(self):
+        traced = [step for step in self.model.trace(self.work, self.task.steps + 8) if step[0] == self.program]
+        if not traced:
+            raise Unserved(f"no step of the package ran as program {self.program}")
+        rows = [libdsrt.launch_seconds(begin, times.tolist()) for _, begin, _, times in traced]
+        return {
+            "step": float(np.median([(end - begin) / 1e9 for _, begin, end, _ in traced])),
+            "launches": np.median(rows, axis=0).tolist(),
+        }
+
+
+class Product(Traced):
+    """A matrix product as it is inside a model, where other layers push its matrix out of the caches: the mean of all such launches."""
+
+    def __init__(self, task):
+        super().__init__(task)
+        wanted = (str(task.inputs), str(task.outputs))
+        names = [KERNEL.match(launch["kernel"]) for launch in self.launches]
+        self.places = [index for index, name in enumerate(names) if name and name.groups() == wanted]
+        if not self.places:
+            raise Unserved(f"{task.model} has no launch of a bare product of {task.inputs} by {task.outputs} at --fusion={task.fusion}")
+
+    def run(self):
+        found = super().run()
+        return float(np.mean([found["launches"][index] for index in self.places])) if hasattr(self, "places") else found
+
+
+def make(task):
+    """Make the side of a task."""
+    return {"encode": Encoder, "trace": Traced, "gemm": Product}.get(task.measure, Decoder)(task)

@@ -1,0 +1,118 @@
+"""What a measurement means: the work in a case, shares of the machine's limits, ratios, and whether a bar is met. Pure functions."""
+
+BYTES = {"f32": 4, "bf16": 2, "f16": 2}
+
+
+def layer_matrices(shape):
+    """Return the (inputs, outputs) of the matrices of one layer."""
+    hidden, inner = shape["hidden"], shape["inner"]
+    kv = shape.get("kv_width", hidden)
+    mlp = [(hidden, inner)] * (2 if shape.get("gated") else 1) + [(inner, hidden)]
+    return [(hidden, hidden), (hidden, kv), (hidden, kv), (hidden, hidden), *mlp]
+
+
+def weight_bytes(shape, precision):
+    """Return the bytes of matrices that one step of a decoder reads: its layers, and the head."""
+    elements = shape["layers"] * sum(rows * columns for rows, columns in layer_matrices(shape)) + shape["vocab"] * shape["hidden"]
+    return elements * BYTES[precision]
+
+
+def model_flops(shape, measure, batch, tokens):
+    """Return the FLOPs of the products in one forward: two for a multiply-add; causal attention sees half; the head of a decoder is
+    computed for the last token of a prompt. For `decode`, `tokens` are those in the cache.
+    """
+    per_token = 2 * shape["layers"] * sum(rows * columns for rows, columns in layer_matrices(shape))
+    head = 2 * shape.get("vocab", 0) * shape["hidden"]
+    pair = 4 * shape["layers"] * shape["hidden"]
+    if measure == "encode":
+        return batch * (tokens * per_token + tokens * tokens * pair)
+    if measure == "prefill":
+        return batch * (tokens * per_token + tokens * (tokens + 1) // 2 * pair + head)
+    return batch * (per_token + tokens * pair + head)
+
+
+def roofline_seconds(flops, read_bytes, peak, bandwidth):
+    """Return the least time that the machine's limits allow."""
+    return max(flops / peak, read_bytes / bandwidth)
+
+
+def seconds_of(sides):
+    """Return name -> seconds of the sides that were measured and whose answers agree."""
+    return {name: side["seconds"] for name, side in sides.items() if "seconds" in side and side.get("answer", {"agrees": True})["agrees"]}
+
+
+def fastest(seconds, ours="ours"):
+    """Return the name of the fastest peer of name -> seconds, or None without peers."""
+    peers = {name: value for name, value in seconds.items() if name != ours}
+    return min(peers, key=peers.get) if peers else None
+
+
+def speed_metrics(case, shape, seconds, limits, precision):
+    """Return what the bars of a case speak of.
+    Args: case, with `measure`, `batch`, `tokens`, `steps`; seconds, side -> median; limits, `f32` and `bf16` in FLOP/s, `read` in bytes/s.
+    Returns: ratio, against the fastest peer (1 is equal, more is better for us); peak_share; read_share, of decoders.
+    """
+    mine, best = seconds["ours"], fastest(seconds)
+    found = {}
+    if best:
+        found["ratio"] = seconds[best] / mine
+    tokens = case["tokens"] + (case.get("steps", 0) // 2 if case["measure"] == "decode" else 0)
+    found["peak_share"] = model_flops(shape, case["measure"], case["batch"], tokens) / (mine * limits[precision])
+    if case["measure"] == "decode":
+        found["read_share"] = weight_bytes(shape, precision) / (mine * limits["read"])
+    return found
+
+
+def product_metrics(rows, inputs, outputs, precision, seconds, limits):
+    """Return ratio, peak_share and roofline_share of one matrix product."""
+    flops, read = 2 * rows * inputs * outputs, inputs * outputs * BYTES[precision]
+    mine, best = seconds["ours"], fastest(seconds)
+    found = {"peak_share": flops / (mine * limits[precision])}
+    found["roofline_share"] = roofline_seconds(flops, read, limits[precision], limits["read"]) / mine
+    if best:
+        found["ratio"] = seconds[best] / mine
+    return found
+
+
+def outside_metrics(steps, bare):
+    """Compare the fusion levels by the time outside matrix products and weight reading.
+    Args: steps, level -> seconds of a step; bare, seconds that the launches of matrix products alone take in `none`.
+    Returns: for each other level its share of what `none` spends outside, and its speed end to end against `none`.
+    """
+    outside = {level: max(0.0, seconds - bare) for level, seconds in steps.items()}
+    found = {"none_outside_of_step": outside["none"] / steps["none"]}
+    for level in steps.keys() - {"none"}:
+        found[f"{level}_outside"] = outside[level] / outside["none"] if outside["none"] else 0.0
+        found[f"{level}_speedup"] = steps["none"] / steps[level]
+    return found
+
+
+def verdict(value, bar):
+    """Judge one metric. Args: bar, with `at_least` or `at_most` or neither, and maybe `stretch`.
+    Returns: `stretch`, `met`, `not met`, `short of stretch` where there is a stretch alone, or `not measured`.
+    """
+    if value is None:
+        return "not measured"
+    least = "at_most" not in bar
+    holds = (lambda limit: value >= limit) if least else (lambda limit: value <= limit)
+    if "stretch" in bar and holds(bar["stretch"]):
+        return "stretch"
+    limit = bar.get("at_least", bar.get("at_most"))
+    if limit is None:
+        return "short of stretch"
+    return "met" if holds(limit) else "not met"
+
+
+def answers_agree(found, expected, precision):
+    """Compare two answers: arrays of rows.
+    Returns: the least cosine of a row, whether the greatest values are at the same places, and whether the cosine is as it must be.
+    """
+    import numpy as np
+
+    rows = found.reshape(-1, found.shape[-1]).astype(np.float64), expected.reshape(-1, expected.shape[-1]).astype(np.float64)
+    if rows[0].shape != rows[1].shape:
+        return {"cosine": None, "argmax_equal": False, "agrees": False}
+    norms = np.linalg.norm(rows[0], axis=1) * np.linalg.norm(rows[1], axis=1)
+    cosine = float(np.min((rows[0] * rows[1]).sum(1) / np.maximum(norms, 1e-30)))
+    equal = bool((rows[0].argmax(1) == rows[1].argmax(1)).all())
+    return {"cosine": cosine, "argmax_equal": equal, "agrees": bool(cosine > (0.99999 if precision == "f32" else 0.995))}
