@@ -94,10 +94,9 @@ def DS_FusionOp : DS_Op<"fusion", [RecursiveMemoryEffects, SingleBlockImplicitTe
     - (C1) the block has no arguments, and the yielded values have the types of `outputs`.
     - (C2) each yielded value is computed in the body, and stands there once.
     ```mlir
-    %y = ds.fusion -> tensor<?x?x192xf32> {
-      %a = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<192x64xf32>
-      %b = ds.gelu erf %a : tensor<?x?x192xf32>
-      ds.yield %b : tensor<?x?x192xf32>
+    %f = ds.fusion -> tensor<?x?x64xf32> {
+      %r = ds.relu %x : tensor<?x?x64xf32>
+      ds.yield %r : tensor<?x?x64xf32>
     }
     ```
   }];

@@ -1,4 +1,7 @@
+// RUN: ds-opt --ds-plan=fusion=none %S/Inputs/bert.mlir | FileCheck --check-prefix=NONE %s
+// RUN: ds-opt --ds-plan=fusion=generic %S/Inputs/bert.mlir | FileCheck --check-prefix=GENERIC %s
 // RUN: ds-opt --ds-plan %S/Inputs/bert.mlir | FileCheck --check-prefix=BERT %s
+// RUN: not ds-opt --ds-plan=fusion=some %S/Inputs/bert.mlir 2>&1 | FileCheck --check-prefix=UNKNOWN %s
 // RUN: ds-opt --ds-plan='context=100 max-batch=4 max-rows=64' %S/Inputs/llama.mlir | FileCheck --check-prefix=LLAMA %s
 // RUN: ds-opt --ds-plan='weights=bf16 report=1' %S/Inputs/llama.mlir 2>&1 >/dev/null | FileCheck --check-prefix=REPORT %s
 // RUN: ds-opt --ds-plan %S/Inputs/llama.mlir | ds-opt --ds-verify-phase=phase=planned --verify-roundtrip -o /dev/null
@@ -6,25 +9,47 @@
 // RUN: ds-opt --ds-plan=context=100 %S/Inputs/llama.mlir -o %t.second
 // RUN: cmp %t.first %t.second
 
-/// The linears of query, key and value run together, and so do the stores.
-// BERT-LABEL: ds_plan.program @encode max_batch 16 max_rows 512
-// BERT-SAME:    kv_bytes 0
-// BERT:         ds_plan.launch @gemm_64x64_bias
-// BERT-NOT:     ds_plan.barrier
-// BERT:         ds_plan.launch @gemm_64x64_bias
-// BERT-NOT:     ds_plan.barrier
-// BERT:         ds_plan.launch @gemm_64x64_bias
+/// One kernel an op: the linears of query, key and value run together, and so do the stores.
+// NONE-LABEL: ds_plan.program @encode max_batch 16 max_rows 512
+// NONE-SAME:    kv_bytes 0
+// NONE:         ds_plan.launch @gemm_64x64_bias
+// NONE-NOT:     ds_plan.barrier
+// NONE:         ds_plan.launch @gemm_64x64_bias
+// NONE-NOT:     ds_plan.barrier
+// NONE:         ds_plan.launch @gemm_64x64_bias
+// NONE:         ds_plan.barrier
+// NONE-NEXT:    ds_plan.launch @store_keys_4x16
+// NONE-NOT:     ds_plan.barrier
+// NONE:         ds_plan.launch @store_values_4x16
+// NONE:         ds_plan.barrier
+// NONE-NEXT:    ds_plan.launch @attention_4x16
+// NONE:         ds_plan.launch @copy_64
+// NONE-NOT:     ds_plan.barrier
+// NONE:         ds_plan.launch @pool_mean_64
+// NONE:         ds_plan.barrier
+// NONE-NEXT:    ds_plan.launch @l2_normalize_64
+
+/// Ops around each product: stores and linears of one value stay apart.
+// GENERIC-LABEL: ds_plan.program @encode
+// GENERIC:         ds_plan.launch @embed_{{.*}}_fused
+// GENERIC:         ds_plan.launch @gemm_64x64_bias
+// GENERIC:         ds_plan.launch @store_keys_4x16
+// GENERIC:         ds_plan.launch @attention_4x16
+// GENERIC:         ds_plan.launch @gemm_64x64_bias_fused2
+
+/// Whole blocks: five launches a layer.
+// BERT-LABEL: ds_plan.program @encode
+// BERT:         ds_plan.launch @embed_{{.*}}_fused
 // BERT:         ds_plan.barrier
-// BERT-NEXT:    ds_plan.launch @store_keys_4x16
-// BERT-NOT:     ds_plan.barrier
-// BERT:         ds_plan.launch @store_values_4x16
+// BERT-NEXT:    ds_plan.launch @gemm_64x64_bias_fused6
 // BERT:         ds_plan.barrier
 // BERT-NEXT:    ds_plan.launch @attention_4x16
-// BERT:         ds_plan.launch @copy_64
-// BERT-NOT:     ds_plan.barrier
-// BERT:         ds_plan.launch @pool_mean_64
 // BERT:         ds_plan.barrier
-// BERT-NEXT:    ds_plan.launch @l2_normalize_64
+// BERT-NEXT:    ds_plan.launch @gemm_64x64_bias_fused2
+// BERT:         ds_plan.barrier
+// BERT-NEXT:    ds_plan.launch @gemm_{{.*}}_bias_fused3
+// BERT:         ds_plan.barrier
+// BERT-NEXT:    ds_plan.launch @gemm_{{.*}}_bias_fused2
 
 // LLAMA-NOT:    @unused
 // LLAMA:        ds.cache @"0.k" : tensor<?x112x32xf32>
@@ -37,3 +62,5 @@
 // REPORT:       program prefill: at most 16 sequences and 512 tokens a step
 // REPORT:       program decode: at most 16 sequences and 16 tokens a step
 // REPORT:       caches: 65536 bytes (0.1 MiB) a sequence of 256 tokens, 1048576 bytes (1.0 MiB) for 16 sequences
+
+// UNKNOWN:      Cannot find option named 'some'

@@ -9,8 +9,8 @@ def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
   let description = [{
     Each function becomes a `ds_plan.program`: tensors become buffers of rows, weights become storages with a layout, and each op a launch
     of a kernel that holds it. Equal kernels are shared. Layers are inlined; a launch keeps the location of its op. Keys and values that go
-    straight to attention are first stored in cache layout, in `packed` buffers. A `ds.fusion` is one launch. A result of a program is written
-    where the caller wants it when nothing else reads it, and copied otherwise.
+    straight to attention are first stored in cache layout, in `packed` buffers. A `ds.fusion` is one launch. A result of a program is
+    written where the caller wants it when nothing else reads it, and copied otherwise.
 
     Before:
     ```mlir
@@ -33,9 +33,9 @@ def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
 def LowerCaches : Pass<"ds-lower-caches", "::mlir::ModuleOp"> {
   let summary = "flatten layers and make every write of keys and values an op of its own";
   let description = [{
-    Passes of fusion then see through the ends of layers, and can move writes into the kernels of the products before them. Appends to a cache
-    become `ds_plan.store_cache`; keys and values of this step that go straight to attention get one as well. `convert-ds-to-plan` does the
-    same to what it still finds.
+    Passes of fusion then see through the ends of layers, and can move writes into the kernels of the products before them. Appends to a
+    cache become `ds_plan.store_cache`; keys and values of this step that go straight to attention get one as well. `convert-ds-to-plan`
+    does the same to what it still finds.
 
     Before: `attention(q, linear(x), v)`, `cache_append(k)`.
     After: `attention(q, store_cache(linear(x)), store_cache(v))`, `store_cache(k)`.

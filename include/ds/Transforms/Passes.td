@@ -102,8 +102,8 @@ def FuseLinearEpilogue : Pass<"ds-fuse-linear-epilogue", "::mlir::ModuleOp"> {
 def FuseAttention : Pass<"ds-fuse-attention", "::mlir::ModuleOp"> {
   let summary = "turn queries and keys, and write the cache, in the kernel of their products";
   let description = [{
-    Rope and the writes of keys and values need whole heads, so the kernel works on columns of whole heads at a time. `ds.attention` itself is
-    one kernel from scores to context.
+    Rope and the writes of keys and values need whole heads, so the kernel works on columns of whole heads at a time. `ds.attention` itself
+    is one kernel from scores to context.
 
     Before: `cache_append(rope(linear(x)))`.
     After: one `ds.fusion` of all of it.

@@ -133,7 +133,7 @@ TEST_P(Elementwise, refusesWhatItCannotCompute) {
                               {x}, {y}),
                     level());
   EXPECT_FALSE(code);
-  EXPECT_NE(code.error().find("kernel 'k': expects at most one norm"), std::string::npos) << code.error();
+  EXPECT_NE(code.error().find("kernel 'k': row cannot serve the region: two norms in one region"), std::string::npos) << code.error();
 }
 
 DS_ON_ALL_LEVELS(Elementwise);

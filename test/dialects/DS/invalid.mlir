@@ -121,8 +121,29 @@ func.func @layer_c2(%x: tensor<2xf32>) {
 // -----
 
 func.func @yield_parent(%x: tensor<2xf32>) {
-  // expected-error @+1 {{'ds.yield' op expects parent op 'ds.layer'}}
+  // expected-error @+1 {{'ds.yield' op expects parent op to be one of 'ds.layer, ds.fusion'}}
   ds.yield %x : tensor<2xf32>
+}
+
+// -----
+
+func.func @fusion_c1(%x: tensor<2xf32>) {
+  // expected-error @+1 {{'ds.fusion' op expects no block arguments, and yielded values of the types of its results}}
+  %y = ds.fusion -> tensor<3xf32> {
+    %r = ds.relu %x : tensor<2xf32>
+    ds.yield %r : tensor<2xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @fusion_c2(%x: tensor<2xf32>) {
+  // expected-error @+1 {{'ds.fusion' op expects to yield values that its body computes, each once}}
+  %y = ds.fusion -> tensor<2xf32> {
+    ds.yield %x : tensor<2xf32>
+  }
+  return
 }
 
 // -----

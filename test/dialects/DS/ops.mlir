@@ -27,6 +27,12 @@ func.func @structure(%x: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
   // CHECK: ds.layer "empty"() : () -> () {
   ds.layer "empty"() : () -> () {
   }
+  // CHECK: ds.fusion -> tensor<?x?x64xf32> {
+  // CHECK: ds.yield %{{.*}} : tensor<?x?x64xf32>
+  %f = ds.fusion -> tensor<?x?x64xf32> {
+    %r = ds.relu %x : tensor<?x?x64xf32>
+    ds.yield %r : tensor<?x?x64xf32>
+  }
   return %y : tensor<?x?x64xf32>
 }
 

@@ -1,0 +1,44 @@
+// RUN: ds-opt --ds-fuse-attention --split-input-file %s | FileCheck %s
+// RUN: ds-opt --ds-fuse-attention --split-input-file --remarks-filter-missed='ds-fuse.*|ds-form.*' %s -o /dev/null 2>&1 | FileCheck %s --check-prefix=REMARK
+
+ds.cache @k0 : tensor<?x32x32xf32>
+ds.parameter @w from "w" : tensor<32x64xf32>
+
+// CHECK-LABEL: func.func @rope_and_cache
+// CHECK:       ds.fusion -> tensor<?x32x32xf32> {
+// CHECK-NEXT:    %[[L:.*]] = ds.linear
+// CHECK-NEXT:    %[[R:.*]] = ds.rope half %[[L]]
+// CHECK-NEXT:    %[[K:.*]] = ds.cache_append @k0, %[[R]]
+// CHECK-NEXT:    ds.yield %[[K]]
+func.func @rope_and_cache(%x: tensor<?x?x64xf32>, %pos: tensor<?x?xi32>, %past: tensor<?xi32>) -> tensor<?x32x32xf32> {
+  %w = ds.weight @w : tensor<32x64xf32>
+  %l = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<32x64xf32>
+  %r = ds.rope half %l, %pos heads 2 rotary 16 base 1.0e4 : tensor<?x?x32xf32>, tensor<?x?xi32>
+  %k = ds.cache_append @k0, %r past %past : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x32x32xf32>
+  return %k : tensor<?x32x32xf32>
+}
+
+// -----
+
+ds.parameter @w from "w" : tensor<32x64xf32>
+
+/// The kernel turns heads where the product left them, so it has no other value to write.
+// CHECK-LABEL: func.func @negative_product_is_read_too
+// CHECK-NOT:     ds.fusion
+// REMARK: a product is read with and without rope
+func.func @negative_product_is_read_too(%x: tensor<?x?x64xf32>, %pos: tensor<?x?xi32>) -> (tensor<?x?x32xf32>, tensor<?x?x32xf32>) {
+  %w = ds.weight @w : tensor<32x64xf32>
+  %l = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<32x64xf32>
+  %r = ds.rope half %l, %pos heads 2 rotary 16 base 1.0e4 : tensor<?x?x32xf32>, tensor<?x?xi32>
+  return %l, %r : tensor<?x?x32xf32>, tensor<?x?x32xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @negative_no_product
+// CHECK-NOT:     ds.fusion
+// REMARK: no product computes its input
+func.func @negative_no_product(%x: tensor<?x?x32xf32>, %pos: tensor<?x?xi32>) -> tensor<?x?x32xf32> {
+  %r = ds.rope half %x, %pos heads 2 rotary 16 base 1.0e4 : tensor<?x?x32xf32>, tensor<?x?xi32>
+  return %r : tensor<?x?x32xf32>
+}
