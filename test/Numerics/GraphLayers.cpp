@@ -14,8 +14,8 @@ GraphValue GraphLayers::norm(const GraphValue &x) { return rms ? writer.rmsNorm(
 GraphValue GraphLayers::linear(const GraphValue &x, int64_t width) { return writer.linear(x, width, random.chance(biased ? 9 : 1, 10)); }
 
 GraphValue GraphLayers::activation(const GraphValue &x) {
-  return writer.unary(random.chance(1, 8) ? random.pick<std::string>({"gelu erf", "gelu tanh", "silu", "quick_gelu", "relu", "tanh", "softmax"}) : act,
-                      x);
+  return writer.unary(
+      random.chance(1, 8) ? random.pick<std::string>({"gelu erf", "gelu tanh", "silu", "quick_gelu", "relu", "tanh", "softmax"}) : act, x);
 }
 
 GraphValue GraphLayers::residual(const GraphValue &a, const GraphValue &b) {
@@ -199,7 +199,7 @@ GraphValue GraphLayers::body(const GraphValue &h, const GraphValue &outer) {
 
 GraphValue GraphLayers::layer(const GraphValue &h, const GraphValue &outer) {
   if (random.chance(1, 8))
-    return body(h, outer); // not every model has layers
+    return body(h, outer);   // not every model has layers
   if (random.chance(1, 8)) { // two streams, as results that are also inputs
     std::vector<GraphValue> in = writer.openLayer({h, outer});
     GraphValue out = body(in[0], in[1]);

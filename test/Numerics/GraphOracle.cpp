@@ -151,7 +151,8 @@ static std::vector<int32_t> someRows(Random &random, int64_t count, int64_t toke
 
 /// One call of the whole function, against `oracle`.
 static bool addWholeSteps(std::vector<GraphStep> &steps, const RandomGraph &graph, GraphOracle &oracle, Random &random, int64_t count) {
-  const std::vector<std::pair<int64_t, int64_t>> shapes = {{1, 1}, {1, 3}, {1, 16}, {1, 17}, {1, 43}, {2, 20}, {3, 5}, {4, 16}, {2, 32}, {3, 17}, {4, 1}};
+  const std::vector<std::pair<int64_t, int64_t>> shapes = {{1, 1}, {1, 3},  {1, 16}, {1, 17}, {1, 43}, {2, 20},
+                                                           {3, 5}, {4, 16}, {2, 32}, {3, 17}, {4, 1}};
   int64_t first = random.below(static_cast<int64_t>(shapes.size()));
   for (int64_t i = 0; i < count; ++i) {
     auto [batch, tokens] = shapes[(first + i * 4) % static_cast<int64_t>(shapes.size())]; // 4 and their number share no divisor

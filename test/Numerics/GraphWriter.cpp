@@ -67,7 +67,7 @@ GraphValue GraphWriter::embedding(const std::string &indices, int64_t rows, int6
 
 GraphValue GraphWriter::linear(const GraphValue &x, int64_t width, bool bias) {
   double spread = std::sqrt(3.0 / static_cast<double>(x.width)); // keeps the variance
-  if (random.chance(1, 16)) // two products with one matrix
+  if (random.chance(1, 16))                                      // two products with one matrix
     for (const GraphParameter &known : graph.parameters)
       if (known.shape == std::vector<int64_t>{width, x.width} && known.spread == spread)
         return tied(x, width, known.name, bias);
@@ -86,16 +86,17 @@ GraphValue GraphWriter::tied(const GraphValue &x, int64_t width, const std::stri
 GraphValue GraphWriter::layerNorm(const GraphValue &x, bool bias) {
   std::string gain = vector(x.width, 1, 0.4), b = bias ? vector(x.width, 0, 0.5) : "";
   GraphValue y = fresh(x.width, &x);
-  line(y.name + " = ds.layer_norm " + x.name + ", " + gain + (bias ? " bias " + b : "") + " eps " + random.pick<std::string>({"1.0e-5", "1.0e-12"}) +
-       " : " + type(x) + ", " + vectorType(x.width) + (bias ? ", " + vectorType(x.width) : ""));
+  line(y.name + " = ds.layer_norm " + x.name + ", " + gain + (bias ? " bias " + b : "") + " eps " +
+       random.pick<std::string>({"1.0e-5", "1.0e-12"}) + " : " + type(x) + ", " + vectorType(x.width) +
+       (bias ? ", " + vectorType(x.width) : ""));
   return y;
 }
 
 GraphValue GraphWriter::rmsNorm(const GraphValue &x) {
   std::string gain = vector(x.width, 1, 0.4);
   GraphValue y = fresh(x.width, &x);
-  line(y.name + " = ds.rms_norm " + x.name + ", " + gain + " eps " + random.pick<std::string>({"1.0e-5", "1.0e-6"}) + " : " + type(x) + ", " +
-       vectorType(x.width));
+  line(y.name + " = ds.rms_norm " + x.name + ", " + gain + " eps " + random.pick<std::string>({"1.0e-5", "1.0e-6"}) + " : " + type(x) +
+       ", " + vectorType(x.width));
   return y;
 }
 
@@ -122,8 +123,8 @@ GraphValue GraphWriter::binary(const std::string &op, const GraphValue &a, const
 GraphValue GraphWriter::rope(const GraphValue &x, int64_t heads, const GraphHeads &how) {
   GraphValue y = fresh(x.width);
   y.degree = x.degree;
-  line(y.name + " = ds.rope " + how.rope + " " + x.name + ", %positions heads " + number(heads) + " rotary " + number(how.rotary) + " base " +
-       number(how.base) + (how.scaling.empty() ? "" : " scaling " + how.scaling) + " : " + type(x) + ", tensor<?x?xi32>");
+  line(y.name + " = ds.rope " + how.rope + " " + x.name + ", %positions heads " + number(heads) + " rotary " + number(how.rotary) +
+       " base " + number(how.base) + (how.scaling.empty() ? "" : " scaling " + how.scaling) + " : " + type(x) + ", tensor<?x?xi32>");
   return y;
 }
 

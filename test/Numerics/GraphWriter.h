@@ -19,7 +19,7 @@ struct GraphHeads {
   int64_t heads, kvHeads, size;
   double scale;
   bool isCausal;
-  std::string rope;   // "half" or "interleaved", empty for none
+  std::string rope; // "half" or "interleaved", empty for none
   int64_t rotary = 0;
   double base = 1e4;
   std::string scaling; // of rope, may be empty
@@ -70,7 +70,7 @@ private:
 
   RandomGraph &graph;
   Random &random;
-  int count = 0, layers = 0;
+  int64_t count = 0, layers = 0;
   std::string indent = "    ";
   struct OpenLayer {
     std::string results, header;

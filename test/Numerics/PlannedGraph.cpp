@@ -8,12 +8,12 @@ using namespace mlir;
 using namespace ds;
 using namespace ds::test;
 
-// f32 against f64. One rounding is 6e-8 of its value. A graph here chains at most some thirty ops, sums at most 2060 products (errors of sums grow as the
-// root of their length in practice), and norms, products of values and softmax magnify what comes in a few times each. Over thousands of seeds the
-// largest error was below a third of this bound, while a missing bias, residual or tail is of the size of the row itself.
-static constexpr double tolerance = 2e-4;
+// f32 against f64, as a part of the largest value of a row. One rounding is 6e-8 of its value. A graph here chains at most some forty ops and
+// sums at most 2060 products, whose errors grow about as the root of their number; norms, products of values and attention magnify what
+// comes in a few times each. Of the first 48 seeds the largest error is 6e-6, while a lost bias, residual or tail is of the size of the row.
+static constexpr double tolerance = 5e-5;
 
-PlannedGraph::PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors, const GraphTarget &target) {
+PlannedGraph::PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors, const GraphTarget &target, bool planOnly) {
   GraphModule module(graph.text());
   std::string options = "max-batch=" + std::to_string(graphMaxBatch) + " max-rows=" + std::to_string(graphMaxRows) +
                         " weights=" + target.weights + " fusion=" + target.fusion;
@@ -22,6 +22,8 @@ PlannedGraph::PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors
     return;
   }
   describe(module.get());
+  if (planOnly)
+    return;
   pack(module.get(), tensors);
   if (!message.empty())
     return;
@@ -118,13 +120,17 @@ std::string PlannedGraph::checkStep(const GraphStep &step, int32_t threads, std:
       if (static_cast<int64_t>(row.values.size()) != output.width)
         return "output '" + output.name + "' is " + std::to_string(output.width) + " wide, expected " + std::to_string(row.values.size());
       const float *found = outputs[i]->as<float>() + row.index * output.width;
-      for (int64_t j = 0; j < output.width; ++j)
-        if (!(std::abs(found[j] - row.values[j]) <= tolerance * scale)) {
+      for (int64_t j = 0; j < output.width; ++j) {
+        double error = std::abs(found[j] - row.values[j]) / tolerance;
+        if (scale > 0)
+          worst = std::max(worst, error / scale);
+        if (!(error <= scale)) {
           char text[200];
           snprintf(text, sizeof text, "output '%s' at row %ld column %ld: expected %.9g, found %.9g; the row's largest is %.3g",
                    output.name.c_str(), static_cast<long>(row.index), static_cast<long>(j), row.values[j], found[j], scale);
           return text;
         }
+      }
     }
   }
   return "";

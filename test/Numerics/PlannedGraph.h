@@ -15,7 +15,8 @@ struct GraphTarget {
 
 class PlannedGraph {
 public:
-  PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors, const GraphTarget &target);
+  /// Plans `graph`, and compiles it unless `planOnly`.
+  PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors, const GraphTarget &target, bool planOnly = false);
 
   /// Why there is no code, or empty.
   const std::string &error() const { return message; }
@@ -23,6 +24,8 @@ public:
   int64_t launches() const { return launchCount; }
   /// Runs the steps with 1, 2 and 3 threads each. The first thing that is wrong in words, or empty.
   std::string check(const std::vector<GraphStep> &steps);
+  /// The largest error of `check` so far; 1 is what is allowed.
+  double worstError() const { return worst; }
 
 private:
   struct Place {
@@ -44,6 +47,7 @@ private:
   std::unique_ptr<CompiledPlan> code;
   std::string message;
   int64_t launchCount = 0;
+  double worst = 0;
 };
 
 } // namespace ds::test

@@ -127,24 +127,26 @@ RandomGraph ds::test::makeRandomGraph(uint64_t seed) {
 
   std::string arguments, results, returned, types;
   for (const std::string &input : graph.inputs)
-    arguments += (arguments.empty() ? "%" : ", %") + input + ": tensor<?x" + (input == "rows" ? "" : "?x") + "i32> {ds.name = \"" + input + "\"}";
+    arguments +=
+        (arguments.empty() ? "%" : ", %") + input + ": tensor<?x" + (input == "rows" ? "" : "?x") + "i32> {ds.name = \"" + input + "\"}";
   for (size_t i = 0; i < values.size(); ++i) {
     std::string comma = i ? ", " : "";
     results += comma + writer.type(values[i]) + " {ds.name = \"" + graph.results[i].name + "\"}";
     returned += comma + values[i].name;
     types += comma + writer.type(values[i]);
   }
-  graph.parts = "module attributes {ds.model = {family = \"random\", name = \"seed-" + number(static_cast<int64_t>(seed)) + "\", task = \"" + task +
-                "\", vocab_size = " + number(graph.vocabulary) + " : i64, hidden_size = " + number(hidden) + " : i64, layers = " + number(count) +
-                " : i64, max_positions = " + number(graph.maxPositions) + " : i64, labels = []},\n" +
-                "                   ds.positions = {rule = \"arange\", offset = " + number(graph.positionOffset) + " : i64, pad_id = 0 : i64}} {\n";
+  graph.parts = "module attributes {ds.model = {family = \"random\", name = \"seed-" + number(static_cast<int64_t>(seed)) +
+                "\", task = \"" + task + "\", vocab_size = " + number(graph.vocabulary) + " : i64, hidden_size = " + number(hidden) +
+                " : i64, layers = " + number(count) + " : i64, max_positions = " + number(graph.maxPositions) + " : i64, labels = []},\n" +
+                "                   ds.positions = {rule = \"arange\", offset = " + number(graph.positionOffset) +
+                " : i64, pad_id = 0 : i64}} {\n";
   for (const GraphParameter &parameter : graph.parameters) {
     std::string shape;
     for (int64_t size : parameter.shape)
       shape += number(size) + "x";
     graph.parts += "  ds.parameter @" + parameter.name + " from \"" + parameter.name + "\" : tensor<" + shape + "f32>\n";
   }
-  graph.parts += "  func.func @" + graph.function() + "(" + arguments + "\x02) -> (" + results + ") {\n" + writer.body + "    return " + returned +
-                 " : " + types + "\n  }\n}\n";
+  graph.parts += "  func.func @" + graph.function() + "(" + arguments + "\x02) -> (" + results + ") {\n" + writer.body + "    return " +
+                 returned + " : " + types + "\n  }\n}\n";
   return graph;
 }

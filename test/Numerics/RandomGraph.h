@@ -51,7 +51,8 @@ struct RandomGraph {
   std::vector<GraphResult> results; // in order
   std::vector<GraphParameter> parameters;
 
-  /// The module. With `masked`, `@forward` takes a mask of padding and hands it to every attention, as the program `forward` of the plan does.
+  /// The module. With `masked`, `@forward` takes a mask of padding and hands it to every attention, as the program `forward` of the plan
+  /// does.
   std::string text(bool masked = false) const;
 
   std::string function() const { return isCausal ? "forward" : "encode"; }
