@@ -225,6 +225,13 @@ TEST_P(PassOnRandomGraphs, givesTheSameBits) {
 constexpr PassCase passCases[] = {
     {"canonicalize", "canonicalize", 0},
     {"cse", "cse", 0},
+    {"fuseQkv", "ds-fuse-qkv", 30},
+    {"fuseNormLinear", "ds-fuse-norm-linear", 30},
+    {"fuseLinearEpilogue", "ds-fuse-linear-epilogue", 50},
+    {"fuseAttention", "ds-fuse-attention", 10},
+    {"formFusionRegions", "ds-form-fusion-regions", 30},
+    {"generic", "ds-fuse-norm-linear,ds-fuse-linear-epilogue,ds-form-fusion-regions", 80},
+    {"specialized", "ds-fuse-qkv,ds-fuse-norm-linear,ds-fuse-linear-epilogue,ds-fuse-attention,ds-form-fusion-regions", 80},
 };
 INSTANTIATE_TEST_SUITE_P(passes, PassOnRandomGraphs, testing::ValuesIn(passCases), [](const auto &info) { return info.param.name; });
 
