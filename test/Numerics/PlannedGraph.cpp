@@ -8,9 +8,10 @@ using namespace mlir;
 using namespace ds;
 using namespace ds::test;
 
-// f32 against f64, as a part of the largest value of a row. One rounding is 6e-8 of its value. A graph here chains at most some forty ops and
-// sums at most 2060 products, whose errors grow about as the root of their number; norms, products of values and attention magnify what
-// comes in a few times each. Of the first 48 seeds the largest error is 6e-6, while a lost bias, residual or tail is of the size of the row.
+// f32 against f64, as a part of the largest value of a row. One rounding is 6e-8 of its value. A graph here chains at most some forty ops
+// and sums at most 2060 products, whose errors grow about as the root of their number; norms, products of values and attention magnify what
+// comes in a few times each. Of the first 48 seeds the largest error is 6e-6, while a lost bias, residual or tail is of the size of the
+// row.
 static constexpr double tolerance = 5e-5;
 
 PlannedGraph::PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors, const GraphTarget &target, bool planOnly) {
