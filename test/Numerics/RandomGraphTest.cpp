@@ -15,7 +15,7 @@ using namespace ds::test;
 static std::optional<uint64_t> onlySeed;
 /// `--graphs=N`: how many graphs each test makes; `--compiled=N`: how many of them are compiled, which takes a second of processor time
 /// each.
-static int64_t graphCount = 400, compiledCount = 48;
+static int64_t graphCount = 300, compiledCount = 36;
 /// `--first=N`: the first seed.
 static uint64_t firstSeed = 1;
 
