@@ -39,19 +39,24 @@ CompiledPlan::CompiledPlan(const std::string &text, const CpuLevel &level) {
     return;
   }
   const std::string &bytes = codes->front().bytes;
-  int file = memfd_create("code", 0);
+  // It stays open: what is opened by the name of a file is the same library for as long as one has the name.
+  file = memfd_create("code", 0);
   if (write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()))
     handle = dlopen(("/proc/self/fd/" + std::to_string(file)).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle)
     message = dlerror();
-  close(file);
 }
 
-CompiledPlan::CompiledPlan(CompiledPlan &&other) : handle(other.handle), message(std::move(other.message)) { other.handle = nullptr; }
+CompiledPlan::CompiledPlan(CompiledPlan &&other) : handle(other.handle), file(other.file), message(std::move(other.message)) {
+  other.handle = nullptr;
+  other.file = -1;
+}
 
 CompiledPlan::~CompiledPlan() {
   if (handle)
     dlclose(handle);
+  if (file >= 0)
+    close(file);
 }
 
 void *CompiledPlan::symbol(const std::string &name) const { return dlsym(handle, name.c_str()); }

@@ -54,6 +54,7 @@ public:
 
 private:
   void *handle = nullptr;
+  int file = -1;
   std::string message;
 };
 
