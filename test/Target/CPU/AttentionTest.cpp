@@ -313,9 +313,9 @@ TEST_P(Attention, refusals) {
   EXPECT_FALSE(code);
   EXPECT_NE(code.error().find("cannot come with a cache"), std::string::npos) << code.error();
   s.mask = false, s.partials = 1;
-  std::string text = plan(s), batch = "1 batch : memref<?x64xf32>";
+  std::string text = plan(s), batch = "2 batch : memref<?x64xf32>";
   ASSERT_NE(text.find(batch), std::string::npos) << text;
-  CompiledPlan rows(text.replace(text.find(batch), batch.size(), "1 tokens : memref<?x64xf32>"), level());
+  CompiledPlan rows(text.replace(text.find(batch), batch.size(), "2 tokens : memref<?x64xf32>"), level());
   EXPECT_FALSE(rows);
   EXPECT_NE(rows.error().find("expects scratch memory as f32 rows of the batch"), std::string::npos) << rows.error();
 }
