@@ -50,6 +50,8 @@ private:
   static llvm::SmallVector<llvm::SmallVector<mlir::Operation *>> regionsOf(mlir::func::FuncOp function);
   mlir::FailureOr<mlir::Value> placeOfOperand(mlir::OpOperand &operand);
   mlir::FailureOr<mlir::Value> placeOfResult(mlir::Value result, bool isOnly);
+  /// Scratch memory in which threads that share a long cache leave partial results, null for a short one.
+  mlir::Value partialResultsOf(AttentionOp attention);
   mlir::Value weight(ds_plan::StorageOp storage, mlir::Location loc);
   mlir::Value cache(mlir::FlatSymbolRefAttr name, mlir::Location loc);
   ds_plan::Rows rowsOfResult(mlir::Operation *op);

@@ -159,6 +159,18 @@ FailureOr<Value> ProgramBuilder::placeOfResult(Value result, bool isOnly) {
   return Value(ds_plan::BufferOp::create(*builder, op->getLoc(), *buffer, rows.lookup(result), IntegerAttr()));
 }
 
+Value ProgramBuilder::partialResultsOf(AttentionOp attention) {
+  auto keys = cast<RankedTensorType>(attention.getKey().getType());
+  if (!attention.getPast() || keys.getShape()[1] <= 256)
+    return {};
+  // Of each head room for so many threads; of each a sum, a maximum and weighted values, all in whole cache lines.
+  constexpr int64_t threads = 8, line = 16;
+  int64_t headSize = cast<RankedTensorType>(attention.getQuery().getType()).getShape().back() / attention.getHeads();
+  int64_t width = attention.getHeads() * threads * (line + llvm::alignTo(headSize, line));
+  auto type = MemRefType::get({ShapedType::kDynamic, width}, builder->getF32Type());
+  return ds_plan::BufferOp::create(*builder, attention.getLoc(), type, Rows::batch, IntegerAttr());
+}
+
 LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
   llvm::SetVector<Value> ins = operandsOf(region);
   SmallVector<Value> outs = resultsOf(region), inPlaces, auxPlaces, outPlaces;
@@ -178,6 +190,9 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
   for (Operation *op : region.ops) {
     if (auto rope = dyn_cast<RopeOp>(op))
       auxPlaces.push_back(weight(storages.rope(rope, ropePositions), rope.getLoc()));
+    if (auto attention = dyn_cast<AttentionOp>(op))
+      if (Value partials = partialResultsOf(attention))
+        auxPlaces.push_back(partials);
     for (Value result : op->getResults())
       rows[result] = rowsOfResult(op);
   }

@@ -5,6 +5,7 @@
 // RUN: ds-opt --ds-plan='context=100 max-batch=4 max-rows=64' %S/Inputs/llama.mlir | FileCheck --check-prefix=LLAMA %s
 // RUN: ds-opt --ds-plan='weights=bf16 report=1' %S/Inputs/llama.mlir 2>&1 >/dev/null | FileCheck --check-prefix=REPORT %s
 // RUN: ds-opt --ds-plan %S/Inputs/llama.mlir | ds-opt --ds-verify-phase=phase=planned --verify-roundtrip -o /dev/null
+// RUN: ds-opt --ds-plan=context=512 %S/Inputs/llama.mlir | FileCheck --check-prefix=LONG %s
 // RUN: ds-opt --ds-plan=context=100 %S/Inputs/llama.mlir -o %t.first
 // RUN: ds-opt --ds-plan=context=100 %S/Inputs/llama.mlir -o %t.second
 // RUN: cmp %t.first %t.second
@@ -64,3 +65,7 @@
 // REPORT:       caches: 65536 bytes (0.1 MiB) a sequence of 256 tokens, 1048576 bytes (1.0 MiB) for 16 sequences
 
 // UNKNOWN:      Cannot find option named 'some'
+
+/// Attention over a long cache gets scratch memory for partial results, of the batch.
+// LONG:          ds_plan.buffer batch offset {{.*}} : memref<?x[[WIDTH:[0-9]+]]xf32>
+// LONG:          ds_plan.launch @attention_{{.*}} aux(%{{.*}} : memref<?x[[WIDTH]]xf32>) outs

@@ -15,6 +15,9 @@ llvm::Expected<AttentionKernel> AttentionKernel::get(KernelContext &context) {
     return context.error("expects mask and past as i32 operands");
   if (op.getSlopes() && (!slopes || slopes->kind != KernelOperand::Kind::weight || !slopes->element().isF32()))
     return context.error("expects slopes as an f32 weight");
+  const KernelOperand *scratch = context.aux.empty() ? nullptr : &context.aux.back();
+  if (scratch && (!isF32Rows(scratch) || scratch->rows != ds_plan::Rows::batch))
+    return context.error("expects scratch memory as f32 rows of the batch");
   int64_t kvHeads = op.getKvHeads();
   llvm::Expected<CacheView> keys = CacheView::get(context, operandOf(context, op.getKey()), ds_plan::CacheKind::keys, kvHeads);
   if (!keys)
@@ -26,7 +29,7 @@ llvm::Expected<AttentionKernel> AttentionKernel::get(KernelContext &context) {
     return context.error("a mask covers the tokens of a step, so it cannot come with a cache");
   if (values->headSize != keys->headSize || query->width() != int64_t(op.getHeads()) * keys->headSize)
     return context.error("expects queries, keys and values of one head size");
-  return AttentionKernel{context, op, query, mask, past, slopes, *keys, *values, Value()};
+  return AttentionKernel{context, op, query, mask, past, slopes, scratch, *keys, *values, Value()};
 }
 
 Value AttentionKernel::pastOf(Value b) { return past ? loadIndex(context.e, *past, b) : context.e.constant(0); }

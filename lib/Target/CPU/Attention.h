@@ -15,6 +15,7 @@ struct AttentionKernel {
   KernelContext &context;
   AttentionOp op;
   const KernelOperand *query, *mask, *past, *slopes; // the last three may be null
+  const KernelOperand *scratch;                      // null where the plan gives none
   CacheView keys, values;
   mlir::Value maskState; // stack: i64 sequence, its last seen key + 1, and whether an earlier one is hidden
 
@@ -23,6 +24,10 @@ struct AttentionKernel {
   int64_t heads() { return op.getHeads(); }
   int64_t group() { return op.getHeads() / op.getKvHeads(); }
   int64_t headSize() const { return keys.headSize; }
+  /// f32 of one partial result: sum of probabilities, largest score, padding to 16, then `headSize` weighted sums, padded to 16.
+  int64_t partialSize() const { return 16 + llvm::alignTo(headSize(), 16); }
+  /// Partial results of a head that `scratch` has room for.
+  int64_t partials() { return scratch ? scratch->width() / (heads() * partialSize()) : 0; }
 
   /// Tokens of sequence `b` before this step.
   mlir::Value pastOf(mlir::Value b);
@@ -43,6 +48,7 @@ struct AttentionRow {
   mlir::Value query, output; // pointers to `headSize` f32
   mlir::Value begin, end;    // i64, the keys it sees, without regard to holes of the mask
   mlir::Value slope;         // f32, null without slopes
+  mlir::Value partial;       // pointer to a partial result, null where there is none
 };
 
 /// Keys for all rows of a block.
@@ -52,9 +58,11 @@ struct AttentionKeys {
   mlir::Value commonBegin, commonEnd; // i64: all rows see all keys within, but for holes
   mlir::Value mask;                   // pointer to the mask of the sequence, null without
   mlir::Value holes;                  // i1, null without a mask
+  mlir::Value isPartial;              // i1: write partial results in place of outputs; null: never
 };
 
-/// Code for `rows` query rows that share their keys. Made once a function: it owns a part of the stack.
+/// Code for `rows` query rows that share their keys, at most as many as a vector has lanes. Made once a function: it owns a part of the
+/// stack.
 class AttentionBlock {
 public:
   AttentionBlock(AttentionKernel &kernel, int64_t rows);
@@ -63,39 +71,52 @@ public:
 
 private:
   using Value = mlir::Value;
-  /// Scores of `vectors` vectors of keys that lie at `keys`; `first` is the first of them in this step.
-  void scores(llvm::ArrayRef<AttentionRow> rows, Value keys, Value first, int64_t vectors);
-  void partialScores(llvm::ArrayRef<AttentionRow> rows, const AttentionKeys &keys, Value step, Value blocks);
-  /// Turns scores to probabilities against the largest score so far, and says by what earlier sums shrink.
-  void softmaxOfWholeStep(Value step);
-  void softmaxOfPartialStep(const AttentionKeys &keys, Value step, Value blocks);
-  void renewMaxima();
-  void weighValues(const AttentionKeys &keys, Value begin, Value end, Value step);
+  /// Some keys of the online softmax: `blocks` blocks of 16, from key `first` on.
+  struct Step {
+    Value first, blocks;
+  };
   void begin(llvm::ArrayRef<AttentionRow> rows);
+  void scores(const AttentionKeys &keys, const Step &step);
+  /// Scores of `vectors` vectors of keys that lie at `keys`; `first` is the first of them in the step.
+  void scoreTile(Value keys, Value first, int64_t vectors);
+  void weighValues(const AttentionKeys &keys, Value begin, Value end, const Step &step);
   void finish(llvm::ArrayRef<AttentionRow> rows);
+  void finishPartially(llvm::ArrayRef<AttentionRow> rows, Value maxima);
 
-  /// The score with its slope; `key` is the index of the first lane.
-  Value sloped(Value score, Value row, Value key);
+  // The softmax of a step, in AttentionSoftmax.cpp.
+  /// Scores of keys that a row does not see become -infinity.
+  void hideKeys(const AttentionKeys &keys, const Step &step);
+  /// Adds slopes; returns the largest score of each row, one a lane.
+  Value largestScores(const Step &step);
+  /// Turns scores to probabilities against the largest scores so far, and says by what earlier sums shrink. Returns the largest scores.
+  Value softmax(Value maxima, const AttentionKeys &keys, const Step &step);
+  /// The sum of probabilities of each row, one a lane.
+  Value rowSums();
+  /// Lane `i` becomes the reduction of vector `i`.
+  Value reduceRows(Emitter::Values vectors, llvm::function_ref<Value(Value, Value)> combine);
+
   Value f32At(Value array, Value index) { return e.element(array, e.f32(), index); }
   Value scoreAt(Value row, Value key) { return f32At(scoreArray, e.add(e.mul(row, stepKeys), key)); }
+  Value scoreAt(int64_t row, Value key) { return f32At(e.at(scoreArray, row * stepKeys * 4), key); }
 
   AttentionKernel &kernel;
   Emitter &e;
   int64_t count, lanes, headSize, paddedSize;
-  int64_t tileVectors; // vectors of keys in one register block
-  int64_t stepKeys;    // keys of one step of the online softmax
-  int64_t paddedRows;
-  Value scoreArray;                   // [rows][stepKeys]
-  Value sumArray;                     // [rows][lanes]: partial sums of probabilities
-  Value outputArray;                  // [rows][paddedSize]
-  Value oldMaxima, newMaxima, shrink; // [paddedRows]
-  Value slopeArray;                   // [paddedRows]
-  Value beginArray, endArray;         // [rows] i32
+  int64_t tileVectors;        // vectors of keys in one register block, a multiple of 16 keys
+  int64_t stepKeys;           // keys of one step of the online softmax
+  Value queryArray;           // [rows][paddedSize], scaled
+  Value scoreArray;           // [rows][stepKeys], in units of log 2
+  Value sumArray;             // [rows][lanes]: partial sums of probabilities
+  Value outputArray;          // [rows][paddedSize]
+  Value reference, shrink;    // [lanes]: one a row
+  Value slopeArray;           // [lanes]
+  Value beginArray, endArray; // [lanes] i32
 };
 
 /// A block of tokens of one head at a time.
 void emitAttentionPrefill(AttentionKernel &kernel);
-/// One token a sequence; heads that share keys stand in one block.
+/// One token a sequence; heads that share keys stand in one block. Where the heads do not share out evenly among the threads and the
+/// context is long, the cache is shared out too: threads leave partial results in the scratch buffer, meet, and combine them in order.
 void emitAttentionDecode(AttentionKernel &kernel);
 
 } // namespace ds

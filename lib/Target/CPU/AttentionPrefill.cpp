@@ -17,7 +17,7 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t b
     Value behind = e.add(e.add(past, token), 1); // its own place, plus 1
     Value end = op.getCausal() ? e.min(behind, limit) : limit;
     Value begin = op.getWindow() ? e.max(e.sub(behind, int64_t(*op.getWindow())), zero) : zero;
-    rows.push_back({kernel.headOf(*kernel.query, row, h), kernel.headOf(context.outs[0], row, h), begin, end, slope});
+    rows.push_back({kernel.headOf(*kernel.query, row, h), kernel.headOf(context.outs[0], row, h), begin, end, slope, Value()});
   }
   AttentionKeys keys;
   keys.keys = kernel.keys.head(e, kernel.keys.sequence(e, b), kvHead);
@@ -32,19 +32,22 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t b
 void ds::emitAttentionPrefill(AttentionKernel &kernel) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
-  // Register blocks are 6 rows by 4 vectors of 32 registers, or by 2 of 16; without multiply-add a product needs a register too.
-  int64_t wholeRows = context.level.fma ? 6 : 3, fewRows = wholeRows / 3;
+  // Register blocks are 12 rows by 2 vectors of 32 registers, 6 by 2 of 16; without multiply-add a product needs a register too.
+  int64_t wholeRows = context.level.registers >= 32 ? 12 : context.level.fma ? 6 : 3, fewRows = wholeRows / 3;
   AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
   Value blocks = e.ceilDiv(context.tokens, wholeRows);
   context.forTiles(e.mul(e.mul(context.batch, kernel.heads()), blocks), [&](Value tile) {
     Value pair = e.div(tile, blocks), b = e.div(pair, kernel.heads()), h = e.rem(pair, kernel.heads());
-    Value first = e.mul(e.rem(tile, blocks), wholeRows);
+    Value first = e.mul(e.rem(tile, blocks), wholeRows), left = e.sub(context.tokens, first);
     AttentionKernel::MaskOf mask = kernel.maskOf(b);
     Value limit = e.min(e.add(kernel.pastOf(b), context.tokens), kernel.keys.capacity);
     if (kernel.mask)
       limit = e.min(limit, mask.end);
     e.ifElse(
-        e.le(e.sub(context.tokens, first), fewRows), [&] { emitTokens(kernel, few, fewRows, b, h, first, limit, mask); },
+        e.le(left, 2 * fewRows),
+        [&] {
+          e.forRange(first, context.tokens, fewRows, [&](Value token) { emitTokens(kernel, few, fewRows, b, h, token, limit, mask); });
+        },
         [&] { emitTokens(kernel, whole, wholeRows, b, h, first, limit, mask); });
   });
 }

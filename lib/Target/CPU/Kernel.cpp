@@ -1,4 +1,6 @@
 #include "ds/Target/CPU/Kernel.h"
+#include "dsrt/package.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
@@ -13,6 +15,14 @@ std::pair<Value, Value> KernelContext::tilesOfThread(Value count) const {
 void KernelContext::forTiles(Value count, llvm::function_ref<void(Value)> body) const {
   auto [begin, end] = tilesOfThread(count);
   e.forRange(begin, end, 1, body);
+}
+
+void KernelContext::meet() const {
+  mlir::OpBuilder &builder = e.getBuilder();
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), {e.ptr(), e.i32()});
+  Value barrier = e.load(e.ptr(), e.at(step, static_cast<int64_t>(offsetof(DsStep, barrier))));
+  Value barrierContext = e.load(e.ptr(), e.at(step, static_cast<int64_t>(offsetof(DsStep, barrier_context))));
+  LLVM::CallOp::create(builder, e.getLoc(), type, ValueRange{barrier, barrierContext, e.toI32(thread)});
 }
 
 llvm::Error KernelContext::error(const llvm::Twine &message) const {

@@ -68,7 +68,7 @@ private:
   llvm::StringMap<LLVM::LLVMFuncOp> kernels; // by kernel and kinds of operands
 
   // Of the program at hand.
-  Value batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, thread, threads, trace, traced;
+  Value step, batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, thread, threads, trace, traced;
   DenseMap<Value, Value> places;
 };
 
@@ -110,7 +110,8 @@ llvm::Expected<Value> ModuleEmitter::emitPlace(Operation *op) {
 llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   startFunction((DS_PROGRAM_PREFIX + program.getSymName()).str(), {e.ptr(), e.i32(), e.i32()}, LLVM::Linkage::External);
   Block *entry = builder.getInsertionBlock();
-  Value step = entry->getArgument(0), thread32 = entry->getArgument(1);
+  step = entry->getArgument(0);
+  Value thread32 = entry->getArgument(1);
   auto field = [&](Type type, size_t offset) { return e.load(type, e.at(step, static_cast<int64_t>(offset))); };
   thread = e.toI64(thread32);
   threads = e.toI64(entry->getArgument(2));
@@ -171,7 +172,7 @@ llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {
     if (auto cache = operand.getDefiningOp<ds_plan::CacheOp>())
       arguments.push_back(e.constant(cache.getOffset()));
   }
-  arguments.append({batch, tokens, rowsOf(launch), thread, threads});
+  arguments.append({batch, tokens, rowsOf(launch), thread, threads, step});
   Value wanted;
   for (Value out : launch.getOuts())
     if (out.getDefiningOp<OutputOp>()) {
@@ -206,6 +207,7 @@ llvm::Expected<LLVM::LLVMFuncOp> ModuleEmitter::kernelFunction(LaunchOp launch) 
       arguments.push_back(e.i64());
   }
   arguments.append(5, e.i64());
+  arguments.push_back(e.ptr());
   std::string name = (kernel.getSymName() + "." + Twine(kernels.size())).str();
   function = startFunction(name, arguments, LLVM::Linkage::Internal);
   // One copy of a kernel, however often it is launched.
@@ -220,7 +222,7 @@ llvm::Error ModuleEmitter::emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LL
   if (!build)
     return llvm::createStringError("kernel '" + kernel.getSymName() + "' is of family '" + kernel.getFamily() +
                                    "', which the CPU target does not have");
-  KernelContext context{e, level, kernel, {}, {}, {}, {}, {}, {}, {}, {}};
+  KernelContext context{e, level, kernel, {}, {}, {}, {}, {}, {}, {}, {}, {}};
   unsigned next = 0;
   auto take = [&](Value operand, SmallVector<KernelOperand> &list) {
     KernelOperand described = describe(operand, symbols);
@@ -241,7 +243,7 @@ llvm::Error ModuleEmitter::emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LL
     take(operand, context.aux);
   for (Value operand : launch.getOuts())
     take(operand, context.outs);
-  for (Value *size : {&context.batch, &context.tokens, &context.rows, &context.thread, &context.threads})
+  for (Value *size : {&context.batch, &context.tokens, &context.rows, &context.thread, &context.threads, &context.step})
     *size = function.getArgument(next++);
   if (llvm::Error error = build(context))
     return error;

@@ -72,6 +72,15 @@ Value ds::emitExpNonPositive(Emitter &e, Value x) {
   return e.fma(r.q, scale, scale);
 }
 
+Value ds::emitExp2NonPositive(Emitter &e, Value x) {
+  // A sum with 1.5 * 2^23 + 127 rounds to an integer whose low bits are n + 127; at the bound they are 0, and so is the power.
+  Value t = atLeast(e, x, -127.0), magic = number(e, x, 12583039.0);
+  Value shifted = e.add(t, magic);
+  Value f = e.sub(t, e.sub(shifted, magic));
+  Value p = horner(e, f, {1.32647272e-3, 9.67151269e-3, 5.55073374e-2, 2.40222421e-1, 6.93146978e-1, 1.0});
+  return e.mul(p, e.bitcast(e.shiftLeft(e.bitcast(shifted, integersLike(e, x)), 23), x.getType()));
+}
+
 Value ds::emitTanh(Emitter &e, Value x) {
   Reduced r = reduce(e, e.mul(atMost(e, e.abs(x), 10.0), number(e, x, -2)));
   Value scale = powerOfTwo(e, r.exponent, x.getType());

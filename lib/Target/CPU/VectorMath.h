@@ -14,6 +14,9 @@ mlir::Value emitExp(Emitter &e, mlir::Value x);
 /// e^x for x <= 0, relative error 9e-8; 0 below -87.3. A little shorter, for softmax.
 mlir::Value emitExpNonPositive(Emitter &e, mlir::Value x);
 
+/// 2^x for x <= 0, relative error 2e-7; 0 below -126.5. The shortest of the three, for softmax.
+mlir::Value emitExp2NonPositive(Emitter &e, mlir::Value x);
+
 /// tanh x, relative error 1.6e-7.
 mlir::Value emitTanh(Emitter &e, mlir::Value x);
 

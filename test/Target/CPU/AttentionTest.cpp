@@ -11,10 +11,12 @@ struct Shape {
   int64_t context = 0; // 0: no cache, packed keys and values
   bool causal = false, mask = false, slopes = false;
   int64_t window = 0;
+  int64_t partials = 0; // results of a head that the scratch buffer has room for; 0: no scratch
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(size)); }
   int64_t width() const { return heads * size; }
   int64_t kvWidth() const { return kvHeads * size; }
+  int64_t scratchWidth() const { return heads * partials * (16 + (size + 15) / 16 * 16); }
   int64_t capacity(int64_t tokens) const { return context ? context : (tokens + 15) / 16 * 16; }
 };
 
@@ -52,7 +54,10 @@ std::string plan(const Shape &s) {
   op += " heads " + number(s.heads) + " kv_heads " + number(s.kvHeads) + " scale " + std::to_string(s.scale());
   op += std::string(s.causal ? " causal" : "") + (s.window ? " window " + number(s.window) : "");
   std::string out = plan.rows("tokens", s.width());
-  return plan.text("attention", head + "):\n" + op + " : " + q + ", " + k + "\n  ds_plan.return %y : " + q + "\n", ins, {out});
+  std::vector<std::string> aux;
+  if (s.partials)
+    aux.push_back(plan.rows("batch", s.scratchWidth()));
+  return plan.text("attention", head + "):\n" + op + " : " + q + ", " + k + "\n  ds_plan.return %y : " + q + "\n", ins, {out}, aux);
 }
 
 /// A step: B sequences of T tokens behind `past`.
@@ -90,6 +95,9 @@ public:
     if (!s.context)
       step.outputs.insert(step.outputs.end(), {packedKeys.as<void>(), packedValues.as<void>()});
     step.outputs.push_back(y.as<void>());
+    Floats scratch(batch * s.scratchWidth());
+    if (s.partials)
+      step.outputs.push_back(scratch.as<void>());
     GuardedBytes maskBytes(mask.size() * 4), pastBytes(past.size() * 4);
     memcpy(maskBytes.as<int32_t>(), mask.data(), mask.size() * 4);
     memcpy(pastBytes.as<int32_t>(), past.data(), past.size() * 4);
@@ -223,6 +231,44 @@ TEST_P(Attention, decoder) {
   }
 }
 
+/// Long caches are shared out among threads, in pieces that do not fit whole heads.
+TEST_P(Attention, sharedCache) {
+  for (Shape s : {Shape{9, 3, 64, 640, true}, Shape{3, 3, 20, 640, true}, Shape{7, 1, 16, 640, true},
+                  Shape{3, 1, 32, 640, true, false, true}, Shape{3, 3, 16, 640, true, false, false, 300}}) {
+    for (int64_t partials : {2, 8}) {
+      s.partials = partials;
+      CompiledPlan code = compile(s);
+      ASSERT_TRUE(code);
+      for (int32_t threads : {1, 2, 3, 5, 16}) {
+        for (int32_t past : {0, 255, 257, 300, 639})
+          Step(s, 1, 1, {past}, past + threads).check(code, threads);
+        Step(s, 3, 1, {600, 2, 37}, threads).check(code, threads);
+        Step(s, 2, 2, {600, 300}, threads).check(code, threads);
+      }
+      Step step(s, 1, 1, {620}, 9);
+      step.run(code, 2);
+      std::vector<float> first(step.y.as<float>(), step.y.as<float>() + step.y.count);
+      step.run(code, 2);
+      EXPECT_EQ(memcmp(first.data(), step.y.as<float>(), first.size() * 4), 0);
+    }
+  }
+}
+
+/// A NaN in a shared cache reaches its head alone, whichever thread has its piece.
+TEST_P(Attention, notANumberInSharedCache) {
+  Shape s{3, 3, 16, 512, true};
+  s.partials = 4;
+  CompiledPlan code = compile(s);
+  ASSERT_TRUE(code);
+  for (int64_t key : {0, 200, 400}) {
+    Step step(s, 1, 1, {400}, 5);
+    step.keys[0][(key * s.kvHeads + 1) * s.size + 3] = notANumber;
+    step.run(code, 2);
+    for (int64_t i = 0; i < step.y.count; ++i)
+      ASSERT_EQ(std::isnan(step.y[i]), i / s.size == 1) << key << " " << i;
+  }
+}
+
 /// A NaN reaches the outputs that see it, and no other.
 TEST_P(Attention, notANumberPropagates) {
   for (int64_t tokens : {1, 40}) {
@@ -266,6 +312,12 @@ TEST_P(Attention, refusals) {
   CompiledPlan code(plan(s), level());
   EXPECT_FALSE(code);
   EXPECT_NE(code.error().find("cannot come with a cache"), std::string::npos) << code.error();
+  s.mask = false, s.partials = 1;
+  std::string text = plan(s), batch = "2 batch : memref<?x64xf32>";
+  ASSERT_NE(text.find(batch), std::string::npos) << text;
+  CompiledPlan rows(text.replace(text.find(batch), batch.size(), "2 tokens : memref<?x64xf32>"), level());
+  EXPECT_FALSE(rows);
+  EXPECT_NE(rows.error().find("expects scratch memory as f32 rows of the batch"), std::string::npos) << rows.error();
 }
 
 DS_ON_ALL_LEVELS(Attention);

@@ -41,6 +41,10 @@ struct KernelContext {
   mlir::Value thread; // of this call, in [0, threads)
   mlir::Value threads;
   // All of these are i64.
+  mlir::Value step; // pointer to the DsStep
+
+  /// Waits for all threads, each of which has to come here as often as the others.
+  void meet() const;
 
   /// The tiles of this thread, of `count` numbered ones: contiguous, balanced to one.
   std::pair<mlir::Value, mlir::Value> tilesOfThread(mlir::Value count) const;

@@ -1,0 +1,114 @@
+// The softmax of one step of an attention block.
+#include "Attention.h"
+#include "VectorMath.h"
+
+using namespace ds;
+using mlir::Value;
+using mlir::ValueRange;
+
+Value AttentionBlock::reduceRows(Emitter::Values vectors, llvm::function_ref<Value(Value, Value)> combine) {
+  // Of two neighbours each round keeps half the lanes of either: their even and odd lanes combined.
+  llvm::SmallVector<int64_t> even, odd;
+  for (int64_t lane = 0; lane < 2 * lanes; lane += 2) {
+    even.push_back(lane);
+    odd.push_back(lane + 1);
+  }
+  for (vectors.resize(lanes, vectors.back()); vectors.size() > 1;) {
+    Emitter::Values next;
+    for (size_t i = 0; i < vectors.size(); i += 2)
+      next.push_back(combine(e.shuffle(vectors[i], vectors[i + 1], even), e.shuffle(vectors[i], vectors[i + 1], odd)));
+    vectors = next;
+  }
+  return vectors.front();
+}
+
+void AttentionBlock::hideKeys(const AttentionKeys &keys, const Step &step) {
+  Value zero = e.constant(0), lowest = e.infinity(e.vec(), /*negative=*/true);
+  mlir::VectorType integers = e.vec(lanes, e.i32());
+  // All rows see the keys of blocks between `head` and `tail`, unless the mask has holes.
+  Value head = e.min(e.ceilDiv(e.max(e.sub(keys.commonBegin, step.first), zero), 16), step.blocks);
+  Value tail = e.max(e.min(e.div(e.max(e.sub(keys.commonEnd, step.first), zero), 16), step.blocks), head);
+  if (keys.holes)
+    tail = e.select(keys.holes, head, tail);
+  Value gap = e.sub(tail, head);
+  e.forRange(zero, e.sub(step.blocks, gap), 1, [&](Value i) {
+    Value block = e.mul(e.select(e.lt(i, head), i, e.add(i, gap)), 16);
+    for (int64_t lane = 0; lane < 16; lane += lanes) {
+      Value place = e.add(block, lane), key = e.add(step.first, place), index = e.add(e.iota(lanes, e.i32()), e.toI32(key)), open;
+      if (keys.mask) {
+        Value inside = e.laneMask(e.sub(kernel.context.tokens, key), lanes);
+        open = e.ne(e.maskedLoad(integers, e.element(keys.mask, e.i32(), key), inside), 0);
+      }
+      e.forRange(zero, e.constant(count), 1, [&](Value row) {
+        Value rowBegin = e.splat(e.load(e.i32(), e.element(beginArray, e.i32(), row)));
+        Value rowEnd = e.splat(e.load(e.i32(), e.element(endArray, e.i32(), row)));
+        Value seen = e.bitAnd(e.ge(index, rowBegin), e.lt(index, rowEnd)), score = scoreAt(row, place);
+        if (open)
+          seen = e.bitAnd(seen, open);
+        e.store(e.select(seen, e.load(e.vec(), score), lowest), score);
+      });
+    }
+  });
+}
+
+Value AttentionBlock::largestScores(const Step &step) {
+  Emitter::Values lowest(count, e.infinity(e.vec(), /*negative=*/true));
+  Emitter::Values most = e.forRange(e.constant(0), e.mul(step.blocks, 16), lanes, ValueRange(lowest), [&](Value key, ValueRange carried) {
+    Emitter::Values next;
+    Value index;
+    if (kernel.slopes)
+      index = e.toF32(e.add(e.iota(lanes, e.i32()), e.toI32(e.add(step.first, key))));
+    for (int64_t r = 0; r < count; ++r) {
+      Value place = scoreAt(r, key), score = e.load(e.vec(), place);
+      if (kernel.slopes) {
+        score = e.fma(e.splat(e.load(e.f32(), e.at(slopeArray, r * 4))), index, score);
+        e.store(score, place);
+      }
+      next.push_back(e.max(score, carried[r]));
+    }
+    return next;
+  });
+  return reduceRows(most, [&](Value a, Value b) { return e.max(a, b); });
+}
+
+Value AttentionBlock::softmax(Value maxima, const AttentionKeys &keys, const Step &step) {
+  hideKeys(keys, step);
+  Value lowest = e.infinity(e.vec(), /*negative=*/true);
+  Value now = e.max(maxima, largestScores(step));
+  // A row that has seen no key yet is compared with 0.
+  Value against = e.select(e.eq(now, lowest), e.zero(e.vec()), now);
+  e.store(against, reference);
+  e.store(emitExp2NonPositive(e, e.sub(maxima, against)), shrink);
+  // A few rows at once hide the latency of each other's powers.
+  int64_t together = count % 4 == 0 ? 4 : count % 3 == 0 ? 3 : count % 2 == 0 ? 2 : 1;
+  e.forRange(e.constant(0), e.constant(count), together, [&](Value row) {
+    Emitter::Values references, sums;
+    for (int64_t i = 0; i < together; ++i) {
+      Value r = e.add(row, i), sum = e.load(e.vec(), f32At(sumArray, e.mul(r, lanes)));
+      references.push_back(e.splat(e.load(e.f32(), f32At(reference, r))));
+      sums.push_back(e.mul(sum, e.splat(e.load(e.f32(), f32At(shrink, r)))));
+    }
+    Value start = scoreAt(row, e.constant(0));
+    sums = e.forRange(e.constant(0), e.mul(step.blocks, 16), lanes, ValueRange(sums), [&](Value key, ValueRange carried) {
+      Emitter::Values next;
+      Value line = f32At(start, key);
+      for (int64_t i = 0; i < together; ++i) {
+        Value place = e.at(line, i * stepKeys * 4);
+        Value power = emitExp2NonPositive(e, e.sub(e.load(e.vec(), place), references[i]));
+        e.store(power, place);
+        next.push_back(e.add(carried[i], power));
+      }
+      return next;
+    });
+    for (int64_t i = 0; i < together; ++i)
+      e.store(sums[i], f32At(sumArray, e.mul(e.add(row, i), lanes)));
+  });
+  return now;
+}
+
+Value AttentionBlock::rowSums() {
+  Emitter::Values sums;
+  for (int64_t r = 0; r < count; ++r)
+    sums.push_back(e.load(e.vec(), e.at(sumArray, r * lanes * 4)));
+  return reduceRows(sums, [&](Value a, Value b) { return e.add(a, b); });
+}
