@@ -34,8 +34,18 @@ LaunchWork dsrt::workOf(const LaunchFacts &facts, const StepSizes &step) {
   work.writtenBytes = facts.writtenBytesPerRow * work.rows;
   work.cacheBytes = facts.bytesPerKey * step.keys;
   work.scratchBytes = facts.scratchBytesPerRow * work.rows;
+  work.tableBytes = facts.tableBytesPerRow * work.rows;
   work.workingSet = step.workingSet;
   return work;
+}
+
+double dsrt::workingSetOf(const std::vector<LaunchFacts> &launches, const StepSizes &step) {
+  double bytes = 0;
+  for (const LaunchFacts &facts : launches) {
+    LaunchWork work = workOf(facts, step);
+    bytes += work.weightBytes + work.cacheBytes;
+  }
+  return bytes;
 }
 
 namespace {
@@ -88,7 +98,7 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
   prediction.computeNs = (macNs + laneNs) * slowest;
   double activations = work.readBytes + work.writtenBytes + work.scratchBytes;
   prediction.memoryNs = 1e9 *
-                        (work.weightBytes / feeds.rate(work.workingSet) + work.cacheBytes / feeds.rate(work.workingSet) +
+                        ((work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) + work.tableBytes / limits.memoryBytes +
                          activations / feeds.rate(activations)) *
                         slowest / cost.bytes;
   prediction.ns = std::max(prediction.computeNs, prediction.memoryNs) + limits.launchNs;

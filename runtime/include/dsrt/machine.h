@@ -64,6 +64,7 @@ struct LaunchFacts {
   double flopsPerRow = 0, flopsPerPair = 0, flopsPerKey = 0;       // all, two for a multiply-add
   double laneOpsPerRow = 0, laneOpsPerPair = 0, laneOpsPerKey = 0; // vector instructions times lanes beside the multiply-adds
   double weightBytes = 0, readBytesPerRow = 0, writtenBytesPerRow = 0, bytesPerKey = 0, scratchBytesPerRow = 0;
+  double tableBytesPerRow = 0; // cache lines that a lookup brings; what it needs of them is in readBytesPerRow
 };
 
 /// The sizes of a step, as dsrt_traced_step has them.
@@ -80,13 +81,17 @@ struct LaunchWork {
   MatrixType matrix = MatrixType::none;
   double rows = 0, tiles = 0;              // tiles: what threads share; 0 when it does not limit them
   double macs = 0, flops = 0, laneOps = 0; // flops: all of them, also those of macs
-  double weightBytes = 0, readBytes = 0, writtenBytes = 0, cacheBytes = 0, scratchBytes = 0;
+  double weightBytes = 0, readBytes = 0, writtenBytes = 0, cacheBytes = 0, scratchBytes = 0, tableBytes = 0;
   double workingSet = 0;
 
+  /// What it has to move, each byte once.
   double bytes() const { return weightBytes + readBytes + writtenBytes + cacheBytes; }
 };
 
 LaunchWork workOf(const LaunchFacts &facts, const StepSizes &step);
+
+/// The working set of a step of these launches.
+double workingSetOf(const std::vector<LaunchFacts> &launches, const StepSizes &step);
 
 enum class Bound { compute, memory, launch };
 const char *nameOf(Bound bound);
