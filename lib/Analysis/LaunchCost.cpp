@@ -50,13 +50,15 @@ void ds::addOp(LaunchFacts &facts, Operation *op) {
     facts.causal = attention.getCausal();
 }
 
-/// A lookup in a table reads one row. In panels a row's elements stand 32 apart, and each brings its cache line.
+/// A lookup in a table reads one row. In panels a row's elements stand 32 apart, and each brings its cache line and,
+/// as processors fetch lines in pairs, the other one of f32.
 static void addTable(LaunchFacts &facts, StorageOp stored) {
   auto type = cast<MemRefType>(stored.getType());
   bool inPanels = stored.getLayout() == Layout::panels;
   int64_t width = inPanels ? type.getDimSize(1) : type.getShape().back();
-  facts.readBytesPerRow += static_cast<double>(width * elementBytes(type));
-  facts.tableBytesPerRow += static_cast<double>(width * (inPanels ? std::min<int64_t>(64, 32 * elementBytes(type)) : elementBytes(type)));
+  facts.lookupBytesPerRow += static_cast<double>(width * elementBytes(type));
+  facts.tableBytesPerRow += static_cast<double>(width * (inPanels ? std::max<int64_t>(64, 32 * elementBytes(type)) : elementBytes(type)));
+  facts.tableSize += static_cast<double>(type.getNumElements() * elementBytes(type));
 }
 
 LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
@@ -78,6 +80,8 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
       (isOut ? perRow : facts.bytesPerKey) += static_cast<double>(type.getShape().back() * elementBytes(type));
     } else {
       perRow += static_cast<double>(rowBytes(value));
+      if (isOut && isa<OutputOp>(value.getDefiningOp()))
+        facts.outputBytesPerRow += static_cast<double>(rowBytes(value));
     }
   };
   for (Value value : launch.getIns())
@@ -93,6 +97,8 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
   for (Operation &op : kernel.getBody().front().without_terminator()) {
     addOp(facts, &op);
     // A norm needs its whole row, so rows are what threads share; a product shares columns as well.
+    if (auto store = dyn_cast<StoreCacheOp>(op); store && store.getKind() == CacheKind::keys)
+      facts.keyBlockBytes += static_cast<double>(64 * cast<ShapedType>(store.getInput().getType()).getShape().back());
     facts.rowsAreTiles |= isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op);
   }
   facts.rowsAreTiles &= facts.macsPerRow == 0;

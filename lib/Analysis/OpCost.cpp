@@ -1,5 +1,6 @@
 #include "ds/Analysis/OpCost.h"
 #include "dialects/DS/DSDialect.h"
+#include "dialects/DSPlan/DSPlanDialect.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace ds;
@@ -47,7 +48,8 @@ static OpCost costOfAttention(AttentionOp op) {
 static OpCost costOfPool(PoolOp op) {
   OpCost cost;
   if (op.getKind() == PoolKind::mean)
-    cost.flopsPerKey = cost.flopsPerRow = cost.laneOpsPerKey = width(op.getOutput());
+    cost.flopsPerKey = cost.flopsPerRow = width(op.getOutput());
+  cost.laneOpsPerKey = 8 * cost.flopsPerKey; // its mask is asked before each vector
   return cost;
 }
 
@@ -75,6 +77,9 @@ OpCost ds::costOf(Operation *op) {
       .Case([&](RopeOp rope) {
         int64_t turned = static_cast<int64_t>(rope.getRotary() * rope.getHeads());
         return perRow(3 * turned, 0, 3 * turned);
+      })
+      .Case([&](ds_plan::StoreCacheOp store) { // keys change places with slots, 16 x 16 at a time
+        return perRow(0, 0, store.getKind() == ds_plan::CacheKind::keys ? 16 * width(store.getInput()) : 0);
       })
       .Default([](Operation *) { return OpCost(); });
 }

@@ -34,7 +34,13 @@ LaunchWork dsrt::workOf(const LaunchFacts &facts, const StepSizes &step) {
   work.writtenBytes = facts.writtenBytesPerRow * work.rows;
   work.cacheBytes = facts.bytesPerKey * step.keys;
   work.scratchBytes = facts.scratchBytesPerRow * work.rows;
-  work.tableBytes = facts.tableBytesPerRow * work.rows;
+  work.outputBytes = facts.outputBytesPerRow * work.rows;
+  work.lookupBytes = facts.lookupBytesPerRow * work.rows;
+  work.lineBytes = std::min(facts.tableBytesPerRow * work.rows, facts.tableSize);
+  work.lookups = facts.tableSize > pagedBytes ? work.rows : 0;
+  // A line is brought and written back. Whole blocks are what writtenBytes has.
+  if (step.tokens < 16)
+    work.lineBytes += 2 * facts.keyBlockBytes * step.batch;
   work.workingSet = step.workingSet;
   return work;
 }
@@ -84,24 +90,39 @@ static Bound boundOf(const Prediction &prediction, double overheadNs) {
 /// The part of the work that the slowest thread has, in shares of 1 / threads.
 static double imbalance(double tiles, int threads) { return tiles > 0 ? std::ceil(tiles / threads) * threads / tiles : 1; }
 
+static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::string_view level) {
+  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && level != "x86-64-v2" && level != "x86-64-v3";
+}
+
+/// Weights pass through L2 between two launches: half of what a launch reads is still there, and what it writes is not, so its lines are
+/// brought before and written back after. Rows that do not fit push each other out as well.
+static double activationNs(const LaunchWork &work, const Feeds &feeds) {
+  const double all = work.readBytes + work.writtenBytes + work.scratchBytes;
+  const double spilled = std::clamp(2 * all / feeds.l2Bytes - 1, 0.0, 1.0), hot = 0.5 * (1 - spilled);
+  const double cold = all <= feeds.l3Bytes / 2 ? feeds.limits.l3Bytes : feeds.limits.memoryBytes;
+  return 1e9 * (work.readBytes * (hot / feeds.limits.l2Bytes + (1 - hot) / cold) +
+                (work.writtenBytes - work.outputBytes) * (2 + writeBack * spilled) / cold + work.outputBytes / feeds.limits.memoryWrite +
+                work.scratchBytes / feeds.limits.l2Bytes);
+}
+
 Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machine, int threads, std::string_view level) {
   const MachineLimits limits = limitsAt(machine, threads);
   const FamilyCost &cost = costOfFamily(work.family);
-  const double flops = flopsAt(limits, level), slowest = imbalance(work.tiles, threads);
   const Feeds feeds(machine, limits, threads);
-  // Few rows leave the multipliers waiting for the weights, which each row uses once.
-  bool dots = work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && level != "x86-64-v2" && level != "x86-64-v3";
-  double macNs = 2e9 * work.macs / ((dots ? limits.flopsBf16 : flops) * cost.macs);
-  // A multiply-add is two FLOP a lane.
-  double laneNs = 1e9 * work.laneOps / (flops / 2 * cost.lanes);
+  const double flops = flopsAt(limits, level), slowest = imbalance(work.tiles, threads);
+  const bool dots = hasDots(work, limits, level);
+  double laneOps = work.laneOps;
+  if (work.matrix == MatrixType::bf16 && !dots) // a block of rows widens the matrix for itself
+    laneOps += work.weightBytes / 2 * std::ceil(work.rows / blockRows) * laneOpsOfWidening;
   Prediction prediction;
-  prediction.computeNs = (macNs + laneNs) * slowest;
-  double activations = work.readBytes + work.writtenBytes + work.scratchBytes;
-  prediction.memoryNs = 1e9 *
-                        ((work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) + work.tableBytes / limits.memoryBytes +
-                         activations / feeds.rate(activations)) *
-                        slowest / cost.bytes;
-  prediction.ns = std::max(prediction.computeNs, prediction.memoryNs) + limits.launchNs;
+  prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops) * slowest;
+  prediction.laneNs = 1e9 * laneOps / (flops / 2) * slowest; // a multiply-add is two FLOP a lane
+  prediction.feedNs = slowest * (1e9 * (work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) +
+                                 1e9 * work.lineBytes / limits.memoryBytes + work.lookups * lookupNs / threads + activationNs(work, feeds));
+  prediction.computeNs = prediction.macNs / cost.macs + prediction.laneNs / cost.lanes;
+  prediction.memoryNs = prediction.feedNs / cost.bytes;
+  prediction.ns = std::max(prediction.computeNs, prediction.memoryNs) +
+                  (1 - cost.overlap) * std::min(prediction.computeNs, prediction.memoryNs) + limits.launchNs;
   prediction.bound = boundOf(prediction, limits.launchNs);
   return prediction;
 }
@@ -110,11 +131,11 @@ Prediction dsrt::roofline(const LaunchWork &work, const MachineDescription &mach
   const MachineLimits limits = limitsAt(machine, threads);
   const Feeds feeds(machine, limits, threads);
   double peak = flopsAt(limits, level);
-  bool dots = work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && level != "x86-64-v2" && level != "x86-64-v3";
   Prediction prediction;
   // What is no multiply-add runs at one FLOP a lane at best.
-  prediction.computeNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : peak) + 1e9 * std::max(0.0, work.flops - 2 * work.macs) / (peak / 2);
-  double activations = work.readBytes + work.writtenBytes;
+  prediction.computeNs = 2e9 * work.macs / (hasDots(work, limits, level) ? limits.flopsBf16 : peak) +
+                         1e9 * std::max(0.0, work.flops - 2 * work.macs) / (peak / 2);
+  const double activations = work.readBytes + work.writtenBytes + work.lookupBytes;
   prediction.memoryNs = 1e9 * ((work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) + activations / feeds.rate(activations));
   prediction.ns = std::max(prediction.computeNs, prediction.memoryNs);
   prediction.bound = boundOf(prediction, 0);

@@ -75,10 +75,14 @@ Json Description::launch(LaunchOp launch) {
           {"rows", nameOf(facts.rows).str()},
           {"rows_are_tiles", facts.rowsAreTiles},
           {"weight_bytes", whole(facts.weightBytes)},
-          {"bytes_per_row", whole(facts.readBytesPerRow + facts.writtenBytesPerRow)},
+          {"bytes_per_row", whole(facts.readBytesPerRow + facts.writtenBytesPerRow + facts.lookupBytesPerRow)},
           {"written_bytes_per_row", whole(facts.writtenBytesPerRow)},
           {"bytes_per_key", whole(facts.bytesPerKey)},
+          {"output_bytes_per_row", whole(facts.outputBytesPerRow)},
+          {"lookup_bytes_per_row", whole(facts.lookupBytesPerRow)},
           {"table_bytes_per_row", whole(facts.tableBytesPerRow)},
+          {"table_size", whole(facts.tableSize)},
+          {"key_block_bytes", whole(facts.keyBlockBytes)},
           {"scratch_bytes_per_row", whole(facts.scratchBytesPerRow)},
           {"ops", std::move(ops)}};
 }

@@ -64,7 +64,11 @@ struct LaunchFacts {
   double flopsPerRow = 0, flopsPerPair = 0, flopsPerKey = 0;       // all, two for a multiply-add
   double laneOpsPerRow = 0, laneOpsPerPair = 0, laneOpsPerKey = 0; // vector instructions times lanes beside the multiply-adds
   double weightBytes = 0, readBytesPerRow = 0, writtenBytesPerRow = 0, bytesPerKey = 0, scratchBytesPerRow = 0;
-  double tableBytesPerRow = 0; // cache lines that a lookup brings; what it needs of them is in readBytesPerRow
+  double outputBytesPerRow = 0; // of those written, what goes to the caller's memory
+  double lookupBytesPerRow = 0; // what a lookup needs of a table
+  double tableBytesPerRow = 0;  // cache lines that it brings
+  double tableSize = 0;         // bytes of the whole table
+  double keyBlockBytes = 0;     // 16 slots of a cache of keys lie side by side: lines that one new token of a sequence touches
 };
 
 /// The sizes of a step, as dsrt_traced_step has them.
@@ -81,11 +85,14 @@ struct LaunchWork {
   MatrixType matrix = MatrixType::none;
   double rows = 0, tiles = 0;              // tiles: what threads share; 0 when it does not limit them
   double macs = 0, flops = 0, laneOps = 0; // flops: all of them, also those of macs
-  double weightBytes = 0, readBytes = 0, writtenBytes = 0, cacheBytes = 0, scratchBytes = 0, tableBytes = 0;
+  double weightBytes = 0, readBytes = 0, writtenBytes = 0, cacheBytes = 0, scratchBytes = 0, lookupBytes = 0;
+  double outputBytes = 0; // of those written
+  double lineBytes = 0;   // cache lines that lookups and single slots bring from memory
+  double lookups = 0;     // rows of a table that is larger than the pages a processor knows
   double workingSet = 0;
 
   /// What it has to move, each byte once.
-  double bytes() const { return weightBytes + readBytes + writtenBytes + cacheBytes; }
+  double bytes() const { return weightBytes + readBytes + writtenBytes + cacheBytes + lookupBytes; }
 };
 
 LaunchWork workOf(const LaunchFacts &facts, const StepSizes &step);
@@ -97,9 +104,10 @@ enum class Bound { compute, memory, launch };
 const char *nameOf(Bound bound);
 
 struct Prediction {
-  double ns = 0;                      // from entering the kernel to the last thread's end
-  double computeNs = 0, memoryNs = 0; // what each would take alone
-  Bound bound = Bound::launch;        // the largest part
+  double ns = 0;                            // from entering the kernel to the last thread's end
+  double computeNs = 0, memoryNs = 0;       // what each would take alone
+  double macNs = 0, laneNs = 0, feedNs = 0; // multiply-adds, other instructions, bytes, each at the full rate of the machine
+  Bound bound = Bound::launch;              // the largest part
 };
 
 /// How long `work` takes on `threads` threads. `level` is the CPU level of the code; empty: the machine's.
