@@ -2,9 +2,9 @@
 
     runtime             nothing of ours but dsrt/ and itself; no LLVM
     dialects            dialects/
-    include/ds, lib     dialects/, ds/, lib/, dsrt/package.h
+    include/ds, lib     dialects/, ds/, lib/, dsrt/package.h; lib/Analysis and its headers: dsrt/machine.h too, the cost model
     lib/Import/Formats  ds/Import/, ds/Support/ and itself; no MLIR, not even through one of these headers
-    tools               dialects/, ds/, dsrt/; a tool marked RUNTIME_ONLY: dsrt/ alone and no LLVM
+    tools               dialects/, ds/, dsrt/; a tool marked RUNTIME_ONLY: dsrt/ alone and no LLVM; ds-bench: runtime/ too, whose parts it times
     python              ds/, dialects/, dsrt/
     every product file  JSON is read with nlohmann, never with llvm::json
 
@@ -50,10 +50,12 @@ def allowed(file, runtime_only):
     if "/Import/Formats/" in path:
         return ("ds/Import/", "ds/Support/", "lib/Import/Formats/"), ("llvm/",)
     if path.startswith(("include/", "lib/")):
-        return ("dialects/", "ds/", "lib/", "dsrt/package.h"), everything
+        shared = ("dsrt/package.h", "dsrt/machine.h") if "/Analysis/" in path else ("dsrt/package.h",)
+        return ("dialects/", "ds/", "lib/", *shared), everything
     if path.startswith("tools/"):
         own = "/".join(file.parts[:2]) + "/"
-        return ("dsrt/", own), () if runtime_only else everything
+        inside = ("runtime/",) if file.parts[1] == "ds-bench" else ()
+        return ("dsrt/", own, *inside), () if runtime_only else everything
     return ("dialects/", "ds/", "dsrt/", "python/"), everything
 
 

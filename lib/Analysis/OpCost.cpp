@@ -1,5 +1,6 @@
 #include "ds/Analysis/OpCost.h"
 #include "dialects/DS/DSDialect.h"
+#include "dialects/DSPlan/DSPlanDialect.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace ds;
@@ -7,10 +8,18 @@ using mlir::Operation;
 
 static int64_t width(mlir::Value value) { return mlir::cast<mlir::RankedTensorType>(value.getType()).getShape().back(); }
 
-static OpCost perRow(int64_t flops, int64_t compatible) {
+namespace {
+// Vector instructions of lib/Target/CPU/VectorMath.cpp. A division takes the time of 16 on the processors this is fitted to.
+constexpr int64_t laneOpsOfDivision = 16, laneOpsOfExp = 20, laneOpsOfExpNonPositive = 14;
+// What a row waits for when its sums are joined and its root is taken: about 50 ns that nothing else fills, one row after the other.
+constexpr int64_t laneOpsOfReduction = 2048;
+} // namespace
+
+static OpCost perRow(int64_t flops, int64_t compatible, int64_t laneOps) {
   OpCost cost;
   cost.flopsPerRow = flops;
   cost.compatibleFlopsPerRow = compatible;
+  cost.laneOpsPerRow = laneOps;
   return cost;
 }
 
@@ -19,6 +28,7 @@ static OpCost costOfLinear(LinearOp op) {
   cost.macsPerRow = width(op.getInput()) * width(op.getOutput());
   cost.flopsPerRow = 2 * cost.macsPerRow + (op.getBias() ? width(op.getOutput()) : 0);
   cost.compatibleFlopsPerRow = 2 * cost.macsPerRow;
+  cost.laneOpsPerRow = op.getBias() ? width(op.getOutput()) : 0;
   return cost;
 }
 
@@ -29,6 +39,9 @@ static OpCost costOfAttention(AttentionOp op) {
   cost.flopsPerPair = 2 * cost.macsPerPair + (op.getSlopes() ? 7 : 5) * static_cast<int64_t>(op.getHeads());
   cost.flopsPerRow = width(op.getQuery()); // the division by the sum
   cost.compatibleFlopsPerPair = 2 * cost.macsPerPair;
+  // Scale, maximum, difference, exp, sum; the scores go through memory three times.
+  cost.laneOpsPerPair = static_cast<int64_t>(op.getHeads()) * (laneOpsOfExpNonPositive + 10);
+  cost.laneOpsPerRow = width(op.getQuery());
   return cost;
 }
 
@@ -36,6 +49,7 @@ static OpCost costOfPool(PoolOp op) {
   OpCost cost;
   if (op.getKind() == PoolKind::mean)
     cost.flopsPerKey = cost.flopsPerRow = width(op.getOutput());
+  cost.laneOpsPerKey = 8 * cost.flopsPerKey; // its mask is asked before each vector
   return cost;
 }
 
@@ -45,15 +59,27 @@ OpCost ds::costOf(Operation *op) {
       .Case(costOfLinear)
       .Case(costOfAttention)
       .Case(costOfPool)
-      .Case([&](LayerNormOp norm) { return perRow((norm.getBias() ? 8 : 7) * n + 3, (norm.getBias() ? 5 : 4) * n); })
-      .Case([&](RmsNormOp) { return perRow(4 * n + 3, 0); }) // transformers writes it in operators
-      .Case([&](L2NormalizeOp) { return perRow(3 * n + 2, 0); })
-      .Case([&](SoftmaxOp) { return perRow(5 * n, n); })
-      .Case([&](GeluOp gelu) { return perRow((gelu.getKind() == GeluKind::erf ? 5 : 9) * n, n); })
-      .Case([&](SiluOp) { return perRow(4 * n, n); })
-      .Case([&](QuickGeluOp) { return perRow(5 * n, 0); })
-      .Case([&](ReluOp) { return perRow(n, n); })
-      .Case<TanhOp, AddOp, MulOp>([&](Operation *) { return perRow(n, 0); })
-      .Case([&](RopeOp rope) { return perRow(3 * static_cast<int64_t>(rope.getRotary() * rope.getHeads()), 0); })
+      .Case([&](LayerNormOp norm) {
+        return perRow((norm.getBias() ? 8 : 7) * n + 3, (norm.getBias() ? 5 : 4) * n, 7 * n + 2 * laneOpsOfReduction);
+      })
+      .Case([&](RmsNormOp) { return perRow(4 * n + 3, 0, 4 * n + laneOpsOfReduction); }) // transformers writes it in operators
+      .Case([&](L2NormalizeOp) { return perRow(3 * n + 2, 0, (2 + laneOpsOfDivision) * n + laneOpsOfReduction); })
+      .Case([&](SoftmaxOp) { return perRow(5 * n, n, (6 + laneOpsOfExpNonPositive) * n + 2 * laneOpsOfReduction); })
+      .Case([&](GeluOp gelu) {
+        return gelu.getKind() == GeluKind::erf ? perRow(5 * n, n, (15 + laneOpsOfExpNonPositive) * n)
+                                               : perRow(9 * n, n, (4 + laneOpsOfExp + laneOpsOfDivision) * n);
+      })
+      .Case([&](SiluOp) { return perRow(4 * n, n, (2 + laneOpsOfExp + laneOpsOfDivision) * n); })
+      .Case([&](QuickGeluOp) { return perRow(5 * n, 0, (2 + laneOpsOfExp + laneOpsOfDivision) * n); })
+      .Case([&](ReluOp) { return perRow(n, n, n); })
+      .Case([&](TanhOp) { return perRow(n, 0, (8 + laneOpsOfExpNonPositive + laneOpsOfDivision) * n); })
+      .Case<AddOp, MulOp>([&](Operation *) { return perRow(n, 0, n); })
+      .Case([&](RopeOp rope) {
+        int64_t turned = static_cast<int64_t>(rope.getRotary() * rope.getHeads());
+        return perRow(3 * turned, 0, 3 * turned);
+      })
+      .Case([&](ds_plan::StoreCacheOp store) { // keys change places with slots, 16 x 16 at a time
+        return perRow(0, 0, store.getKind() == ds_plan::CacheKind::keys ? 16 * width(store.getInput()) : 0);
+      })
       .Default([](Operation *) { return OpCost(); });
 }

@@ -1,6 +1,7 @@
 #include "Driver.h"
 #include "Progress.h"
 #include "dialects/RegisterDialects.h"
+#include "ds/Analysis/CostModel.h"
 #include "ds/Import/Import.h"
 #include "ds/Pipelines/Pipelines.h"
 #include "ds/Target/CPU/CodeGen.h"
@@ -49,12 +50,16 @@ private:
     return (options.output.empty() || options.output == "-" ? "ds-compile" : options.output) + ".reproducer.mlir";
   }
   Result<std::vector<CpuCode>> generate();
+  /// Reads the machine and the step of the cost model; another machine than this one is a warning.
+  Result<void> readMachine();
 
   const CompileOptions &options;
   Progress progress;
   MLIRContext context;
   std::optional<ImportedModel> model;
   std::vector<CpuLevel> levels;
+  dsrt::MachineDescription machine;
+  CostStep costStep;
   std::optional<Phase> last;
   std::string firstError, lowered;
   int dumped = 0;
@@ -93,8 +98,8 @@ Result<void> Driver::checkOptions() {
     last = Phase::normalized;
   } else if (options.emit == "plan") {
     last = Phase::planned;
-  } else if (options.emit != "package" && options.emit != "llvm" && options.emit != "asm") {
-    return Error::usage("--emit: expects package, ds, plan, llvm or asm, got '" + options.emit + "'");
+  } else if (options.emit != "package" && options.emit != "costs" && options.emit != "llvm" && options.emit != "asm") {
+    return Error::usage("--emit: expects package, ds, plan, costs, llvm or asm, got '" + options.emit + "'");
   }
   if (options.output.empty() && !last && options.emit == "package")
     return Error::usage("-o: expects the package to write");
@@ -123,6 +128,25 @@ Result<void> Driver::checkOptions() {
   }
   if ((options.emit == "llvm" || options.emit == "asm") && levels.size() != 1)
     return Error::usage("--emit=" + options.emit + ": expects one --target-cpu");
+  return readMachine();
+}
+
+Result<void> Driver::readMachine() {
+  machine = dsrt::builtInMachine();
+  if (!options.costStep.empty()) {
+    ArrayRef<int64_t> step = options.costStep;
+    if (step.size() != 4 || step[0] < 1 || step[1] < 1 || step[2] < 0 || step[3] < 1 || *llvm::max_element(step) > (1 << 24))
+      return Error::usage("--cost-step: expects B,T,PAST,THREADS, such as 1,128,0,2");
+    costStep = {step[0], step[1], step[2], static_cast<int>(std::min<int64_t>(step[3], 1024))};
+  }
+  if (options.machine.empty())
+    return {};
+  std::string error;
+  if (int code = dsrt::readMachine(options.machine, machine, error))
+    return code == 66 ? Error::missing(error) : Error::badData(error);
+  if (!options.quiet && machine.processor != dsrt::currentProcessor())
+    llvm::errs() << "ds-compile: warning: " << options.machine << " describes '" << machine.processor << "', this machine is '"
+                 << dsrt::currentProcessor() << "'\n";
   return {};
 }
 
@@ -258,6 +282,12 @@ Result<void> Driver::run() {
   }
   if (options.report && !options.quiet)
     llvm::errs() << planReport(*model->module);
+  if (options.reportCosts && !options.quiet)
+    llvm::errs() << costReport(*model->module, costStep, machine);
+  if (options.emit == "costs") {
+    progress.finish();
+    return write(costJson(*model->module, costStep, machine));
+  }
   Result<std::vector<CpuCode>> code = generate();
   if (!code)
     return code.error();

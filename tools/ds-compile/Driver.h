@@ -13,17 +13,19 @@ namespace ds {
 struct CompileOptions {
   std::string model;  // folder or .gguf file
   std::string output; // package, or file of --emit; "-" is standard output
-  std::string emit;   // package, ds, plan, llvm, asm
+  std::string emit;   // package, ds, plan, costs, llvm, asm
   std::string to;     // last phase; then its IR is the output
   std::string dumpPhases;
   std::string task;    // empty: what the model's configuration says
   std::string weights; // f32 or bf16
   std::string fusion;  // none, generic or specialized
   std::string progress;
+  std::string machine;           // description for the cost model; empty: the one built in
+  std::vector<int64_t> costStep; // batch, tokens, past, threads of the step that is predicted
   std::vector<std::string> targetCpus;
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;
-  bool strict = false, report = false, quiet = false;
+  bool strict = false, report = false, reportCosts = false, quiet = false;
   /// Set by a signal: the package is given up and its unfinished folder removed.
   const std::atomic<bool> *interrupted = nullptr;
 };

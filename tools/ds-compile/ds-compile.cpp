@@ -13,7 +13,8 @@ static cl::opt<std::string> model(cl::Positional, cl::value_desc("model"), cl::d
                                   cl::Required, cl::cat(category));
 static cl::opt<std::string> output("o", cl::value_desc("package"),
                                    cl::desc("the package to write, or the file for --emit and --to (- is stdout)"), cl::cat(category));
-static cl::opt<std::string> emit("emit", cl::init("package"), cl::desc("package, ds, plan, llvm or asm (the last two of one --target-cpu)"),
+static cl::opt<std::string> emit("emit", cl::init("package"),
+                                 cl::desc("package, ds, plan, costs (JSON), llvm or asm (the last two of one --target-cpu)"),
                                  cl::cat(category));
 static cl::opt<std::string> to("to", cl::desc("stop after this phase and write its IR: imported, normalized, planned"), cl::cat(category));
 static cl::opt<std::string> dumpPhases("dump-phases", cl::value_desc("dir"), cl::desc("write the IR of every phase to this folder"),
@@ -33,6 +34,13 @@ static cl::opt<unsigned> threads("jobs", cl::init(0), cl::desc("threads that com
 static cl::opt<std::string> progress("progress", cl::init("auto"), cl::desc("auto, on or off"), cl::cat(category));
 static cl::opt<bool> strict("strict", cl::desc("what is reported as ignored becomes an error"), cl::cat(category));
 static cl::opt<bool> report("report", cl::desc("print a table of memory: arena, peak, caches"), cl::cat(category));
+static cl::opt<bool> reportCosts("report-costs", cl::desc("print a table of kernels with the time they are predicted to take"),
+                                 cl::cat(category));
+static cl::opt<std::string> machine("machine", cl::value_desc("file"),
+                                    cl::desc("machine of --report-costs and --emit=costs, from ds-bench --calibrate (default: built in)"),
+                                    cl::cat(category));
+static cl::list<int64_t> costStep("cost-step", cl::CommaSeparated, cl::value_desc("B,T,PAST,THREADS"),
+                                  cl::desc("the step that is predicted (default: 1,128,0,1)"), cl::cat(category));
 static cl::opt<bool> quiet("quiet", cl::desc("print nothing but errors"), cl::cat(category));
 
 static std::atomic<bool> interrupted = false;
@@ -61,6 +69,9 @@ int main(int argc, char **argv) {
   options.threads = threads ? threads : std::max(1u, std::thread::hardware_concurrency());
   options.strict = strict;
   options.report = report;
+  options.reportCosts = reportCosts;
+  options.machine = machine;
+  options.costStep.assign(costStep.begin(), costStep.end());
   options.quiet = quiet;
   options.interrupted = &interrupted;
   ds::Result<void> result = ds::compile(options);

@@ -14,6 +14,9 @@ struct OpCost {
   int64_t flopsPerRow = 0, flopsPerPair = 0, flopsPerKey = 0;
   /// As DeepSpeed's profiler counts (flops_profiler/profiler.py): only contractions, norms, softmax and activations.
   int64_t compatibleFlopsPerRow = 0, compatibleFlopsPerPair = 0;
+  /// What the op costs beside its multiply-adds and the moving of data: instructions times lanes, as lib/Target/CPU writes them. An exp is
+  /// a polynomial, and a division holds its port for many cycles.
+  int64_t laneOpsPerRow = 0, laneOpsPerPair = 0, laneOpsPerKey = 0;
 };
 
 /// The work of `op`; zero for an op that moves data alone.

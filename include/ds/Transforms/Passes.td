@@ -139,6 +139,22 @@ def PlanInsertBarriers : Pass<"ds-plan-insert-barriers", "::ds_plan::ProgramOp">
   }];
 }
 
+def PlanReportCosts : Pass<"ds-plan-report-costs", "::mlir::ModuleOp"> {
+  let summary = "say how long each launch will take";
+  let description = [{
+    Remarks give, for each launch, its bytes, its FLOP, the time that the cost model (docs/cost-model.md) predicts on a machine and what
+    bounds it; for each program its sum with barriers. A description of another machine than this one is a warning.
+
+    Needs: launches.   Keeps: everything.
+    Numerics: bit-exact.
+  }];
+  let options = [Option<"machine", "machine", "std::string", /*default=*/"", "machine.json of ds-bench --calibrate; empty: built in">,
+                 Option<"batch", "batch", "int64_t", /*default=*/"1", "sequences of the step">,
+                 Option<"tokens", "tokens", "int64_t", /*default=*/"128", "tokens of each sequence, where a program takes several">,
+                 Option<"past", "past", "int64_t", /*default=*/"0", "tokens in the cache of each sequence">,
+                 Option<"threads", "threads", "int64_t", /*default=*/"1", "threads that share the step">];
+}
+
 def PlanReuseBuffers : Pass<"ds-plan-reuse-buffers", "::mlir::ModuleOp"> {
   let summary = "place buffers in one arena by liveness";
   let description = [{

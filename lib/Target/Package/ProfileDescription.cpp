@@ -1,5 +1,6 @@
 #include "ds/Target/Package/ProfileDescription.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
+#include "ds/Analysis/LaunchCost.h"
 #include "ds/Analysis/OpCost.h"
 #include "mlir/IR/SymbolTable.h"
 #include <nlohmann/json.hpp>
@@ -9,27 +10,9 @@ using namespace ds;
 using namespace ds_plan;
 using Json = nlohmann::ordered_json;
 
-static int64_t elementBytes(Type type) { return cast<ShapedType>(type).getElementTypeBitWidth() / 8; }
-
 static std::string moduleOf(Location loc) {
   auto name = dyn_cast<NameLoc>(loc);
   return name ? name.getName().str() : std::string();
-}
-
-/// Bytes of one row of an activation, 4 for integers.
-static int64_t rowBytes(Value value) {
-  auto type = cast<MemRefType>(value.getType());
-  return (type.getRank() == 1 ? 1 : type.getShape().back()) * elementBytes(type);
-}
-
-static std::string rowsOf(LaunchOp launch) {
-  Operation *first = launch.getOuts().front().getDefiningOp();
-  Rows rows = Rows::tokens;
-  if (auto buffer = dyn_cast<BufferOp>(first))
-    rows = buffer.getRows();
-  else if (auto output = dyn_cast<OutputOp>(first))
-    rows = output.getRows();
-  return stringifyRows(rows == Rows::packed ? Rows::tokens : rows).str();
 }
 
 namespace {
@@ -42,10 +25,6 @@ public:
 
 private:
   Json op(Operation *op, const std::string &module, LaunchOp launch);
-  StorageOp storage(Value value) {
-    auto weight = value.getDefiningOp<ds_plan::WeightOp>();
-    return weight ? symbols.lookup<StorageOp>(weight.getStorage()) : StorageOp();
-  }
 
   SymbolTable symbols;
 };
@@ -57,7 +36,7 @@ Json Description::op(Operation *op, const std::string &module, LaunchOp launch) 
   Json json = {{"op", op->getName().stripDialect().str()}, {"module", module}};
   for (Value operand : op->getOperands()) {
     auto argument = dyn_cast<BlockArgument>(operand);
-    StorageOp stored = argument ? storage(launch.getIns()[argument.getArgNumber()]) : StorageOp();
+    StorageOp stored = argument ? storageOf(launch.getIns()[argument.getArgNumber()], symbols) : StorageOp();
     if (!stored || !stored.getParameter())
       continue;
     auto parameter = symbols.lookup<ParameterOp>(*stored.getParameter());
@@ -71,6 +50,9 @@ Json Description::op(Operation *op, const std::string &module, LaunchOp launch) 
   json["flops_per_row"] = cost.flopsPerRow;
   json["flops_per_pair"] = cost.flopsPerPair;
   json["flops_per_key"] = cost.flopsPerKey;
+  json["lane_ops_per_row"] = cost.laneOpsPerRow;
+  json["lane_ops_per_pair"] = cost.laneOpsPerPair;
+  json["lane_ops_per_key"] = cost.laneOpsPerKey;
   json["compatible_flops_per_row"] = cost.compatibleFlopsPerRow;
   json["compatible_flops_per_pair"] = cost.compatibleFlopsPerPair;
   if (auto attention = dyn_cast<AttentionOp>(op))
@@ -82,43 +64,26 @@ Json Description::launch(LaunchOp launch) {
   auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
   auto modules = launch->getAttrOfType<ArrayAttr>("ds_plan.modules");
   std::string module = moduleOf(launch.getLoc());
-  int64_t weightBytes = 0, bytesPerRow = 0, bytesPerKey = 0, scratch = 0;
-  auto count = [&](Value value, bool reads) {
-    Operation *place = value.getDefiningOp();
-    auto type = cast<MemRefType>(value.getType());
-    if (StorageOp stored = storage(value)) {
-      bool isTable = kernel.getFamily() == "embed" && type.getRank() >= 2;
-      if (isTable) // one row of it
-        bytesPerRow += (stored.getLayout() == Layout::panels ? type.getDimSize(1) : type.getShape().back()) * elementBytes(type);
-      else if (stored.getLayout() != Layout::rope)
-        weightBytes += type.getNumElements() * elementBytes(type);
-    } else if (isa<ds_plan::CacheOp>(place)) {
-      (reads ? bytesPerKey : bytesPerRow) += type.getShape().back() * elementBytes(type);
-    } else {
-      bytesPerRow += rowBytes(value);
-    }
-  };
-  for (Value value : launch.getIns())
-    count(value, true);
-  for (Value value : launch.getOuts())
-    count(value, false);
-  for (Value value : launch.getAux()) {
-    if (value.getDefiningOp<BufferOp>())
-      scratch += rowBytes(value);
-    else
-      count(value, true);
-  }
+  const dsrt::LaunchFacts facts = factsOf(launch, symbols);
+  auto whole = [](double bytes) { return static_cast<int64_t>(bytes); };
   Json ops = Json::array();
   for (auto [index, operation] : llvm::enumerate(kernel.getBody().front().without_terminator()))
     ops.push_back(op(&operation, modules && index < modules.size() ? cast<StringAttr>(modules[index]).str() : module, launch));
   return {{"kernel", launch.getKernel().str()},
-          {"family", kernel.getFamily().str()},
+          {"family", facts.family},
           {"module", module},
-          {"rows", rowsOf(launch)},
-          {"weight_bytes", weightBytes},
-          {"bytes_per_row", bytesPerRow},
-          {"bytes_per_key", bytesPerKey},
-          {"scratch_bytes_per_row", scratch},
+          {"rows", nameOf(facts.rows).str()},
+          {"rows_are_tiles", facts.rowsAreTiles},
+          {"weight_bytes", whole(facts.weightBytes)},
+          {"bytes_per_row", whole(facts.readBytesPerRow + facts.writtenBytesPerRow + facts.lookupBytesPerRow)},
+          {"written_bytes_per_row", whole(facts.writtenBytesPerRow)},
+          {"bytes_per_key", whole(facts.bytesPerKey)},
+          {"output_bytes_per_row", whole(facts.outputBytesPerRow)},
+          {"lookup_bytes_per_row", whole(facts.lookupBytesPerRow)},
+          {"table_bytes_per_row", whole(facts.tableBytesPerRow)},
+          {"table_size", whole(facts.tableSize)},
+          {"key_block_bytes", whole(facts.keyBlockBytes)},
+          {"scratch_bytes_per_row", whole(facts.scratchBytesPerRow)},
           {"ops", std::move(ops)}};
 }
 

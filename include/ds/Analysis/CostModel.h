@@ -1,0 +1,41 @@
+// How long a plan takes: each launch by the cost model of dsrt/machine.h.
+#ifndef DS_ANALYSIS_COSTMODEL_H
+#define DS_ANALYSIS_COSTMODEL_H
+
+#include "ds/Analysis/LaunchCost.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace ds {
+
+/// The step that is predicted.
+struct CostStep {
+  int64_t batch = 1, tokens = 128; // B; T, 1 in programs for one token a sequence
+  int64_t past = 0;                // tokens in the cache of each sequence, in programs that have one
+  int threads = 1;
+};
+
+struct LaunchCost {
+  ds_plan::LaunchOp launch;
+  dsrt::LaunchWork work;
+  dsrt::Prediction prediction, roofline;
+};
+
+struct ProgramCost {
+  CostStep step; // as the program takes it: bounded by its sizes
+  std::vector<LaunchCost> launches;
+  int64_t barriers = 0;
+  double ns = 0; // launches and barriers
+};
+
+/// Predicts each launch of `program` (phase `planned`, or `partitioned` launches without places).
+ProgramCost costOf(ds_plan::ProgramOp program, const mlir::SymbolTable &symbols, const CostStep &step,
+                   const dsrt::MachineDescription &machine, llvm::StringRef level = {});
+
+/// A table of the kernels of each program, the longest first, and of the programs. Lines end with a newline.
+std::string costReport(mlir::ModuleOp planned, const CostStep &step, const dsrt::MachineDescription &machine, llvm::StringRef level = {});
+
+/// The same of every launch as JSON, with what was counted.
+std::string costJson(mlir::ModuleOp planned, const CostStep &step, const dsrt::MachineDescription &machine, llvm::StringRef level = {});
+
+} // namespace ds
+#endif // DS_ANALYSIS_COSTMODEL_H

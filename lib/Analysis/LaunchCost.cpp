@@ -1,0 +1,106 @@
+#include "ds/Analysis/LaunchCost.h"
+#include "dialects/DS/DSDialect.h"
+#include "ds/Analysis/OpCost.h"
+
+using namespace mlir;
+using namespace ds;
+using namespace ds_plan;
+using dsrt::LaunchFacts;
+using dsrt::LaunchRows;
+using dsrt::MatrixType;
+
+static int64_t elementBytes(Type type) { return cast<ShapedType>(type).getElementTypeBitWidth() / 8; }
+
+/// Bytes of one row of an activation, 4 for integers.
+static int64_t rowBytes(Value value) {
+  auto type = cast<MemRefType>(value.getType());
+  return (type.getRank() == 1 ? 1 : type.getShape().back()) * elementBytes(type);
+}
+
+static LaunchRows rowsOf(LaunchOp launch) {
+  Operation *first = launch.getOuts().front().getDefiningOp();
+  Rows rows = Rows::tokens;
+  if (auto buffer = dyn_cast<BufferOp>(first))
+    rows = buffer.getRows();
+  else if (auto output = dyn_cast<OutputOp>(first))
+    rows = output.getRows();
+  return rows == Rows::selected ? LaunchRows::selected : rows == Rows::batch ? LaunchRows::batch : LaunchRows::tokens;
+}
+
+StorageOp ds::storageOf(Value place, const SymbolTable &symbols) {
+  auto weight = place.getDefiningOp<ds_plan::WeightOp>();
+  return weight ? symbols.lookup<StorageOp>(weight.getStorage()) : StorageOp();
+}
+
+llvm::StringRef ds::nameOf(LaunchRows rows) {
+  return rows == LaunchRows::tokens ? "tokens" : rows == LaunchRows::selected ? "selected" : "batch";
+}
+
+void ds::addOp(LaunchFacts &facts, Operation *op) {
+  OpCost cost = costOf(op);
+  facts.macsPerRow += static_cast<double>(cost.macsPerRow);
+  facts.macsPerPair += static_cast<double>(cost.macsPerPair);
+  facts.flopsPerRow += static_cast<double>(cost.flopsPerRow);
+  facts.flopsPerPair += static_cast<double>(cost.flopsPerPair);
+  facts.flopsPerKey += static_cast<double>(cost.flopsPerKey);
+  facts.laneOpsPerRow += static_cast<double>(cost.laneOpsPerRow);
+  facts.laneOpsPerPair += static_cast<double>(cost.laneOpsPerPair);
+  facts.laneOpsPerKey += static_cast<double>(cost.laneOpsPerKey);
+  if (auto attention = dyn_cast<AttentionOp>(op))
+    facts.causal = attention.getCausal();
+}
+
+/// A lookup in a table reads one row. In panels a row's elements stand 32 apart, and each brings its cache line and,
+/// as processors fetch lines in pairs, the other one of f32.
+static void addTable(LaunchFacts &facts, StorageOp stored) {
+  auto type = cast<MemRefType>(stored.getType());
+  bool inPanels = stored.getLayout() == Layout::panels;
+  int64_t width = inPanels ? type.getDimSize(1) : type.getShape().back();
+  facts.lookupBytesPerRow += static_cast<double>(width * elementBytes(type));
+  facts.tableBytesPerRow += static_cast<double>(width * (inPanels ? std::max<int64_t>(64, 32 * elementBytes(type)) : elementBytes(type)));
+  facts.tableSize += static_cast<double>(type.getNumElements() * elementBytes(type));
+}
+
+LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
+  auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
+  LaunchFacts facts;
+  facts.family = kernel.getFamily().str();
+  facts.rows = rowsOf(launch);
+  auto count = [&](Value value, bool isOut) {
+    auto type = cast<MemRefType>(value.getType());
+    double &perRow = isOut ? facts.writtenBytesPerRow : facts.readBytesPerRow;
+    if (StorageOp stored = storageOf(value, symbols)) {
+      if (kernel.getFamily() == "embed" && type.getRank() >= 2)
+        addTable(facts, stored);
+      else if (stored.getLayout() != Layout::rope)
+        facts.weightBytes += static_cast<double>(type.getNumElements() * elementBytes(type));
+      if (stored.getLayout() == Layout::panels && kernel.getFamily() != "embed")
+        facts.matrix = type.getElementType().isBF16() ? MatrixType::bf16 : MatrixType::f32;
+    } else if (isa<ds_plan::CacheOp>(value.getDefiningOp())) {
+      (isOut ? perRow : facts.bytesPerKey) += static_cast<double>(type.getShape().back() * elementBytes(type));
+    } else {
+      perRow += static_cast<double>(rowBytes(value));
+      if (isOut && isa<OutputOp>(value.getDefiningOp()))
+        facts.outputBytesPerRow += static_cast<double>(rowBytes(value));
+    }
+  };
+  for (Value value : launch.getIns())
+    count(value, false);
+  for (Value value : launch.getOuts())
+    count(value, true);
+  for (Value value : launch.getAux()) {
+    if (value.getDefiningOp<BufferOp>())
+      facts.scratchBytesPerRow += static_cast<double>(rowBytes(value));
+    else
+      count(value, false);
+  }
+  for (Operation &op : kernel.getBody().front().without_terminator()) {
+    addOp(facts, &op);
+    // A norm needs its whole row, so rows are what threads share; a product shares columns as well.
+    if (auto store = dyn_cast<StoreCacheOp>(op); store && store.getKind() == CacheKind::keys)
+      facts.keyBlockBytes += static_cast<double>(64 * cast<ShapedType>(store.getInput().getType()).getShape().back());
+    facts.rowsAreTiles |= isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op);
+  }
+  facts.rowsAreTiles &= facts.macsPerRow == 0;
+  return facts;
+}

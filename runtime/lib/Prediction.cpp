@@ -1,0 +1,143 @@
+#include "dsrt/machine.h"
+#include "runtime/lib/PredictionTable.h"
+#include <algorithm>
+#include <cmath>
+
+using namespace dsrt;
+
+const char *dsrt::nameOf(Bound bound) {
+  switch (bound) {
+  case Bound::compute:
+    return "compute";
+  case Bound::memory:
+    return "memory";
+  case Bound::launch:
+    return "launch";
+  }
+  return "";
+}
+
+LaunchWork dsrt::workOf(const LaunchFacts &facts, const StepSizes &step) {
+  LaunchWork work;
+  work.family = facts.family;
+  work.matrix = facts.matrix;
+  double tokens = static_cast<double>(step.batch) * step.tokens;
+  work.rows = facts.rows == LaunchRows::tokens ? tokens : facts.rows == LaunchRows::selected ? step.rows : step.batch;
+  work.tiles = facts.rowsAreTiles ? work.rows : 0;
+  double pairs = facts.causal ? step.pairs : step.keys * step.tokens;
+  auto all = [&](double perRow, double perPair, double perKey) { return perRow * work.rows + perPair * pairs + perKey * step.keys; };
+  work.macs = all(facts.macsPerRow, facts.macsPerPair, 0);
+  work.flops = all(facts.flopsPerRow, facts.flopsPerPair, facts.flopsPerKey);
+  work.laneOps = all(facts.laneOpsPerRow, facts.laneOpsPerPair, facts.laneOpsPerKey);
+  work.weightBytes = work.rows > 0 ? facts.weightBytes : 0;
+  work.readBytes = facts.readBytesPerRow * work.rows;
+  work.writtenBytes = facts.writtenBytesPerRow * work.rows;
+  work.cacheBytes = facts.bytesPerKey * step.keys;
+  work.scratchBytes = facts.scratchBytesPerRow * work.rows;
+  work.outputBytes = facts.outputBytesPerRow * work.rows;
+  work.lookupBytes = facts.lookupBytesPerRow * work.rows;
+  work.lineBytes = std::min(facts.tableBytesPerRow * work.rows, facts.tableSize);
+  work.lookups = facts.tableSize > pagedBytes ? work.rows : 0;
+  // A line is brought and written back. Whole blocks are what writtenBytes has.
+  if (step.tokens < 16)
+    work.lineBytes += 2 * facts.keyBlockBytes * step.batch;
+  work.workingSet = step.workingSet;
+  return work;
+}
+
+double dsrt::workingSetOf(const std::vector<LaunchFacts> &launches, const StepSizes &step) {
+  double bytes = 0;
+  for (const LaunchFacts &facts : launches) {
+    LaunchWork work = workOf(facts, step);
+    bytes += work.weightBytes + work.cacheBytes;
+  }
+  return bytes;
+}
+
+namespace {
+/// Where bytes lie, and how fast they come from there.
+struct Feeds {
+  double l1Bytes, l2Bytes, l3Bytes;
+  MachineLimits limits;
+
+  Feeds(const MachineDescription &machine, const MachineLimits &limits, int threads)
+      : l1Bytes(static_cast<double>(machine.l1Size) * threads), l2Bytes(static_cast<double>(machine.l2Size) * threads),
+        l3Bytes(static_cast<double>(machine.l3Size)), limits(limits) {}
+
+  /// The rate at which data is read that is touched again after `set` bytes.
+  double rate(double set) const {
+    if (set <= l1Bytes * usableCache)
+      return limits.l1Bytes;
+    if (set <= l2Bytes * usableCache)
+      return limits.l2Bytes;
+    return set <= l3Bytes * usableCache ? limits.l3Bytes : limits.memoryBytes;
+  }
+};
+} // namespace
+
+static double flopsAt(const MachineLimits &limits, std::string_view level) {
+  if (level == "x86-64-v2" && limits.flopsF32V2 > 0)
+    return limits.flopsF32V2;
+  return level == "x86-64-v3" && limits.flopsF32V3 > 0 ? limits.flopsF32V3 : limits.flopsF32;
+}
+
+static Bound boundOf(const Prediction &prediction, double overheadNs) {
+  if (overheadNs >= std::max(prediction.computeNs, prediction.memoryNs))
+    return Bound::launch;
+  return prediction.computeNs >= prediction.memoryNs ? Bound::compute : Bound::memory;
+}
+
+/// The part of the work that the slowest thread has, in shares of 1 / threads.
+static double imbalance(double tiles, int threads) { return tiles > 0 ? std::ceil(tiles / threads) * threads / tiles : 1; }
+
+static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::string_view level) {
+  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && level != "x86-64-v2" && level != "x86-64-v3";
+}
+
+/// Weights pass through L2 between two launches: half of what a launch reads is still there, and what it writes is not, so its lines are
+/// brought before and written back after. Rows that do not fit push each other out as well.
+static double activationNs(const LaunchWork &work, const Feeds &feeds) {
+  const double all = work.readBytes + work.writtenBytes + work.scratchBytes;
+  const double spilled = std::clamp(2 * all / feeds.l2Bytes - 1, 0.0, 1.0), hot = 0.5 * (1 - spilled);
+  const double cold = all <= feeds.l3Bytes / 2 ? feeds.limits.l3Bytes : feeds.limits.memoryBytes;
+  return 1e9 * (work.readBytes * (hot / feeds.limits.l2Bytes + (1 - hot) / cold) +
+                (work.writtenBytes - work.outputBytes) * (2 + writeBack * spilled) / cold + work.outputBytes / feeds.limits.memoryWrite +
+                work.scratchBytes / feeds.limits.l2Bytes);
+}
+
+Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machine, int threads, std::string_view level) {
+  const MachineLimits limits = limitsAt(machine, threads);
+  const FamilyCost &cost = costOfFamily(work.family);
+  const Feeds feeds(machine, limits, threads);
+  const double flops = flopsAt(limits, level), slowest = imbalance(work.tiles, threads);
+  const bool dots = hasDots(work, limits, level);
+  double laneOps = work.laneOps;
+  if (work.matrix == MatrixType::bf16 && !dots) // a block of rows widens the matrix for itself
+    laneOps += work.weightBytes / 2 * std::ceil(work.rows / blockRows) * laneOpsOfWidening;
+  Prediction prediction;
+  prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops) * slowest;
+  prediction.laneNs = 1e9 * laneOps / (flops / 2) * slowest; // a multiply-add is two FLOP a lane
+  prediction.feedNs = slowest * (1e9 * (work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) +
+                                 1e9 * work.lineBytes / limits.memoryBytes + work.lookups * lookupNs / threads + activationNs(work, feeds));
+  prediction.computeNs = prediction.macNs / cost.macs + prediction.laneNs / cost.lanes;
+  prediction.memoryNs = prediction.feedNs / cost.bytes;
+  prediction.ns = std::max(prediction.computeNs, prediction.memoryNs) +
+                  (1 - cost.overlap) * std::min(prediction.computeNs, prediction.memoryNs) + limits.launchNs;
+  prediction.bound = boundOf(prediction, limits.launchNs);
+  return prediction;
+}
+
+Prediction dsrt::roofline(const LaunchWork &work, const MachineDescription &machine, int threads, std::string_view level) {
+  const MachineLimits limits = limitsAt(machine, threads);
+  const Feeds feeds(machine, limits, threads);
+  double peak = flopsAt(limits, level);
+  Prediction prediction;
+  // What is no multiply-add runs at one FLOP a lane at best.
+  prediction.computeNs = 2e9 * work.macs / (hasDots(work, limits, level) ? limits.flopsBf16 : peak) +
+                         1e9 * std::max(0.0, work.flops - 2 * work.macs) / (peak / 2);
+  const double activations = work.readBytes + work.writtenBytes + work.lookupBytes;
+  prediction.memoryNs = 1e9 * ((work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) + activations / feeds.rate(activations));
+  prediction.ns = std::max(prediction.computeNs, prediction.memoryNs);
+  prediction.bound = boundOf(prediction, 0);
+  return prediction;
+}

@@ -1,0 +1,45 @@
+// The fitted numbers of the cost model: what part of a limit the kernels of a family reach. `benchmarks/prediction.py --fit` prints the
+// rows anew, from measured launches.
+#ifndef DSRT_LIB_PREDICTIONTABLE_H
+#define DSRT_LIB_PREDICTIONTABLE_H
+
+#include <string_view>
+
+namespace dsrt {
+
+/// Parts of the machine's limits.
+struct FamilyCost {
+  std::string_view family;
+  double macs;    // of the peak rate of multiply-adds
+  double lanes;   // of one vector instruction a cycle and port, beside the multiply-adds
+  double bytes;   // of the bandwidth
+  double overlap; // of the shorter of computing and moving data that the longer hides: 1 hides all, 0 nothing
+};
+
+/// The part of a cache that data keeps while other data passes through it.
+inline constexpr double usableCache = 1.0;
+
+/// A row of a table that has more pages than the processor keeps translations for (1536 of 4 KiB) waits for a translation and for memory.
+inline constexpr double pagedBytes = 1536 * 4096.0, lookupNs = 190;
+
+/// Times that lines are moved beside being brought and written back once, where rows do not fit L2.
+inline constexpr double writeBack = 1.5;
+
+/// Rows of the blocks that products are computed in, and the instructions that widen one vector of bf16 to f32.
+inline constexpr double blockRows = 12, laneOpsOfWidening = 2;
+
+inline constexpr FamilyCost familyCosts[] = {
+    {"attention", 0.52, 1.00, 0.82, 0.00},
+    {"gemm", 0.68, 1.00, 0.99, 0.10},
+    {"", 0.50, 0.50, 1.00, 0.70}, // any other
+};
+
+inline const FamilyCost &costOfFamily(std::string_view family) {
+  const FamilyCost *cost = familyCosts;
+  while (!cost->family.empty() && cost->family != family)
+    ++cost;
+  return *cost;
+}
+
+} // namespace dsrt
+#endif // DSRT_LIB_PREDICTIONTABLE_H
