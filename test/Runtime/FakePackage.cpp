@@ -1,4 +1,5 @@
 #include "FakePackage.h"
+#include "dsrt/package.h"
 #include "runtime/lib/Hash.h"
 #include <algorithm>
 #include <cstdlib>
@@ -69,7 +70,8 @@ Package::Package(Kind kind, const std::string &rule, int offset) {
   writeFile(file("tokenizer.json"), tokenizer);
   std::string cache =
       kind == encoder ? "" : "\"cache\": {\"context\": " + number(context) + ", \"bytes_per_sequence\": " + number(kvBytes) + "},\n";
-  rewrite("{\"format\": \"ds-package\", \"version\": 1, \"abi\": 1, \"producer\": \"test\",\n"
+  rewrite("{\"format\": \"ds-package\", \"version\": 1, \"abi\": " + number(DS_ABI) +
+          ", \"producer\": \"test\",\n"
           "\"model\": {\"family\": \"fake\", \"name\": \"toy\", \"task\": " +
           quote(kind == encoder ? "encoder" : "causal-lm") + ", \"vocab_size\": " + number(vocab) + ", \"hidden_size\": " + number(hidden) +
           ", \"layers\": 1, \"max_positions\": " + number(maxPositions) +

@@ -93,8 +93,8 @@ TEST(Package, AManifestAMillionDeepIsRefused) {
 
 TEST(Package, AnotherAbiOrMissingProgramIsRefused) {
   Package package(Package::decoder);
-  package.replace("\"abi\": 1", "\"abi\": 2");
-  EXPECT_TRUE(contains(refusal(package.path(), DSRT_BAD_DATA), "the package has abi 2"));
+  package.replace("\"abi\": 2", "\"abi\": 3");
+  EXPECT_TRUE(contains(refusal(package.path(), DSRT_BAD_DATA), "the package has abi 3"));
 }
 
 TEST(Package, ALevelBeyondTheMachineIsRefused) {

@@ -111,9 +111,15 @@ Json Description::launch(LaunchOp launch) {
   Json ops = Json::array();
   for (auto [index, operation] : llvm::enumerate(kernel.getBody().front().without_terminator()))
     ops.push_back(op(&operation, modules && index < modules.size() ? cast<StringAttr>(modules[index]).str() : module, launch));
-  return {{"kernel", launch.getKernel().str()}, {"family", kernel.getFamily().str()}, {"module", module},
-          {"rows", rowsOf(launch)},             {"weight_bytes", weightBytes},        {"bytes_per_row", bytesPerRow},
-          {"bytes_per_key", bytesPerKey},       {"scratch_bytes_per_row", scratch},   {"ops", std::move(ops)}};
+  return {{"kernel", launch.getKernel().str()},
+          {"family", kernel.getFamily().str()},
+          {"module", module},
+          {"rows", rowsOf(launch)},
+          {"weight_bytes", weightBytes},
+          {"bytes_per_row", bytesPerRow},
+          {"bytes_per_key", bytesPerKey},
+          {"scratch_bytes_per_row", scratch},
+          {"ops", std::move(ops)}};
 }
 
 std::string ds::profileDescription(ModuleOp planned, StringRef fusion) {

@@ -190,13 +190,13 @@ typedef struct dsrt_traced_step {
   const char *program;
   int32_t batch, tokens, rows; // B, T, R of the step
   int32_t threads, launches;
-  int64_t keys;           // sum over sequences of the tokens they have behind the step: past + T
-  int64_t pairs;          // sum over sequences and their tokens of the keys up to the token: what causal attention sees without a window
-  int64_t begin, end;     // ns since tracing began: of the whole step, as the calling thread sees it
-  const int64_t *times;   // [threads][launches][2] ns since tracing began; begin and end are both 0 where a launch did not run
+  int64_t keys;         // sum over sequences of the tokens they have behind the step: past + T
+  int64_t pairs;        // sum over sequences and their tokens of the keys up to the token: what causal attention sees without a window
+  int64_t begin, end;   // ns since tracing began: of the whole step, as the calling thread sees it
+  const int64_t *times; // [threads][launches][2] ns since tracing began; begin and end are both 0 where a launch did not run
 } dsrt_traced_step;
 
-/// Traces the steps of `model` from now on, the first `max_steps` of them; what was traced before is forgotten. Costs a few cycles a launch.
+/// Traces the first `max_steps` steps of `model` from now on; what was traced before is forgotten. Costs a few cycles a launch.
 /// Fails with invalid argument when max_steps is below 1.
 DSRT_API dsrt_status dsrt_trace_start(dsrt_model *model, int32_t max_steps);
 /// Ends tracing; traced steps stay until the next start.
