@@ -4,7 +4,7 @@
     dialects            dialects/
     include/ds, lib     dialects/, ds/, lib/, dsrt/package.h; lib/Analysis and its headers: dsrt/machine.h too, the cost model
     lib/Import/Formats  ds/Import/, ds/Support/ and itself; no MLIR, not even through one of these headers
-    tools               dialects/, ds/, dsrt/; a tool marked RUNTIME_ONLY: dsrt/ alone and no LLVM
+    tools               dialects/, ds/, dsrt/; a tool marked RUNTIME_ONLY: dsrt/ alone and no LLVM; ds-bench: runtime/ too, whose parts it times
     python              ds/, dialects/, dsrt/
     every product file  JSON is read with nlohmann, never with llvm::json
 
@@ -54,7 +54,8 @@ def allowed(file, runtime_only):
         return ("dialects/", "ds/", "lib/", *shared), everything
     if path.startswith("tools/"):
         own = "/".join(file.parts[:2]) + "/"
-        return ("dsrt/", own), () if runtime_only else everything
+        inside = ("runtime/",) if file.parts[1] == "ds-bench" else ()
+        return ("dsrt/", own, *inside), () if runtime_only else everything
     return ("dialects/", "ds/", "dsrt/", "python/"), everything
 
 

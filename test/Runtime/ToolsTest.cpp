@@ -1,5 +1,6 @@
 // ds-run and ds-bench on the fake packages: what they print and their exit codes.
 #include "FakePackage.h"
+#include "dsrt/machine.h"
 #include <cstdio>
 #include <cstring>
 #include <gtest/gtest.h>
@@ -141,4 +142,26 @@ TEST(Tools, BenchPrintsLlamaBenchsWords) {
   EXPECT_EQ(bench(decoder.path() + " -pg 8").code, 2);
   EXPECT_EQ(bench(decoder.path() + " -o xml").code, 2);
   EXPECT_EQ(bench(decoder.path() + "-none").code, 66);
+}
+
+TEST(Tools, BenchCalibratesThisMachine) {
+  Package package(Package::encoder);
+  const std::string file = package.path() + "/machine.json";
+  Ran ran = bench("--calibrate --quick --threads 1,2 -o " + file);
+  EXPECT_EQ(ran.code, 0) << ran.text;
+  for (const char *word : {"multiply-add", "read memory", "barrier", "empty launch", "x86-64-v"})
+    EXPECT_TRUE(contains(ran.text, word)) << word << '\n' << ran.text;
+  dsrt::MachineDescription machine;
+  std::string error;
+  ASSERT_EQ(dsrt::readMachine(file, machine, error), 0) << error;
+  EXPECT_EQ(machine.processor, dsrt::currentProcessor());
+  ASSERT_EQ(machine.limits.size(), 2u);
+  EXPECT_EQ(machine.limits[1].threads, 2);
+  ran = bench("--calibrate --quick --threads 1 --json");
+  EXPECT_EQ(ran.code, 0) << ran.text;
+  ASSERT_EQ(dsrt::parseMachine(ran.text, "stdout", machine, error), 0) << error << '\n' << ran.text;
+  EXPECT_EQ(bench("--calibrate --quick -o /nowhere/machine.json").code, 73);
+  EXPECT_EQ(bench("--calibrate " + package.path()).code, 2);
+  EXPECT_EQ(bench(package.path() + " --quick").code, 2);
+  EXPECT_EQ(bench("").code, 2);
 }

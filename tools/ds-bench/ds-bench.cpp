@@ -1,4 +1,5 @@
 // Measures tokens a second of a package, with the words of llama-bench.
+#include "Calibrate.h"
 #include "Report.h"
 #include <CLI/CLI.hpp>
 #include <charconv>
@@ -7,11 +8,12 @@
 
 namespace {
 struct Options {
-  std::string package, isa;
+  std::string package, isa, output;
   std::vector<int32_t> prompts, generated, batches = {1}, threads = {0};
   std::vector<std::string> pairs;
   int32_t repetitions = 5;
   Format format = Format::md;
+  bool calibrate = false, json = false, quick = false;
 };
 
 int fail(int code, const std::string &message) {
@@ -80,9 +82,7 @@ int runThreads(const Options &options, int32_t threads, Report &report) {
 }
 
 void addOptions(CLI::App &app, Options &options) {
-  static const std::map<std::string, Format> formats = {
-      {"md", Format::md}, {"json", Format::json}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
-  app.add_option("PACKAGE,-m,--model", options.package, "the package's folder")->required();
+  app.add_option("PACKAGE,-m,--model", options.package, "the package's folder");
   app.add_option("-p,--n-prompt", options.prompts, "tokens of a prompt; of a sequence for encoders (128)")
       ->delimiter(',')
       ->check(CLI::Range(0, 1 << 20));
@@ -93,8 +93,29 @@ void addOptions(CLI::App &app, Options &options) {
       ->delimiter(',')
       ->check(CLI::Range(0, 1024));
   app.add_option("-r,--repetitions", options.repetitions, "runs of each test")->check(CLI::Range(1, 100000))->capture_default_str();
-  app.add_option("-o,--output", options.format, "md, json, jsonl or csv")->transform(CLI::CheckedTransformer(formats));
+  app.add_option("-o,--output", options.output, "md, json, jsonl or csv; with --calibrate the file to write, such as machine.json");
   app.add_option("--isa", options.isa, "highest CPU level to use, such as x86-64-v2");
+  app.add_flag("--calibrate", options.calibrate, "measure this machine for the cost model (docs/cost-model.md), without a package");
+  app.add_flag("--json", options.json, "with --calibrate: print the description in place of a table");
+  app.add_flag("--quick", options.quick, "with --calibrate: rough numbers in a moment");
+}
+
+int runCalibrate(const Options &options) {
+  if (!options.package.empty())
+    return fail(2, "invalid argument: --calibrate expects no package, got '" + options.package + "'");
+  std::string error;
+  int code = runCalibrate(CalibrateOptions{options.threads, options.quick}, options.json, options.output, error);
+  return code ? fail(code, error) : 0;
+}
+
+/// What -o means without --calibrate.
+bool readFormat(Options &options) {
+  static const std::map<std::string, Format> formats = {
+      {"", Format::md}, {"md", Format::md}, {"json", Format::json}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
+  auto found = formats.find(options.output);
+  if (found != formats.end())
+    options.format = found->second;
+  return found != formats.end();
 }
 } // namespace
 
@@ -114,6 +135,14 @@ int main(int argc, char **argv) {
       return app.exit(error);
     return fail(2, std::string("invalid argument: ") + error.what());
   }
+  if (options.calibrate)
+    return runCalibrate(options);
+  if (options.json || options.quick)
+    return fail(2, std::string("invalid argument: ") + (options.json ? "--json" : "--quick") + " expects --calibrate");
+  if (options.package.empty())
+    return fail(2, "invalid argument: PACKAGE is required");
+  if (!readFormat(options))
+    return fail(2, "invalid argument: -o: expects md, json, jsonl or csv, got '" + options.output + "'");
   if (app.count("-p") == 0 && app.count("-n") == 0 && app.count("--pg") == 0) {
     options.prompts = {128};
     options.generated = {128};
