@@ -80,7 +80,9 @@ def profile(model, input_ids, attention_mask=None, *, max_new_tokens: int | None
             model._forward(model._default_output(), input_ids, attention_mask, None)
 
     if repetitions < 1 or warm_up < 0:
-        raise errors.InvalidArgument(f"invalid argument: expects repetitions of at least 1 and warm_up of at least 0, got {repetitions}, {warm_up}")
+        raise errors.InvalidArgument(
+            f"invalid argument: expects repetitions of at least 1 and warm_up of at least 0, got {repetitions}, {warm_up}"
+        )
     for _ in range(warm_up):
         run()
     with model.profile() as made:

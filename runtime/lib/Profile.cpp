@@ -279,6 +279,15 @@ static StepProfile profileOf(const std::vector<const dsrt_traced_step *> &steps,
   return profile;
 }
 
+/// Whether a kernel that takes part of a step worth naming is more than 10 % beyond the roofline.
+static bool beatsMachine(const Profile &profile) {
+  for (const StepProfile &step : profile.steps)
+    for (const KernelProfile &kernel : step.kernels)
+      if (kernel.totals.macs > 0 && kernel.totals.latencyNs > 0.02 * step.ns && kernel.totals.rooflineNs > 1.1 * kernel.totals.busyNs())
+        return true;
+  return false;
+}
+
 static void addNotes(const ProfileInput &input, Profile &profile) {
   if (!input.failure.empty())
     profile.notes.push_back("the run failed: " + input.failure);
@@ -294,6 +303,9 @@ static void addNotes(const ProfileInput &input, Profile &profile) {
   else if (input.machine->processor != profile.processor)
     profile.notes.push_back("the machine description " + input.machinePath + " is of another machine, '" + input.machine->processor +
                             "', and this is '" + profile.processor + "': shares of its roofline do not mean much here");
+  if (input.machine && beatsMachine(profile))
+    profile.notes.push_back("kernels are faster than the machine description allows: it was measured while the machine was busy; "
+                            "calibrate again on an idle one");
   for (const StepProfile &step : profile.steps)
     if (const DescribedProgram *program = input.description ? input.description->program(step.program) : nullptr;
         input.description && (!program || program->launches.size() != step.launches.size()))

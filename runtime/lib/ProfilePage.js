@@ -214,12 +214,15 @@ function showRoofline() {
   }
   svg.append(drawn("text", { x: (left + width) / 2, y: height - 8, "text-anchor": "middle" }, "FLOPs for each byte that is read or written"));
   svg.append(drawn("text", { x: 14, y: height / 2, transform: `rotate(-90 14 ${height / 2})`, "text-anchor": "middle" }, "FLOP/s"));
-  const peak = Math.max(0, ...peaks);
+  const peak = Math.max(0, ...peaks), named = [], drawnRates = [];
   for (const [name, rate] of slopes) {
     if (!(rate > 0) || !(peak > 0)) continue;
     const from = Math.max(lowX, lowY / rate), to = Math.min(highX, peak / rate);
     if (to <= from) continue;
     svg.append(drawn("line", { class: name === "memory" ? "roof" : "roof inner", x1: placeX(from), y1: placeY(from * rate), x2: placeX(to), y2: placeY(to * rate) }));
+    // Lines that nearly fall together share the first one's name.
+    if (drawnRates.some((other) => Math.abs(Math.log(other / rate)) < .5)) continue;
+    drawnRates.push(rate);
     const at = name === "memory" ? .42 : name === "L3" ? .3 : .16;
     const x = from * (to / from) ** at;
     const angle = -Math.atan2(placeY(from * rate) - placeY(to * rate), placeX(to) - placeX(from)) * 180 / Math.PI;
@@ -230,11 +233,12 @@ function showRoofline() {
     if (!(rate > 0)) continue;
     const from = Math.max(lowX, rate / Math.max(...slopes.map((slope) => slope[1])));
     svg.append(drawn("line", { class: rate === peak ? "roof" : "roof inner", x1: placeX(from), y1: placeY(rate), x2: width - right, y2: placeY(rate) }));
-    svg.append(drawn("text", { x: width - right - 4, y: placeY(rate) - 6, "text-anchor": "end" }, `${name} ${withPrefix(rate, "FLOP/s")}`));
+    const label = `${name} ${withPrefix(rate, "FLOP/s")}`, size = label.length * 6.6;
+    named.push({ x: width - right - 4 - size, y: placeY(rate) - 6, size });
+    svg.append(drawn("text", { x: width - right - 4, y: placeY(rate) - 6, "text-anchor": "end" }, label));
   }
   const longest = Math.max(...points.map((point) => point.kernel.latency_ns));
   points.sort((a, b) => b.kernel.latency_ns - a.kernel.latency_ns);
-  const named = [];
   for (const { kernel, x, y } of points) {
     const radius = 3 + 13 * Math.sqrt(kernel.latency_ns / longest);
     const circle = drawn("circle", { cx: placeX(x), cy: placeY(y), r: radius, fill: colorOf(kernel.family) });
@@ -245,7 +249,7 @@ function showRoofline() {
     // Names of the long ones, where no other name is.
     const text = { x: placeX(x) + radius + 4, y: placeY(y) + 4, size: kernel.name.length * 6.6 };
     if (text.x + text.size > width - right) text.x = placeX(x) - radius - 4 - text.size;
-    if (named.length < 9 && !named.some((other) => Math.abs(other.y - text.y) < 13 && text.x < other.x + other.size && other.x < text.x + text.size)) {
+    if (named.length < 12 && !named.some((other) => Math.abs(other.y - text.y) < 13 && text.x < other.x + other.size && other.x < text.x + text.size)) {
       named.push(text);
       svg.append(drawn("text", { class: "name", x: text.x, y: text.y }, kernel.name));
     }
@@ -259,7 +263,9 @@ function shareCell(part) {
   cell.style.setProperty("--part", Math.min(100, 100 * part) + "%");
   return cell;
 }
-const headerRow = (names) => element("thead", {}, element("tr", {}, ...names.map((name) => element("th", {}, name))));
+const wordColumns = new Set(["kernel", "module", "bound", "op"]);
+const headerRow = (names) => element("thead", {}, element("tr", {}, ...names.map((name) =>
+  element("th", wordColumns.has(name) ? { class: "words" } : {}, name))));
 const machineNames = hasMachine ? ["roofline", "bound", "predicted"] : [];
 function machineCells(of) {
   if (!hasMachine) return [];
@@ -322,11 +328,11 @@ function showPredictions() {
   const long = program.launches.map((launch, index) => ({ launch, index })).filter(({ launch }) => launch.measured_ns >= 20000 && launch.predicted_ns > 0);
   const off = long.filter(({ launch }) => Math.abs(launch.predicted_ns / launch.measured_ns - 1) > .25);
   if (off.length === 0) return list.replaceChildren(`${long.length} launches take over 20 us, each predicted within 25 %.`);
-  list.replaceChildren(`${off.length} of ${long.length} launches over 20 us are predicted more than 25 % off:`, element("table", {},
+  list.replaceChildren(`${off.length} of ${long.length} launches over 20 us are predicted more than 25 % off:`, element("div", { class: "scroll part" }, element("table", {},
     headerRow(["launch", "kernel", "module", "measured", "predicted", "off by"]), element("tbody", {}, ...off.map(({ launch, index }) =>
       element("tr", {}, element("td", {}, String(index)), element("td", { class: "words" }, launch.kernel), element("td", { class: "words" }, launch.module),
         element("td", {}, time(launch.measured_ns)), element("td", {}, time(launch.predicted_ns)),
-        element("td", {}, percent(launch.predicted_ns / launch.measured_ns - 1)))))));
+        element("td", {}, percent(launch.predicted_ns / launch.measured_ns - 1))))))));
 }
 function showFindings() {
   byId("finding-list").replaceChildren(...program.findings.map((finding) => element("li", {},

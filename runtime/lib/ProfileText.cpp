@@ -7,7 +7,7 @@
 using namespace dsrt;
 
 namespace {
-constexpr size_t lineWidth = 100;
+constexpr size_t lineWidth = 100, mostPredictions = 30;
 
 std::string rule(const std::string &title) {
   std::string text = title.empty() ? "" : " " + title + " ";
@@ -20,7 +20,7 @@ class Table {
 public:
   explicit Table(std::vector<std::string> header) { rows.push_back(std::move(header)); }
   void add(std::vector<std::string> row) { rows.push_back(std::move(row)); }
-  bool isEmpty() const { return rows.size() < 2; }
+  size_t size() const { return rows.size() - 1; }
   std::string text() const {
     std::vector<size_t> widths(rows[0].size(), 0);
     for (const auto &row : rows)
@@ -240,19 +240,24 @@ private:
     if (!profile.hasMachine())
       return;
     Table table({"launch", "kernel", "module", "measured", "predicted", "off by"});
-    int32_t counted = 0;
+    int32_t counted = 0, more = 0;
     for (size_t i = 0; i < step.launches.size(); ++i) {
       const Totals &totals = step.launches[i].totals;
       if (totals.measuredNs < 20'000 || totals.predictedNs <= 0)
         continue;
       ++counted;
       double off = totals.predictedNs / totals.measuredNs - 1;
-      if (off > 0.25 || off < -0.25)
+      bool isOff = off > 0.25 || off < -0.25;
+      if (isOff && table.size() >= mostPredictions)
+        ++more;
+      else if (isOff)
         table.add({std::to_string(i), step.launches[i].described->kernel, step.launches[i].described->module, timeText(totals.measuredNs),
                    timeText(totals.predictedNs), (off > 0 ? "+" : "") + percentText(off, 1)});
     }
     out += "\n" + rule("Predictions") + concat(counted, " launches take over 20 us");
-    out += table.isEmpty() ? ", each predicted within 25 %\n" : "; predicted more than 25 % off:\n" + table.text();
+    out += table.size() == 0 ? ", each predicted within 25 %\n" : "; predicted more than 25 % off:\n" + table.text();
+    if (more > 0)
+      out += concat("and ", more, " more\n");
   }
 
   void addFindings(const StepProfile &step) {
