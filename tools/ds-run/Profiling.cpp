@@ -7,7 +7,8 @@ void Profiling::addOptions(CLI::App &app) {
   app.add_option("--profile", files,
                  "--profile[=FILE.html|.json|.trace.json|.txt]: where the time goes, as docs/profiling.md says; may be repeated")
       ->take_all()
-      ->expected(1);
+      ->expected(1)
+      ->allow_extra_args(false); // a package may follow
   app.add_option("--profile-depth", depth, "deepest modules to show; -1: all")->check(CLI::Range(-1, 1000))->capture_default_str();
   app.add_option("--profile-top", top, "modules to name for each depth")->check(CLI::Range(1, 100000))->capture_default_str();
   app.add_option("--profile-counting", counting, "exact, or compatible with DeepSpeed's profiler")
