@@ -19,6 +19,7 @@ public:
   void collect() {
     barriers();
     outside();
+    interruptions();
     waiting();
     others();
     products();
@@ -54,6 +55,13 @@ private:
   void outside() {
     add(step.outsideNs, "the step begins and ends outside launches: threads wake, meet and report",
         "longer steps (a larger batch), or a thread pool that spins between steps");
+  }
+
+  /// What the medians of the parts leave of the median step: launches that take longer in some steps than they usually do.
+  void interruptions() {
+    add(step.ns - step.totals.latencyNs - step.barrierNs - step.outsideNs,
+        "launches take longer in some steps than they usually do: threads are interrupted",
+        "an idle machine, as many threads as free cores, pinned threads; look at the timeline for the long ones");
   }
 
   void waiting() {
