@@ -4,6 +4,7 @@ from ds_mlir import errors
 from ds_mlir.compiler import compile
 from ds_mlir.errors import Error
 from ds_mlir.model import Generation, Model, load
+from ds_mlir.profile import Profile, profile
 
-__all__ = ["Error", "Generation", "Model", "compile", "errors", "load"]
+__all__ = ["Error", "Generation", "Model", "Profile", "compile", "errors", "load", "profile"]
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ds_mlir import _dsrt, errors
+from ds_mlir.profile import Profile
 from ds_mlir.text import Tokenizer
 
 FINISH = ("none", "eos", "stop", "length", "cancelled")
@@ -63,6 +64,7 @@ class Model:
         self.info: dict[str, Any] = self._model.info()
         self._defaults = self._generation_defaults()
         self._tokenizer: Tokenizer | None = None
+        self._profile: Profile | None = None  # the one whose steps the runtime holds
 
     def _generation_defaults(self) -> dict[str, Any]:
         file = self.path / "generation_config.json"
@@ -85,6 +87,18 @@ class Model:
     def memory(self) -> dict[str, int]:
         """Bytes of mapped weights, of the arena and of cache address space."""
         return self._model.memory()
+
+    def profile(self, max_steps: int = 4096) -> Profile:
+        """Record the steps that run in a `with` block.
+        Args: max_steps, how many are kept; a report says how many were not.
+        Returns: a Profile, to be entered: `with model.profile() as p: model.encode("a text")`, then `print(p)` or `p.save("p.html")`.
+        """
+        return Profile(self, max_steps)
+
+    def _default_output(self) -> str:
+        """The output that a run is for: embedding or logits, else hidden."""
+        outputs = {output["name"] for program in self.manifest["programs"] for output in program["outputs"]}
+        return next(name for name in ("embedding", "logits", "hidden") if name in outputs)
 
     def _forward(self, output, input_ids, attention_mask, token_type_ids):
         arrays = _ids(input_ids, "input_ids"), _optional(attention_mask, "attention_mask"), _optional(token_type_ids, "token_type_ids")

@@ -185,7 +185,41 @@ public:
                           makeArray(std::move(finish), {rows}));
   }
 
+  void startTrace(int32_t maxSteps) { check(dsrt_trace_start(model, maxSteps)); }
+  void stopTrace() { check(dsrt_trace_stop(model)); }
+
+  nb::str profile(const std::string &format, int32_t depth, int32_t top, bool compatible, const std::optional<std::string> &machine,
+                  const std::optional<std::string> &failure) {
+    dsrt_profile_options options = profileOptions(depth, top, compatible, machine, failure);
+    options.format = format == "text"   ? DSRT_PROFILE_TEXT
+                     : format == "json" ? DSRT_PROFILE_JSON
+                     : format == "html" ? DSRT_PROFILE_HTML
+                                        : DSRT_PROFILE_TRACE;
+    const char *text = nullptr;
+    size_t length = 0;
+    check(dsrt_profile_report(model, &options, &text, &length));
+    return nb::str(text, length);
+  }
+
+  void saveProfile(const std::string &path, int32_t depth, int32_t top, bool compatible, const std::optional<std::string> &machine,
+                   const std::optional<std::string> &failure) {
+    dsrt_profile_options options = profileOptions(depth, top, compatible, machine, failure);
+    check(dsrt_profile_write(model, &options, path.c_str()));
+  }
+
 private:
+  static dsrt_profile_options profileOptions(int32_t depth, int32_t top, bool compatible, const std::optional<std::string> &machine,
+                                             const std::optional<std::string> &failure) {
+    dsrt_profile_options options;
+    dsrt_profile_options_init(&options);
+    options.depth = depth;
+    options.top = top;
+    options.compatible = compatible;
+    options.machine = machine ? machine->c_str() : nullptr;
+    options.failure = failure ? failure->c_str() : nullptr;
+    return options;
+  }
+
   dsrt_model *model = nullptr;
 };
 } // namespace
@@ -203,5 +237,11 @@ NB_MODULE(_dsrt, module) {
            "One output of a whole batch: logits, hidden or embedding.")
       .def("generate", &Model::generate, "input_ids"_a, "attention_mask"_a.none(), "max_new_tokens"_a, "do_sample"_a, "temperature"_a,
            "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "seed"_a, "eos"_a.none(), "pad"_a.none(), "prefill_chunk"_a,
-           "callback"_a.none(), "New tokens [B, max_new_tokens], their counts [B] and why each row ended [B].");
+           "callback"_a.none(), "New tokens [B, max_new_tokens], their counts [B] and why each row ended [B].")
+      .def("start_trace", &Model::startTrace, "max_steps"_a, "Trace the steps from now on; those of before are forgotten.")
+      .def("stop_trace", &Model::stopTrace, "End tracing.")
+      .def("profile", &Model::profile, "format"_a, "depth"_a, "top"_a, "compatible"_a, "machine"_a.none(), "failure"_a.none(),
+           "A report on the traced steps: text, json, html or trace.")
+      .def("save_profile", &Model::saveProfile, "path"_a, "depth"_a, "top"_a, "compatible"_a, "machine"_a.none(), "failure"_a.none(),
+           "Write a report in the format that the file's name says.");
 }

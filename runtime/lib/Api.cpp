@@ -2,6 +2,7 @@
 #include "runtime/lib/Decoder.h"
 #include "runtime/lib/Encoder.h"
 #include "runtime/lib/Generate.h"
+#include "runtime/lib/ProfileReport.h"
 #include "runtime/lib/RawStep.h"
 #include "runtime/lib/Session.h"
 #include "runtime/lib/SizedStruct.h"
@@ -138,6 +139,50 @@ const char *dsrt_profile_description(dsrt_model *model) {
       return nullptr;
     }
   return model->profileText.empty() ? nullptr : model->profileText.c_str();
+}
+
+void dsrt_profile_options_init(dsrt_profile_options *options) {
+  if (!options)
+    return;
+  *options = {};
+  options->size = sizeof(*options);
+  options->depth = -1;
+  options->top = 3;
+}
+
+static Status readProfileOptions(const dsrt_profile_options *options, dsrt_profile_options &known) {
+  dsrt_profile_options_init(&known);
+  return options ? readSized(options, "options", known) : Status();
+}
+
+dsrt_status dsrt_profile_report(dsrt_model *model, const dsrt_profile_options *options, const char **text, size_t *length) {
+  if (!model || !text || !length)
+    return null(!model ? "model" : !text ? "text" : "length");
+  *text = nullptr;
+  *length = 0;
+  dsrt_profile_options known;
+  std::string made;
+  if (Status status = readProfileOptions(options, known); !status.ok())
+    return report(status);
+  Lock lock(model->mutex);
+  if (Status status = makeReport(model, known, made); !status.ok())
+    return report(status);
+  model->profileReport = std::move(made);
+  *text = model->profileReport.c_str();
+  *length = model->profileReport.size();
+  return DSRT_OK;
+}
+
+dsrt_status dsrt_profile_write(dsrt_model *model, const dsrt_profile_options *options, const char *path) {
+  if (!path)
+    return null("path");
+  dsrt_profile_options known;
+  if (Status status = readProfileOptions(options, known); !status.ok())
+    return report(status);
+  if (!model)
+    return report(saveReport(nullptr, known, path));
+  Lock lock(model->mutex);
+  return report(saveReport(model, known, path));
 }
 
 dsrt_status dsrt_output_shape(const dsrt_model *model, const char *output, int32_t batch, int32_t tokens, int64_t shape[3], int32_t *rank) {

@@ -49,8 +49,9 @@ public:
   Package package;
   std::unique_ptr<WorkerPool> pool;
   Trace trace;
-  std::string profileText;  // of profile.json, once it was asked for
-  mutable std::mutex mutex; // held by every call of the C API that runs something
+  std::string profileText;   // of profile.json, once it was asked for
+  std::string profileReport; // the last one
+  mutable std::mutex mutex;  // held by every call of the C API that runs something
 
 private:
   std::vector<Program> programs;

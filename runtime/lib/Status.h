@@ -42,6 +42,9 @@ public:
   template <typename... Parts> static Status outOfMemory(const Parts &...parts) {
     return {DSRT_UNAVAILABLE, concat("out of memory: ", parts...)};
   }
+  template <typename... Parts> static Status cannotWrite(const Parts &...parts) {
+    return {DSRT_CANNOT_WRITE, concat("cannot write: ", parts...)};
+  }
   template <typename... Parts> static Status internal(const Parts &...parts) { return {DSRT_INTERNAL, concat("internal: ", parts...)}; }
 
 private:

@@ -47,7 +47,7 @@ static void causal(const DsStep *step, int32_t thread, int32_t threads) {
 }
 
 EXPORT const int32_t ds_launches_prefill, ds_launches_decode, ds_launches_encode;
-const int32_t ds_launches_prefill = 0, ds_launches_decode = 0, ds_launches_encode = 0;
+const int32_t ds_launches_prefill = 0, ds_launches_decode = 0, ds_launches_encode = 2;
 
 EXPORT void ds_program_prefill(const DsStep *step, int32_t thread, int32_t threads) { causal(step, thread, threads); }
 EXPORT void ds_program_decode(const DsStep *step, int32_t thread, int32_t threads) {
@@ -63,10 +63,18 @@ EXPORT void ds_program_encode(const DsStep *step, int32_t thread, int32_t thread
   auto *hidden = static_cast<float *>(step->outputs[0]), *logits = static_cast<float *>(step->outputs[1]);
   auto *embedding = static_cast<float *>(step->outputs[2]);
   int32_t tokens = step->tokens;
+  auto stamp = [&](int32_t index) { // two launches: hidden, and what follows it
+    if (step->trace)
+      step->trace[thread * 4 + index] = __builtin_ia32_rdtsc();
+  };
   auto value = [&](int32_t item) { return static_cast<float>(ids[item] * 100 + types[item] * 10 + positions[item]); };
+  stamp(0);
   for (int32_t item = thread; hidden && item < step->batch * tokens; item += threads)
     for (int32_t i = 0; i < fake::hidden; ++i)
       hidden[item * fake::hidden + i] = value(item) + static_cast<float>(i);
+  stamp(1);
+  step->barrier(step->barrier_context, thread);
+  stamp(2);
   for (int32_t r = thread; logits && r < step->rows; r += threads)
     for (int32_t token = 0; token < fake::vocab; ++token)
       logits[r * fake::vocab + token] = value(rows[r]) + static_cast<float>(token);
@@ -77,4 +85,5 @@ EXPORT void ds_program_encode(const DsStep *step, int32_t thread, int32_t thread
         sum += mask[row * tokens + token] ? value(row * tokens + token) : 0;
       embedding[row * fake::hidden + i] = sum;
     }
+  stamp(3);
 }

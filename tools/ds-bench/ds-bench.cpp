@@ -1,5 +1,6 @@
 // Measures tokens a second of a package, with the words of llama-bench.
 #include "Calibrate.h"
+#include "Profiling.h"
 #include "Report.h"
 #include <CLI/CLI.hpp>
 #include <charconv>
@@ -13,6 +14,7 @@ struct Options {
   std::vector<std::string> pairs;
   int32_t repetitions = 5;
   Format format = Format::md;
+  Profiling profiling;
   bool calibrate = false, json = false, quick = false;
 };
 
@@ -60,23 +62,42 @@ int runThreads(const Options &options, int32_t threads, Report &report) {
   load.threads = threads;
   load.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   dsrt_model *model = nullptr;
-  if (dsrt_status status = dsrt_load(options.package.c_str(), &load, &model); status != DSRT_OK)
-    return fail(status, dsrt_last_error());
+  const Profiling &profiling = options.profiling;
+  if (dsrt_status status = dsrt_load(options.package.c_str(), &load, &model); status != DSRT_OK) {
+    std::string line = dsrt_last_error(), ignored;
+    profiling.write(nullptr, line, ignored);
+    return fail(status, line);
+  }
   dsrt_info info = {};
   info.size = sizeof(info);
   dsrt_get_info(model, &info);
   std::vector<Test> tests;
   std::string bad;
+  std::string error, profileError;
   int code = 0;
   if (!makeTests(options, info.is_decoder != 0, tests, bad))
     code = fail(2, "invalid argument: -pg: expects PROMPT,GENERATED, got '" + bad + "'");
-  for (size_t i = 0; i < tests.size() && code == 0; ++i) {
-    Row row = describe(model, tests[i]);
-    if (dsrt_status status = measure(model, tests[i], options.repetitions, row.samples); status != DSRT_OK)
-      code = fail(status, dsrt_last_error());
-    else
+  auto run = [&](const Test &test, int32_t repetitions, std::vector<int64_t> &samples) {
+    if (code == 0 && (code = measure(model, test, repetitions, samples)) != 0)
+      error = dsrt_last_error();
+    return code == 0;
+  };
+  if (profiling.isOn()) { // what runs for the first time is slower: it is not traced
+    std::vector<int64_t> none;
+    for (const Test &test : tests)
+      run(test, 0, none);
+    dsrt_trace_start(model, 1 << 14);
+  }
+  for (const Test &test : tests) {
+    Row row = describe(model, test);
+    if (run(test, options.repetitions, row.samples))
       report.add(row);
   }
+  dsrt_trace_stop(model);
+  if (dsrt_status status = profiling.write(model, error, profileError); status != DSRT_OK && code == 0)
+    code = fail(status, profileError);
+  else if (!error.empty())
+    fail(code, error);
   dsrt_free(model);
   return code;
 }
@@ -95,6 +116,7 @@ void addOptions(CLI::App &app, Options &options) {
   app.add_option("-r,--repetitions", options.repetitions, "runs of each test")->check(CLI::Range(1, 100000))->capture_default_str();
   app.add_option("-o,--output", options.output, "md, json, jsonl or csv; with --calibrate the file to write, such as machine.json");
   app.add_option("--isa", options.isa, "highest CPU level to use, such as x86-64-v2");
+  options.profiling.addOptions(app);
   app.add_flag("--calibrate", options.calibrate, "measure this machine for the cost model (docs/cost-model.md), without a package");
   app.add_flag("--json", options.json, "with --calibrate: print the description in place of a table");
   app.add_flag("--quick", options.quick, "with --calibrate: rough numbers in a moment");
@@ -127,7 +149,7 @@ int main(int argc, char **argv) {
   // -pg is llama-bench's word; as a short option it would be -p with the value g.
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; --i)
-    arguments.push_back(std::string(argv[i]) == "-pg" ? "--pg" : argv[i]);
+    arguments.push_back(std::string(argv[i]) == "-pg" ? "--pg" : profileArgument(argv[i]));
   try {
     app.parse(arguments);
   } catch (const CLI::ParseError &error) {
@@ -141,6 +163,8 @@ int main(int argc, char **argv) {
     return fail(2, std::string("invalid argument: ") + (options.json ? "--json" : "--quick") + " expects --calibrate");
   if (options.package.empty())
     return fail(2, "invalid argument: PACKAGE is required");
+  if (options.profiling.isOn() && options.threads.size() != 1)
+    return fail(2, "invalid argument: --profile expects one number of threads");
   if (!readFormat(options))
     return fail(2, "invalid argument: -o: expects md, json, jsonl or csv, got '" + options.output + "'");
   if (app.count("-p") == 0 && app.count("-n") == 0 && app.count("--pg") == 0) {

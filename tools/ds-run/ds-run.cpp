@@ -1,6 +1,7 @@
 // Runs a package: arrays in, arrays out, compared or timed; or continues token ids.
 #include "Forward.h"
 #include "Npy.h"
+#include "Profiling.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -9,6 +10,8 @@
 #include <unistd.h>
 
 namespace {
+constexpr int32_t mostTracedSteps = 4096;
+
 struct Options {
   std::string package, program, isa, reference, tokens;
   std::vector<std::string> inputs, outputs, compares;
@@ -16,6 +19,7 @@ struct Options {
   int benchmark = 0, threads = 0;
   bool print = false, info = false, skipHashes = false;
   dsrt_generation generation;
+  Profiling profiling;
 };
 
 int fail(const Failure &failure) {
@@ -55,6 +59,13 @@ Failure generate(dsrt_model *model, const Options &options) {
   dsrt_generation generation = options.generation;
   generation.do_sample =
       generation.do_sample || generation.temperature != 1 || generation.top_k > 0 || generation.top_p != 1 || generation.min_p > 0;
+  if (options.profiling.isOn()) { // what runs for the first time is slower
+    dsrt_generation once = generation;
+    once.max_new_tokens = std::min(once.max_new_tokens, 2);
+    if (dsrt_status status = dsrt_generate(model, &batch, &once, nullptr, nullptr, made.data(), &length, &finish); status != DSRT_OK)
+      return lastFailure(status);
+    dsrt_trace_start(model, mostTracedSteps);
+  }
   auto start = std::chrono::steady_clock::now();
   dsrt_status status = dsrt_generate(model, &batch, &generation, nullptr, nullptr, made.data(), &length, &finish);
   if (status != DSRT_OK)
@@ -139,9 +150,24 @@ Failure runArrays(dsrt_model *model, const Options &options) {
   for (const auto &[name, array] : expected)
     if (Failure failure = compareArrays(name, outputs[name], array, options.atol, options.rtol); failure && !worst)
       worst = failure;
-  if (worst || options.benchmark == 0)
+  if (worst || (options.benchmark == 0 && !options.profiling.isOn()))
     return worst;
-  return benchmark(model, options, inputs, outputs);
+  if (options.profiling.isOn()) // the run above has touched everything once
+    dsrt_trace_start(model, mostTracedSteps);
+  return options.benchmark > 0 ? benchmark(model, options, inputs, outputs) : runOnce(model, options, inputs, outputs);
+}
+
+/// Ends tracing and writes the reports, also on a run that failed: `failure` comes back, else what went wrong here.
+Failure writeProfile(dsrt_model *model, const Options &options, Failure failure) {
+  if (!options.profiling.isOn())
+    return failure;
+  std::string error;
+  if (model)
+    dsrt_trace_stop(model);
+  std::fflush(stdout);
+  if (dsrt_status status = options.profiling.write(model, failure.message, error); status != DSRT_OK && !failure)
+    return {status, error};
+  return failure;
 }
 
 void addOptions(CLI::App &app, Options &options) {
@@ -159,6 +185,7 @@ void addOptions(CLI::App &app, Options &options) {
   app.add_option("--isa", options.isa, "highest CPU level to use, such as x86-64-v2");
   app.add_flag("--skip-hashes", options.skipHashes, "check the weights by size alone");
   app.add_flag("--print", options.print, "print the outputs");
+  options.profiling.addOptions(app);
   app.add_flag("--info", options.info, "print what the package holds");
   app.add_option("--reference", options.reference, "interpret FILE.mlir in f64 in place of running a package (ds-reference)");
   app.add_option("--tokens", options.tokens, "continue these token ids: 1,2,3");
@@ -185,7 +212,10 @@ int main(int argc, char **argv) {
   app.set_version_flag("--version", std::string("ds-run ") + dsrt_version());
   addOptions(app, options);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> arguments;
+    for (int i = argc - 1; i > 0; --i)
+      arguments.push_back(profileArgument(argv[i]));
+    app.parse(arguments);
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)
       return app.exit(error);
@@ -197,15 +227,16 @@ int main(int argc, char **argv) {
   load.skip_hashes = options.skipHashes;
   load.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   dsrt_model *model = nullptr;
-  if (dsrt_status status = dsrt_load(options.package.c_str(), &load, &model); status != DSRT_OK)
-    return fail(lastFailure(status));
   Failure failure;
+  if (dsrt_status status = dsrt_load(options.package.c_str(), &load, &model); status != DSRT_OK)
+    return fail(writeProfile(nullptr, options, lastFailure(status)));
   if (options.info)
     printInfo(model);
   if (!options.tokens.empty())
     failure = generate(model, options);
   else if (!options.info || !options.inputs.empty())
     failure = runArrays(model, options);
+  failure = writeProfile(model, options, failure);
   dsrt_free(model);
   return failure ? fail(failure) : 0;
 }

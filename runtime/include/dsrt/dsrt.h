@@ -209,6 +209,38 @@ DSRT_API dsrt_status dsrt_trace_get(const dsrt_model *model, int32_t index, dsrt
 /// The text of profile.json, or null when the package has none; lives as long as the model.
 DSRT_API const char *dsrt_profile_description(dsrt_model *model);
 
+// ---- Profiles: where the time of traced steps went -----------------------------------------------------------------------------
+
+typedef enum dsrt_profile_format {
+  DSRT_PROFILE_TEXT = 0,  // in the layout of DeepSpeed's flops profiler
+  DSRT_PROFILE_JSON = 1,  // everything
+  DSRT_PROFILE_HTML = 2,  // one page that needs no network: tree, timeline, roofline plot
+  DSRT_PROFILE_TRACE = 3, // for chrome://tracing and Perfetto: one track a thread
+} dsrt_profile_format;
+
+typedef struct dsrt_profile_options {
+  size_t size;
+  int32_t format;      // dsrt_profile_format
+  int32_t depth;       // of the module tree; -1 (default): all of it
+  int32_t top;         // modules named for each depth; 3
+  int32_t compatible;  // 0: exact counts; 1: as DeepSpeed's profiler counts, every pair of an attention included
+  const char *machine; // machine.json, as `ds-bench --calibrate` writes it; NULL: no roofline, no predictions
+  const char *failure; // why the run that was traced failed, one line; NULL: it did not. The report says so
+} dsrt_profile_options;
+
+DSRT_API void dsrt_profile_options_init(dsrt_profile_options *options);
+
+/// Writes a report on the steps that were traced; steps of one program and shape are summarised by medians. docs/profiling.md explains it.
+/// No traced step, or a package without profile.json, still gives a valid report, which says so. `options` may be NULL.
+///   text, length   written: null-terminated, lives until the next report of this model or until the model is freed
+/// Fails with invalid argument (tracing is on, an option out of range), missing and bad data (the machine's file, profile.json).
+DSRT_API dsrt_status dsrt_profile_report(dsrt_model *model, const dsrt_profile_options *options, const char **text, size_t *length);
+
+/// Writes the report to a file. Its name says the format in place of options->format: .html, .trace.json, .json, .txt.
+///   model   may be NULL when loading failed: the report then says what options->failure says
+/// Fails as dsrt_profile_report does, with invalid argument for another ending, and with cannot write.
+DSRT_API dsrt_status dsrt_profile_write(dsrt_model *model, const dsrt_profile_options *options, const char *path);
+
 // ---- Programs, as they are in the package --------------------------------------------------------------------------------------
 
 /// A named array of a program: i32 for inputs, f32 for outputs.
