@@ -42,7 +42,9 @@ class Batch(ctypes.Structure):
 class Options(ctypes.Structure):
     """dsrt_load_options."""
 
-    _fields_ = [("size", ctypes.c_size_t)] + [(name, ctypes.c_int32) for name in ("threads", "skip_hashes", "pin")] + [("isa", ctypes.c_char_p)]
+    _fields_ = (
+        [("size", ctypes.c_size_t)] + [(name, ctypes.c_int32) for name in ("threads", "skip_hashes", "pin")] + [("isa", ctypes.c_char_p)]
+    )
 
 
 class Model:
