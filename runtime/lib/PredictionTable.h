@@ -23,7 +23,7 @@ inline constexpr double usableCache = 1.0;
 inline constexpr double pagedBytes = 1536 * 4096.0, lookupNs = 190;
 
 /// Times that lines are moved beside being brought and written back once, where rows do not fit L2.
-inline constexpr double writeBack = 0.9;
+inline constexpr double writeBack = 1.1;
 
 /// Rows of the blocks that products are computed in, and the instructions that widen one vector of bf16 to f32.
 inline constexpr double blockRows = 12, laneOpsOfWidening = 2;
