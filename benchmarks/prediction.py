@@ -1,9 +1,9 @@
 """Compares the cost model with what launches take: predicted against measured time of each kernel of MiniLM and SmolLM2.
 
-Every process measures one number of threads, in rounds: calibrate the machine, trace steps of each case. Limits are the best of all rounds, so a launch
-counts with the lower quartile of its steps (of each, the slowest thread's time), and a kernel with the median of its launches: both sides then
-speak of the machine when nobody disturbs it. `benchmarks/prediction.py -o prediction.json` prints the table, and `--fit` the rows of
-runtime/lib/PredictionTable.h that fit the measured times best (`-i prediction.json` uses the times of an earlier run).
+Every process measures one number of threads, in rounds: calibrate the machine, trace steps of each case. Limits are the best of all rounds,
+so a launch counts with the lower quartile of its steps (of each, the slowest thread's time), and a kernel with the median of its launches:
+both sides then speak of the machine when nobody disturbs it. `benchmarks/prediction.py -o prediction.json` prints the table, `--fit` the
+rows of runtime/lib/PredictionTable.h that fit the measured times best (`-i prediction.json` uses the times of an earlier run).
 """
 
 import argparse
@@ -203,10 +203,8 @@ def report(rows, floor_us):
         counted += counts
         inside += counts and fits
         mark = "" if not counts else "ok" if fits else "OFF"
-        print(
-            f"  {row['kernel'][:44]:44} x{row['launches']:<4} measured {row['measured_ns'] / 1e3:9.2f} us  predicted {row['ns'] / 1e3:9.2f} us"
-            f"  {ratio - 1:+5.0%}  {row['bound']:7} {mark}"
-        )
+        times = f"measured {row['measured_ns'] / 1e3:9.2f} us  predicted {row['ns'] / 1e3:9.2f} us  {ratio - 1:+5.0%}"
+        print(f"  {row['kernel'][:44]:44} x{row['launches']:<4} {times}  {row['bound']:7} {mark}")
     print(f"\n{inside} of {counted} kernels of at least {floor_us} us are within 25 %")
     return inside, counted
 

@@ -4,7 +4,7 @@
     dialects            dialects/
     include/ds, lib     dialects/, ds/, lib/, dsrt/package.h; lib/Analysis and its headers: dsrt/machine.h too, the cost model
     lib/Import/Formats  ds/Import/, ds/Support/ and itself; no MLIR, not even through one of these headers
-    tools               dialects/, ds/, dsrt/; a tool marked RUNTIME_ONLY: dsrt/ alone and no LLVM; ds-bench: runtime/ too, whose parts it times
+    tools               dialects/, ds/, dsrt/; a tool marked RUNTIME_ONLY: dsrt/ alone and no LLVM, ds-bench runtime/ too
     python              ds/, dialects/, dsrt/
     every product file  JSON is read with nlohmann, never with llvm::json
 

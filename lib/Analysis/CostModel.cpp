@@ -15,10 +15,13 @@ static CostStep stepOf(ProgramOp program, const CostStep &wanted) {
   step.batch = std::clamp<int64_t>(step.batch, 1, maxBatch);
   step.tokens = maxRows == maxBatch ? 1 : std::clamp<int64_t>(step.tokens, 1, maxRows / step.batch);
   auto caches = program.getOps<ds_plan::CacheOp>();
-  if (caches.empty())
+  if (caches.empty()) {
     step.past = 0;
-  else
-    step.past = std::clamp<int64_t>(step.past, 0, cast<MemRefType>((*caches.begin()).getType()).getDimSize(0) - step.tokens);
+    return step;
+  }
+  const int64_t context = cast<MemRefType>((*caches.begin()).getType()).getDimSize(0);
+  step.tokens = std::min(step.tokens, context);
+  step.past = std::clamp<int64_t>(step.past, 0, context - step.tokens);
   return step;
 }
 

@@ -43,8 +43,8 @@ const MachineDescription &dsrt::builtInMachine() {
     built.l2Size = 1048576;
     built.l3Size = 37486592;
     // threads, f32 at v4, v2, v3, bf16, L1, L2, L3, memory, write, barrier, launch
-    built.limits = {{1, 97e9, 24e9, 48e9, 0, 180e9, 75e9, 17e9, 11e9, 7e9, 5, 8},
-                    {2, 194e9, 48e9, 96e9, 0, 360e9, 150e9, 34e9, 20e9, 11e9, 300, 8}};
+    built.limits = {{1, 152e9, 25e9, 86e9, 0, 257e9, 114e9, 24e9, 12e9, 7.4e9, 20, 8},
+                    {2, 304e9, 49e9, 172e9, 0, 512e9, 228e9, 48e9, 22e9, 14e9, 180, 9}};
     return built;
   }();
   return machine;

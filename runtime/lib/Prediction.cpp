@@ -99,9 +99,10 @@ static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::st
 static double activationNs(const LaunchWork &work, const Feeds &feeds) {
   const double all = work.readBytes + work.writtenBytes + work.scratchBytes;
   const double spilled = std::clamp(2 * all / feeds.l2Bytes - 1, 0.0, 1.0), hot = 0.5 * (1 - spilled);
+  const double pushedOut = spilled * std::min(1.0, work.readBytes / std::max(1.0, work.writtenBytes));
   const double cold = all <= feeds.l3Bytes / 2 ? feeds.limits.l3Bytes : feeds.limits.memoryBytes;
   return 1e9 * (work.readBytes * (hot / feeds.limits.l2Bytes + (1 - hot) / cold) +
-                (work.writtenBytes - work.outputBytes) * (2 + writeBack * spilled) / cold + work.outputBytes / feeds.limits.memoryWrite +
+                (work.writtenBytes - work.outputBytes) * (2 + writeBack * pushedOut) / cold + work.outputBytes / feeds.limits.memoryWrite +
                 work.scratchBytes / feeds.limits.l2Bytes);
 }
 

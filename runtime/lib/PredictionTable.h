@@ -23,15 +23,15 @@ inline constexpr double usableCache = 1.0;
 inline constexpr double pagedBytes = 1536 * 4096.0, lookupNs = 190;
 
 /// Times that lines are moved beside being brought and written back once, where rows do not fit L2.
-inline constexpr double writeBack = 1.5;
+inline constexpr double writeBack = 1.1;
 
 /// Rows of the blocks that products are computed in, and the instructions that widen one vector of bf16 to f32.
 inline constexpr double blockRows = 12, laneOpsOfWidening = 2;
 
 inline constexpr FamilyCost familyCosts[] = {
-    {"attention", 0.52, 1.00, 0.82, 0.00},
-    {"gemm", 0.68, 1.00, 0.99, 0.10},
-    {"", 0.50, 0.50, 1.00, 0.70}, // any other
+    {"attention", 0.62, 1.00, 0.85, 0.00},
+    {"gemm", 0.74, 1.00, 0.99, 0.05},
+    {"", 0.50, 0.50, 1.00, 0.85}, // any other
 };
 
 inline const FamilyCost &costOfFamily(std::string_view family) {

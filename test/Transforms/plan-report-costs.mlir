@@ -6,15 +6,20 @@
 // RUN: not ds-opt --ds-plan-report-costs='machine=%S/Inputs/none.json' %s 2>&1 | FileCheck --check-prefix=MISSING %s
 // RUN: not ds-opt --ds-plan-report-costs='tokens=0' %s 2>&1 | FileCheck --check-prefix=BAD %s
 
-// 16 rows of 64, as max_rows has it: 16 KiB of weights, 4 KiB in, 4 KiB out; two FLOP for each of 16 * 64 * 64 products.
-// CHECK:      Function=step | {{.*}}kernel=product{{.*}}bytes=24576{{.*}}flop=131072
-// CHECK:      kernel=attend{{.*}}bytes={{[0-9]+}}
-// CHECK:      machine=built-in: {{.*}}launches=2{{.*}}barriers=1
-// BATCH:      kernel=product{{.*}}bytes=24576
-// THREADS:    kernel=product{{.*}}predicted ns={{[0-9]+}}
-// PAST:       kernel=attend{{.*}}bytes=40960
+/// 16 rows of 64, as max_rows has it: 16 KiB of weights, 4 KiB in, 4 KiB out; two FLOP for each of 16 * 64 * 64 products.
+// CHECK:      Function=step |{{.*}}bytes=24576, flop=131072, kernel=product, predicted ns={{[0-9]+}}
+// CHECK:      bytes=16448, flop=38560, kernel=attend
+// CHECK:      barriers=1, launches=2, machine="built-in: {{.*}}", predicted ns={{[0-9]+}}
+/// The same rows, but each token sees four keys at most.
+// BATCH:      bytes=24576, flop=131072, kernel=product
+// BATCH:      flop=12064, kernel=attend
+/// Two threads halve what takes one 1.7 us.
+// THREADS:    kernel=product, predicted ns={{[0-9][0-9][0-9]$}}
+// THREADS:    launches=2
+/// 48 tokens of the past: 64 keys and values.
+// PAST:       bytes=41024, {{.*}}kernel=attend
 // MACHINE:    warning: {{.*}}machine.json describes 'slow machine', this machine is '
-// MACHINE:    kernel=product{{.*}}predicted ns={{[0-9]{6,}}}
+// MACHINE:    kernel=product, predicted ns={{[0-9][0-9][0-9][0-9][0-9][0-9][0-9]$}}
 // MISSING:    error: missing: {{.*}}none.json: No such file or directory
 // BAD:        error: expects batch, tokens and threads of at least 1
 

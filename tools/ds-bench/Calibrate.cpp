@@ -40,18 +40,22 @@ public:
   /// FLOP/s of all threads.
   Sample peak(const PeakKernel &kernel);
   /// Bytes/s of all threads, each reading `bytes` of its own again and again, at least `atLeast` bytes a run.
-  Sample read(int64_t bytes, int64_t atLeast, size_t ahead);
-  Sample write(int64_t bytes);
+  Sample readAgain(int64_t bytes, int64_t atLeast);
+  /// The same of memory: each run goes on where the last ended, so that a run is short and yet finds nothing in a cache.
+  Sample readOn(size_t ahead);
+  Sample writeOn();
   /// ns
   Sample barrier();
   Sample launch();
 
   /// Makes the buffer that `read` and `write` work on. The memory of a worker is touched first by it.
   Status prepare(int64_t bytes);
+  static constexpr int64_t sliceBytes = 4 << 20; // of a thread in one run, below half a millisecond
+  uint8_t *slice(int32_t worker, int run) const;
   int64_t bytesPerThread() const { return buffer.size() / threads / 4096 * 4096; }
 
 private:
-  /// Runs `work(worker)` on all threads at once, `runs` times after one that does not count; amount / seconds of each run.
+  /// Runs `work(worker, run)` on all threads at once, `runs` times after one that does not count; amount / seconds of each run.
   template <typename Work> Sample rates(int runs, double amount, const Work &work);
 
   WorkerPool &pool;
@@ -69,7 +73,7 @@ template <typename Work> Sample Calibration::rates(int runs, double amount, cons
     pool.run([&](int32_t worker) {
       pool.barrier().arrive();
       begin[worker] = Clock::now();
-      work(worker);
+      work(worker, run);
       end[worker] = Clock::now();
     });
     double seconds = secondsBetween(*std::min_element(begin.begin(), begin.end()), *std::max_element(end.begin(), end.end()));
@@ -84,7 +88,7 @@ Sample Calibration::peak(const PeakKernel &kernel) {
     return {};
   // About 2 ms.
   int64_t rounds = quick ? 1000 : 300000;
-  return rates(31, static_cast<double>(rounds) * kernel.flopsPerRound * threads, [&](int32_t) { kernel.run(rounds); });
+  return rates(31, static_cast<double>(rounds) * kernel.flopsPerRound * threads, [&](int32_t, int) { kernel.run(rounds); });
 }
 
 Status Calibration::prepare(int64_t bytes) {
@@ -93,19 +97,26 @@ Status Calibration::prepare(int64_t bytes) {
   return Status();
 }
 
-Sample Calibration::read(int64_t bytes, int64_t atLeast, size_t ahead) {
+Sample Calibration::readAgain(int64_t bytes, int64_t atLeast) {
   int64_t mine = std::min(bytes / 4096 * 4096, bytesPerThread()), times = quick ? 1 : std::max<int64_t>(1, atLeast / mine);
   double amount = static_cast<double>(mine) * static_cast<double>(times) * threads;
-  return rates(bytes < bytesPerThread() ? 21 : 9, amount, [&](int32_t worker) {
+  return rates(21, amount, [&](int32_t worker, int) {
     for (int64_t i = 0; i < times; ++i)
-      readBytes(buffer.data() + worker * bytesPerThread(), mine, ahead);
+      readBytes(buffer.data() + worker * bytesPerThread(), mine, 0);
   });
 }
 
-Sample Calibration::write(int64_t bytes) {
-  int64_t mine = std::min(bytes / 4096 * 4096, bytesPerThread());
-  return rates(7, static_cast<double>(mine) * threads,
-               [&](int32_t worker) { writeBytes(buffer.data() + worker * bytesPerThread(), mine); });
+uint8_t *Calibration::slice(int32_t worker, int run) const {
+  return buffer.data() + worker * bytesPerThread() + run % (bytesPerThread() / sliceBytes) * sliceBytes;
+}
+
+Sample Calibration::readOn(size_t ahead) {
+  return rates(64, static_cast<double>(sliceBytes) * threads,
+               [&](int32_t worker, int run) { readBytes(slice(worker, run), sliceBytes, ahead); });
+}
+
+Sample Calibration::writeOn() {
+  return rates(32, static_cast<double>(sliceBytes) * threads, [&](int32_t worker, int run) { writeBytes(slice(worker, run), sliceBytes); });
 }
 
 static Sample inNs(Sample perSecond) {
@@ -118,7 +129,7 @@ Sample Calibration::barrier() {
   int64_t times = quick ? 100 : 2000;
   // As a program calls it.
   void (*arrive)(void *, int32_t) = [](void *context, int32_t) { static_cast<Barrier *>(context)->arrive(); };
-  return inNs(rates(15, static_cast<double>(times), [&](int32_t worker) {
+  return inNs(rates(15, static_cast<double>(times), [&](int32_t worker, int) {
     for (int64_t i = 0; i < times; ++i)
       arrive(&pool.barrier(), worker);
   }));
@@ -134,7 +145,7 @@ __attribute__((noinline)) static void emptyKernel(const float *in, float *out, i
 
 Sample Calibration::launch() {
   int64_t times = quick ? 1000 : 50000;
-  return inNs(rates(15, static_cast<double>(times), [&](int32_t worker) {
+  return inNs(rates(15, static_cast<double>(times), [&](int32_t worker, int) {
     float value = 0;
     int64_t rows = 0, count = threads;
     for (int64_t i = 0; i < times; ++i) {
@@ -174,23 +185,23 @@ struct Measurement {
 };
 } // namespace
 
-static std::vector<Measurement> measurementsOf(const MachineDescription &machine, int32_t threads, int64_t all) {
+static std::vector<Measurement> measurementsOf(const MachineDescription &machine, int32_t threads) {
   // Of L3 each thread takes a part that no L2 holds and that leaves room for what else is running.
   const int64_t ofL1 = machine.l1Size / 2, ofL2 = machine.l2Size / 2;
   const int64_t ofL3 = std::max(machine.l3Size / 4 / threads, machine.l2Size * 3 / 2);
   constexpr double rate = 0.9, cost = 0.5;
   auto peak = [](const PeakKernel &kernel) { return [kernel](Calibration &at) { return at.peak(kernel); }; };
-  auto read = [](int64_t bytes, int64_t atLeast, size_t ahead) { return [=](Calibration &at) { return at.read(bytes, atLeast, ahead); }; };
+  auto read = [](int64_t bytes, int64_t atLeast) { return [=](Calibration &at) { return at.readAgain(bytes, atLeast); }; };
   return {{"multiply and add, 4 lanes", "GFLOP/s", 1e9, rate, &MachineLimits::flopsF32V2, peak(peakKernel(2))},
           {"multiply-add, 8 lanes", "GFLOP/s", 1e9, rate, &MachineLimits::flopsF32V3, peak(peakKernel(3))},
           {"multiply-add, 16 lanes", "GFLOP/s", 1e9, rate, &MachineLimits::flopsF32, peak(peakKernel(4))},
           {"dot product of bf16 pairs", "GFLOP/s", 1e9, rate, &MachineLimits::flopsBf16, peak(dotKernel())},
-          {"read L1", "GB/s", 1e9, rate, &MachineLimits::l1Bytes, read(ofL1, 64 << 20, 0)},
-          {"read L2", "GB/s", 1e9, rate, &MachineLimits::l2Bytes, read(ofL2, 64 << 20, 0)},
-          {"read L3", "GB/s", 1e9, rate, &MachineLimits::l3Bytes, read(ofL3, 32 << 20, 0)},
-          {"read memory", "GB/s", 1e9, rate, &MachineLimits::memoryBytes, read(all, 0, 0)},
-          {"read memory, prefetched", "GB/s", 1e9, rate, &MachineLimits::memoryBytes, read(all, 0, 4096)},
-          {"write memory", "GB/s", 1e9, rate, &MachineLimits::memoryWrite, [all](Calibration &at) { return at.write(all); }},
+          {"read L1", "GB/s", 1e9, rate, &MachineLimits::l1Bytes, read(ofL1, 64 << 20)},
+          {"read L2", "GB/s", 1e9, rate, &MachineLimits::l2Bytes, read(ofL2, 32 << 20)},
+          {"read L3", "GB/s", 1e9, rate, &MachineLimits::l3Bytes, read(ofL3, 16 << 20)},
+          {"read memory", "GB/s", 1e9, rate, &MachineLimits::memoryBytes, [](Calibration &at) { return at.readOn(0); }},
+          {"read memory, prefetched", "GB/s", 1e9, rate, &MachineLimits::memoryBytes, [](Calibration &at) { return at.readOn(4096); }},
+          {"write memory", "GB/s", 1e9, rate, &MachineLimits::memoryWrite, [](Calibration &at) { return at.writeOn(); }},
           {"barrier", "ns", 1, cost, &MachineLimits::barrierNs, [](Calibration &at) { return at.barrier(); }},
           {"empty launch", "ns", 1, cost, &MachineLimits::launchNs, [](Calibration &at) { return at.launch(); }}};
 }
@@ -201,9 +212,10 @@ static Status calibrateAt(int32_t threads, const CalibrateOptions &options, Mach
   DSRT_TRY(WorkerPool::create(threads, 0, pool));
   Calibration calibration(*pool, options.quick);
   // Far more than the last cache holds, so that every byte comes from memory.
-  int64_t all = options.quick ? int64_t(threads) * 4 * machine.l2Size : std::max<int64_t>(6 * machine.l3Size, int64_t(256) << 20);
+  int64_t all = options.quick ? int64_t(threads) * 4 * Calibration::sliceBytes
+                              : std::max({6 * machine.l3Size, int64_t(256) << 20, threads * 32 * Calibration::sliceBytes});
   DSRT_TRY(calibration.prepare(all));
-  std::vector<Measurement> measurements = measurementsOf(machine, threads, all);
+  std::vector<Measurement> measurements = measurementsOf(machine, threads);
   std::vector<Sample> samples(measurements.size());
   // Several passes, so that a bad second on a shared machine is not all that one measurement sees.
   for (int pass = 0; pass < (options.quick ? 1 : 3); ++pass)
