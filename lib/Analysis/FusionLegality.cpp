@@ -16,8 +16,8 @@ static std::optional<std::string> whyNotRows(ArrayRef<Operation *> ops) {
     if (!isRowOp(op))
       return (op->getName().getStringRef() + " is no op of rows").str();
     RankedTensorType type = typeOf(op);
-    if (!type.getElementType().isF32())
-      return "rows are not f32";
+    if (!type.getElementType().isF32() || type.getRank() < 1)
+      return "no rows of f32";
     int64_t width = type.getShape().back(), first = typeOf(ops.front()).getShape().back();
     if (width != first || ShapedType::isDynamic(width))
       return "rows of " + std::to_string(width) + " and of " + std::to_string(first) + " values";

@@ -145,6 +145,9 @@ bool Matcher::finishDomain(LinearDomain &domain, ArrayRef<Operation *> members) 
     need(domain.rope.getHeads(), /*whole=*/true);
   for (Operation *store : domain.stores)
     need(headsOf(store), /*whole=*/headsOf(store) == 0);
+  for (Operation *store : domain.stores)
+    if (int64_t size = domain.columns / std::max<int64_t>(headsOf(store), 1); domain.chunk % size != 0 && size % domain.chunk != 0)
+      return refuse("heads of rope and of the caches end in different columns");
   if (domain.chunk > widestChunk)
     return refuse("heads fill " + Twine(domain.chunk) + " columns before a panel ends, more than " + Twine(widestChunk));
   return true;

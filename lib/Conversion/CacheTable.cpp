@@ -34,6 +34,10 @@ FailureOr<CacheTable> CacheTable::create(ModuleOp module) {
       if (!isNew)
         continue;
       place->second.cache = module.lookupSymbol<ds::CacheOp>(name);
+      if (!place->second.cache) {
+        attention.emitError("expects a ds.cache named ") << name;
+        return WalkResult::interrupt();
+      }
       RankedTensorType type = place->second.cache.getTensorType();
       int64_t elements = type.getDimSize(1) * type.getDimSize(2);
       table.bytes = llvm::alignTo(table.bytes + elements * type.getElementTypeBitWidth() / 8, 64);

@@ -147,8 +147,11 @@ Rows ProgramBuilder::rowsOfResult(Operation *op) {
 
 FailureOr<Value> ProgramBuilder::placeOfResult(Value result, bool isOnly) {
   Operation *op = result.getDefiningOp();
-  if (auto name = op->getAttrOfType<FlatSymbolRefAttr>(cacheAttrName))
+  if (auto name = op->getAttrOfType<FlatSymbolRefAttr>(cacheAttrName)) {
+    if (!caches.lookup(name))
+      return op->emitError("expects a cache that attention reads, got ") << name, failure();
     return cache(name, op->getLoc());
+  }
   auto type = cast<RankedTensorType>(result.getType());
   FailureOr<MemRefType> buffer = bufferType(type, /*hasWidth=*/true);
   if (failed(buffer) || !type.getElementType().isF32())

@@ -34,8 +34,10 @@ static bool joinOnce(Block &block, Fuser &fuser, llvm::DenseSet<std::pair<Operat
       continue;
     for (Operation *producer : producersOf(fuser, &op))
       if (isRowPart(producer) && !refused.contains({producer, &op})) {
-        if (fuser.join({producer, &op}, "rows-behind-rows"))
+        if (fuser.join({producer, &op}, "rows-behind-rows")) {
+          refused.clear(); // their ops are gone, and other ops may come to stand at their addresses
           return true;
+        }
         refused.insert({producer, &op});
       }
   }

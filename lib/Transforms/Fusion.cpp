@@ -54,6 +54,16 @@ Operation *Fuser::producerOf(Value value) {
   return op && op->getBlock() == &block ? op : nullptr;
 }
 
+/// True when a write to a cache would move past an op that reads caches as they stand: no value ties the two.
+static bool movesPastCacheRead(ArrayRef<Operation *> ordered) {
+  if (llvm::none_of(ordered, [](Operation *part) { return llvm::any_of(opsOf(part), isCacheStore); }))
+    return false;
+  for (Operation *op = ordered.front(); op != ordered.back(); op = op->getNextNode())
+    if (isa<CacheReadOp>(op))
+      return true;
+  return false;
+}
+
 /// True when an op outside `parts` reads one of them and is read, through any number of others, by one of them.
 bool Fuser::dependsOnItself(ArrayRef<Operation *> parts) {
   Operation *last = *llvm::max_element(parts, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
@@ -80,6 +90,10 @@ FusionOp Fuser::join(ArrayRef<Operation *> parts, StringRef what) {
   Operation *last = ordered.back();
   if (dependsOnItself(ordered)) {
     refuse(last, what, "a value would depend on itself");
+    return {};
+  }
+  if (movesPastCacheRead(ordered)) {
+    refuse(last, what, "a write to a cache would move past a read of it");
     return {};
   }
 

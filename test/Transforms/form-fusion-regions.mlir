@@ -34,3 +34,14 @@ func.func @negative_two_norms(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
   %n = ds.l2_normalize %s eps 1.0e-12 : tensor<?x64xf32>
   return %n : tensor<?x64xf32>
 }
+
+// -----
+
+// CHECK-LABEL: func.func @negative_no_rows
+// CHECK-NOT:     ds.fusion
+// REMARK: no rows of f32
+func.func @negative_no_rows(%x: tensor<f32>) -> tensor<f32> {
+  %a = ds.add %x, %x : tensor<f32>
+  %t = ds.tanh %a : tensor<f32>
+  return %t : tensor<f32>
+}

@@ -42,3 +42,20 @@ func.func @negative_no_product(%x: tensor<?x?x32xf32>, %pos: tensor<?x?xi32>) ->
   %r = ds.rope half %x, %pos heads 2 rotary 16 base 1.0e4 : tensor<?x?x32xf32>, tensor<?x?xi32>
   return %r : tensor<?x?x32xf32>
 }
+
+// -----
+
+ds.cache @k0 : tensor<?x32x32xf32>
+ds.parameter @w from "w" : tensor<32x64xf32>
+
+/// The read sees the cache before the write, although no value says so.
+// CHECK-LABEL: func.func @negative_read_before_the_write
+// CHECK-NOT:     ds.fusion
+// REMARK: a write to a cache would move past a read of it
+func.func @negative_read_before_the_write(%x: tensor<?x?x64xf32>, %past: tensor<?xi32>) -> (tensor<?x32x32xf32>, tensor<?x32x32xf32>) {
+  %w = ds.weight @w : tensor<32x64xf32>
+  %l = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<32x64xf32>
+  %before = ds.cache_read @k0 : tensor<?x32x32xf32>
+  %k = ds.cache_append @k0, %l past %past : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x32x32xf32>
+  return %before, %k : tensor<?x32x32xf32>, tensor<?x32x32xf32>
+}

@@ -7,10 +7,7 @@
 
 namespace ds {
 
-/// True for ops of `ds` that `emitElementwise` knows.
-bool isElementwise(mlir::Operation *op);
-
-/// The result of `op` for operands of f32, scalars or vectors of one length. `op` is element-wise.
+/// The result of `op` for operands of f32, scalars or vectors of one length. `op` is element-wise (OpTrait::Elementwise).
 mlir::Value emitElementwise(Emitter &e, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
 
 } // namespace ds

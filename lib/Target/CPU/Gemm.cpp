@@ -24,8 +24,8 @@ static int64_t spreadBytes(int64_t depth) {
 
 GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     : c(context), e(context.e), region(std::move(matched)), input(operandOf(context, region.input)) {
-  // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less.
-  copies = region.norm || region.depth * 4 % 1024 == 0;
+  // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less; those that would fill the stack stay where they are.
+  copies = region.norm || (region.depth * 4 % 1024 == 0 && fewRows * spreadBytes(region.depth) <= slabBytes);
   rowBytes = copies ? spreadBytes(region.depth) : region.depth * 4;
   slabRows = std::clamp<int64_t>(slabBytes / spreadBytes(region.depth) / 4 * 4, fewRows, mostSlabRows);
   int64_t columns = 0;

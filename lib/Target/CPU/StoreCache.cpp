@@ -30,11 +30,9 @@ public:
   /// `columns` of them, from `firstOfHead` on; element 0 of `rows.source` is theirs after `sourceColumn`.
   HeadStore(const CacheRows &rows, Value b, Value head, Value firstOfHead, int64_t sourceColumn, int64_t columns)
       : rows(rows), context(rows.context), e(context.e), lanes(context.level.lanes), headSize(rows.view.headSize), columns(columns),
-        before(rows.past ? loadIndex(e, *rows.past, b) : e.constant(0)), firstOfHead(firstOfHead),
+        sourceColumn(sourceColumn), before(rows.past ? loadIndex(e, *rows.past, b) : e.constant(0)), firstOfHead(firstOfHead),
         to(rows.view.head(e, rows.view.sequence(e, b), head)) {
-    Value firstToken = e.sub(e.mul(b, context.tokens), rows.firstRow); // as a row of `source`
-    Value firstSlot = e.sub(firstToken, before);
-    source = e.at(rows.source, e.add(e.mul(firstSlot, rows.rowBytes), sourceColumn * 4));
+    firstSlot = e.sub(e.sub(e.mul(b, context.tokens), rows.firstRow), before);
   }
 
   void storeKeys(Value firstToken, Value endToken);
@@ -42,15 +40,16 @@ public:
 
 private:
   /// The first column of the token that goes to `slot`.
-  Value from(Value slot) { return e.at(source, e.mul(slot, rows.rowBytes)); }
+  Value from(Value slot) { return e.at(rows.source, e.add(e.mul(e.add(slot, firstSlot), rows.rowBytes), sourceColumn * 4)); }
   Value endSlot(Value endToken) { return e.min(e.add(before, endToken), rows.view.capacity); }
   void transposeBlock(Value from, Value block);
 
   const CacheRows &rows;
   KernelContext &context;
   Emitter &e;
-  int64_t lanes, headSize, columns;
-  Value before, firstOfHead, to, source;
+  int64_t lanes, headSize, columns, sourceColumn;
+  Value before, firstOfHead, to;
+  Value firstSlot; // plus a slot: the row of `rows.source` that goes there
 };
 } // namespace
 
