@@ -62,10 +62,10 @@ llvm::Error GemmKernel::checkOperands() {
   for (const LinearDomain &domain : region.domains) {
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = operand(linear.getWeight());
-      int64_t panels = llvm::divideCeil(domain.columns, panelColumns);
+      int64_t panels = llvm::divideCeil(domain.columns, linearPanel);
       if (weight.kind != KernelOperand::Kind::weight || weight.layout != ds_plan::Layout::panels || !isa<FloatType>(weight.element()))
         return c.error("gemm expects a weight of floats in panels");
-      if (weight.type.getShape() != ArrayRef<int64_t>{panels, region.depth, panelColumns})
+      if (weight.type.getShape() != ArrayRef<int64_t>{panels, region.depth, linearPanel})
         return c.error("gemm expects panels of the shape of the product");
       if (!isVector(linear.getBias()))
         return c.error("gemm expects a bias in the layout of a vector");
@@ -98,7 +98,7 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
 }
 
 void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
-  const int64_t lineBytes = panelColumns * weight.element().getIntOrFloatBitWidth() / 8, lines = lineBytes / 64;
+  const int64_t lineBytes = linearPanel * weight.element().getIntOrFloatBitWidth() / 8, lines = lineBytes / 64;
   Value from = e.at(weight.pointer, e.mul(panel, region.depth * lineBytes)), zero = e.constant(0), all = e.constant(region.depth);
   const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
   auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadLines, Value ahead) {
@@ -144,7 +144,7 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
 }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
-  const int64_t panelsOfChunk = domain.chunk / panelColumns, panels = llvm::divideCeil(domain.columns, panelColumns);
+  const int64_t panelsOfChunk = domain.chunk / linearPanel, panels = llvm::divideCeil(domain.columns, linearPanel);
   e.forRange(firstChunk, endChunk, 1, [&](Value chunk) {
     Value firstPanel = e.mul(chunk, panelsOfChunk), count = e.min(e.sub(e.constant(panels), firstPanel), panelsOfChunk);
     for (auto [index, op] : llvm::enumerate(domain.linears)) {
@@ -152,7 +152,7 @@ void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value 
       const KernelOperand &weight = operand(linear.getWeight());
       Value sums = e.at(tile, static_cast<int64_t>(index) * domain.chunk * 4);
       e.forRange(e.constant(0), count, 1,
-                 [&](Value p) { emitProduct(weight, slab, e.add(firstPanel, p), e.at(sums, e.mul(p, panelColumns * 4))); });
+                 [&](Value p) { emitProduct(weight, slab, e.add(firstPanel, p), e.at(sums, e.mul(p, linearPanel * 4))); });
     }
     emitEpilogue(domain, slab, chunk);
   });

@@ -12,9 +12,6 @@
 
 namespace ds {
 
-/// Columns of one panel.
-inline constexpr int64_t panelColumns = linearPanel;
-
 /// A register-blocked product whose sizes are known when code is made.
 struct GemmBlock {
   mlir::Type element; // of the weights

@@ -16,14 +16,14 @@ namespace {
 /// The code of one block.
 class BlockEmitter {
 public:
-  BlockEmitter(Emitter &e, const GemmBlock &block) : e(e), block(block), lanes(e.getLevel().lanes), vectors(panelColumns / lanes) {
+  BlockEmitter(Emitter &e, const GemmBlock &block) : e(e), block(block), lanes(e.getLevel().lanes), vectors(linearPanel / lanes) {
     // As wide as the registers allow, so that short blocks read whole rows of the panel at once.
     while (vectors > 1 && block.rows * vectors > e.getLevel().gemmRows * e.getLevel().gemmVectors)
       vectors /= 2;
   }
 
   void emit(Value rows, Value panel, Value sums, Value sumBytes, Value depth, Value accumulate, Value ahead) {
-    for (int64_t column = 0; column < panelColumns; column += vectors * lanes) {
+    for (int64_t column = 0; column < linearPanel; column += vectors * lanes) {
       Value to = e.at(sums, column * 4);
       auto place = [&](int64_t r, int64_t v) { return e.at(e.at(to, e.mul(sumBytes, r)), v * lanes * 4); };
       SmallVector<Type> types(size(), e.vec());
@@ -45,7 +45,7 @@ public:
 private:
   int64_t size() const { return block.rows * vectors; }
   int64_t elementBytes() const { return block.element.getIntOrFloatBitWidth() / 8; }
-  int64_t lineBytes() const { return panelColumns * elementBytes(); } // of one k
+  int64_t lineBytes() const { return linearPanel * elementBytes(); } // of one k
 
   /// sums += rows[0 .. rows, k + step] * panel[k + step, ...]
   void emitStep(Value rowsAtK, Value panelAtK, int64_t step, MutableArrayRef<Value> sums) {

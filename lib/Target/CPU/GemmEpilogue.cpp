@@ -39,7 +39,6 @@ private:
 
 void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns) {
   const int64_t lanes = c.level.lanes, rowWidth = domain.columns * 4;
-  // Offsets of the first column of the unit.
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
     Value sums = e.at(tile, e.mul(r, tileRowBytes));
     Value place = e.add(e.mul(e.add(slab.first, r), rowWidth), e.mul(firstColumn, 4));

@@ -60,6 +60,7 @@ private:
   void prologue();
   /// Computes what follows the norm, its value in a span given by `value`.
   void epilogue(llvm::function_ref<Value(const RowSpan &)> value);
+  void finish(const RowSpan &span, Value value);
   bool followsNorm(Value value) const;
   Value at(const RowSpan &span) { return region.load(input, span); }
   /// `value`, and zeros in lanes that do not exist.
@@ -92,29 +93,23 @@ void NormRow::prologue() {
 }
 
 void NormRow::epilogue(llvm::function_ref<Value(const RowSpan &)> value) {
+  forEachSpan(e, width, [&](const RowSpan &span) { finish(span, value(span)); });
+}
+
+void NormRow::finish(const RowSpan &span, Value value) {
   bool inputIsOperand = !RowRegion::normInputIsComputed(norm);
-  forEachSpan(e, width, [&](const RowSpan &span) {
-    region.begin(span);
-    region.set(norm->getOperand(0), at(span));
-    region.set(norm->getResult(0), value(span));
-    region.storeResults([&](Value result) { return inputIsOperand || followsNorm(result); });
-  });
+  region.begin(span);
+  region.set(norm->getOperand(0), at(span));
+  region.set(norm->getResult(0), value);
+  region.storeResults([&](Value result) { return inputIsOperand || followsNorm(result); });
 }
 
 void NormRow::affineNorm() {
-  bool inputIsOperand = !RowRegion::normInputIsComputed(norm);
-  emitNormOfRow(
-      e, norm, width, input,
-      [&](Value vector, const RowSpan &span) {
-        region.begin(span);
-        return region.get(vector);
-      },
-      [&](const RowSpan &span, Value value) {
-        region.begin(span);
-        region.set(norm->getOperand(0), at(span));
-        region.set(norm->getResult(0), value);
-        region.storeResults([&](Value result) { return inputIsOperand || followsNorm(result); });
-      });
+  auto vectorAt = [&](Value vector, const RowSpan &span) {
+    region.begin(span);
+    return region.get(vector);
+  };
+  emitNormOfRow(e, norm, width, input, vectorAt, [&](const RowSpan &span, Value value) { finish(span, value); });
 }
 
 void NormRow::l2Normalize(L2NormalizeOp op) {
