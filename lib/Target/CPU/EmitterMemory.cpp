@@ -77,6 +77,13 @@ void Emitter::prefetch(Value pointer, int locality) {
   LLVM::Prefetch::create(builder, loc, pointer, /*rw=*/0, /*hint=*/locality, /*cache=*/1);
 }
 
+Value Emitter::opaque(Value pointer) {
+  return LLVM::InlineAsmOp::create(builder, loc, pointer.getType(), pointer, /*asm_string=*/"", /*constraints=*/"=r,0",
+                                   /*has_side_effects=*/false, /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None,
+                                   LLVM::AsmDialectAttr(), ArrayAttr())
+      .getResult(0);
+}
+
 Value Emitter::stack(int64_t bytes) {
   OpBuilder::InsertionGuard guard(builder);
   auto function = builder.getInsertionBlock()->getParent()->getParentOfType<LLVM::LLVMFuncOp>();

@@ -7,27 +7,22 @@ using namespace ds;
 
 /// Bytes of a thread's stack for a slab: it stays in the second-level cache beside a panel.
 static constexpr int64_t slabBytes = 512 << 10;
-/// Rows of a slab at most. More rows read the weights less often from beyond the second-level cache.
-static constexpr int64_t mostSlabRows = 128;
-/// Rows of a step that are one slab for all threads.
-static constexpr int64_t fewRows = 16;
+/// Rows of a slab at most, whole blocks of every level. More rows read the weights less often from beyond the second-level cache.
+static constexpr int64_t mostSlabRows = 132;
 /// Rows that a thread should have before threads share rows instead of columns.
 static constexpr int64_t rowsOfThread = 24;
+/// Rows for each further thread from which whole blocks are even enough.
+static constexpr int64_t rowsToRound = 256;
 /// The depth of one pass over the rows of a slab: its part of a panel stays in the first-level cache.
 static constexpr int64_t depthBlock = 128;
-
-/// Bytes from one copied row to the next: an odd number of cache lines, so that the rows of a block lie in different sets.
-static int64_t spreadBytes(int64_t depth) {
-  int64_t lines = llvm::divideCeil(depth * 4, 64);
-  return (lines | 1) * 64;
-}
 
 GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     : c(context), e(context.e), region(std::move(matched)), input(operandOf(context, region.input)) {
   // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less; those that would fill the stack stay where they are.
-  copies = region.norm || (region.depth * 4 % 1024 == 0 && fewRows * spreadBytes(region.depth) <= slabBytes);
-  rowBytes = copies ? spreadBytes(region.depth) : region.depth * 4;
-  slabRows = std::clamp<int64_t>(slabBytes / spreadBytes(region.depth) / 4 * 4, fewRows, mostSlabRows);
+  const int64_t copiedBytes = llvm::alignTo(region.depth, gemmGroup) * 4, height = c.level.gemmRows;
+  copies = region.norm || (region.depth * 4 % 1024 == 0 && gemmFewRows * copiedBytes <= slabBytes);
+  rowBytes = copies ? copiedBytes : region.depth * 4;
+  slabRows = std::clamp<int64_t>(slabBytes / copiedBytes / height * height, llvm::alignTo(gemmFewRows, height), mostSlabRows);
   int64_t columns = 0;
   for (const LinearDomain &domain : region.domains)
     columns = std::max<int64_t>(columns, domain.chunk * static_cast<int64_t>(domain.linears.size()));
@@ -102,9 +97,10 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
   Value from = e.at(weight.pointer, e.mul(panel, region.depth * lineBytes)), zero = e.constant(0), all = e.constant(region.depth);
   const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
   auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadLines, Value ahead) {
-    Value rows = e.at(slab.rows, e.add(e.mul(row, rowBytes), e.mul(k, 4)));
-    emitGemmBlock(e, {weight.element(), height, rowBytes, aheadLines}, rows, e.at(from, e.mul(k, lineBytes)),
-                  e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead);
+    Value rows = e.at(slab.rows, e.add(e.mul(row, rowBytes), e.mul(k, copies ? height * 4 : 4)));
+    emitGemmBlock(e, {weight.element(), height, copies ? gemmGroup * 4 : rowBytes, copies, aheadLines}, rows,
+                  e.at(from, e.mul(k, lineBytes)), e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0),
+                  ahead);
   };
   auto passes = [&](llvm::function_ref<void(Value k, Value depth, Value next)> body) {
     e.forRange(zero, all, depthBlock, [&](Value k) {
@@ -116,31 +112,31 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
   // half of what the next pass needs, so that memory does not rest while the second one computes.
   auto oneBlock = [&] {
     constexpr int64_t page = 4096;
-    forBlocks(ArrayRef(heights).drop_while([](int64_t height) { return height > fewRows / 2; }), zero, slab.count,
+    forBlocks(gemmShortBlocks(heights), zero, slab.count,
               [&](Value row, int64_t height) { block(row, height, zero, all, 2 * lines, e.at(from, page)); });
   };
   auto twoBlocks = [&] {
     passes([&](Value k, Value depth, Value next) {
-      forBlocks(ArrayRef(heights).drop_while([](int64_t height) { return height > fewRows / 2; }), zero, slab.count,
-                [&](Value row, int64_t height) {
-                  Value half = e.mul(e.mul(e.div(row, fewRows / 2), depth), lineBytes / 2);
-                  block(row, height, k, depth, lines, e.at(next, half));
-                });
-    });
-  };
-  // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache, and each block asks for a part of
-  // the next panel.
-  auto manyBlocks = [&] {
-    passes([&](Value k, Value depth, Value) {
-      Value ahead = e.at(from, e.mul(e.add(k, region.depth), lineBytes));
-      forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
-        bool tall = height == heights.front();
-        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), tall ? 32 : lineBytes / 2);
-        block(row, height, k, depth, tall ? 1 : lines, e.at(ahead, part));
+      forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
+        Value half = e.mul(e.mul(e.div(row, gemmFewRows / 2), depth), lineBytes / 2);
+        block(row, height, k, depth, lines, e.at(next, half));
       });
     });
   };
-  e.ifElse(e.gt(slab.count, fewRows), manyBlocks, [&] { e.ifElse(e.gt(slab.count, fewRows / 2), twoBlocks, oneBlock); });
+  // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache. Each whole block asks for a part
+  // of the next panel, the shorter ones behind them for the part of the next pass.
+  auto manyBlocks = [&] {
+    passes([&](Value k, Value depth, Value next) {
+      Value ahead = e.at(from, e.mul(e.add(k, region.depth), lineBytes));
+      forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
+        if (height == heights.front())
+          block(row, height, k, depth, 1, e.at(ahead, e.mul(e.mul(e.div(row, height), depth), 32)));
+        else
+          block(row, height, k, depth, 2 * lines, next);
+      });
+    });
+  };
+  e.ifElse(e.gt(slab.count, gemmFewRows), manyBlocks, [&] { e.ifElse(e.gt(slab.count, gemmFewRows / 2), twoBlocks, oneBlock); });
 }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
@@ -176,12 +172,15 @@ void GemmKernel::emit() {
   int64_t units = 0;
   for (const LinearDomain &domain : region.domains)
     units += chunksOf(domain);
-  // Threads share the rows where each gets enough of them, else the columns; tiles are units of columns, slab by slab.
+  // Threads share the rows where each gets enough of them, else the columns; tiles are units of columns, slab by slab. Slabs are whole
+  // blocks, and where threads have few of those, less: so that they end together.
+  const int64_t height = c.level.gemmRows;
+  Value unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), e.constant(height), e.constant(4));
   Value least = e.ceilDiv(c.rows, slabRows);
   Value multiple = e.mul(e.div(e.add(least, e.sub(c.threads, 1)), c.threads), c.threads);
   Value slabs = e.select(e.ge(c.rows, e.mul(c.threads, rowsOfThread)), multiple, least);
-  Value fours = e.ceilDiv(c.rows, 4);
-  auto boundary = [&](Value slab) { return e.min(e.mul(e.div(e.mul(fours, slab), slabs), 4), c.rows); };
+  Value pieces = e.div(e.add(c.rows, e.sub(unit, 1)), unit);
+  auto boundary = [&](Value slab) { return e.min(e.mul(e.div(e.mul(pieces, slab), slabs), unit), c.rows); };
   auto [begin, end] = c.tilesOfThread(e.mul(slabs, units));
   Value firstTile = begin, endTile = end;
   e.forRange(e.div(begin, units), e.ceilDiv(end, units), 1, [&](Value s) {

@@ -1,8 +1,8 @@
 // Matrix products: blocks of rows times panels of weights, with what comes before and behind them.
 //
 // A thread works on slabs of rows. A slab is copied to the thread's stack once where the region begins with a norm, or where rows lie so
-// that they would evict each other; then each unit of columns is computed into a tile on the stack, and the region's other ops read it
-// there.
+// that they would evict each other: block by block of rows, in groups of 16 k, as the product reads it. Then each unit of columns is
+// computed into a tile on the stack, and the region's other ops read it there.
 #ifndef DS_LIB_TARGET_CPU_GEMM_H
 #define DS_LIB_TARGET_CPU_GEMM_H
 
@@ -12,16 +12,27 @@
 
 namespace ds {
 
+/// Values of a row that lie side by side in a copied slab: a cache line.
+inline constexpr int64_t gemmGroup = 16;
+
 /// A register-blocked product whose sizes are known when code is made.
 struct GemmBlock {
   mlir::Type element; // of the weights
   int64_t rows;
   int64_t rowBytes;   // from one row of activations to the next
+  bool grouped;       // activations are [K / 16][rows][16], not [rows][K]
   int64_t aheadLines; // cache lines of weights that are read ahead for every two k
 };
 
+/// Rows of a step that are one slab for all threads, in blocks of at most half of them.
+inline constexpr int64_t gemmFewRows = 16;
+
 /// Rows of the register blocks there is code for, highest first, ending with 1.
 llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level);
+/// Those of few rows.
+inline llvm::ArrayRef<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) {
+  return heights.drop_while([](int64_t height) { return height > gemmFewRows / 2; });
+}
 
 /// sums[r, 0 .. 32) = (or +=, with `accumulate`, an i1) sum over k < `depth` of rows[r, k] * panel[k, 0 .. 32). `rows` and `panel` are
 /// pointers to the first k, `sums` one to f32 of `sumBytes` a row. Weights from `ahead` on are read ahead.
@@ -56,6 +67,8 @@ private:
   const KernelOperand &result(Value value) const;
 
   // GemmRows.cpp
+  /// Where k = 0 of a row of a copied slab lies, and the bytes from one of its groups to the next.
+  std::pair<Value, Value> copiedRow(const Slab &slab, Value row);
   /// Copies a slab to the stack, through the norm; `writesNorm` (i1): this thread also writes the norm's result.
   void copyRows(const Slab &slab, Value writesNorm);
 
@@ -69,7 +82,7 @@ private:
   LinearRegion region;
   const KernelOperand *input;
   bool copies;          // rows are copied to the stack
-  int64_t rowBytes;     // from one row to the next, where the product reads them
+  int64_t rowBytes;     // of one row, where the product reads it
   int64_t slabRows;     // the most rows of a slab
   int64_t tileRowBytes; // of the tile: the sums of every linear of a domain side by side
   Value copied, tile;   // on the stack

@@ -5,23 +5,53 @@
 using namespace mlir;
 using namespace ds;
 
+std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
+  const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
+  // As the blocks of `emitProduct` lie one behind the other.
+  SmallVector<std::array<Value, 3>> kinds; // first row, the row behind the last, rows of a block
+  Value first = e.constant(0);
+  for (int64_t height : heights) {
+    Value blocks = e.div(e.sub(slab.count, first), height);
+    if (height > gemmFewRows / 2)
+      blocks = e.select(e.gt(slab.count, gemmFewRows), blocks, e.constant(0));
+    Value end = e.add(first, e.mul(blocks, height));
+    kinds.push_back({first, end, e.constant(height)});
+    first = end;
+  }
+  auto [begin, end, height] = kinds.pop_back_val();
+  for (auto [otherBegin, otherEnd, otherHeight] : llvm::reverse(kinds)) {
+    Value inside = e.lt(row, otherEnd);
+    begin = e.select(inside, otherBegin, begin);
+    height = e.select(inside, otherHeight, height);
+  }
+  Value within = e.rem(e.sub(row, begin), height);
+  return {e.at(copied, e.add(e.mul(e.sub(row, within), rowBytes), e.mul(within, gemmGroup * 4))), e.mul(height, gemmGroup * 4)};
+}
+
 void GemmKernel::copyRows(const Slab &slab, Value writesNorm) {
-  const int64_t width = region.depth;
+  const int64_t width = region.depth, lanes = c.level.lanes;
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
-    Value from = e.at(input->pointer, e.mul(e.add(slab.first, r), width * 4)), to = e.at(copied, e.mul(r, rowBytes));
+    Value from = e.at(input->pointer, e.mul(e.add(slab.first, r), width * 4));
+    auto [row, groupBytes] = copiedRow(slab, r);
+    auto place = [&, row = row, groupBytes = groupBytes](Value k) {
+      return e.at(row, e.add(e.mul(e.div(k, gemmGroup), groupBytes), e.mul(e.rem(k, gemmGroup), 4)));
+    };
     if (!region.norm)
-      return copyValues(e, from, to, width);
+      return forEachSpan(e, width, [&](const RowSpan &span) {
+        e.storeFirst(e.loadFirst(e.element(from, e.f32(), span.index), span.count, lanes), place(span.index), span.count);
+      });
     auto vectorAt = [&](Value vector, const RowSpan &span) {
-      return e.loadFirst(e.element(operand(vector).pointer, e.f32(), span.index), span.count, c.level.lanes);
+      return e.loadFirst(e.element(operand(vector).pointer, e.f32(), span.index), span.count, lanes);
     };
     emitNormOfRow(e, region.norm, width, from, vectorAt,
-                  [&](const RowSpan &span, Value value) { e.storeFirst(value, e.element(to, e.f32(), span.index), span.count); });
-  });
-  if (!region.normIsResult)
-    return;
-  Value out = e.at(result(region.norm->getResult(0)).pointer, e.mul(slab.first, width * 4));
-  e.ifThen(writesNorm, [&] {
-    e.forRange(e.constant(0), slab.count, 1,
-               [&](Value r) { copyValues(e, e.at(copied, e.mul(r, rowBytes)), e.at(out, e.mul(r, width * 4)), width); });
+                  [&](const RowSpan &span, Value value) { e.storeFirst(value, place(span.index), span.count); });
+    if (!region.normIsResult)
+      return;
+    Value out = e.at(result(region.norm->getResult(0)).pointer, e.mul(e.add(slab.first, r), width * 4));
+    e.ifThen(writesNorm, [&] {
+      forEachSpan(e, width, [&](const RowSpan &span) {
+        e.storeFirst(e.loadFirst(place(span.index), span.count, lanes), e.element(out, e.f32(), span.index), span.count);
+      });
+    });
   });
 }

@@ -138,6 +138,8 @@ public:
   Value loadFirst(Value pointer, int64_t count, int64_t lanes);
   void storeFirst(Value value, Value pointer, int64_t count);
   void prefetch(Value pointer, int locality = 3);
+  /// `pointer`, and LLVM cannot see that it is: a loop that carries it keeps it in a register of its own, not as base plus index.
+  Value opaque(Value pointer);
   /// `bytes` of stack of the function, aligned to 64.
   Value stack(int64_t bytes);
 
