@@ -75,6 +75,9 @@ def FuseNormLinear : Pass<"ds-fuse-norm-linear", "::mlir::ModuleOp"> {
     The kernel copies its rows anyway; here they pass through the norm. Where other ops read the norm too, the kernel also writes it. A norm
     that products of several kernels read stays alone, as each of them would compute it.
 
+    Where a step has so few rows that threads share the columns of the product, each thread computes the whole norm. The pass asks the
+    cost model (docs/cost-model.md) for both ways and leaves the norm alone where the fused one takes longer.
+
     Before: a layer norm or RMS norm, and linears or one fusion of linears that read it.
     After: one `ds.fusion` of both.
     Needs: phase `normalized`.
@@ -82,6 +85,7 @@ def FuseNormLinear : Pass<"ds-fuse-norm-linear", "::mlir::ModuleOp"> {
     Saves: a launch, a barrier, and writing and reading the rows.
     Source: Aminabadi et al. 2022, arXiv:2207.00032, section III.
   }];
+  let options = [Option<"machine", "machine", "std::string", /*default=*/"", "machine.json of ds-bench --calibrate; empty: built in">];
 }
 
 def FuseLinearEpilogue : Pass<"ds-fuse-linear-epilogue", "::mlir::ModuleOp"> {
