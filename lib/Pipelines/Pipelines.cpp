@@ -19,7 +19,7 @@ static void addFusion(OpPassManager &manager, FusionLevel level, const std::stri
   manager.addPass(createFuseLinearEpilogue());
   if (level == FusionLevel::specialized)
     manager.addPass(createFuseAttention());
-  manager.addPass(createFormFusionRegions());
+  manager.addPass(createFormFusionRegions({/*pools=*/level == FusionLevel::specialized}));
 }
 
 /// normalized -> planned

@@ -121,7 +121,8 @@ def FuseAttention : Pass<"ds-fuse-attention", "::mlir::ModuleOp"> {
 def FormFusionRegions : Pass<"ds-form-fusion-regions", "::mlir::ModuleOp"> {
   let summary = "join what is left of ops on rows";
   let description = [{
-    Embeddings, element-wise ops and at most one norm of one width become one kernel that goes through each row once.
+    Embeddings, element-wise ops and at most one norm of one width become one kernel that goes through each row once. An L2 norm goes with
+    the pool it reads, as in sentence encoders.
 
     Before: `layer_norm(embedding(a) + embedding(b))`.
     After: one `ds.fusion` of all of it.
@@ -129,6 +130,7 @@ def FormFusionRegions : Pass<"ds-form-fusion-regions", "::mlir::ModuleOp"> {
     Numerics: bit-exact.
     Saves: a launch, a barrier, and writing and reading the rows, for each op but the last.
   }];
+  let options = [Option<"pools", "pools", "bool", /*default=*/"true", "join an L2 norm with the pool it reads">];
 }
 
 def PlanInsertBarriers : Pass<"ds-plan-insert-barriers", "::ds_plan::ProgramOp"> {
