@@ -11,6 +11,9 @@ using namespace ds;
 // As lib/Target/CPU/Gemm.cpp shares its work: the bytes and rows of a slab, and the rows a thread has before threads share rows.
 static constexpr int64_t slabBytes = 512 << 10, fewRows = 16, mostSlabRows = 128, rowsOfThread = 24;
 
+/// Differences below this are within the errors of predictions; then the launch and the barrier that are saved for certain decide.
+static constexpr double tooCloseToCall = 1.05;
+
 /// How often each row of the norm is computed when a kernel of products holds it.
 static double timesComputed(const LinearRegion &region, int64_t rows, int threads) {
   if (rows >= threads * rowsOfThread)
@@ -61,7 +64,7 @@ std::optional<std::string> ds::whyNormIsBetterApart(Operation *norm, ArrayRef<Op
       }
     }
   const double mean = std::exp(logarithms / steps);
-  if (mean <= 1)
+  if (mean <= tooCloseToCall)
     return std::nullopt;
   return llvm::formatv("predicted to take {0:f2} times as long in the mean of {1} steps: {2}", mean, steps, where).str();
 }

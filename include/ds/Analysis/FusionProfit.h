@@ -16,7 +16,8 @@ double matrixBytesOf(mlir::Block &block);
 ///
 /// The kernel saves a launch, a barrier and the way of the rows through memory, and pays where threads share columns: each computes the
 /// norm of all rows. Both ways are predicted at steps of 1, 16 and 128 rows, on one thread and on all of `machine`. Every step weighs the
-/// same: the mean of fused / apart, taken of logarithms, must not exceed 1. `stepBytes` is the matrices of a whole step.
+/// same: the mean of fused / apart, taken of logarithms, must not exceed 1 by more than
+/// predictions err (1.05). `stepBytes` is the matrices of a whole step.
 std::optional<std::string> whyNormIsBetterApart(mlir::Operation *norm, llvm::ArrayRef<mlir::Operation *> product, double stepBytes,
                                                 const dsrt::MachineDescription &machine);
 
