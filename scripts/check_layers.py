@@ -4,7 +4,8 @@
     dialects            dialects/
     include/ds, lib     dialects/, ds/, lib/, dsrt/package.h; lib/Analysis and its headers: dsrt/machine.h too, the cost model
     lib/Import/Formats  ds/Import/, ds/Support/ and itself; no MLIR, not even through one of these headers
-    tools               dialects/, ds/, dsrt/; a tool marked RUNTIME_ONLY: dsrt/ alone and no LLVM, ds-bench runtime/ too
+    tools               dialects/, ds/, dsrt/, tools/profiling/; tools/profiling and a tool marked RUNTIME_ONLY: no LLVM, of ours dsrt/ and
+                        tools/profiling/ alone, ds-bench runtime/ too
     python              ds/, dialects/, dsrt/
     every product file  JSON is read with nlohmann, never with llvm::json
 
@@ -21,7 +22,7 @@ INCLUDE = re.compile(r'^[ \t]*#?[ \t]*include[ \t]*[<"]([^>"]+)[>"]', re.M)
 OURS = ("dialects", "ds", "dsrt", "lib", "python", "runtime", "test", "tools")
 TOOLCHAIN = ("clang", "clang-c", "lld", "llvm", "llvm-c", "mlir", "mlir-c")
 PRODUCT = ("dialects", "include", "lib", "python", "runtime", "tools")
-RUNTIME_TOOLS = {"ds-bench", "ds-run"}
+RUNTIME_TOOLS = {"ds-bench", "ds-run", "profiling"}
 CMAKE_TARGET = re.compile(r"(?<![\w/.$<{-])(?:MLIR[A-Za-z]*|LLVM[A-Za-z0-9]*|lld[A-Z]\w*|LLD)(?![\w/.-])")
 
 
@@ -55,7 +56,7 @@ def allowed(file, runtime_only):
     if path.startswith("tools/"):
         own = "/".join(file.parts[:2]) + "/"
         inside = ("runtime/",) if file.parts[1] == "ds-bench" else ()
-        return ("dsrt/", own, *inside), () if runtime_only else everything
+        return ("dsrt/", "tools/profiling/", own, *inside), () if runtime_only else everything
     return ("dialects/", "ds/", "dsrt/", "python/"), everything
 
 

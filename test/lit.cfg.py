@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 import lit.formats
 
@@ -22,6 +23,7 @@ for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "DS_NUM_THREADS"):
         config.environment[name] = os.environ[name]
 
 config.substitutions.append(("%python", config.ds_python))
+config.substitutions.append(("%unit_tests", os.path.join(config.test_exec_root, "unit")))
 config.substitutions.append(("%llvm_tools", config.ds_llvm_tools))
 
 # `REQUIRES: x86-64-v4` and the like: what the processor that runs the tests can do.
@@ -41,5 +43,8 @@ for level, needed in LEVELS.items():
     if not needed <= flags:
         break
     config.available_features.add(level)
+# Sanitizers do not run in an emulator.
+if shutil.which("qemu-x86_64") and "ASAN_OPTIONS" not in os.environ:
+    config.available_features.add("qemu-user")
 if config.ds_compiler:
     config.available_features.add("compiler")

@@ -31,7 +31,24 @@ static std::optional<std::string> whyNotRows(ArrayRef<Operation *> ops) {
   return std::nullopt;
 }
 
+/// A pool, then an L2 norm of what it gives.
+static std::optional<std::string> whyNotPool(ArrayRef<Operation *> ops) {
+  auto pool = dyn_cast<PoolOp>(ops.front());
+  if (!pool || llvm::count_if(ops, llvm::IsaPred<PoolOp>) > 1)
+    return std::string("a pool behind other ops of the region");
+  for (Operation *op : ops.drop_front()) {
+    auto norm = dyn_cast<L2NormalizeOp>(op);
+    if (!norm || ops.size() > 2)
+      return (op->getName().getStringRef() + " has no place behind a pool").str();
+    if (norm.getInput() != pool.getOutput())
+      return std::string("the norm does not read the pool");
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> ds::whyNotOneKernel(ArrayRef<Operation *> ops) {
+  if (llvm::any_of(ops, llvm::IsaPred<PoolOp>))
+    return whyNotPool(ops);
   if (llvm::none_of(ops, llvm::IsaPred<LinearOp>))
     return whyNotRows(ops);
   std::string reason;

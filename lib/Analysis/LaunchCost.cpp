@@ -61,6 +61,35 @@ static void addTable(LaunchFacts &facts, StorageOp stored) {
   facts.tableSize += static_cast<double>(type.getNumElements() * elementBytes(type));
 }
 
+/// A norm needs its whole row, so rows are what threads share; a product shares columns as well.
+static bool needsRows(Operation *op) { return isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op); }
+
+LaunchFacts ds::factsOf(ArrayRef<Operation *> ops) {
+  LaunchFacts facts;
+  llvm::SmallPtrSet<Value, 8> seen;
+  for (Operation *op : ops) {
+    addOp(facts, op);
+    facts.rowsAreTiles |= needsRows(op);
+    for (Value operand : op->getOperands()) {
+      auto type = dyn_cast<RankedTensorType>(operand.getType());
+      if (!type || llvm::is_contained(ops, operand.getDefiningOp()) || !seen.insert(operand).second)
+        continue;
+      if (type.hasStaticShape()) // a weight
+        facts.weightBytes += static_cast<double>(type.getNumElements() * elementBytes(type));
+      else if (!type.isDynamicDim(type.getRank() - 1))
+        facts.readBytesPerRow += static_cast<double>(type.getShape().back() * elementBytes(type));
+    }
+    for (Value result : op->getResults())
+      if (auto type = dyn_cast<RankedTensorType>(result.getType());
+          type && llvm::any_of(result.getUsers(), [&](Operation *user) { return !llvm::is_contained(ops, user); }))
+        facts.writtenBytesPerRow += static_cast<double>(type.getShape().back() * elementBytes(type));
+  }
+  facts.rowsAreTiles &= facts.macsPerRow == 0;
+  facts.family = facts.macsPerRow > 0 ? "gemm" : "row";
+  facts.matrix = facts.macsPerRow > 0 ? MatrixType::f32 : MatrixType::none;
+  return facts;
+}
+
 LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
   auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
   LaunchFacts facts;
@@ -96,10 +125,9 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
   }
   for (Operation &op : kernel.getBody().front().without_terminator()) {
     addOp(facts, &op);
-    // A norm needs its whole row, so rows are what threads share; a product shares columns as well.
     if (auto store = dyn_cast<StoreCacheOp>(op); store && store.getKind() == CacheKind::keys)
       facts.keyBlockBytes += static_cast<double>(64 * cast<ShapedType>(store.getInput().getType()).getShape().back());
-    facts.rowsAreTiles |= isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op);
+    facts.rowsAreTiles |= needsRows(&op);
   }
   facts.rowsAreTiles &= facts.macsPerRow == 0;
   return facts;

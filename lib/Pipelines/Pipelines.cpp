@@ -10,16 +10,16 @@ using namespace ds;
 static void addContract(OpPassManager &manager, Phase phase) { manager.addPass(createVerifyPhase({stringifyPhase(phase).str()})); }
 
 /// Passes of a fusion level. What products do not take is joined last.
-static void addFusion(OpPassManager &manager, FusionLevel level) {
+static void addFusion(OpPassManager &manager, FusionLevel level, const std::string &machine) {
   if (level == FusionLevel::none)
     return;
   if (level == FusionLevel::specialized)
     manager.addPass(createFuseQkv());
-  manager.addPass(createFuseNormLinear());
+  manager.addPass(createFuseNormLinear({machine}));
   manager.addPass(createFuseLinearEpilogue());
   if (level == FusionLevel::specialized)
     manager.addPass(createFuseAttention());
-  manager.addPass(createFormFusionRegions());
+  manager.addPass(createFormFusionRegions({/*pools=*/level == FusionLevel::specialized}));
 }
 
 /// normalized -> planned
@@ -30,7 +30,7 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   manager.addPass(createInsertCache(cache));
   manager.addPass(createInsertPaddingMask());
   manager.addPass(createLowerCaches());
-  addFusion(manager, options.fusion);
+  addFusion(manager, options.fusion, options.machine);
   ConvertDSToPlanOptions conversion;
   conversion.maxBatch = options.maxBatch;
   conversion.maxRows = options.maxRows;

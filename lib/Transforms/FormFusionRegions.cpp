@@ -27,14 +27,17 @@ static llvm::SetVector<Operation *> producersOf(Fuser &fuser, Operation *part) {
   return producers;
 }
 
+/// True for `l2_normalize(pool(x))`.
+static bool isPoolAndNorm(Operation *producer, Operation *op) { return isa<PoolOp>(producer) && isa<L2NormalizeOp>(op); }
+
 /// op(rows(x)) -> fusion { rows(x), op }, anywhere in `block`; false when there is no place left.
-static bool joinOnce(Block &block, Fuser &fuser, llvm::DenseSet<std::pair<Operation *, Operation *>> &refused) {
+static bool joinOnce(Block &block, Fuser &fuser, bool pools, llvm::DenseSet<std::pair<Operation *, Operation *>> &refused) {
   for (Operation &op : block) {
     if (!isRowPart(&op))
       continue;
     for (Operation *producer : producersOf(fuser, &op))
-      if (isRowPart(producer) && !refused.contains({producer, &op})) {
-        if (fuser.join({producer, &op}, "rows-behind-rows")) {
+      if ((isRowPart(producer) || (pools && isPoolAndNorm(producer, &op))) && !refused.contains({producer, &op})) {
+        if (fuser.join({producer, &op}, isRowPart(producer) ? "rows-behind-rows" : "norm-behind-pool")) {
           refused.clear(); // their ops are gone, and other ops may come to stand at their addresses
           return true;
         }
@@ -46,11 +49,13 @@ static bool joinOnce(Block &block, Fuser &fuser, llvm::DenseSet<std::pair<Operat
 
 namespace {
 struct FormFusionRegions : ds::impl::FormFusionRegionsBase<FormFusionRegions> {
+  using FormFusionRegionsBase::FormFusionRegionsBase;
+
   void runOnOperation() override {
-    forEachModelBlock(getOperation(), [](Block &block) {
+    forEachModelBlock(getOperation(), [&](Block &block) {
       Fuser fuser(block, "ds-form-fusion-regions");
       llvm::DenseSet<std::pair<Operation *, Operation *>> refused;
-      while (joinOnce(block, fuser, refused)) {
+      while (joinOnce(block, fuser, pools, refused)) {
       }
     });
   }

@@ -30,7 +30,8 @@ struct FuseAttention : ds::impl::FuseAttentionBase<FuseAttention> {
         if (product && isa<LinearOp, FusionOp>(product) && linearRegionOf(product))
           fuser.join({product, op}, isa<RopeOp>(op) ? "rope-behind-product" : "cache-behind-product");
         else
-          fuser.refuse(op, isa<RopeOp>(op) ? "rope-behind-product" : "cache-behind-product", "no product computes its input");
+          fuser.refuse(op, isa<RopeOp>(op) ? "rope-behind-product" : "cache-behind-product", Refusal::dataFlow,
+                       "no product computes its input");
       }
     });
   }

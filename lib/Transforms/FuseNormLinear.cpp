@@ -1,5 +1,6 @@
 // A norm becomes a part of the products that read it.
 #include "Fusion.h"
+#include "ds/Analysis/FusionProfit.h"
 #include "ds/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
@@ -12,27 +13,43 @@ namespace ds {
 
 using namespace ds;
 
+/// linear(norm(x)) -> fusion { norm(x), linear }
+static void fuseNorm(Fuser &fuser, Operation *norm, double stepBytes, const dsrt::MachineDescription &machine) {
+  constexpr StringLiteral what = "norm-before-product";
+  SmallVector<Operation *> products;
+  for (Operation *reader : fuser.readersOf(norm))
+    if (std::optional<LinearRegion> region = linearRegionOf(reader); region && region->input == norm->getResult(0))
+      products.push_back(reader);
+  if (products.empty())
+    return;
+  if (products.size() > 1)
+    return fuser.refuse(norm, what, Refusal::profit,
+                        "products of " + Twine(products.size()) + " kernels read the norm, and each would compute it");
+  if (std::optional<std::string> why = whyNormIsBetterApart(norm, opsOf(products.front()), stepBytes, machine))
+    return fuser.refuse(norm, what, Refusal::profit, *why);
+  fuser.join({norm, products.front()}, what);
+}
+
 namespace {
 struct FuseNormLinear : ds::impl::FuseNormLinearBase<FuseNormLinear> {
+  using FuseNormLinearBase::FuseNormLinearBase;
+
   void runOnOperation() override {
-    forEachModelBlock(getOperation(), [](Block &block) {
+    dsrt::MachineDescription description = dsrt::builtInMachine();
+    std::string error;
+    if (!machine.empty() && dsrt::readMachine(machine, description, error) != 0) {
+      getOperation().emitError(error);
+      return signalPassFailure();
+    }
+    forEachModelBlock(getOperation(), [&](Block &block) {
       Fuser fuser(block, "ds-fuse-norm-linear");
+      const double stepBytes = matrixBytesOf(block);
       SmallVector<Operation *> norms;
       for (Operation &op : block)
         if (isa<LayerNormOp, RmsNormOp>(op))
           norms.push_back(&op);
-      // linear(norm(x)) -> fusion { norm(x), linear }
-      for (Operation *norm : norms) {
-        SmallVector<Operation *> products;
-        for (Operation *reader : fuser.readersOf(norm))
-          if (std::optional<LinearRegion> region = linearRegionOf(reader); region && region->input == norm->getResult(0))
-            products.push_back(reader);
-        if (products.size() == 1)
-          fuser.join({norm, products.front()}, "norm-before-product");
-        else if (products.size() > 1)
-          fuser.refuse(norm, "norm-before-product",
-                       "products of " + Twine(products.size()) + " kernels read the norm, and each would compute it");
-      }
+      for (Operation *norm : norms)
+        fuseNorm(fuser, norm, stepBytes, description);
     });
   }
 };

@@ -35,9 +35,10 @@ void ds::forEachModelBlock(Operation *root, llvm::function_ref<void(Block &)> ru
     run(*block);
 }
 
-void Fuser::refuse(Operation *op, StringRef what, const Twine &reason) {
+void Fuser::refuse(Operation *op, StringRef what, Refusal kind, const Twine &reason) {
   std::string text = reason.str();
-  remark::missed(op->getLoc(), remark::RemarkOpts::name(what).category(pass)) << remark::reason("{0}", text);
+  remark::missed(op->getLoc(), remark::RemarkOpts::name(what).category(pass))
+      << remark::reason("{0}", text) << remark::metric(refusalKey, stringifyRefusal(kind));
 }
 
 SmallVector<Operation *> Fuser::readersOf(Operation *part) {
@@ -89,11 +90,11 @@ FusionOp Fuser::join(ArrayRef<Operation *> parts, StringRef what) {
   llvm::sort(ordered, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
   Operation *last = ordered.back();
   if (dependsOnItself(ordered)) {
-    refuse(last, what, "a value would depend on itself");
+    refuse(last, what, Refusal::dataFlow, "a value would depend on itself");
     return {};
   }
   if (movesPastCacheRead(ordered)) {
-    refuse(last, what, "a write to a cache would move past a read of it");
+    refuse(last, what, Refusal::dataFlow, "a write to a cache would move past a read of it");
     return {};
   }
 
@@ -127,7 +128,7 @@ FusionOp Fuser::join(ArrayRef<Operation *> parts, StringRef what) {
     ops.push_back(&op);
   std::optional<std::string> why = results.empty() ? std::string("nobody reads it") : whyNotOneKernel(ops);
   if (why) {
-    refuse(last, what, *why);
+    refuse(last, what, results.empty() ? Refusal::dataFlow : Refusal::kernel, *why);
     body->dropAllReferences();
     return {};
   }

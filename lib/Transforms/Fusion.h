@@ -4,6 +4,7 @@
 
 #include "dialects/DS/DSDialect.h"
 #include "ds/Analysis/LinearRegion.h"
+#include "ds/Transforms/Refusal.h"
 
 namespace ds {
 
@@ -17,7 +18,7 @@ public:
   FusionOp join(llvm::ArrayRef<mlir::Operation *> parts, llvm::StringRef what);
 
   /// Says that `op` was not fused, and why.
-  void refuse(mlir::Operation *op, llvm::StringRef what, const llvm::Twine &reason);
+  void refuse(mlir::Operation *op, llvm::StringRef what, Refusal kind, const llvm::Twine &reason);
 
   /// Parts that read a result of `part`, each once, in block order.
   llvm::SmallVector<mlir::Operation *> readersOf(mlir::Operation *part);

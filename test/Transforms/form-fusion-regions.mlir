@@ -1,5 +1,6 @@
 // RUN: ds-opt --ds-form-fusion-regions --split-input-file %s | FileCheck %s
 // RUN: ds-opt --ds-form-fusion-regions --split-input-file --remarks-filter-missed='ds-fuse.*|ds-form.*' %s -o /dev/null 2>&1 | FileCheck %s --check-prefix=REMARK
+// RUN: ds-opt --ds-form-fusion-regions='pools=false' --split-input-file %s | FileCheck %s --check-prefix=APART
 
 ds.parameter @t from "t" : tensor<128x64xf32>
 ds.parameter @p from "p" : tensor<16x64xf32>
@@ -44,4 +45,48 @@ func.func @negative_no_rows(%x: tensor<f32>) -> tensor<f32> {
   %a = ds.add %x, %x : tensor<f32>
   %t = ds.tanh %a : tensor<f32>
   return %t : tensor<f32>
+}
+
+// -----
+
+/// A sentence encoder's last two ops. The mean is a result as well, which changes nothing.
+// CHECK-LABEL: func.func @pool_and_norm
+// CHECK:       %[[F:.*]]:2 = ds.fusion -> tensor<?x64xf32>, tensor<?x64xf32> {
+// CHECK-NEXT:    %[[P:.*]] = ds.pool mean
+// CHECK-NEXT:    %[[N:.*]] = ds.l2_normalize %[[P]]
+// CHECK-NEXT:    ds.yield %[[P]], %[[N]]
+// CHECK:       return %[[F]]#1, %[[F]]#0
+// APART-LABEL: func.func @pool_and_norm
+// APART-NEXT:    ds.pool
+// APART-NEXT:    ds.l2_normalize
+func.func @pool_and_norm(%x: tensor<?x?x64xf32>, %m: tensor<?x?xi32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %p = ds.pool mean %x mask %m : tensor<?x?x64xf32>, tensor<?x?xi32>
+  %n = ds.l2_normalize %p eps 1.0e-12 : tensor<?x64xf32>
+  return %n, %p : tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// -----
+
+/// The norm reads what an activation made of the pooled rows: those two are a kernel of rows.
+// CHECK-LABEL: func.func @negative_not_the_pool
+// CHECK:         ds.pool cls
+// CHECK-NEXT:    ds.fusion -> tensor<?x64xf32> {
+// CHECK-NEXT:      ds.tanh
+// CHECK-NEXT:      ds.l2_normalize
+func.func @negative_not_the_pool(%x: tensor<?x?x64xf32>) -> tensor<?x64xf32> {
+  %p = ds.pool cls %x : tensor<?x?x64xf32>
+  %t = ds.tanh %p : tensor<?x64xf32>
+  %n = ds.l2_normalize %t eps 1.0e-12 : tensor<?x64xf32>
+  return %n : tensor<?x64xf32>
+}
+
+// -----
+
+/// Another norm than that of the length stays by itself.
+// CHECK-LABEL: func.func @negative_pool_and_softmax
+// CHECK-NOT:     ds.fusion
+func.func @negative_pool_and_softmax(%x: tensor<?x?x64xf32>) -> tensor<?x64xf32> {
+  %p = ds.pool cls %x : tensor<?x?x64xf32>
+  %n = ds.softmax %p : tensor<?x64xf32>
+  return %n : tensor<?x64xf32>
 }

@@ -1,7 +1,7 @@
 // Measures tokens a second of a package, with the words of llama-bench.
 #include "Calibrate.h"
-#include "Profiling.h"
 #include "Report.h"
+#include "tools/profiling/Profiling.h"
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>

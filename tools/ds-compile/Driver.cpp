@@ -1,5 +1,6 @@
 #include "Driver.h"
 #include "Progress.h"
+#include "Strict.h"
 #include "dialects/RegisterDialects.h"
 #include "ds/Analysis/CostModel.h"
 #include "ds/Import/Import.h"
@@ -62,6 +63,7 @@ private:
   CostStep costStep;
   std::optional<Phase> last;
   std::string firstError, lowered;
+  std::vector<std::string> refused; // fusions, where --strict asks for them
   int dumped = 0;
 };
 } // namespace
@@ -216,6 +218,7 @@ Result<void> Driver::runPhase(Phase phase) {
     plan.maxRows = options.maxRows;
     plan.weights = options.weights;
     plan.fusion = *symbolizeFusionLevel(options.fusion);
+    plan.machine = options.machine;
     // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
     buildPipelineTo(manager, phase, plan);
     manager.enableCrashReproducerGeneration(reproducerName());
@@ -223,6 +226,9 @@ Result<void> Driver::runPhase(Phase phase) {
       return Error::internal("phase " + stringifyPhase(phase).str() + ": " + (firstError.empty() ? "a pass failed" : firstError) +
                              "; reproducer: " + reproducerName());
   }
+  if (!refused.empty())
+    return Error::badData("'" + options.model + "': --strict: " + refused.front() +
+                          (refused.size() > 1 ? " (and " + std::to_string(refused.size() - 1) + " more)" : ""));
   if (failed(verifyPhase(*model->module, phase)))
     return Error::internal("phase " + stringifyPhase(phase).str() + ": " + firstError);
   return options.dumpPhases.empty() ? Result<void>() : dump(stringifyPhase(phase).str(), text(), ".mlir");
@@ -262,6 +268,8 @@ Result<std::vector<CpuCode>> Driver::generate() {
 Result<void> Driver::run() {
   if (Result<void> checked = checkOptions(); !checked)
     return checked;
+  if (options.strict && failed(collectRefusedFusions(context, refused)))
+    return Error::internal("--strict: cannot listen to the remarks of passes");
   ImportOptions import;
   import.task = options.task;
   import.strict = options.strict;

@@ -32,13 +32,17 @@ static cl::opt<int64_t> maxBatch("max-batch", cl::init(16), cl::desc("sequences 
 static cl::opt<int64_t> maxRows("max-rows", cl::init(512), cl::desc("tokens of one step; longer prompts go in chunks"), cl::cat(category));
 static cl::opt<unsigned> threads("jobs", cl::init(0), cl::desc("threads that compile (default: the processors)"), cl::cat(category));
 static cl::opt<std::string> progress("progress", cl::init("auto"), cl::desc("auto, on or off"), cl::cat(category));
-static cl::opt<bool> strict("strict", cl::desc("what is reported as ignored becomes an error"), cl::cat(category));
+static cl::opt<bool> strict("strict",
+                            cl::desc("an error for what is passed over otherwise: tensors that nothing reads, fusions no kernel serves"),
+                            cl::cat(category));
 static cl::opt<bool> report("report", cl::desc("print a table of memory: arena, peak, caches"), cl::cat(category));
 static cl::opt<bool> reportCosts("report-costs", cl::desc("print a table of kernels with the time they are predicted to take"),
                                  cl::cat(category));
-static cl::opt<std::string> machine("machine", cl::value_desc("file"),
-                                    cl::desc("machine of --report-costs and --emit=costs, from ds-bench --calibrate (default: built in)"),
-                                    cl::cat(category));
+static cl::opt<std::string>
+    machine("machine", cl::value_desc("file"),
+            cl::desc("machine, from ds-bench --calibrate, that fusion is judged for and costs are predicted for (default: "
+                     "built in)"),
+            cl::cat(category));
 static cl::list<int64_t> costStep("cost-step", cl::CommaSeparated, cl::value_desc("B,T,PAST,THREADS"),
                                   cl::desc("the step that is predicted (default: 1,128,0,1)"), cl::cat(category));
 static cl::opt<bool> quiet("quiet", cl::desc("print nothing but errors"), cl::cat(category));

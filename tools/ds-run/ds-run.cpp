@@ -1,7 +1,7 @@
 // Runs a package: arrays in, arrays out, compared or timed; or continues token ids.
 #include "Forward.h"
 #include "Npy.h"
-#include "Profiling.h"
+#include "tools/profiling/Profiling.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>

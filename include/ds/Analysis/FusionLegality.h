@@ -9,7 +9,8 @@
 namespace ds {
 
 /// Why no kernel family serves `ops` (in block order, each of the `ds` dialect or a `ds_plan.store_cache`) as one region; nothing when one
-/// does. Families with several ops: products (LinearRegion.h), and rows: embeddings, element-wise ops and at most one norm of one width.
+/// does. Families with several ops: products (LinearRegion.h); pooling, then an L2 norm; rows: embeddings, element-wise ops and at most one
+/// norm of one width.
 std::optional<std::string> whyNotOneKernel(llvm::ArrayRef<mlir::Operation *> ops);
 
 /// True for an op that a kernel of rows may hold: each row of its result needs that row of its operands alone.

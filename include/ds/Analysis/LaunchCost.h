@@ -14,6 +14,9 @@ void addOp(dsrt::LaunchFacts &facts, mlir::Operation *op);
 /// The facts of `launch`, whose kernel and storages are looked up in `symbols`.
 dsrt::LaunchFacts factsOf(ds_plan::LaunchOp launch, const mlir::SymbolTable &symbols);
 
+/// The facts of a kernel that would hold `ops` of `ds`, in block order: what they read from outside and what is read of them outside.
+dsrt::LaunchFacts factsOf(llvm::ArrayRef<mlir::Operation *> ops);
+
 /// The packed weight that a value of a program stands for; null when it is none.
 ds_plan::StorageOp storageOf(mlir::Value place, const mlir::SymbolTable &symbols);
 

@@ -19,6 +19,8 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
                              llvm::cl::values(clEnumValN(FusionLevel::none, "none", "one kernel an op"),
                                               clEnumValN(FusionLevel::generic, "generic", "element-wise ops and norms around products"),
                                               clEnumValN(FusionLevel::specialized, "specialized", "whole blocks"))};
+  Option<std::string> machine{*this, "machine", llvm::cl::desc("machine.json that fusion is judged for; empty: built in"),
+                              llvm::cl::init("")};
   Option<bool> report{*this, "report", llvm::cl::desc("write a table of memory to stderr"), llvm::cl::init(false)};
 };
 

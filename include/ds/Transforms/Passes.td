@@ -75,6 +75,9 @@ def FuseNormLinear : Pass<"ds-fuse-norm-linear", "::mlir::ModuleOp"> {
     The kernel copies its rows anyway; here they pass through the norm. Where other ops read the norm too, the kernel also writes it. A norm
     that products of several kernels read stays alone, as each of them would compute it.
 
+    Where a step has so few rows that threads share the columns of the product, each thread computes the whole norm. The pass asks the
+    cost model (docs/cost-model.md) for both ways and leaves the norm alone where the fused one takes longer.
+
     Before: a layer norm or RMS norm, and linears or one fusion of linears that read it.
     After: one `ds.fusion` of both.
     Needs: phase `normalized`.
@@ -82,6 +85,7 @@ def FuseNormLinear : Pass<"ds-fuse-norm-linear", "::mlir::ModuleOp"> {
     Saves: a launch, a barrier, and writing and reading the rows.
     Source: Aminabadi et al. 2022, arXiv:2207.00032, section III.
   }];
+  let options = [Option<"machine", "machine", "std::string", /*default=*/"", "machine.json of ds-bench --calibrate; empty: built in">];
 }
 
 def FuseLinearEpilogue : Pass<"ds-fuse-linear-epilogue", "::mlir::ModuleOp"> {
@@ -117,7 +121,8 @@ def FuseAttention : Pass<"ds-fuse-attention", "::mlir::ModuleOp"> {
 def FormFusionRegions : Pass<"ds-form-fusion-regions", "::mlir::ModuleOp"> {
   let summary = "join what is left of ops on rows";
   let description = [{
-    Embeddings, element-wise ops and at most one norm of one width become one kernel that goes through each row once.
+    Embeddings, element-wise ops and at most one norm of one width become one kernel that goes through each row once. An L2 norm goes with
+    the pool it reads, as in sentence encoders.
 
     Before: `layer_norm(embedding(a) + embedding(b))`.
     After: one `ds.fusion` of all of it.
@@ -125,6 +130,7 @@ def FormFusionRegions : Pass<"ds-form-fusion-regions", "::mlir::ModuleOp"> {
     Numerics: bit-exact.
     Saves: a launch, a barrier, and writing and reading the rows, for each op but the last.
   }];
+  let options = [Option<"pools", "pools", "bool", /*default=*/"true", "join an L2 norm with the pool it reads">];
 }
 
 def PlanInsertBarriers : Pass<"ds-plan-insert-barriers", "::ds_plan::ProgramOp"> {

@@ -28,7 +28,8 @@ public:
   ~GuardedBytes();
   GuardedBytes(const GuardedBytes &) = delete;
   GuardedBytes &operator=(const GuardedBytes &) = delete;
-  /// The first byte. Where 64 does not divide `bytes`, up to 63 bytes lie between the end and the page.
+  /// The first byte. Where 64 does not divide `bytes`, up to 63 bytes lie between the end and the page; some
+  /// more with DS_TEST_EMULATED in the environment.
   template <typename T> T *as() const { return reinterpret_cast<T *>(data); }
   size_t size() const { return bytes; }
 

@@ -116,51 +116,77 @@ TEST_P(Tokens, rope) {
     }
 }
 
-TEST_P(Tokens, pool) {
-  for (const char *kind : {"cls", "mean", "last"})
-    for (int64_t width : {1, 20, 64, 384}) {
-      OneLaunch plan;
-      bool masked = std::string(kind) != "cls";
-      std::string x = plan.rows("tokens", width), m = masked ? plan.indices("tokens") : "", y = plan.rows("batch", width);
-      std::string t = "tensor<?x?x" + number(width) + "xf32>", o = "tensor<?x" + number(width) + "xf32>";
-      std::vector<std::string> ins = {x};
-      if (masked)
-        ins.push_back(m);
-      CompiledPlan code(plan.text("pool",
-                                  "^bb0(%x: " + t + (masked ? ", %m: tensor<?x?xi32>" : "") + "):\n  %y = ds.pool " + kind + " %x" +
-                                      (masked ? " mask %m : " + t + ", tensor<?x?xi32>" : " : " + t) + "\n  ds_plan.return %y : " + o +
-                                      "\n",
-                                  ins, {y}),
-                        level());
-      ASSERT_TRUE(code) << code.error();
-      for (int32_t tokens : {1, 5, 33}) {
-        const int32_t batch = 4;
-        Floats in(Numbers(tokens).take(batch * tokens * width)), out(batch * width);
-        std::vector<int32_t> mask(batch * tokens, 1);
-        for (int32_t i = 0; i < batch * tokens; ++i) {
-          int32_t b = i / tokens, t = i % tokens;
-          mask[i] = b == 1 ? t <= tokens / 2 : b == 2 ? 0 : b == 3 ? t % 3 == 1 : 1;
-          if (!mask[i] && masked && t > 0)
-            in[i * width] = notANumber; // padding has no say
-        }
-        StepData step;
-        step.batch = batch;
-        step.tokens = tokens;
-        step.inputs = {mask.data()};
-        step.outputs = {in.as<void>(), out.as<void>()};
-        code.run("run", step, tokens % 3 + 1);
-        for (int64_t i = 0; i < batch * width; ++i) {
-          int64_t b = i / width, last = 0, count = 0;
-          double sum = 0;
-          for (int64_t t = 0; t < tokens; ++t)
-            if (mask[b * tokens + t])
-              last = t, ++count, sum += in[(b * tokens + t) * width + i % width];
-          double want = masked && std::string(kind) == "mean" ? (count ? sum / count : 0)
-                                                              : in[(b * tokens + (masked ? last : 0)) * width + i % width];
-          ASSERT_NEAR(out[i], want, 1e-6) << kind << " width " << width << " T " << tokens << " sequence " << b;
-        }
+/// What a kernel of `kind` gives: the pooled vectors, those of length one, or both.
+void checkPool(const char *kind, bool givesPooled, bool givesUnit, const CpuLevel &level) {
+  for (int64_t width : {1, 20, 64, 100, 384}) {
+    OneLaunch plan;
+    bool masked = std::string(kind) != "cls";
+    std::string x = plan.rows("tokens", width), m = masked ? plan.indices("tokens") : "", y = plan.rows("batch", width),
+                z = plan.rows("batch", width);
+    std::string t = "tensor<?x?x" + number(width) + "xf32>", o = "tensor<?x" + number(width) + "xf32>";
+    std::vector<std::string> ins = {x}, outs;
+    if (givesPooled)
+      outs.push_back(y);
+    if (givesUnit)
+      outs.push_back(z);
+    if (masked)
+      ins.push_back(m);
+    CompiledPlan code(plan.text("pool",
+                                "^bb0(%x: " + t + (masked ? ", %m: tensor<?x?xi32>" : "") + "):\n  %y = ds.pool " + kind + " %x" +
+                                    (masked ? " mask %m : " + t + ", tensor<?x?xi32>" : " : " + t) +
+                                    (givesUnit ? "\n  %z = ds.l2_normalize %y eps 1.0e-12 : " + o : "") + "\n  ds_plan.return " +
+                                    (givesPooled ? givesUnit ? "%y, %z : " + o + ", " + o : "%y : " + o : "%z : " + o) + "\n",
+                                ins, outs),
+                      level);
+    ASSERT_TRUE(code) << code.error();
+    for (int32_t tokens : {1, 5, 33}) {
+      const int32_t batch = 4;
+      Floats in(Numbers(tokens).take(batch * tokens * width)), out(batch * width), unit(batch * width);
+      std::vector<int32_t> mask(batch * tokens, 1);
+      for (int32_t i = 0; i < batch * tokens; ++i) {
+        int32_t b = i / tokens, t = i % tokens;
+        mask[i] = b == 1 ? t <= tokens / 2 : b == 2 ? 0 : b == 3 ? t % 3 == 1 : 1;
+        if (!mask[i] && masked && t > 0)
+          in[i * width] = notANumber; // padding has no say
+      }
+      StepData step;
+      step.batch = batch;
+      step.tokens = tokens;
+      step.inputs = {mask.data()};
+      step.outputs = {in.as<void>(), out.as<void>(), unit.as<void>()};
+      code.run("run", step, tokens % 3 + 1);
+      std::vector<double> want(batch * width), squares(batch);
+      for (int64_t i = 0; i < batch * width; ++i) {
+        int64_t b = i / width, last = 0, count = 0;
+        double sum = 0;
+        for (int64_t t = 0; t < tokens; ++t)
+          if (mask[b * tokens + t])
+            last = t, ++count, sum += in[(b * tokens + t) * width + i % width];
+        want[i] =
+            masked && std::string(kind) == "mean" ? (count ? sum / count : 0) : in[(b * tokens + (masked ? last : 0)) * width + i % width];
+        squares[b] += want[i] * want[i];
+      }
+      for (int64_t i = 0; i < batch * width; ++i) {
+        int64_t b = i / width;
+        if (givesPooled)
+          ASSERT_NEAR(out[i], want[i], 1e-6) << kind << " width " << width << " T " << tokens << " sequence " << b;
+        if (givesUnit)
+          ASSERT_NEAR(unit[i], want[i] / std::max(1e-12, std::sqrt(squares[b])), 1e-6)
+              << kind << " width " << width << " T " << tokens << " sequence " << b;
       }
     }
+  }
+}
+
+TEST_P(Tokens, pool) {
+  for (const char *kind : {"cls", "mean", "last"})
+    checkPool(kind, /*givesPooled=*/true, /*givesUnit=*/false, level());
+}
+
+TEST_P(Tokens, poolThenNorm) {
+  for (const char *kind : {"cls", "mean", "last"})
+    for (bool both : {false, true})
+      checkPool(kind, /*givesPooled=*/both, /*givesUnit=*/true, level());
 }
 
 TEST_P(Tokens, gather) {

@@ -1,4 +1,5 @@
-"""Writes a tiny random llama to a folder with the standard library alone. Arguments: FOLDER [KEY=JSON ...] change the configuration."""
+"""Writes a tiny random llama to a folder with the standard library alone. Arguments: FOLDER [KEY=JSON ...] change the
+configuration; `head=N` makes heads of N in configuration and weights."""
 
 import json
 import pathlib
@@ -22,12 +23,15 @@ config = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-shapes = {"model.embed_tokens.weight": [40, 16], "model.norm.weight": [16]}
+arguments = [argument.split("=", 1) for argument in sys.argv[2:]]
+head = next((int(value) for key, value in arguments if key == "head"), 4)
+hidden = config["hidden_size"] = 4 * head
+shapes = {"model.embed_tokens.weight": [40, hidden], "model.norm.weight": [hidden]}
 for layer in range(2):
     path = f"model.layers.{layer}."
-    shapes |= {path + f"self_attn.{name}_proj.weight": [rows, 16] for name, rows in (("q", 16), ("k", 8), ("v", 8), ("o", 16))}
-    shapes |= {path + f"mlp.{name}_proj.weight": [24, 16] for name in ("gate", "up")} | {path + "mlp.down_proj.weight": [16, 24]}
-    shapes |= {path + f"{name}_layernorm.weight": [16] for name in ("input", "post_attention")}
+    shapes |= {path + f"self_attn.{name}_proj.weight": [rows * head, hidden] for name, rows in (("q", 4), ("k", 2), ("v", 2), ("o", 4))}
+    shapes |= {path + f"mlp.{name}_proj.weight": [24, hidden] for name in ("gate", "up")} | {path + "mlp.down_proj.weight": [hidden, 24]}
+    shapes |= {path + f"{name}_layernorm.weight": [hidden] for name in ("input", "post_attention")}
 generator, header, data = random.Random(0), {}, b""
 for name, shape in shapes.items():
     count = shape[0] * (shape[1] if len(shape) > 1 else 1)
@@ -37,7 +41,7 @@ for name, shape in shapes.items():
 text = json.dumps(header).encode()
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
-for argument in sys.argv[2:]:
-    key, value = argument.split("=", 1)
-    config[key] = json.loads(value)
+for key, value in arguments:
+    if key != "head":
+        config[key] = json.loads(value)
 (folder / "config.json").write_text(json.dumps(config))

@@ -1,6 +1,6 @@
-// What ds-run does with --profile and its companions.
-#ifndef DS_TOOLS_DS_RUN_PROFILING_H
-#define DS_TOOLS_DS_RUN_PROFILING_H
+// What ds-run and ds-bench do with --profile and its companions.
+#ifndef DS_TOOLS_PROFILING_PROFILING_H
+#define DS_TOOLS_PROFILING_PROFILING_H
 
 #include "dsrt/dsrt.h"
 #include <CLI/CLI.hpp>
@@ -22,4 +22,4 @@ struct Profiling {
 /// `--profile` alone means standard output: the word after it is not its file.
 std::string profileArgument(const std::string &argument);
 
-#endif // DS_TOOLS_DS_RUN_PROFILING_H
+#endif // DS_TOOLS_PROFILING_PROFILING_H
