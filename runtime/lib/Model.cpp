@@ -21,6 +21,7 @@ Status Model::load(const std::string &path, const dsrt_load_options &options) {
   DSRT_TRY(chooseCpuLevel(options.isa, level));
   DSRT_TRY(chooseThreads(options.threads, threads));
   DSRT_TRY(WorkerPool::create(threads, options.pin, pool));
+  keepMapped = options.keep_mapped != 0;
   WorkerPool::CallerPin pin(*pool);
   DSRT_TRY(Package::open(path, level, options.skip_hashes != 0, *pool, package));
   for (const ProgramRecord &record : manifest().programs) {
@@ -77,6 +78,9 @@ Status Model::run(const Program &program, const StepArrays &arrays) {
   pool->run([&](int32_t worker) { function(&step, worker, threads); });
   if (step.trace)
     trace.finish();
+  // A second step says that more will come; who asks for one answer does not pay for it.
+  if (++steps == 2 && !keepMapped)
+    package.moveWeights();
   return Status();
 }
 

@@ -3,6 +3,7 @@
 #define DSRT_LIB_PACKAGE_H
 
 #include "runtime/lib/Code.h"
+#include "runtime/lib/HugePages.h"
 #include "runtime/lib/Manifest.h"
 #include "runtime/lib/Memory.h"
 #include "runtime/lib/WorkerPool.h"
@@ -23,6 +24,8 @@ public:
   Code code;
   /// The text of a small file of the package, checked again; empty when there is none of the name. Fails with missing and bad data.
   Status readSmallFile(std::string_view name, std::string &text) const;
+  /// Begins to move the weights to huge pages, once.
+  void moveWeights() { mover.start(weightsMapping.data(), weightsMapping.size()); }
   const uint8_t *weights() const { return weightsMapping.data() ? weightsMapping.data() + manifest.weightsOffset : nullptr; }
 
 private:
@@ -33,6 +36,7 @@ private:
   std::string pathOf(std::string_view file) const { return concat(path, "/", file); }
 
   Mapping weightsMapping;
+  HugePageMover mover; // ends before the mapping does
 };
 
 } // namespace dsrt
