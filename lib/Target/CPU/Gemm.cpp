@@ -15,11 +15,16 @@ static constexpr int64_t fewRows = 16;
 static constexpr int64_t rowsOfThread = 24;
 /// The depth of one pass over the rows of a slab: its part of a panel stays in the first-level cache.
 static constexpr int64_t depthBlock = 128;
+static_assert(depthBlock % 2 == 0, "a pass begins at a pair of k");
 
 /// Bytes from one copied row to the next: an odd number of cache lines, so that the rows of a block lie in different sets.
 static int64_t spreadBytes(int64_t depth) {
   int64_t lines = llvm::divideCeil(depth * 4, 64);
   return (lines | 1) * 64;
+}
+
+static bool isTwoByteMatrix(const KernelOperand &operand) {
+  return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && operand.element().getIntOrFloatBitWidth() == 16;
 }
 
 GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
@@ -32,6 +37,9 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   for (const LinearDomain &domain : region.domains)
     columns = std::max<int64_t>(columns, domain.chunk * static_cast<int64_t>(domain.linears.size()));
   tileRowBytes = columns * 4 + 64; // an odd number of lines here as well
+  const bool allPairs = llvm::all_of(
+      c.ins, [](const KernelOperand &o) { return o.kind != KernelOperand::Kind::weight || o.layout != ds_plan::Layout::panels; });
+  roundedBytes = c.level.bf16Dot != Bf16Dot::none && allPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
 }
 
 llvm::Expected<GemmKernel> GemmKernel::get(KernelContext &context) {
@@ -63,9 +71,12 @@ llvm::Error GemmKernel::checkOperands() {
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = operand(linear.getWeight());
       int64_t panels = llvm::divideCeil(domain.columns, linearPanel);
-      if (weight.kind != KernelOperand::Kind::weight || weight.layout != ds_plan::Layout::panels || !isa<FloatType>(weight.element()))
+      if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !isa<FloatType>(weight.element()))
         return c.error("gemm expects a weight of floats in panels");
-      if (weight.type.getShape() != ArrayRef<int64_t>{panels, region.depth, linearPanel})
+      SmallVector<int64_t> shape{panels, region.depth, linearPanel};
+      if (weight.layout == ds_plan::Layout::panel_pairs)
+        shape = {panels, (region.depth + 1) / 2, linearPanel, 2};
+      if (weight.type.getShape() != ArrayRef(shape))
         return c.error("gemm expects panels of the shape of the product");
       if (!isVector(linear.getBias()))
         return c.error("gemm expects a bias in the layout of a vector");
@@ -98,17 +109,21 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
 }
 
 void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
+  // Of one k; pairs of k begin at even ones, as passes do.
   const int64_t lineBytes = linearPanel * weight.element().getIntOrFloatBitWidth() / 8, lines = lineBytes / 64;
-  Value from = e.at(weight.pointer, e.mul(panel, region.depth * lineBytes)), zero = e.constant(0), all = e.constant(region.depth);
+  const int64_t panelBytes = llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
+  Value from = e.at(weight.pointer, e.mul(panel, panelBytes)), zero = e.constant(0), all = e.constant(region.depth);
   const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
-  auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadLines, Value ahead) {
-    Value rows = e.at(slab.rows, e.add(e.mul(row, rowBytes), e.mul(k, 4)));
-    emitGemmBlock(e, {weight.element(), height, rowBytes, aheadLines}, rows, e.at(from, e.mul(k, lineBytes)),
-                  e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead);
+  auto blockOf = [&](const GemmBlock &block, Value row, Value rows, Value panelAtK, Value k, Value depth, Value ahead) {
+    Value rowsAtK = e.at(rows, e.add(e.mul(row, block.rowBytes), e.mul(k, block.dots ? 2 : 4)));
+    emitGemmBlock(e, block, rowsAtK, panelAtK, e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead);
   };
-  auto passes = [&](llvm::function_ref<void(Value k, Value depth, Value next)> body) {
-    e.forRange(zero, all, depthBlock, [&](Value k) {
-      Value depth = e.min(e.sub(all, k), depthBlock);
+  auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadLines, Value ahead) {
+    blockOf({weight.element(), height, rowBytes, aheadLines}, row, slab.rows, e.at(from, e.mul(k, lineBytes)), k, depth, ahead);
+  };
+  auto passes = [&](int64_t most, llvm::function_ref<void(Value k, Value depth, Value next)> body) {
+    e.forRange(zero, all, most, [&](Value k) {
+      Value depth = e.min(e.sub(all, k), most);
       body(k, depth, e.at(from, e.mul(e.add(k, depth), lineBytes)));
     });
   };
@@ -120,7 +135,7 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
               [&](Value row, int64_t height) { block(row, height, zero, all, 2 * lines, e.at(from, page)); });
   };
   auto twoBlocks = [&] {
-    passes([&](Value k, Value depth, Value next) {
+    passes(depthBlock, [&](Value k, Value depth, Value next) {
       forBlocks(ArrayRef(heights).drop_while([](int64_t height) { return height > fewRows / 2; }), zero, slab.count,
                 [&](Value row, int64_t height) {
                   Value half = e.mul(e.mul(e.div(row, fewRows / 2), depth), lineBytes / 2);
@@ -129,19 +144,29 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
     });
   };
   // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache, and each block asks for a part of
-  // the next panel.
-  auto manyBlocks = [&] {
-    passes([&](Value k, Value depth, Value) {
-      Value ahead = e.at(from, e.mul(e.add(k, region.depth), lineBytes));
+  // the next panel. Two-byte weights are widened once for all blocks, or meet rows of bf16.
+  auto manyBlocks = [&](bool dots) {
+    const bool widens = lineBytes < 128 && !dots;
+    passes(dots ? 2 * depthBlock : depthBlock, [&](Value k, Value depth, Value) {
+      Value panelAtK = e.at(from, e.mul(k, lineBytes));
+      if (widens)
+        emitWidenedPanel(e, weight.element(), panelAtK, widened, depth);
+      Value blockDepth = dots ? e.roundUp(depth, 2) : depth;
+      Value ahead = e.at(from, e.add(e.mul(k, lineBytes), panelBytes));
       forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
         bool tall = height == heights.front();
         Value part = e.mul(e.mul(e.div(row, heights.front()), depth), tall ? 32 : lineBytes / 2);
-        block(row, height, k, depth, tall ? 1 : lines, e.at(ahead, part));
+        GemmBlock block{widens ? e.f32() : weight.element(), height, dots ? roundedBytes : rowBytes, tall ? 1 : lines, dots};
+        blockOf(block, row, dots ? rounded : slab.rows, widens ? widened : panelAtK, k, blockDepth, e.at(ahead, part));
       });
     });
   };
-  e.ifElse(e.gt(slab.count, fewRows), manyBlocks, [&] { e.ifElse(e.gt(slab.count, fewRows / 2), twoBlocks, oneBlock); });
+  auto fewBlocks = [&] { e.ifElse(e.gt(slab.count, fewRows / 2), twoBlocks, oneBlock); };
+  const bool dots = hasDots(weight);
+  e.ifElse(dots ? usesDots() : e.gt(slab.count, fewRows), [&] { manyBlocks(dots); }, fewBlocks);
 }
+
+Value GemmKernel::usesDots() { return e.gt(c.rows, fewRows); }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
   const int64_t panelsOfChunk = domain.chunk / linearPanel, panels = llvm::divideCeil(domain.columns, linearPanel);
@@ -159,8 +184,18 @@ void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value 
 }
 
 void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
-  if (copies)
-    copyRows(slab, e.eq(firstUnit, 0));
+  auto copy = [&] {
+    if (copies)
+      copyRows(slab, e.eq(firstUnit, 0));
+  };
+  if (roundedBytes == 0) {
+    copy();
+  } else if (region.norm) {
+    copy();
+    e.ifThen(usesDots(), [&] { roundRows(slab); });
+  } else {
+    e.ifElse(usesDots(), [&] { roundRows(slab); }, copy);
+  }
   int64_t before = 0;
   for (const LinearDomain &domain : region.domains) {
     int64_t chunks = chunksOf(domain);
@@ -172,6 +207,10 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
 void GemmKernel::emit() {
   if (copies)
     copied = e.stack(slabRows * rowBytes);
+  if (roundedBytes)
+    rounded = e.stack(slabRows * roundedBytes);
+  if (llvm::any_of(c.ins, [&](const KernelOperand &operand) { return isTwoByteMatrix(operand) && !hasDots(operand); }))
+    widened = e.stack(depthBlock * linearPanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0;
   for (const LinearDomain &domain : region.domains)

@@ -36,7 +36,7 @@ public:
             return before;
           },
           [&] { return SmallVector<Value>(size(), e.zero(e.vec())); });
-      all = emitDepth(rows, e.at(panel, column * elementBytes()), depth, all, column == 0 ? ahead : Value());
+      all = emitDepth(rows, e.at(panel, column * elementBytes() * depthOfStep()), depth, all, column == 0 ? ahead : Value());
       for (int64_t i = 0; i < size(); ++i)
         e.store(all[i], place(i / vectors, i % vectors));
     }
@@ -46,12 +46,11 @@ private:
   int64_t size() const { return block.rows * vectors; }
   int64_t elementBytes() const { return block.element.getIntOrFloatBitWidth() / 8; }
   int64_t lineBytes() const { return linearPanel * elementBytes(); } // of one k
+  bool inPairs() const { return block.element.isBF16(); }
+  int64_t depthOfStep() const { return inPairs() ? 2 : 1; }
 
-  /// sums += rows[0 .. rows, k + step] * panel[k + step, ...]
-  void emitStep(Value rowsAtK, Value panelAtK, int64_t step, MutableArrayRef<Value> sums) {
-    SmallVector<Value> weights;
-    for (int64_t v = 0; v < vectors; ++v)
-      weights.push_back(e.loadF32(block.element, e.at(panelAtK, step * lineBytes() + v * lanes * elementBytes()), lanes));
+  /// sums += rows[0 .. rows, k + step] * weights
+  void multiplyAdd(Value rowsAtK, int64_t step, ArrayRef<Value> weights, MutableArrayRef<Value> sums) {
     for (int64_t r = 0; r < block.rows; ++r) {
       Value value = e.splat(e.load(e.f32(), e.at(rowsAtK, r * block.rowBytes + step * 4)), lanes);
       for (int64_t v = 0; v < vectors; ++v)
@@ -59,36 +58,78 @@ private:
     }
   }
 
+  /// The same of pairs of k.
+  void dotProducts(Value rowsAtK, int64_t step, ArrayRef<Value> pairs, MutableArrayRef<Value> sums) {
+    for (int64_t r = 0; r < block.rows; ++r) {
+      Value value = e.splat(e.load(e.i32(), e.at(rowsAtK, r * block.rowBytes + step * 2)), lanes);
+      for (int64_t v = 0; v < vectors; ++v)
+        sums[r * vectors + v] = e.dotOfPairs(pairs[v], value, sums[r * vectors + v]);
+    }
+  }
+
+  /// sums += rows[0 .. rows, k + step] * panel[k + step, ...]. Of bf16, `step` is even; unless `last`, the k behind it follows, on the next
+  /// chain of sums.
+  void emitStep(Value rowsAtK, Value panelAtK, int64_t step, MutableArrayRef<Value> sums, bool last = false) {
+    SmallVector<Value> weights;
+    auto chain = [&](int64_t at) { return sums.slice(at % (sums.size() / size()) * size(), size()); };
+    auto place = [&](int64_t v) { return e.at(panelAtK, step * lineBytes() + v * lanes * elementBytes() * depthOfStep()); };
+    if (!inPairs()) {
+      for (int64_t v = 0; v < vectors; ++v)
+        weights.push_back(e.loadF32(block.element, place(v), lanes));
+      return multiplyAdd(rowsAtK, step, weights, chain(step));
+    }
+    SmallVector<Value> pairs;
+    for (int64_t v = 0; v < vectors; ++v)
+      pairs.push_back(e.load(e.vec(lanes, e.i32()), place(v)));
+    if (block.dots)
+      return dotProducts(rowsAtK, step, pairs, chain(step / 2));
+    for (Value pair : pairs)
+      weights.push_back(e.lowOfPairs(pair));
+    multiplyAdd(rowsAtK, step, weights, chain(step));
+    if (last)
+      return;
+    for (int64_t v = 0; v < vectors; ++v)
+      weights[v] = e.highOfPairs(pairs[v]);
+    multiplyAdd(rowsAtK, step + 1, weights, chain(step + 1));
+  }
+
   SmallVector<Value> emitDepth(Value rows, Value panel, Value depth, ArrayRef<Value> initial, Value ahead) {
     // Few accumulators wait for each other, so several steps of the depth have their own.
     int64_t chains = 1;
     while (chains * size() < 8 && chains < 8)
       chains *= 2;
-    const int64_t unroll = std::max<int64_t>(chains, size() <= 16 ? 4 : 2);
+    const int64_t unroll = std::max<int64_t>(chains, size() <= 16 ? 4 : 2) * (block.dots ? 2 : 1);
     SmallVector<Value> sums(initial);
     sums.resize(chains * size(), e.zero(e.vec()));
     Value whole = e.mul(e.div(depth, unroll), unroll);
-    auto at = [&](Value k) { return std::pair(e.at(rows, e.mul(k, 4)), e.at(panel, e.mul(k, lineBytes()))); };
+    auto at = [&](Value k) { return std::pair(e.at(rows, e.mul(k, block.dots ? 2 : 4)), e.at(panel, e.mul(k, lineBytes()))); };
     sums = e.forRange(e.constant(0), whole, unroll, sums, [&](Value k, ValueRange carried) {
       SmallVector<Value> next(carried);
       auto [rowsAtK, panelAtK] = at(k);
       if (ahead)
         for (int64_t line = 0; line < unroll * block.aheadLines / 2; ++line)
           e.prefetch(e.at(ahead, e.add(e.mul(k, block.aheadLines * 32), line * 64)), /*locality=*/block.aheadLines < 4 ? 2 : 3);
-      for (int64_t step = 0; step < unroll; ++step)
-        emitStep(rowsAtK, panelAtK, step, MutableArrayRef(next).slice(step % chains * size(), size()));
+      for (int64_t step = 0; step < unroll; step += depthOfStep())
+        emitStep(rowsAtK, panelAtK, step, next);
       return next;
     });
     for (int64_t half = chains / 2; half > 0; half /= 2)
       for (int64_t i = 0; i < half * size(); ++i)
         sums[i] = e.add(sums[i], sums[half * size() + i]);
     sums.truncate(size());
-    return e.forRange(whole, depth, 1, sums, [&](Value k, ValueRange carried) {
-      SmallVector<Value> next(carried);
-      auto [rowsAtK, panelAtK] = at(k);
-      emitStep(rowsAtK, panelAtK, 0, next);
-      return next;
-    });
+    auto rest = [&](Value begin, Value end, int64_t step) {
+      sums = e.forRange(begin, end, step, sums, [&](Value k, ValueRange carried) {
+        SmallVector<Value> next(carried);
+        auto [rowsAtK, panelAtK] = at(k);
+        emitStep(rowsAtK, panelAtK, 0, next, /*last=*/step == 1);
+        return next;
+      });
+    };
+    Value end = inPairs() ? e.mul(e.div(depth, 2), 2) : depth;
+    rest(whole, end, depthOfStep());
+    if (inPairs() && !block.dots)
+      rest(end, depth, 1);
+    return sums;
   }
 
   Emitter &e;
@@ -103,7 +144,27 @@ void ds::emitGemmBlock(Emitter &e, const GemmBlock &block, Value rows, Value pan
                      std::string(block.element.isBF16()  ? "bf16"
                                  : block.element.isF16() ? "f16"
                                                          : "f32") +
-                     "_" + std::to_string(block.rows) + "_" + std::to_string(block.rowBytes) + "_" + std::to_string(block.aheadLines);
+                     (block.dots ? "_dots_" : "_") + std::to_string(block.rows) + "_" + std::to_string(block.rowBytes) + "_" +
+                     std::to_string(block.aheadLines);
   e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead},
          [&](ValueRange a) { BlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); });
+}
+
+void ds::emitWidenedPanel(Emitter &e, Type element, Value panel, Value to, Value depth) {
+  const int64_t lanes = e.getLevel().lanes, together = element.isBF16() ? 2 : 1, vectors = linearPanel / lanes;
+  e.call(element.isBF16() ? "gemm_widen_bf16" : "gemm_widen_f16", {panel, to, depth}, [&](ValueRange a) {
+    e.forRange(e.constant(0), e.ceilDiv(a[2], together), 1, [&](Value step) {
+      Value from = e.at(a[0], e.mul(step, linearPanel * 2 * together)), sink = e.at(a[1], e.mul(step, linearPanel * 4 * together));
+      for (int64_t v = 0; v < vectors; ++v) {
+        Value place = e.at(from, v * lanes * 2 * together), low = e.at(sink, v * lanes * 4);
+        if (together == 1) {
+          e.store(e.loadF32(element, place, lanes), low);
+          continue;
+        }
+        Value pairs = e.load(e.vec(lanes, e.i32()), place);
+        e.store(e.lowOfPairs(pairs), low);
+        e.store(e.highOfPairs(pairs), e.at(low, linearPanel * 4));
+      }
+    });
+  });
 }
