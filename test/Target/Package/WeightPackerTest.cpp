@@ -32,7 +32,7 @@ std::vector<uint8_t> packed(int64_t depth, const std::string &storage) {
   DialectRegistry registry;
   registry.insert<DSDialect, ds_plan::DSPlanDialect>();
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
-  auto module = parseSourceString<ModuleOp>("ds.parameter @p value dense<[" + values + "]> : tensor<" + shape +
+  auto module = parseSourceString<ModuleOp>("ds.parameter @p value dense<[" + values + "]> : tensor<" + shape + "xf32> : tensor<" + shape +
                                                 "xf32>\nds_plan.storage @s " + storage + "\n",
                                             ParserConfig(&context));
   if (!module)
