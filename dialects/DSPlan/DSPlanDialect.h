@@ -11,4 +11,9 @@
 #define GET_OP_CLASSES
 #include "dialects/DSPlan/DSPlanOps.h.inc"
 
+namespace ds_plan {
+/// True for a weight whose rows lie in panels of 32, side by side.
+inline bool isInPanels(Layout layout) { return layout == Layout::panels || layout == Layout::panel_pairs; }
+} // namespace ds_plan
+
 #endif // DIALECTS_DSPLAN_DSPLANDIALECT_H

@@ -5,10 +5,13 @@ using namespace mlir;
 using namespace ds_plan;
 
 /// (C4) of storage.
-static bool hasShapeOf(Layout layout, ArrayRef<int64_t> shape) {
+static bool hasShapeOf(Layout layout, MemRefType type) {
+  ArrayRef<int64_t> shape = type.getShape();
   switch (layout) {
   case Layout::panels:
-    return shape.size() == 3 && shape[2] == 32;
+    return shape.size() == 3 && shape[2] == 32 && !type.getElementType().isBF16();
+  case Layout::panel_pairs:
+    return shape.size() == 4 && shape[2] == 32 && shape[3] == 2 && type.getElementType().isBF16();
   case Layout::rows:
     return shape.size() == 2;
   case Layout::vector:
@@ -27,7 +30,7 @@ LogicalResult StorageOp::verify() {
     return emitOpError("expects a static type, got ") << type;
   if (getOffset() && *getOffset() % 64 != 0) // (C3)
     return emitOpError("expects an offset that is a multiple of 64, got ") << *getOffset();
-  if (!hasShapeOf(getLayout(), type.getShape())) // (C4)
+  if (!hasShapeOf(getLayout(), type)) // (C4)
     return emitOpError("expects the shape of layout ") << stringifyLayout(getLayout()) << ", got " << type;
   return success();
 }

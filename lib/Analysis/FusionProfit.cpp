@@ -1,6 +1,7 @@
 #include "ds/Analysis/FusionProfit.h"
 #include "ds/Analysis/LaunchCost.h"
 #include "ds/Analysis/LinearRegion.h"
+#include "ds/Analysis/LinearTiling.h"
 #include "ds/Analysis/OpCost.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <cmath>
@@ -8,21 +9,18 @@
 using namespace mlir;
 using namespace ds;
 
-// As lib/Target/CPU/Gemm.cpp shares its work: the bytes and rows of a slab, and the rows a thread has before threads share rows.
-static constexpr int64_t slabBytes = 512 << 10, fewRows = 16, mostSlabRows = 128, rowsOfThread = 24;
-
 /// Differences below this are within the errors of predictions; then the launch and the barrier that are saved for certain decide.
 static constexpr double tooCloseToCall = 1.05;
 
 /// How often each row of the norm is computed when a kernel of products holds it.
 static double timesComputed(const LinearRegion &region, int64_t rows, int threads) {
-  if (rows >= threads * rowsOfThread)
+  if (rows >= threads * linearRowsOfThread)
     return 1;
   int64_t units = 0;
   for (const LinearDomain &domain : region.domains)
     units += llvm::divideCeil(domain.columns, domain.chunk);
-  int64_t slabRows = std::clamp<int64_t>(slabBytes / (region.depth * 4) / 4 * 4, fewRows, mostSlabRows);
-  int64_t slabs = llvm::divideCeil(rows, slabRows);
+  constexpr int64_t blockRows = 12; // of the widest vectors
+  int64_t slabs = llvm::divideCeil(rows, linearSlabRows(region.depth, blockRows));
   return std::clamp(static_cast<double>(threads) / static_cast<double>(slabs), 1.0, static_cast<double>(units));
 }
 

@@ -50,12 +50,14 @@ void ds::addOp(LaunchFacts &facts, Operation *op) {
     facts.causal = attention.getCausal();
 }
 
-/// A lookup in a table reads one row. In panels a row's elements stand 32 apart, and each brings its cache line and,
-/// as processors fetch lines in pairs, the other one of f32.
+/// A lookup in a table reads one row. In panels a row's elements, or its pairs of bf16, stand 128 bytes apart, and each brings its cache
+/// line and, as processors fetch lines in pairs, the other one.
 static void addTable(LaunchFacts &facts, StorageOp stored) {
   auto type = cast<MemRefType>(stored.getType());
-  bool inPanels = stored.getLayout() == Layout::panels;
+  bool inPanels = isInPanels(stored.getLayout());
   int64_t width = inPanels ? type.getDimSize(1) : type.getShape().back();
+  if (stored.getLayout() == Layout::panel_pairs)
+    width *= 2;
   facts.lookupBytesPerRow += static_cast<double>(width * elementBytes(type));
   facts.tableBytesPerRow += static_cast<double>(width * (inPanels ? std::max<int64_t>(64, 32 * elementBytes(type)) : elementBytes(type)));
   facts.tableSize += static_cast<double>(type.getNumElements() * elementBytes(type));
@@ -103,7 +105,7 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
         addTable(facts, stored);
       else if (stored.getLayout() != Layout::rope)
         facts.weightBytes += static_cast<double>(type.getNumElements() * elementBytes(type));
-      if (stored.getLayout() == Layout::panels && kernel.getFamily() != "embed")
+      if (isInPanels(stored.getLayout()) && kernel.getFamily() != "embed")
         facts.matrix = type.getElementType().isBF16() ? MatrixType::bf16 : MatrixType::f32;
     } else if (isa<ds_plan::CacheOp>(value.getDefiningOp())) {
       (isOut ? perRow : facts.bytesPerKey) += static_cast<double>(type.getShape().back() * elementBytes(type));

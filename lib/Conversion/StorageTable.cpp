@@ -32,7 +32,7 @@ StorageOp StorageTable::create(StringRef name, Layout layout, FlatSymbolRefAttr 
 StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
   Layout layout = Layout::vector;
   if (role == OperandRole::matrix || (role == OperandRole::table && linearWeights.contains(parameter.getSymNameAttr())))
-    layout = Layout::panels;
+    layout = matrixType.isBF16() ? Layout::panel_pairs : Layout::panels;
   else if (role == OperandRole::table)
     layout = Layout::rows;
   StorageOp &storage = weights[{parameter.getSymNameAttr(), static_cast<int>(layout)}];
@@ -40,9 +40,13 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
     return storage;
   ArrayRef<int64_t> shape = parameter.getTensorType().getShape();
   int64_t panels = llvm::divideCeil(shape[0], panelWidth);
-  MemRefType type = layout == Layout::vector   ? MemRefType::get({panels * panelWidth}, builder.getF32Type())
-                    : layout == Layout::panels ? MemRefType::get({panels, shape[1], panelWidth}, matrixType)
-                                               : MemRefType::get(shape, matrixType);
+  MemRefType type = MemRefType::get(shape, matrixType);
+  if (layout == Layout::vector)
+    type = MemRefType::get({panels * panelWidth}, builder.getF32Type());
+  else if (layout == Layout::panels)
+    type = MemRefType::get({panels, shape[1], panelWidth}, matrixType);
+  else if (layout == Layout::panel_pairs)
+    type = MemRefType::get({panels, (shape[1] + 1) / 2, panelWidth, 2}, matrixType);
   std::string name = parameter.getSymName().str() + "." + ds_plan::stringifyLayout(layout).str();
   storage = create(name, layout, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), {}, type, parameter.getLoc());
   return storage;

@@ -90,8 +90,9 @@ static Bound boundOf(const Prediction &prediction, double overheadNs) {
 /// The part of the work that the slowest thread has, in shares of 1 / threads.
 static double imbalance(double tiles, int threads) { return tiles > 0 ? std::ceil(tiles / threads) * threads / tiles : 1; }
 
+/// Without a level, code for the best one is meant.
 static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::string_view level) {
-  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && level != "x86-64-v2" && level != "x86-64-v3";
+  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && (level.empty() || level == "x86-64-v4-bf16") && work.rows > fewRows;
 }
 
 /// Weights pass through L2 between two launches: half of what a launch reads is still there, and what it writes is not, so its lines are
@@ -113,8 +114,8 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
   const double flops = flopsAt(limits, level), slowest = imbalance(work.tiles, threads);
   const bool dots = hasDots(work, limits, level);
   double laneOps = work.laneOps;
-  if (work.matrix == MatrixType::bf16 && !dots) // a block of rows widens the matrix for itself
-    laneOps += work.weightBytes / 2 * std::ceil(work.rows / blockRows) * laneOpsOfWidening;
+  if (work.matrix == MatrixType::bf16 && !dots) // by each block of few rows, once for a slab of many
+    laneOps += work.weightBytes / 2 * std::ceil(work.rows / (work.rows > fewRows ? slabRows : blockRows)) * laneOpsOfWidening;
   Prediction prediction;
   prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops) * slowest;
   prediction.laneNs = 1e9 * laneOps / (flops / 2) * slowest; // a multiply-add is two FLOP a lane

@@ -25,8 +25,9 @@ inline constexpr double pagedBytes = 1536 * 4096.0, lookupNs = 190;
 /// Times that lines are moved beside being brought and written back once, where rows do not fit L2.
 inline constexpr double writeBack = 1.1;
 
-/// Rows of the blocks that products are computed in, and the instructions that widen one vector of bf16 to f32.
-inline constexpr double blockRows = 12, laneOpsOfWidening = 2;
+/// Products of `fewRows` at most are computed in blocks of `blockRows`, those of more in slabs of `slabRows` at most; and the instructions
+/// that widen one vector of bf16 to f32.
+inline constexpr double fewRows = 16, blockRows = 8, slabRows = 128, laneOpsOfWidening = 1;
 
 inline constexpr FamilyCost familyCosts[] = {
     {"attention", 0.62, 1.00, 0.85, 0.00},

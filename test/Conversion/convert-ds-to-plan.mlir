@@ -16,7 +16,7 @@
 // CHECK-NEXT:    ds_plan.storage @rope.0 rope rope {base = 1.000000e+04 : f64, positions = 64 : i64, rotary = 16 : i64} offset 66944 : memref<64x2x8xf32>
 // CHECK-NOT:     ds_plan.storage
 
-// OPTIONS:       ds_plan.storage @embed.panels panels of @embed offset 0 : memref<4x64x32xbf16>
+// OPTIONS:       ds_plan.storage @embed.panel_pairs panel_pairs of @embed offset 0 : memref<4x32x32x2xbf16>
 // OPTIONS-NEXT:  ds_plan.storage @gain.vector vector of @gain offset 16384 : memref<64xf32>
 
 /// Both norms are one kernel, as are both stores of keys.

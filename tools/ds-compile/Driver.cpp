@@ -81,13 +81,14 @@ LogicalResult Driver::note(Diagnostic &diagnostic) {
   return success();
 }
 
-/// The best level of this machine, or null when it has none.
-static const CpuLevel *nativeLevel() {
+/// The best level of this machine for weights of a type, or null when it has none.
+static const CpuLevel *nativeLevel(bool bf16Weights) {
   llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
   const CpuLevel *best = nullptr;
-  for (auto [name, needed] : {std::pair("x86-64-v2", "sse4.2"), {"x86-64-v3", "avx2"}, {"x86-64-v4", "avx512vl"}})
-    if (features.lookup(needed))
-      best = findCpuLevel(name);
+  for (auto [name, needed] :
+       {std::pair("x86-64-v2", "sse4.2"), {"x86-64-v3", "avx2"}, {"x86-64-v4", "avx512vl"}, {"x86-64-v4-bf16", "avx512bf16"}})
+    if (const CpuLevel *level = findCpuLevel(name); features.lookup(needed) && (level->bf16Dot == Bf16Dot::none || bf16Weights))
+      best = level;
   return best;
 }
 
@@ -118,12 +119,14 @@ Result<void> Driver::checkOptions() {
   if (options.context < 0 || options.context > (1 << 24))
     return Error::usage("--context: expects 1 to 16777216, got " + std::to_string(options.context));
   if (options.targetCpus.empty()) {
-    levels.assign(allCpuLevels().begin(), allCpuLevels().end());
+    for (const CpuLevel &level : allCpuLevels())
+      if (level.bf16Dot == Bf16Dot::none || options.weights == "bf16")
+        levels.push_back(level);
   } else {
     for (const std::string &name : options.targetCpus) {
-      const CpuLevel *level = name == "native" ? nativeLevel() : findCpuLevel(name);
+      const CpuLevel *level = name == "native" ? nativeLevel(options.weights == "bf16") : findCpuLevel(name);
       if (!level)
-        return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4 or native, got '" + name + "'");
+        return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-bf16 or native, got '" + name + "'");
       if (llvm::none_of(levels, [&](const CpuLevel &other) { return other.name == level->name; }))
         levels.push_back(*level);
     }

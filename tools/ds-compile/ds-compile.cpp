@@ -19,9 +19,10 @@ static cl::opt<std::string> emit("emit", cl::init("package"),
 static cl::opt<std::string> to("to", cl::desc("stop after this phase and write its IR: imported, normalized, planned"), cl::cat(category));
 static cl::opt<std::string> dumpPhases("dump-phases", cl::value_desc("dir"), cl::desc("write the IR of every phase to this folder"),
                                        cl::cat(category));
-static cl::list<std::string> targetCpus("target-cpu", cl::CommaSeparated,
-                                        cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, native (default: the first three)"),
-                                        cl::cat(category));
+static cl::list<std::string> targetCpus(
+    "target-cpu", cl::CommaSeparated,
+    cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-bf16, native (default: the first three; all with --weights=bf16)"),
+    cl::cat(category));
 static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),
                                  cl::cat(category));
 static cl::opt<std::string> fusion("fusion", cl::init("specialized"), cl::desc("none, generic or specialized"), cl::cat(category));

@@ -12,8 +12,8 @@ namespace ds {
 /// How an operand of an op is held at the plan level.
 enum class OperandRole {
   rows,   // an activation or an input of integers: a buffer of rows
-  matrix, // weight of a linear: layout `panels`
-  table,  // table of an embedding: layout `rows`, or `panels` when a linear reads the same parameter
+  matrix, // weight of a linear: layout `panels`, or `panel_pairs` of bf16
+  table,  // table of an embedding: layout `rows`, or that of a matrix when a linear reads the same parameter
   vector, // gain, bias, slopes: layout `vector`
   cache,  // keys or values: a cache or a `packed` buffer
 };

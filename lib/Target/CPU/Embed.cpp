@@ -1,4 +1,5 @@
 // Rows of a table by index. A table that is also the matrix of a linear layer lies in panels.
+#include "EmbeddingRow.h"
 #include "KernelRegion.h"
 #include "dialects/DS/DSDialect.h"
 
@@ -8,15 +9,10 @@ using mlir::Value;
 /// Columns of one tile: enough to pay for its start, few enough to share one row among threads.
 static constexpr int64_t tileColumns = 64;
 
-/// Element `column` of row `index` of `[ceil(N / 32)][K][32]` stands 32 elements from its neighbours.
+/// In panels neighbours of a row stand apart.
 static void copyFromPanels(Emitter &e, const KernelOperand &table, Value index, Value begin, Value end, Value to) {
-  int64_t depth = table.type.getDimSize(1);
-  Value panel = e.mul(e.div(index, 32), depth * 32), lane = e.rem(index, 32);
-  Value from = e.element(table.pointer, table.element(), e.add(panel, lane));
-  e.forRange(begin, end, 1, [&](Value column) {
-    Value value = e.loadF32(table.element(), e.element(from, table.element(), e.mul(column, 32)), 0);
-    e.store(value, e.element(to, e.f32(), column));
-  });
+  EmbeddingRow row(e, table, index);
+  e.forRange(begin, end, 1, [&](Value column) { e.store(row.load(column), e.element(to, e.f32(), column)); });
 }
 
 static void copyFromRows(Emitter &e, const KernelOperand &table, Value index, Value begin, Value end, Value to) {
@@ -40,16 +36,15 @@ llvm::Error ds::buildEmbed(KernelContext &context) {
   const KernelOperand *table = op ? operandOf(context, op.getTable()) : nullptr;
   if (!isI32Rows(indices) || !table || table->kind != KernelOperand::Kind::weight || !isF32Rows(&context.outs[0]))
     return context.error("expects one embedding of i32 indices from a weight into f32 rows");
-  bool inPanels = table->layout == ds_plan::Layout::panels;
   int64_t width = context.outs[0].width();
-  if ((!inPanels && table->layout != ds_plan::Layout::rows) || (inPanels ? table->type.getDimSize(1) : table->width()) != width)
+  if (!EmbeddingRow::canRead(*table, width))
     return context.error("expects a table of " + llvm::Twine(width) + " columns, in rows or panels");
   int64_t pieces = llvm::divideCeil(width, tileColumns);
   context.forTiles(e.mul(context.rows, pieces), [&](Value tile) {
     Value row = e.div(tile, pieces), begin = e.mul(e.rem(tile, pieces), tileColumns);
     Value end = e.min(e.add(begin, tileColumns), width);
     Value to = e.element(context.outs[0].pointer, e.f32(), e.mul(row, width));
-    (inPanels ? copyFromPanels : copyFromRows)(e, *table, loadIndex(e, *indices, row), begin, end, to);
+    (isInPanels(table->layout) ? copyFromPanels : copyFromRows)(e, *table, loadIndex(e, *indices, row), begin, end, to);
   });
   return llvm::Error::success();
 }

@@ -5,28 +5,48 @@ using namespace ds;
 using mlir::Value;
 
 EmbeddingRow::EmbeddingRow(Emitter &e, const KernelOperand &table, Value index)
-    : e(e), table(table), stride(table.layout == ds_plan::Layout::panels ? linearPanel : 1) {
-  int64_t width = stride == 1 ? table.width() : table.type.getDimSize(1);
-  Value first = e.mul(index, width);
-  if (stride != 1)
-    first = e.add(e.mul(e.div(index, stride), width * stride), e.rem(index, stride));
+    : e(e), table(table), together(table.layout == ds_plan::Layout::panels        ? 1
+                                   : table.layout == ds_plan::Layout::panel_pairs ? 2
+                                                                                  : 0) {
+  Value first;
+  if (together)
+    first = e.add(e.mul(e.div(index, linearPanel), table.type.getDimSize(1) * linearPanel * together),
+                  e.mul(e.rem(index, linearPanel), together));
+  else
+    first = e.mul(index, table.width());
   start = e.element(table.pointer, table.element(), first);
+}
+
+Value EmbeddingRow::at(Value column) {
+  if (together == 1)
+    column = e.mul(column, linearPanel);
+  else if (together)
+    column = e.add(e.mul(e.div(column, together), linearPanel * together), e.rem(column, together));
+  return e.element(start, table.element(), column);
 }
 
 bool EmbeddingRow::canRead(const KernelOperand &table, int64_t width) {
   if (table.kind != KernelOperand::Kind::weight || !mlir::isa<mlir::FloatType>(table.element()))
     return false;
-  return table.layout == ds_plan::Layout::rows ? table.width() == width
-                                               : table.layout == ds_plan::Layout::panels && table.type.getDimSize(1) == width;
+  switch (table.layout) {
+  case ds_plan::Layout::rows:
+    return table.width() == width;
+  case ds_plan::Layout::panels:
+    return table.type.getDimSize(1) == width;
+  case ds_plan::Layout::panel_pairs:
+    return table.type.getDimSize(1) == static_cast<int64_t>(llvm::divideCeil(width, 2));
+  default:
+    return false;
+  }
 }
 
 Value EmbeddingRow::load(const RowSpan &span) {
   int64_t lanes = e.getLevel().lanes;
-  if (stride == 1 && span.count >= lanes)
+  if (!together && span.count >= lanes)
     return e.loadF32(table.element(), at(span.index), lanes);
   // One by one: nothing behind the last column may be read.
   Value all = e.zero(e.vec());
   for (int64_t lane = 0; lane < std::min(span.count, lanes); ++lane)
-    all = e.insert(e.loadF32(table.element(), at(e.add(span.index, lane)), 0), all, lane);
+    all = e.insert(load(e.add(span.index, lane)), all, lane);
   return all;
 }

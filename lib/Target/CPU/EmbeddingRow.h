@@ -6,7 +6,7 @@
 
 namespace ds {
 
-/// Row `index` (i64) of a table in layout `rows`, or in `panels` where a linear reads it as well.
+/// Row `index` (i64) of a table in layout `rows`, or in panels where a linear reads it as well.
 class EmbeddingRow {
 public:
   EmbeddingRow(Emitter &e, const KernelOperand &table, mlir::Value index);
@@ -14,13 +14,15 @@ public:
   static bool canRead(const KernelOperand &table, int64_t width);
   /// f32 of the span; lanes that do not exist are zero. The span has no mask.
   mlir::Value load(const RowSpan &span);
+  /// f32 of one column (i64).
+  mlir::Value load(mlir::Value column) { return e.loadF32(table.element(), at(column), 0); }
 
 private:
-  mlir::Value at(mlir::Value column) { return e.element(start, table.element(), stride == 1 ? column : e.mul(column, stride)); }
+  mlir::Value at(mlir::Value column);
 
   Emitter &e;
   const KernelOperand &table;
-  int64_t stride; // elements from one column to the next
+  int64_t together; // columns side by side; 0: all
   mlir::Value start;
 };
 

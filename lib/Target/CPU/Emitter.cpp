@@ -225,6 +225,27 @@ Value Emitter::toF32(Value a) {
 
 Value Emitter::bitcast(Value a, Type to) { return a.getType() == to ? a : LLVM::BitcastOp::create(builder, loc, to, a); }
 
+Value Emitter::toBf16(Value a) {
+  Type half = withElement(a.getType(), i16());
+  if (level.bf16Dot == Bf16Dot::native)
+    return bitcast(arith::TruncFOp::create(builder, loc, withElement(a.getType(), builder.getBF16Type()), a), half);
+  Value bits = bitcast(a, withElement(a.getType(), i32()));
+  Value isOdd = bitAnd(shiftRight(bits, 16), constantOf(bits.getType(), 1));
+  Value rounded = add(add(bits, 0x7fff), isOdd);
+  Value quiet = bitOr(bits, constantOf(bits.getType(), 0x400000));
+  return arith::TruncIOp::create(builder, loc, half, shiftRight(select(isNan(a), quiet, rounded), 16));
+}
+
+Value Emitter::dotOfPairs(Value a, Value b, Value sum) {
+  unify(a, b);
+  if (level.bf16Dot == Bf16Dot::emulated)
+    return fma(lowOfPairs(a), lowOfPairs(b), fma(highOfPairs(a), highOfPairs(b), sum));
+  Type pairs = vec(2 * lanesOf(a), builder.getBF16Type());
+  auto name = builder.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512");
+  Values operands{sum, bitcast(a, pairs), bitcast(b, pairs)};
+  return LLVM::CallIntrinsicOp::create(builder, loc, sum.getType(), name, operands).getResult(0);
+}
+
 // Lanes.
 
 Value Emitter::extract(Value vector, int64_t lane) { return vector::ExtractOp::create(builder, loc, vector, lane); }

@@ -5,28 +5,30 @@
 using namespace mlir;
 using namespace ds;
 
-/// Bytes of a thread's stack for a slab: it stays in the second-level cache beside a panel.
-static constexpr int64_t slabBytes = 512 << 10;
-/// Rows of a slab at most, whole blocks of every level. More rows read the weights less often from beyond the second-level cache.
-static constexpr int64_t mostSlabRows = 132;
-/// Rows that a thread should have before threads share rows instead of columns.
-static constexpr int64_t rowsOfThread = 24;
 /// Rows for each further thread from which whole blocks are even enough.
 static constexpr int64_t rowsToRound = 256;
 /// The depth of one pass over the rows of a slab: its part of a panel stays in the first-level cache.
 static constexpr int64_t depthBlock = 128;
+static_assert(depthBlock % 2 == 0, "a pass begins at a pair of k");
+
+static bool isTwoByteMatrix(const KernelOperand &operand) {
+  return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && operand.element().getIntOrFloatBitWidth() == 16;
+}
 
 GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     : c(context), e(context.e), region(std::move(matched)), input(operandOf(context, region.input)) {
   // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less; those that would fill the stack stay where they are.
-  const int64_t copiedBytes = llvm::alignTo(region.depth, gemmGroup) * 4, height = c.level.gemmRows;
-  copies = region.norm || (region.depth * 4 % 1024 == 0 && gemmFewRows * copiedBytes <= slabBytes);
+  const int64_t copiedBytes = llvm::alignTo(region.depth, linearGroup) * 4;
+  copies = region.norm || (region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
   rowBytes = copies ? copiedBytes : region.depth * 4;
-  slabRows = std::clamp<int64_t>(slabBytes / copiedBytes / height * height, llvm::alignTo(gemmFewRows, height), mostSlabRows);
+  slabRows = linearSlabRows(region.depth, c.level.gemmRows);
   int64_t columns = 0;
   for (const LinearDomain &domain : region.domains)
     columns = std::max<int64_t>(columns, domain.chunk * static_cast<int64_t>(domain.linears.size()));
   tileRowBytes = columns * 4 + 64; // an odd number of lines here as well
+  const bool allPairs = llvm::all_of(
+      c.ins, [](const KernelOperand &o) { return o.kind != KernelOperand::Kind::weight || o.layout != ds_plan::Layout::panels; });
+  roundedBytes = c.level.bf16Dot != Bf16Dot::none && allPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
 }
 
 llvm::Expected<GemmKernel> GemmKernel::get(KernelContext &context) {
@@ -58,9 +60,12 @@ llvm::Error GemmKernel::checkOperands() {
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = operand(linear.getWeight());
       int64_t panels = llvm::divideCeil(domain.columns, linearPanel);
-      if (weight.kind != KernelOperand::Kind::weight || weight.layout != ds_plan::Layout::panels || !isa<FloatType>(weight.element()))
+      if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !isa<FloatType>(weight.element()))
         return c.error("gemm expects a weight of floats in panels");
-      if (weight.type.getShape() != ArrayRef<int64_t>{panels, region.depth, linearPanel})
+      SmallVector<int64_t> shape{panels, region.depth, linearPanel};
+      if (weight.layout == ds_plan::Layout::panel_pairs)
+        shape = {panels, (region.depth + 1) / 2, linearPanel, 2};
+      if (weight.type.getShape() != ArrayRef(shape))
         return c.error("gemm expects panels of the shape of the product");
       if (!isVector(linear.getBias()))
         return c.error("gemm expects a bias in the layout of a vector");
@@ -93,18 +98,25 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
 }
 
 void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
+  // Of one k; pairs of k begin at even ones, as passes do.
   const int64_t lineBytes = linearPanel * weight.element().getIntOrFloatBitWidth() / 8, lines = lineBytes / 64;
-  Value from = e.at(weight.pointer, e.mul(panel, region.depth * lineBytes)), zero = e.constant(0), all = e.constant(region.depth);
+  const int64_t panelBytes = llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
+  Value from = e.at(weight.pointer, e.mul(panel, panelBytes)), zero = e.constant(0), all = e.constant(region.depth);
   const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
-  auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadLines, Value ahead) {
-    Value rows = e.at(slab.rows, e.add(e.mul(row, rowBytes), e.mul(k, copies ? height * 4 : 4)));
-    emitGemmBlock(e, {weight.element(), height, copies ? gemmGroup * 4 : rowBytes, copies, aheadLines}, rows,
-                  e.at(from, e.mul(k, lineBytes)), e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0),
-                  ahead);
+  auto blockFor = [&](int64_t height, int64_t aheadLines) {
+    return GemmBlock{weight.element(), height, copies ? linearGroup * 4 : rowBytes, copies, aheadLines};
   };
-  auto passes = [&](llvm::function_ref<void(Value k, Value depth, Value next)> body) {
-    e.forRange(zero, all, depthBlock, [&](Value k) {
-      Value depth = e.min(e.sub(all, k), depthBlock);
+  auto blockOf = [&](const GemmBlock &block, Value row, Value panelAtK, Value k, Value depth, Value ahead) {
+    Value rows = block.dots ? e.at(rounded, e.add(e.mul(row, roundedBytes), e.mul(k, 2)))
+                            : e.at(slab.rows, e.add(e.mul(row, rowBytes), e.mul(k, copies ? block.rows * 4 : 4)));
+    emitGemmBlock(e, block, rows, panelAtK, e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead);
+  };
+  auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadLines, Value ahead) {
+    blockOf(blockFor(height, aheadLines), row, e.at(from, e.mul(k, lineBytes)), k, depth, ahead);
+  };
+  auto passes = [&](int64_t most, llvm::function_ref<void(Value k, Value depth, Value next)> body) {
+    e.forRange(zero, all, most, [&](Value k) {
+      Value depth = e.min(e.sub(all, k), most);
       body(k, depth, e.at(from, e.mul(e.add(k, depth), lineBytes)));
     });
   };
@@ -116,28 +128,44 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
               [&](Value row, int64_t height) { block(row, height, zero, all, 2 * lines, e.at(from, page)); });
   };
   auto twoBlocks = [&] {
-    passes([&](Value k, Value depth, Value next) {
+    passes(depthBlock, [&](Value k, Value depth, Value next) {
       forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
-        Value half = e.mul(e.mul(e.div(row, gemmFewRows / 2), depth), lineBytes / 2);
+        Value half = e.mul(e.mul(e.div(row, linearFewRows / 2), depth), lineBytes / 2);
         block(row, height, k, depth, lines, e.at(next, half));
       });
     });
   };
   // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache. Each whole block asks for a part
-  // of the next panel, the shorter ones behind them for the part of the next pass.
-  auto manyBlocks = [&] {
-    passes([&](Value k, Value depth, Value next) {
-      Value ahead = e.at(from, e.mul(e.add(k, region.depth), lineBytes));
+  // of the next panel, the shorter ones behind them for the part of the next pass. Two-byte weights are widened once for all blocks, or
+  // meet rows of bf16.
+  auto manyBlocks = [&](bool dots) {
+    const bool widens = lineBytes < 128 && !dots;
+    passes(dots ? 2 * depthBlock : depthBlock, [&](Value k, Value depth, Value next) {
+      Value panelAtK = e.at(from, e.mul(k, lineBytes)), ahead = e.at(panelAtK, panelBytes);
+      if (widens)
+        emitWidenedPanel(e, weight.element(), panelAtK, widened, depth);
+      Value blockDepth = dots ? e.roundUp(depth, 2) : depth;
       forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
-        if (height == heights.front())
-          block(row, height, k, depth, 1, e.at(ahead, e.mul(e.mul(e.div(row, height), depth), 32)));
-        else
-          block(row, height, k, depth, 2 * lines, next);
+        const bool tall = height == heights.front();
+        GemmBlock block = blockFor(height, tall ? 1 : 2 * lines);
+        block.dots = dots;
+        if (widens)
+          block.element = e.f32();
+        if (dots) {
+          block.rowBytes = roundedBytes;
+          block.grouped = false;
+        }
+        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32);
+        blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, tall ? e.at(ahead, part) : next);
       });
     });
   };
-  e.ifElse(e.gt(slab.count, gemmFewRows), manyBlocks, [&] { e.ifElse(e.gt(slab.count, gemmFewRows / 2), twoBlocks, oneBlock); });
+  auto fewBlocks = [&] { e.ifElse(e.gt(slab.count, linearFewRows / 2), twoBlocks, oneBlock); };
+  const bool dots = hasDots(weight);
+  e.ifElse(dots ? usesDots() : e.gt(slab.count, linearFewRows), [&] { manyBlocks(dots); }, fewBlocks);
 }
+
+Value GemmKernel::usesDots() { return e.gt(c.rows, linearFewRows); }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
   const int64_t panelsOfChunk = domain.chunk / linearPanel, panels = llvm::divideCeil(domain.columns, linearPanel);
@@ -155,8 +183,18 @@ void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value 
 }
 
 void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
-  if (copies)
-    copyRows(slab, e.eq(firstUnit, 0));
+  auto copy = [&] {
+    if (copies)
+      copyRows(slab, e.eq(firstUnit, 0));
+  };
+  if (roundedBytes == 0) {
+    copy();
+  } else if (region.norm) {
+    copy();
+    e.ifThen(usesDots(), [&] { roundRows(slab); });
+  } else {
+    e.ifElse(usesDots(), [&] { roundRows(slab); }, copy);
+  }
   int64_t before = 0;
   for (const LinearDomain &domain : region.domains) {
     int64_t chunks = chunksOf(domain);
@@ -168,6 +206,10 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
 void GemmKernel::emit() {
   if (copies)
     copied = e.stack(slabRows * rowBytes);
+  if (roundedBytes)
+    rounded = e.stack(slabRows * roundedBytes);
+  if (llvm::any_of(c.ins, [&](const KernelOperand &operand) { return isTwoByteMatrix(operand) && !hasDots(operand); }))
+    widened = e.stack(depthBlock * linearPanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0;
   for (const LinearDomain &domain : region.domains)
@@ -178,7 +220,7 @@ void GemmKernel::emit() {
   Value unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), e.constant(height), e.constant(4));
   Value least = e.ceilDiv(c.rows, slabRows);
   Value multiple = e.mul(e.div(e.add(least, e.sub(c.threads, 1)), c.threads), c.threads);
-  Value slabs = e.select(e.ge(c.rows, e.mul(c.threads, rowsOfThread)), multiple, least);
+  Value slabs = e.select(e.ge(c.rows, e.mul(c.threads, linearRowsOfThread)), multiple, least);
   Value pieces = e.div(e.add(c.rows, e.sub(unit, 1)), unit);
   auto boundary = [&](Value slab) { return e.min(e.mul(e.div(e.mul(pieces, slab), slabs), unit), c.rows); };
   auto [begin, end] = c.tilesOfThread(e.mul(slabs, units));

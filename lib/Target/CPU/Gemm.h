@@ -8,36 +8,35 @@
 
 #include "RowRegion.h"
 #include "ds/Analysis/LinearRegion.h"
+#include "ds/Analysis/LinearTiling.h"
 #include "ds/Target/CPU/Kernel.h"
 
 namespace ds {
 
-/// Values of a row that lie side by side in a copied slab: a cache line.
-inline constexpr int64_t gemmGroup = 16;
-
 /// A register-blocked product whose sizes are known when code is made.
 struct GemmBlock {
-  mlir::Type element; // of the weights
+  mlir::Type element; // of the weights; of bf16, pairs of k stand side by side
   int64_t rows;
   int64_t rowBytes;   // from one row of activations to the next
   bool grouped;       // activations are [K / 16][rows][16], not [rows][K]
   int64_t aheadLines; // cache lines of weights that are read ahead for every two k
+  bool dots = false;  // the activations are bf16 as well, and `depth` is even
 };
-
-/// Rows of a step that are one slab for all threads, in blocks of at most half of them.
-inline constexpr int64_t gemmFewRows = 16;
 
 /// Rows of the register blocks there is code for, highest first, ending with 1.
 llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level);
 /// Those of few rows.
 inline llvm::ArrayRef<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) {
-  return heights.drop_while([](int64_t height) { return height > gemmFewRows / 2; });
+  return heights.drop_while([](int64_t height) { return height > linearFewRows / 2; });
 }
 
 /// sums[r, 0 .. 32) = (or +=, with `accumulate`, an i1) sum over k < `depth` of rows[r, k] * panel[k, 0 .. 32). `rows` and `panel` are
 /// pointers to the first k, `sums` one to f32 of `sumBytes` a row. Weights from `ahead` on are read ahead.
 void emitGemmBlock(Emitter &e, const GemmBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
                    mlir::Value depth, mlir::Value accumulate, mlir::Value ahead);
+
+/// Widens `depth` k of a panel of `element` (bf16 in pairs, or f16) to f32 in the layout `panels`. Of bf16 an odd depth is rounded up.
+void emitWidenedPanel(Emitter &e, mlir::Type element, mlir::Value panel, mlir::Value to, mlir::Value depth);
 
 /// Rows [first, first + count) of a launch that one thread works on.
 struct Slab {
@@ -62,6 +61,9 @@ private:
   void emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   /// Rows [first, end) in blocks, the highest first; returns the end.
   Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
+  /// Whether a slab is computed by dot products of bf16, i1. All slabs of a launch are, or none, so that threads change no result.
+  Value usesDots();
+  bool hasDots(const KernelOperand &weight) const { return roundedBytes > 0 && weight.layout == ds_plan::Layout::panel_pairs; }
   int64_t chunksOf(const LinearDomain &domain) const { return llvm::divideCeil(domain.columns, domain.chunk); }
   const KernelOperand &operand(Value value) const { return c.ins[mlir::cast<mlir::BlockArgument>(value).getArgNumber()]; }
   const KernelOperand &result(Value value) const;
@@ -71,6 +73,8 @@ private:
   std::pair<Value, Value> copiedRow(const Slab &slab, Value row);
   /// Copies a slab to the stack, through the norm; `writesNorm` (i1): this thread also writes the norm's result.
   void copyRows(const Slab &slab, Value writesNorm);
+  /// Rounds the rows of a slab to bf16.
+  void roundRows(const Slab &slab);
 
   // GemmEpilogue.cpp
   void emitEpilogue(const LinearDomain &domain, const Slab &slab, Value chunk);
@@ -81,11 +85,12 @@ private:
   Emitter &e;
   LinearRegion region;
   const KernelOperand *input;
-  bool copies;          // rows are copied to the stack
-  int64_t rowBytes;     // of one row, where the product reads it
-  int64_t slabRows;     // the most rows of a slab
-  int64_t tileRowBytes; // of the tile: the sums of every linear of a domain side by side
-  Value copied, tile;   // on the stack
+  bool copies;                          // rows are copied to the stack
+  int64_t rowBytes;                     // of one row, where the product reads it
+  int64_t slabRows;                     // the most rows of a slab
+  int64_t tileRowBytes;                 // of the tile: the sums of every linear of a domain side by side
+  int64_t roundedBytes;                 // from one row of bf16 to the next, 0 without dot products of bf16
+  Value copied, rounded, widened, tile; // on the stack
 };
 
 } // namespace ds

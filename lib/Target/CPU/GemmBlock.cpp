@@ -36,7 +36,7 @@ public:
             return before;
           },
           [&] { return SmallVector<Value>(size(), e.zero(e.vec())); });
-      all = emitDepth(rows, e.at(panel, column * elementBytes()), depth, all, column == 0 ? ahead : Value());
+      all = emitDepth(rows, e.at(panel, column * elementBytes() * depthOfStep()), depth, all, column == 0 ? ahead : Value());
       for (int64_t i = 0; i < size(); ++i)
         e.store(all[i], place(i / vectors, i % vectors));
     }
@@ -46,6 +46,8 @@ private:
   int64_t size() const { return block.rows * vectors; }
   int64_t elementBytes() const { return block.element.getIntOrFloatBitWidth() / 8; }
   int64_t lineBytes() const { return linearPanel * elementBytes(); } // of one k
+  bool inPairs() const { return block.element.isBF16(); }
+  int64_t depthOfStep() const { return inPairs() ? 2 : 1; }
 
   /// Where a loop over the depth stands: the next k of the rows, of the panel, and what to read ahead of both.
   struct Place {
@@ -53,16 +55,48 @@ private:
   };
   static constexpr int64_t pointers = 4;
 
-  /// sums += rows[0 .. rows, k + step] * panel[k + step, ...]
-  void emitStep(Value rowsAtK, Value panelAtK, int64_t step, MutableArrayRef<Value> sums) {
-    SmallVector<Value> weights;
-    for (int64_t v = 0; v < vectors; ++v)
-      weights.push_back(e.loadF32(block.element, e.at(panelAtK, step * lineBytes() + v * lanes * elementBytes()), lanes));
+  /// sums += rows[0 .. rows, k + step] * weights
+  void multiplyAdd(Value rowsAtK, int64_t step, ArrayRef<Value> weights, MutableArrayRef<Value> sums) {
     for (int64_t r = 0; r < block.rows; ++r) {
       Value value = e.splat(e.load(e.f32(), e.at(rowsAtK, r * block.rowBytes + step * 4)), lanes);
       for (int64_t v = 0; v < vectors; ++v)
         sums[r * vectors + v] = e.fma(value, weights[v], sums[r * vectors + v]);
     }
+  }
+
+  /// The same of pairs of k.
+  void dotProducts(Value rowsAtK, int64_t step, ArrayRef<Value> pairs, MutableArrayRef<Value> sums) {
+    for (int64_t r = 0; r < block.rows; ++r) {
+      Value value = e.splat(e.load(e.i32(), e.at(rowsAtK, r * block.rowBytes + step * 2)), lanes);
+      for (int64_t v = 0; v < vectors; ++v)
+        sums[r * vectors + v] = e.dotOfPairs(pairs[v], value, sums[r * vectors + v]);
+    }
+  }
+
+  /// sums += rows[0 .. rows, k + step] * panel[k + step, ...]. Of bf16, `step` is even; unless `last`, the k behind it follows, on the next
+  /// chain of sums.
+  void emitStep(Value rowsAtK, Value panelAtK, int64_t step, MutableArrayRef<Value> sums, bool last = false) {
+    SmallVector<Value> weights;
+    auto chain = [&](int64_t at) { return sums.slice(at % (sums.size() / size()) * size(), size()); };
+    auto place = [&](int64_t v) { return e.at(panelAtK, step * lineBytes() + v * lanes * elementBytes() * depthOfStep()); };
+    if (!inPairs()) {
+      for (int64_t v = 0; v < vectors; ++v)
+        weights.push_back(e.loadF32(block.element, place(v), lanes));
+      return multiplyAdd(rowsAtK, step, weights, chain(step));
+    }
+    SmallVector<Value> pairs;
+    for (int64_t v = 0; v < vectors; ++v)
+      pairs.push_back(e.load(e.vec(lanes, e.i32()), place(v)));
+    if (block.dots)
+      return dotProducts(rowsAtK, step, pairs, chain(step / 2));
+    for (Value pair : pairs)
+      weights.push_back(e.lowOfPairs(pair));
+    multiplyAdd(rowsAtK, step, weights, chain(step));
+    if (last)
+      return;
+    for (int64_t v = 0; v < vectors; ++v)
+      weights[v] = e.highOfPairs(pairs[v]);
+    multiplyAdd(rowsAtK, step + 1, weights, chain(step + 1));
   }
 
   SmallVector<Value> emitDepth(Value rows, Value panel, Value depth, ArrayRef<Value> initial, Value ahead) {
@@ -71,35 +105,35 @@ private:
     while (chains * size() < 8 && chains < 8)
       chains *= 2;
     const bool grouped = block.grouped && block.rows > 1; // a single row is the same either way
-    const int64_t unroll = std::max<int64_t>(chains, grouped || size() <= 16 ? 4 : 2);
+    const int64_t unroll = std::max<int64_t>(chains, grouped || size() <= 16 ? 4 : 2) * (block.dots ? 2 : 1);
     const int64_t aheadBytes = ahead ? unroll * block.aheadLines * 32 : 0, rowsAheadBytes = grouped ? block.rows * unroll * 4 / 64 * 64 : 0;
+    const int64_t valueBytes = block.dots ? 2 : 4;
 
     auto steps = [&](Value, ValueRange carried) {
       Place at{carried[0], carried[1], carried[2], carried[3]};
       SmallVector<Value> next(carried);
-      for (int64_t step = 0; step < unroll; ++step)
-        emitStep(at.rows, at.panel, step, MutableArrayRef(next).slice(pointers + step % chains * size(), size()));
+      for (int64_t step = 0; step < unroll; step += depthOfStep())
+        emitStep(at.rows, at.panel, step, MutableArrayRef(next).drop_front(pointers));
       for (int64_t line = 0; line < aheadBytes; line += 64)
         e.prefetch(e.at(at.ahead, line), /*locality=*/block.aheadLines < 4 ? 2 : 3);
       for (int64_t line = 0; line < rowsAheadBytes; line += 64)
         e.prefetch(e.at(at.rowsAhead, line));
-      // With base plus index in every address the loop takes up to a fifth longer (Cascade Lake).
-      next[0] = e.opaque(e.at(at.rows, unroll * 4));
+      next[0] = e.opaque(e.at(at.rows, unroll * valueBytes));
       next[1] = e.opaque(e.at(at.panel, unroll * lineBytes()));
       next[2] = rowsAheadBytes ? e.opaque(e.at(at.rowsAhead, rowsAheadBytes)) : at.rowsAhead;
       next[3] = aheadBytes ? e.opaque(e.at(at.ahead, aheadBytes)) : at.ahead;
       return next;
     };
-    SmallVector<Value> carried{rows, panel, e.at(rows, block.rows * gemmGroup * 4), ahead ? ahead : panel};
+    SmallVector<Value> carried{rows, panel, e.at(rows, block.rows * linearGroup * 4), ahead ? ahead : panel};
     llvm::append_range(carried, initial);
     carried.resize(pointers + chains * size(), e.zero(e.vec()));
-    const int64_t whole = grouped ? gemmGroup : unroll;
+    const int64_t whole = grouped ? linearGroup : unroll;
     Value count = e.div(depth, whole);
     carried = e.forRange(e.constant(0), count, 1, carried, [&](Value i, ValueRange before) {
       if (!grouped)
         return steps(i, before);
-      SmallVector<Value> next = e.forRange(e.constant(0), e.constant(gemmGroup), unroll, before, steps);
-      next[0] = e.at(next[0], (block.rows - 1) * gemmGroup * 4);
+      SmallVector<Value> next = e.forRange(e.constant(0), e.constant(linearGroup), unroll, before, steps);
+      next[0] = e.at(next[0], (block.rows - 1) * linearGroup * 4);
       return next;
     });
     SmallVector<Value> sums(ArrayRef(carried).drop_front(pointers));
@@ -107,11 +141,18 @@ private:
       for (int64_t i = 0; i < half * size(); ++i)
         sums[i] = e.add(sums[i], sums[half * size() + i]);
     sums.truncate(size());
-    return e.forRange(e.constant(0), e.sub(depth, e.mul(count, whole)), 1, sums, [&](Value k, ValueRange before) {
-      SmallVector<Value> next(before);
-      emitStep(e.at(carried[0], e.mul(k, 4)), e.at(carried[1], e.mul(k, lineBytes())), 0, next);
-      return next;
-    });
+    auto rest = [&](Value begin, Value end, int64_t step) {
+      sums = e.forRange(begin, end, step, sums, [&](Value k, ValueRange before) {
+        SmallVector<Value> next(before);
+        emitStep(e.at(carried[0], e.mul(k, valueBytes)), e.at(carried[1], e.mul(k, lineBytes())), 0, next, /*last=*/step == 1);
+        return next;
+      });
+    };
+    Value left = e.sub(depth, e.mul(count, whole)), end = inPairs() ? e.mul(e.div(left, 2), 2) : left;
+    rest(e.constant(0), end, depthOfStep());
+    if (inPairs() && !block.dots)
+      rest(end, left, 1);
+    return sums;
   }
 
   Emitter &e;
@@ -126,8 +167,27 @@ void ds::emitGemmBlock(Emitter &e, const GemmBlock &block, Value rows, Value pan
                      std::string(block.element.isBF16()  ? "bf16"
                                  : block.element.isF16() ? "f16"
                                                          : "f32") +
-                     "_" + std::to_string(block.rows) + "_" + (block.grouped ? "grouped" : std::to_string(block.rowBytes)) + "_" +
-                     std::to_string(block.aheadLines);
+                     (block.dots ? "_dots_" : "_") + std::to_string(block.rows) + "_" +
+                     (block.grouped ? "grouped" : std::to_string(block.rowBytes)) + "_" + std::to_string(block.aheadLines);
   e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead},
          [&](ValueRange a) { BlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); });
+}
+
+void ds::emitWidenedPanel(Emitter &e, Type element, Value panel, Value to, Value depth) {
+  const int64_t lanes = e.getLevel().lanes, together = element.isBF16() ? 2 : 1, vectors = linearPanel / lanes;
+  e.call(element.isBF16() ? "gemm_widen_bf16" : "gemm_widen_f16", {panel, to, depth}, [&](ValueRange a) {
+    e.forRange(e.constant(0), e.ceilDiv(a[2], together), 1, [&](Value step) {
+      Value from = e.at(a[0], e.mul(step, linearPanel * 2 * together)), sink = e.at(a[1], e.mul(step, linearPanel * 4 * together));
+      for (int64_t v = 0; v < vectors; ++v) {
+        Value place = e.at(from, v * lanes * 2 * together), low = e.at(sink, v * lanes * 4);
+        if (together == 1) {
+          e.store(e.loadF32(element, place, lanes), low);
+          continue;
+        }
+        Value pairs = e.load(e.vec(lanes, e.i32()), place);
+        e.store(e.lowOfPairs(pairs), low);
+        e.store(e.highOfPairs(pairs), e.at(low, linearPanel * 4));
+      }
+    });
+  });
 }

@@ -5,6 +5,11 @@
 using namespace mlir;
 using namespace ds;
 
+/// Where value `k` of a copied row lies.
+static Value placeInGroups(Emitter &e, Value row, Value groupBytes, Value k) {
+  return e.at(row, e.add(e.mul(e.div(k, linearGroup), groupBytes), e.mul(e.rem(k, linearGroup), 4)));
+}
+
 std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
   const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
   // As the blocks of `emitProduct` lie one behind the other.
@@ -12,8 +17,8 @@ std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
   Value first = e.constant(0);
   for (int64_t height : heights) {
     Value blocks = e.div(e.sub(slab.count, first), height);
-    if (height > gemmFewRows / 2)
-      blocks = e.select(e.gt(slab.count, gemmFewRows), blocks, e.constant(0));
+    if (height > linearFewRows / 2)
+      blocks = e.select(e.gt(slab.count, linearFewRows), blocks, e.constant(0));
     Value end = e.add(first, e.mul(blocks, height));
     kinds.push_back({first, end, e.constant(height)});
     first = end;
@@ -25,7 +30,24 @@ std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
     height = e.select(inside, otherHeight, height);
   }
   Value within = e.rem(e.sub(row, begin), height);
-  return {e.at(copied, e.add(e.mul(e.sub(row, within), rowBytes), e.mul(within, gemmGroup * 4))), e.mul(height, gemmGroup * 4)};
+  return {e.at(copied, e.add(e.mul(e.sub(row, within), rowBytes), e.mul(within, linearGroup * 4))), e.mul(height, linearGroup * 4)};
+}
+
+void GemmKernel::roundRows(const Slab &slab) {
+  const int64_t lanes = c.level.lanes, depth = region.depth;
+  // The last pair may be half a one: the weights there are zero, and so is this.
+  e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
+    Value to = e.at(rounded, e.mul(r, roundedBytes)), plain;
+    std::pair<Value, Value> groups;
+    if (region.norm)
+      groups = copiedRow(slab, r);
+    else
+      plain = e.at(input->pointer, e.mul(e.add(slab.first, r), depth * 4));
+    forEachSpan(e, depth, [&](const RowSpan &span) {
+      Value from = plain ? e.element(plain, e.f32(), span.index) : placeInGroups(e, groups.first, groups.second, span.index);
+      e.store(e.toBf16(e.loadFirst(from, span.count, lanes)), e.at(to, e.mul(span.index, 2)));
+    });
+  });
 }
 
 void GemmKernel::copyRows(const Slab &slab, Value writesNorm) {
@@ -33,9 +55,7 @@ void GemmKernel::copyRows(const Slab &slab, Value writesNorm) {
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
     Value from = e.at(input->pointer, e.mul(e.add(slab.first, r), width * 4));
     auto [row, groupBytes] = copiedRow(slab, r);
-    auto place = [&, row = row, groupBytes = groupBytes](Value k) {
-      return e.at(row, e.add(e.mul(e.div(k, gemmGroup), groupBytes), e.mul(e.rem(k, gemmGroup), 4)));
-    };
+    auto place = [&, row = row, groupBytes = groupBytes](Value k) { return placeInGroups(e, row, groupBytes, k); };
     if (!region.norm)
       return forEachSpan(e, width, [&](const RowSpan &span) {
         e.storeFirst(e.loadFirst(e.element(from, e.f32(), span.index), span.count, lanes), place(span.index), span.count);

@@ -41,7 +41,7 @@ Json Description::op(Operation *op, const std::string &module, LaunchOp launch) 
       continue;
     auto parameter = symbols.lookup<ParameterOp>(*stored.getParameter());
     weights[stored.getParameter()->str()] = parameter ? parameter.getTensorType().getNumElements() : 0;
-    if (isa<LinearOp>(op) && stored.getLayout() == Layout::panels)
+    if (isa<LinearOp>(op) && isInPanels(stored.getLayout()))
       json["matrix"] = cast<MemRefType>(stored.getType()).getElementType().isBF16() ? "bf16" : "f32";
   }
   json["weights"] = std::move(weights);

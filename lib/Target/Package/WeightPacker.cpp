@@ -100,7 +100,7 @@ static int64_t elementBytes(StorageOp storage) { return typeOf(storage).getEleme
 
 int64_t ds::storageBytes(StorageOp storage) { return typeOf(storage).getNumElements() * elementBytes(storage); }
 
-int64_t ds::rowsPerUnit(StorageOp storage) { return storage.getLayout() == Layout::panels ? panelWidth : 1; }
+int64_t ds::rowsPerUnit(StorageOp storage) { return isInPanels(storage.getLayout()) ? panelWidth : 1; }
 
 int64_t ds::unitCount(StorageOp storage) { return storage.getLayout() == Layout::vector ? 1 : typeOf(storage).getDimSize(0); }
 
@@ -149,14 +149,15 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
     int64_t begin = (first + unit) * group, length = std::min(group, reader->rows() - begin);
     if (Result<void> result = reader->read(begin, length, rows.data()); !result)
       return result;
-    if (storage.getLayout() != Layout::panels) {
+    if (!isInPanels(storage.getLayout())) {
       for (int64_t i = 0; i < length * columns; ++i)
         store(storage, out, i, rows[i]);
       continue;
     }
+    const int64_t together = storage.getLayout() == Layout::panel_pairs ? 2 : 1; // k that stand side by side
     for (int64_t k = 0; k < columns; ++k)
       for (int64_t n = 0; n < length; ++n)
-        store(storage, out, k * panelWidth + n, rows[n * columns + k]);
+        store(storage, out, (k / together * panelWidth + n) * together + k % together, rows[n * columns + k]);
   }
   return {};
 }

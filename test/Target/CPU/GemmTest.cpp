@@ -1,9 +1,5 @@
 // Matrix products of all levels against plain loops.
-#include "CompiledPlan.h"
-#include <cmath>
-#include <cstring>
-#include <gtest/gtest.h>
-#include <limits>
+#include "OneLaunch.h"
 
 using namespace ds;
 using namespace ds::test;
@@ -14,26 +10,33 @@ struct Shape {
   int64_t columns, depth;
   bool bias, bf16;
   int64_t panels() const { return (columns + 31) / 32; }
-  int64_t weightBytes() const { return (panels() * depth * 32 * (bf16 ? 2 : 4) + 63) / 64 * 64; }
+  int64_t weightBytes() const { return (panels() * (bf16 ? (depth + 1) / 2 * 2 : depth) * 32 * (bf16 ? 2 : 4) + 63) / 64 * 64; }
+  /// Where the weight of a column and a k stands.
+  int64_t placeOf(int64_t n, int64_t k) const {
+    if (bf16)
+      return ((n / 32 * ((depth + 1) / 2) + k / 2) * 32 + n % 32) * 2 + k % 2;
+    return (n / 32 * depth + k) * 32 + n % 32;
+  }
 };
 
-constexpr int64_t maxRows = 128;
+constexpr int64_t maxRows = 200;
 
 /// x [rows, K] in the arena, y [rows, N] an output, the bias behind the weight.
 std::string plan(Shape s) {
   auto n = std::to_string(s.columns), k = std::to_string(s.depth), p = std::to_string(s.panels());
   std::string element = s.bf16 ? "bf16" : "f32";
-  std::string weight = "memref<" + p + "x" + k + "x32x" + element + ">", bias = "memref<" + std::to_string(s.panels() * 32) + "xf32>";
+  std::string weight = "memref<" + p + "x" + (s.bf16 ? std::to_string((s.depth + 1) / 2) + "x32x2xbf16>" : k + "x32xf32>"),
+              bias = "memref<" + std::to_string(s.panels() * 32) + "xf32>";
   std::string x = "memref<?x" + k + "xf32>", y = "memref<?x" + n + "xf32>";
   std::string text = "ds.parameter @w from \"w\" : tensor<" + n + "x" + k + "x" + element + ">\n";
   text += "ds.parameter @b from \"b\" : tensor<" + n + "xf32>\n";
-  text += "ds_plan.storage @wp panels of @w offset 0 : " + weight + "\n";
+  text += std::string("ds_plan.storage @wp ") + (s.bf16 ? "panel_pairs" : "panels") + " of @w offset 0 : " + weight + "\n";
   text += "ds_plan.storage @bp vector of @b offset " + std::to_string(s.weightBytes()) + " : " + bias + "\n";
   text += "ds_plan.kernel @gemm \"gemm\" schedule {} {\n^bb0(%x: tensor<?x?x" + k + "xf32>, %w: tensor<" + n + "x" + k + "x" + element +
           ">" + (s.bias ? ", %b: tensor<" + n + "xf32>" : "") + "):\n  %y = ds.linear %x, %w" + (s.bias ? " bias %b" : "") +
           " : tensor<?x?x" + k + "xf32>, tensor<" + n + "x" + k + "x" + element + ">" + (s.bias ? ", tensor<" + n + "xf32>" : "") +
           "\n  ds_plan.return %y : tensor<?x?x" + n + "xf32>\n}\n";
-  text += "ds_plan.program @run max_batch 128 max_rows 128 arena " + std::to_string(maxRows * s.depth * 4) + " kv_bytes 0 {\n";
+  text += "ds_plan.program @run max_batch 200 max_rows 200 arena " + std::to_string(maxRows * s.depth * 4) + " kv_bytes 0 {\n";
   text += "  %x = ds_plan.buffer tokens offset 0 : " + x + "\n  %y = ds_plan.output \"hidden\" 0 tokens : " + y + "\n";
   text += "  %w = ds_plan.weight @wp : " + weight + "\n  %b = ds_plan.weight @bp : " + bias + "\n";
   text += "  ds_plan.launch @gemm ins(%x, %w" + std::string(s.bias ? ", %b" : "") + " : " + x + ", " + weight +
@@ -54,7 +57,7 @@ float bf16ToF32(uint16_t bits) {
 uint16_t f32ToBf16(float value) {
   uint32_t word;
   memcpy(&word, &value, 4);
-  return static_cast<uint16_t>(word >> 16);
+  return static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
 }
 
 struct Data {
@@ -68,7 +71,7 @@ struct Data {
       b[n] = s.bias ? valueAt(n * 7 + 3) : 0;
       memcpy(weights.as<uint8_t>() + s.weightBytes() + n * 4, &b[n], 4);
       for (int64_t k = 0; k < s.depth; ++k) {
-        int64_t at = (n / 32 * s.depth + k) * 32 + n % 32;
+        int64_t at = s.placeOf(n, k);
         float value = valueAt(n * s.depth + k + 11);
         if (s.bf16) {
           weights.as<uint16_t>()[at] = f32ToBf16(value);
@@ -86,15 +89,29 @@ struct Data {
       arena.as<float>()[i] = i < rows * shape.depth ? valueAt(i * 3 + 5) : std::numeric_limits<float>::quiet_NaN();
   }
 
-  double expected(int64_t row, int64_t column) const {
+  /// With `rounds`, of activations in bf16.
+  double expected(int64_t row, int64_t column, bool rounds) const {
     double sum = b[column];
-    for (int64_t k = 0; k < shape.depth; ++k)
-      sum += static_cast<double>(arena.as<float>()[row * shape.depth + k]) * w[column * shape.depth + k];
+    for (int64_t k = 0; k < shape.depth; ++k) {
+      float x = arena.as<float>()[row * shape.depth + k];
+      sum += static_cast<double>(rounds ? bf16ToF32(f32ToBf16(x)) : x) * w[column * shape.depth + k];
+    }
     return sum;
+  }
+
+  /// What rounding the activations to bf16 may change: each by 2^-8 of it, as 8 bits of its significand stay.
+  double roundingBound(int64_t row, int64_t column) const {
+    double sum = 0;
+    for (int64_t k = 0; k < shape.depth; ++k)
+      sum += std::fabs(static_cast<double>(arena.as<float>()[row * shape.depth + k]) * w[column * shape.depth + k]);
+    return std::ldexp(sum, -8);
   }
 };
 
-void checkRows(const CompiledPlan &code, Data &data, int64_t rows, int32_t threads) {
+/// Products of more rows than this round activations of bf16 weights where the level has dot products.
+constexpr int64_t fewRows = 16;
+
+void checkRows(const CompiledPlan &code, const CpuLevel &level, Data &data, int64_t rows, int32_t threads) {
   const Shape &s = data.shape;
   data.fillRows(rows);
   GuardedBytes out(rows * s.columns * 4);
@@ -107,39 +124,39 @@ void checkRows(const CompiledPlan &code, Data &data, int64_t rows, int32_t threa
   step.arena = data.arena.as<void>();
   code.run("run", step, threads);
   const double allowed = 1e-6 * static_cast<double>(s.depth) + 1e-6;
+  const bool rounds = level.bf16Dot != Bf16Dot::none && s.bf16 && rows > fewRows;
   for (int64_t r = 0; r < rows; r += rows > 40 ? 9 : 1)
     for (int64_t n = 0; n < s.columns; n += n + 40 < s.columns && s.columns > 200 ? 13 : 1)
-      ASSERT_NEAR(out.as<float>()[r * s.columns + n], data.expected(r, n), allowed)
+      ASSERT_NEAR(out.as<float>()[r * s.columns + n], data.expected(r, n, rounds), allowed)
           << "row " << r << " of " << rows << ", column " << n << ", K " << s.depth << ", threads " << threads;
+  for (int64_t n = 0; rounds && n < s.columns; ++n)
+    ASSERT_NEAR(out.as<float>()[n], data.expected(0, n, false), data.roundingBound(0, n) + allowed);
 }
 
-class Gemm : public testing::TestWithParam<const CpuLevel *> {};
+class Gemm : public OnLevel {};
 
 TEST_P(Gemm, agreesWithLoops) {
-  if (!machineRuns(*GetParam()))
-    GTEST_SKIP() << "this machine does not run the level";
-  const int64_t columns[] = {1, 7, 32, 33, 48, 64, 96, 100, 576, 1000}, depths[] = {1, 5, 16, 63, 64, 576};
+  const int64_t columns[] = {1, 7, 32, 33, 48, 64, 96, 100, 576, 1000}, depths[] = {1, 5, 16, 63, 64, 129, 257, 576};
   int64_t turn = 0;
   for (int64_t n : columns)
     for (int64_t k : depths) {
       ++turn;
-      Data data({n, k, turn % 2 == 0, turn % 3 == 0});
+      Data data({n, k, turn % 2 == 0, turn % 3 == 0 || GetParam()->bf16Dot != Bf16Dot::none});
       CompiledPlan code(plan(data.shape), *GetParam());
       ASSERT_TRUE(code) << code.error();
       for (int64_t rows = 1; rows <= 40; ++rows) {
-        if (n * k > 20000 && rows % 5 != turn % 5 && rows > 17)
+        if (n * k > 10000 && rows % 5 != turn % 5 && rows > 17)
           continue;
-        checkRows(code, data, rows, static_cast<int32_t>((rows + turn) % 3 + 1));
+        checkRows(code, *GetParam(), data, rows, static_cast<int32_t>((rows + turn) % 3 + 1));
         if (HasFatalFailure())
           return;
       }
-      checkRows(code, data, 128, static_cast<int32_t>(turn % 3 + 1));
+      for (int64_t rows : {128, 200})
+        checkRows(code, *GetParam(), data, rows, static_cast<int32_t>(turn % 3 + 1));
     }
 }
 
 TEST_P(Gemm, everyKindOfOperand) {
-  if (!machineRuns(*GetParam()))
-    GTEST_SKIP() << "this machine does not run the level";
   for (bool bias : {false, true})
     for (bool bf16 : {false, true}) {
       Data data({100, 63, bias, bf16});
@@ -147,20 +164,19 @@ TEST_P(Gemm, everyKindOfOperand) {
       ASSERT_TRUE(code) << code.error();
       for (int64_t rows : {1, 2, 3, 16, 17, 29, 128})
         for (int32_t threads : {1, 2, 3})
-          checkRows(code, data, rows, threads);
+          checkRows(code, *GetParam(), data, rows, threads);
     }
 }
 
 TEST_P(Gemm, notANumberAndInfinityPropagate) {
-  if (!machineRuns(*GetParam()))
-    GTEST_SKIP() << "this machine does not run the level";
-  Data data({33, 64, true, false});
-  CompiledPlan code(plan(data.shape), *GetParam());
-  ASSERT_TRUE(code) << code.error();
-  for (int64_t rows : {2, 40}) {
+  for (auto [rows, bf16] : {std::pair(2, false), {40, false}, {2, true}, {40, true}}) {
+    const int64_t depth = bf16 ? 65 : 64;
+    Data data({33, depth, true, bf16});
+    CompiledPlan code(plan(data.shape), *GetParam());
+    ASSERT_TRUE(code) << code.error();
     data.fillRows(rows);
     data.arena.as<float>()[5] = std::numeric_limits<float>::quiet_NaN();
-    data.arena.as<float>()[64 + 7] = std::numeric_limits<float>::infinity();
+    data.arena.as<float>()[depth + 7] = std::numeric_limits<float>::infinity();
     std::vector<float> out(rows * 33);
     StepData step;
     step.tokens = static_cast<int32_t>(rows);
@@ -170,7 +186,7 @@ TEST_P(Gemm, notANumberAndInfinityPropagate) {
     code.run("run", step, 1);
     for (int64_t n = 0; n < 33; ++n) {
       EXPECT_TRUE(std::isnan(out[n]));
-      EXPECT_EQ(out[33 + n], data.w[n * 64 + 7] == 0 ? out[33 + n] : data.w[n * 64 + 7] * std::numeric_limits<float>::infinity());
+      EXPECT_EQ(out[33 + n], data.w[n * depth + 7] == 0 ? out[33 + n] : data.w[n * depth + 7] * std::numeric_limits<float>::infinity());
     }
     for (int64_t i = 66; i < rows * 33; ++i)
       EXPECT_TRUE(std::isfinite(out[i]));
@@ -178,8 +194,6 @@ TEST_P(Gemm, notANumberAndInfinityPropagate) {
 }
 
 TEST_P(Gemm, anOutputNobodyWantsIsNotWritten) {
-  if (!machineRuns(*GetParam()))
-    GTEST_SKIP() << "this machine does not run the level";
   Data data({32, 16, false, false});
   CompiledPlan code(plan(data.shape), *GetParam());
   ASSERT_TRUE(code) << code.error();
@@ -194,7 +208,19 @@ TEST_P(Gemm, anOutputNobodyWantsIsNotWritten) {
   code.run("run", step, 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(levels, Gemm, testing::Values(&allCpuLevels()[0], &allCpuLevels()[1], &allCpuLevels()[2]),
-                         [](const auto &info) { return "v" + std::to_string(info.index + 2); });
+/// The level of dot products on machines without the instruction.
+const CpuLevel *emulatedDots() {
+  static const CpuLevel level = [] {
+    CpuLevel like = *findCpuLevel("x86-64-v4-bf16");
+    like.name = "x86-64-v4";
+    like.features = findCpuLevel("x86-64-v4")->features;
+    like.bf16Dot = Bf16Dot::emulated;
+    return like;
+  }();
+  return &level;
+}
+
+DS_ON_ALL_LEVELS(Gemm);
+INSTANTIATE_TEST_SUITE_P(dots, Gemm, testing::Values(emulatedDots()), [](const auto &info) { return shortNameOf(*info.param); });
 
 } // namespace

@@ -3,6 +3,7 @@
 #define DS_TEST_TARGET_CPU_ONELAUNCH_H
 
 #include "CompiledPlan.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>
@@ -103,9 +104,16 @@ protected:
   const CpuLevel &level() const { return *GetParam(); }
 };
 
+/// "v2" of "x86-64-v2"; names of tests have no hyphens.
+inline std::string shortNameOf(const CpuLevel &level) {
+  std::string name = level.name.substr(7).str();
+  std::replace(name.begin(), name.end(), '-', '_');
+  return level.bf16Dot == Bf16Dot::emulated ? name + "_emulated" : name;
+}
+
 #define DS_ON_ALL_LEVELS(suite)                                                                                                            \
-  INSTANTIATE_TEST_SUITE_P(levels, suite, testing::Values(&allCpuLevels()[0], &allCpuLevels()[1], &allCpuLevels()[2]),                     \
-                           [](const auto &info) { return "v" + std::to_string(info.index + 2); })
+  INSTANTIATE_TEST_SUITE_P(levels, suite, testing::Values(&allCpuLevels()[0], &allCpuLevels()[1], &allCpuLevels()[2], &allCpuLevels()[3]), \
+                           [](const auto &info) { return shortNameOf(*info.param); })
 
 } // namespace ds::test
 #endif // DS_TEST_TARGET_CPU_ONELAUNCH_H

@@ -14,28 +14,33 @@ TEST_P(Tokens, embedding) {
   const int64_t rows = 70;
   for (bool panels : {false, true})
     for (bool bf16 : {false, true})
-      for (int64_t width : {1, 20, 64, 100, 576}) {
+      for (int64_t width : {1, 20, 64, 75, 100, 576}) {
         OneLaunch plan;
         std::string element = bf16 ? "bf16" : "f32", t = "tensor<" + number(rows) + "x" + number(width) + "x" + element + ">";
         // The op's result has the table's element type; here the plan already says f32.
         std::string table = "tensor<" + number(rows) + "x" + number(width) + "xf32>", y = "tensor<?x?x" + number(width) + "xf32>";
-        std::string type =
-            panels ? "memref<3x" + number(width) + "x32x" + element + ">" : "memref<70x" + number(width) + "x" + element + ">";
-        std::string ids = plan.indices("tokens"), weight = plan.weight(panels ? "panels" : "rows", 0, type),
-                    out = plan.rows("tokens", width);
+        std::string type = "memref<70x" + number(width) + "x" + element + ">", layout = "rows";
+        int64_t together = bf16 ? 2 : 1, groups = (width + together - 1) / together; // columns side by side in panels
+        if (panels) {
+          type = "memref<3x" + number(groups) + (bf16 ? "x32x2xbf16>" : "x32xf32>");
+          layout = bf16 ? "panel_pairs" : "panels";
+        }
+        std::string ids = plan.indices("tokens"), weight = plan.weight(layout, 0, type), out = plan.rows("tokens", width);
         CompiledPlan code(plan.text("embed",
                                     "^bb0(%i: tensor<?x?xi32>, %t: " + table + "):\n  %y = ds.embedding %i, %t : tensor<?x?xi32>, " +
                                         table + "\n  ds_plan.return %y : " + y + "\n",
                                     {ids, weight}, {out}),
                           level());
         ASSERT_TRUE(code) << code.error();
-        int64_t stored = (panels ? 96 : 70) * width, bytes = stored * (bf16 ? 2 : 4);
+        int64_t stored = panels ? 96 * groups * together : 70 * width, bytes = stored * (bf16 ? 2 : 4);
         GuardedBytes weights(bytes);
         std::vector<float> values(rows * width);
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t c = 0; c < width; ++c) {
             float value = static_cast<float>((r * 37 + c * 11) % 251) - 100; // exact in bf16
-            int64_t at = panels ? (r / 32 * width + c) * 32 + r % 32 : r * width + c;
+            int64_t at = r * width + c;
+            if (panels)
+              at = ((r / 32 * groups + c / together) * 32 + r % 32) * together + c % together;
             values[r * width + c] = value;
             uint32_t bits;
             memcpy(&bits, &value, 4);

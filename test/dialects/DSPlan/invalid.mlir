@@ -26,6 +26,27 @@ ds_plan.storage @storage_c4 panels of @p : memref<64x64xf32>
 
 // -----
 
+/// bf16 lies in pairs, and nothing else does.
+// expected-error@+1 {{expects the shape of layout panels, got 'memref<2x64x32xbf16>'}}
+ds_plan.storage @storage_c4_panels_bf16 panels of @p : memref<2x64x32xbf16>
+
+// -----
+
+// expected-error@+1 {{expects the shape of layout panel_pairs, got 'memref<2x32x32x2xf16>'}}
+ds_plan.storage @storage_c4_pairs_f16 panel_pairs of @p : memref<2x32x32x2xf16>
+
+// -----
+
+// expected-error@+1 {{expects the shape of layout panel_pairs, got 'memref<2x64x32xbf16>'}}
+ds_plan.storage @storage_c4_pairs panel_pairs of @p : memref<2x64x32xbf16>
+
+// -----
+
+// expected-error@+1 {{expects the shape of layout panel_pairs, got 'memref<2x32x2x32xbf16>'}}
+ds_plan.storage @storage_c4_pairs_order panel_pairs of @p : memref<2x32x2x32xbf16>
+
+// -----
+
 // expected-error@+1 {{expects the shape of layout vector, got 'memref<60xf32>'}}
 ds_plan.storage @storage_c4_vector vector of @p : memref<60xf32>
 

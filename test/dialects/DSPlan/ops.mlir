@@ -9,6 +9,8 @@ ds.cache @v0 : tensor<?x64x32xf32>
 
 // CHECK: ds_plan.storage @wq panels of @q offset 0 : memref<2x64x32xf32>
 ds_plan.storage @wq panels of @q offset 0 : memref<2x64x32xf32>
+// CHECK: ds_plan.storage @wide panel_pairs of @wte offset 16384 : memref<4x32x32x2xbf16>
+ds_plan.storage @wide panel_pairs of @wte offset 16384 : memref<4x32x32x2xbf16>
 ds_plan.storage @table rows of @wte offset 16384 : memref<128x64xbf16>
 ds_plan.storage @vector vector of @gain : memref<64xf32>
 // CHECK: ds_plan.storage @angles rope rope {base = 1.000000e+04 : f64, positions = 64 : i64, rotary = 16 : i64} : memref<64x2x8xf32>

@@ -108,6 +108,13 @@ public:
   Value toI32(Value a); // from i64 truncation, from a float to the nearest towards zero (in range)
   Value toF32(Value a); // from signed integers, bf16, f16
   Value bitcast(Value a, mlir::Type to);
+  /// f32 of the low and the high half of 32-bit lanes that hold a pair of bf16 each.
+  Value lowOfPairs(Value pairs) { return bitcast(shiftLeft(pairs, 16), vec(lanesOf(pairs))); }
+  Value highOfPairs(Value pairs) { return bitcast(bitAnd(pairs, constantOf(pairs.getType(), -65536)), vec(lanesOf(pairs))); }
+  /// bf16 of f32 as i16: to the nearest, ties to even; a NaN stays a NaN. The instruction takes subnormals for zero.
+  Value toBf16(Value a);
+  /// sum[i] + the products of the pairs of bf16 in the 32-bit lanes i, in f32; for levels that have `bf16Dot`.
+  Value dotOfPairs(Value a, Value b, Value sum);
 
   // Lanes.
   Value extract(Value vector, int64_t lane);

@@ -8,6 +8,10 @@
 
 namespace ds {
 
+/// How products of pairs of bf16 are computed. `emulated` is what the instruction does in others, so that machines without it can test the
+/// code around it; no package has it.
+enum class Bf16Dot { none, emulated, native };
+
 /// What code for one level may use, and the shapes of its register blocks.
 struct CpuLevel {
   llvm::StringRef name;     // of the file in the package: "x86-64-v2"
@@ -19,9 +23,10 @@ struct CpuLevel {
   int64_t gemmVectors;      // vectors of one register block, so that it is `gemmVectors * lanes` columns wide
   bool fma;                 // multiply-add is one instruction
   bool f16;                 // conversion of f16 is an instruction
+  Bf16Dot bf16Dot;          // used for many rows
 };
 
-/// x86-64-v2, x86-64-v3, x86-64-v4, in this order.
+/// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-bf16, in this order. The last gains nothing where no weight is bf16.
 llvm::ArrayRef<CpuLevel> allCpuLevels();
 
 /// The level of that name, or null.
