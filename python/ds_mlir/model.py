@@ -58,9 +58,17 @@ def _optional(values: Any, name: str) -> np.ndarray | None:
 class Model:
     """A package in memory. Made by `load`."""
 
-    def __init__(self, path: str | os.PathLike, *, threads: int | None = None, isa: str | None = None, verify: bool = True):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+        verify: bool = True,
+        keep_mapped: bool = False,
+    ):
         self.path = pathlib.Path(path)
-        self._model = _dsrt.Model(os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify)
+        self._model = _dsrt.Model(os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify, keep_mapped=keep_mapped)
         self.info: dict[str, Any] = self._model.info()
         self._defaults = self._generation_defaults()
         self._tokenizer: Tokenizer | None = None
@@ -204,13 +212,20 @@ class Model:
 
 
 def load(
-    package: str | os.PathLike, device: str = "cpu", threads: int | None = None, *, isa: str | None = None, verify: bool = True
+    package: str | os.PathLike,
+    device: str = "cpu",
+    threads: int | None = None,
+    *,
+    isa: str | None = None,
+    verify: bool = True,
+    keep_mapped: bool = False,
 ) -> Model:
     """Open a package.
     Args: package, the folder; device, `cpu`; threads, None for all that may be used; isa, the highest CPU level to use; verify, hash the
-        weights as well as the code.
+        weights as well as the code; keep_mapped, leave the weights in the file's pages, which processes share, in place of copying them to
+        huge pages once a second step has run.
     Raises: Missing, BadData (a file was changed), Unavailable (no code for this machine).
     """
     if device != "cpu":
         raise errors.Unavailable(f"unavailable: device '{device}': expects cpu")
-    return Model(package, threads=threads, isa=isa, verify=verify)
+    return Model(package, threads=threads, isa=isa, verify=verify, keep_mapped=keep_mapped)

@@ -50,12 +50,13 @@ struct TokenStream {
 
 class Model {
 public:
-  Model(const std::string &path, int32_t threads, const std::optional<std::string> &isa, bool skipHashes) {
+  Model(const std::string &path, int32_t threads, const std::optional<std::string> &isa, bool skipHashes, bool keepMapped) {
     dsrt_load_options options;
     dsrt_load_options_init(&options);
     options.threads = threads;
     options.isa = isa ? isa->c_str() : nullptr;
     options.skip_hashes = skipHashes;
+    options.keep_mapped = keepMapped;
     dsrt_status status;
     {
       nb::gil_scoped_release release;
@@ -228,8 +229,8 @@ NB_MODULE(_dsrt, module) {
   module.doc() = "Binding of libdsrt; use ds_mlir.load.";
   module.def("version", &dsrt_version, "The version of libdsrt.");
   nb::class_<Model>(module, "Model", "A loaded package.")
-      .def(nb::init<const std::string &, int32_t, const std::optional<std::string> &, bool>(), "path"_a, "threads"_a = 0,
-           "isa"_a = nb::none(), "skip_hashes"_a = false)
+      .def(nb::init<const std::string &, int32_t, const std::optional<std::string> &, bool, bool>(), "path"_a, "threads"_a = 0,
+           "isa"_a = nb::none(), "skip_hashes"_a = false, "keep_mapped"_a = false)
       .def("manifest", &Model::manifest, "The text of manifest.json.")
       .def("info", &Model::info, "What the model is, by name.")
       .def("memory", &Model::memory, "Bytes of weights, arena and caches.")
