@@ -45,10 +45,10 @@ typedef struct dsrt_load_options {
   int32_t threads;     // 0: DS_NUM_THREADS, else what the affinity mask and the cgroup's CPU quota allow
   int32_t skip_hashes; // 1: the weights are checked by size alone; code and manifest are always checked
   int32_t pin;         // 0: pin threads when they are as many as the allowed cores; 1: always; -1: never
-  const char *isa;     // highest CPU level to use, such as "x86-64-v2"; NULL: DS_FORCE_ISA, else the machine's
   // 0: after the second step weights are copied to 2 MiB pages in the background, where these are to be had and memory is plenty. 1: they
   // stay mapped from the file, so that processes share them.
   int32_t keep_mapped;
+  const char *isa; // highest CPU level to use, such as "x86-64-v2"; NULL: DS_FORCE_ISA, else the machine's
 } dsrt_load_options;
 
 DSRT_API void dsrt_load_options_init(dsrt_load_options *options);
