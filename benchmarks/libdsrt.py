@@ -19,7 +19,7 @@ class Batch(ctypes.Structure):
 
 
 class LoadOptions(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("threads", INT32), ("skip_hashes", INT32), ("pin", INT32), ("isa", ctypes.c_char_p)]
+    _fields_ = [("size", ctypes.c_size_t), ("threads", INT32), ("skip_hashes", INT32), ("pin", INT32), ("huge_pages", INT32), ("isa", ctypes.c_char_p)]
 
 
 class TracedStep(ctypes.Structure):
@@ -49,7 +49,7 @@ class Model:
         self.lib, self.handle, self.session = library(), ctypes.c_void_p(), ctypes.c_void_p()
         options = LoadOptions()
         self.lib.dsrt_load_options_init(ctypes.byref(options))
-        options.size, options.threads = ctypes.sizeof(options), threads
+        options.size, options.threads, options.huge_pages = ctypes.sizeof(options), threads, 1
         self.check(self.lib.dsrt_load(str(path).encode(), ctypes.byref(options), ctypes.byref(self.handle)))
 
     def __del__(self):

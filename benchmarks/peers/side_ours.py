@@ -42,7 +42,7 @@ class Encoder:
     """Hidden states, by the Python package."""
 
     def __init__(self, task):
-        self.versions, self.model = versions, ds_mlir.load(package(task), threads=task.threads)
+        self.versions, self.model = versions, ds_mlir.load(package(task), threads=task.threads, huge_pages=True)
         self.ids = token_ids(task).astype(np.int32)
         self.run()
 

@@ -65,10 +65,10 @@ class Model:
         threads: int | None = None,
         isa: str | None = None,
         verify: bool = True,
-        keep_mapped: bool = False,
+        huge_pages: bool = False,
     ):
         self.path = pathlib.Path(path)
-        self._model = _dsrt.Model(os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify, keep_mapped=keep_mapped)
+        self._model = _dsrt.Model(os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify, huge_pages=huge_pages)
         self.info: dict[str, Any] = self._model.info()
         self._defaults = self._generation_defaults()
         self._tokenizer: Tokenizer | None = None
@@ -218,14 +218,14 @@ def load(
     *,
     isa: str | None = None,
     verify: bool = True,
-    keep_mapped: bool = False,
+    huge_pages: bool = False,
 ) -> Model:
     """Open a package.
     Args: package, the folder; device, `cpu`; threads, None for all that may be used; isa, the highest CPU level to use; verify, hash the
-        weights as well as the code; keep_mapped, leave the weights in the file's pages, which processes share, in place of copying them to
-        huge pages once a second step has run.
+        weights as well as the code; huge_pages, copy the weights to 2 MiB pages where memory is plenty: faster steps, but a longer load
+        and memory that processes do not share.
     Raises: Missing, BadData (a file was changed), Unavailable (no code for this machine).
     """
     if device != "cpu":
         raise errors.Unavailable(f"unavailable: device '{device}': expects cpu")
-    return Model(package, threads=threads, isa=isa, verify=verify, keep_mapped=keep_mapped)
+    return Model(package, threads=threads, isa=isa, verify=verify, huge_pages=huge_pages)

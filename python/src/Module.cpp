@@ -50,13 +50,13 @@ struct TokenStream {
 
 class Model {
 public:
-  Model(const std::string &path, int32_t threads, const std::optional<std::string> &isa, bool skipHashes, bool keepMapped) {
+  Model(const std::string &path, int32_t threads, const std::optional<std::string> &isa, bool skipHashes, bool hugePages) {
     dsrt_load_options options;
     dsrt_load_options_init(&options);
     options.threads = threads;
     options.isa = isa ? isa->c_str() : nullptr;
     options.skip_hashes = skipHashes;
-    options.keep_mapped = keepMapped;
+    options.huge_pages = hugePages;
     dsrt_status status;
     {
       nb::gil_scoped_release release;
@@ -109,6 +109,7 @@ public:
     nb::dict result;
     result["weights"] = memory.weights;
     result["arena"] = memory.arena;
+    result["huge_weights"] = memory.huge_weights;
     result["kv"] = memory.kv;
     return result;
   }
@@ -230,7 +231,7 @@ NB_MODULE(_dsrt, module) {
   module.def("version", &dsrt_version, "The version of libdsrt.");
   nb::class_<Model>(module, "Model", "A loaded package.")
       .def(nb::init<const std::string &, int32_t, const std::optional<std::string> &, bool, bool>(), "path"_a, "threads"_a = 0,
-           "isa"_a = nb::none(), "skip_hashes"_a = false, "keep_mapped"_a = false)
+           "isa"_a = nb::none(), "skip_hashes"_a = false, "huge_pages"_a = false)
       .def("manifest", &Model::manifest, "The text of manifest.json.")
       .def("info", &Model::info, "What the model is, by name.")
       .def("memory", &Model::memory, "Bytes of weights, arena and caches.")

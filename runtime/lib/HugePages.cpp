@@ -5,68 +5,44 @@
 #include <cstring>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 using namespace dsrt;
 
 static constexpr int64_t hugePage = 2 << 20;
 /// Moved at once: few calls, and little memory beside what is moved.
 static constexpr int64_t pieceBytes = 8 * hugePage;
-/// Below this the pages fit the processor's own tables well enough.
-static constexpr int64_t leastBytes = 8 << 20;
 
-void HugePageMover::start(uint8_t *data, int64_t bytes) {
+int64_t dsrt::moveToHugePages(uint8_t *data, int64_t bytes) {
   const auto address = reinterpret_cast<uintptr_t>(data);
-  uint8_t *first = data + (hugePage - address % hugePage) % hugePage;
-  const int64_t whole = (bytes - (first - data)) / hugePage * hugePage;
-  if (whole < leastBytes || !memoryForHugePages(whole))
-    return;
-  process = getpid();
-  thread = std::thread([this, first, whole] { move(first, whole); });
-}
-
-void HugePageMover::move(uint8_t *data, int64_t bytes) {
-  // Behind the threads of a step, which wait for each other.
-  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 10);
-  for (int64_t at = 0; at < bytes && !stopping; at += pieceBytes) {
-    const int64_t size = std::min(pieceBytes, bytes - at);
+  const int64_t skipped = static_cast<int64_t>((hugePage - address % hugePage) % hugePage);
+  data += skipped;
+  bytes = (bytes - skipped) / hugePage * hugePage;
+  if (bytes <= 0 || !memoryForHugePages(bytes))
+    return 0;
+  int64_t moved = 0;
+  while (moved < bytes) {
+    const int64_t size = std::min(pieceBytes, bytes - moved);
     void *block = mmap(nullptr, size + hugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (block == MAP_FAILED)
-      return;
+      return moved;
     auto *begin = static_cast<uint8_t *>(block), *aligned = begin + (hugePage - reinterpret_cast<uintptr_t>(begin) % hugePage) % hugePage;
     bool placed = madvise(aligned, size, MADV_HUGEPAGE) == 0;
     if (placed) {
-      std::memcpy(aligned, data + at, size);
+      std::memcpy(aligned, data + moved, size);
       mprotect(aligned, size, PROT_READ);
-      // The old pages go and the new ones come under one lock of the kernel: a thread that reads meanwhile waits, and reads the same.
-      placed = mremap(aligned, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, data + at) != MAP_FAILED;
+      placed = mremap(aligned, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, data + moved) != MAP_FAILED;
     }
     if (!placed) {
       munmap(block, size + hugePage);
-      return;
+      return moved;
     }
     if (aligned > begin)
       munmap(begin, aligned - begin);
     if (begin + hugePage > aligned)
       munmap(aligned + size, begin + hugePage - aligned);
     moved += size;
-  }
-}
-
-void HugePageMover::stop() {
-  stopping = true;
-  finish();
-}
-
-int64_t HugePageMover::finish() {
-  if (thread.joinable()) {
-    if (getpid() == process)
-      thread.join();
-    else
-      thread.detach(); // a forked process has no such thread
   }
   return moved;
 }

@@ -21,9 +21,10 @@ Status Model::load(const std::string &path, const dsrt_load_options &options) {
   DSRT_TRY(chooseCpuLevel(options.isa, level));
   DSRT_TRY(chooseThreads(options.threads, threads));
   DSRT_TRY(WorkerPool::create(threads, options.pin, pool));
-  keepMapped = options.keep_mapped != 0;
   WorkerPool::CallerPin pin(*pool);
   DSRT_TRY(Package::open(path, level, options.skip_hashes != 0, *pool, package));
+  if (options.huge_pages)
+    package.moveWeights();
   for (const ProgramRecord &record : manifest().programs) {
     Program program{&record, nullptr, 0};
     DSRT_TRY(package.code.find(record.symbol, program.function));
@@ -78,9 +79,6 @@ Status Model::run(const Program &program, const StepArrays &arrays) {
   pool->run([&](int32_t worker) { function(&step, worker, threads); });
   if (step.trace)
     trace.finish();
-  // A second step says that more will come; who asks for one answer does not pay for it.
-  if (++steps == 2 && !keepMapped)
-    package.moveWeights();
   return Status();
 }
 
@@ -108,6 +106,7 @@ dsrt_memory Model::memory() const {
   memory.size = sizeof(memory);
   memory.weights = manifest().weightsBytes;
   memory.arena = arena.size();
+  memory.huge_weights = package.hugeBytes;
   memory.kv = kvBytesInUse;
   for (const Mapping &block : freeKv)
     memory.kv += block.size();

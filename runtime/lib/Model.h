@@ -58,8 +58,6 @@ private:
   Mapping arena;
   std::vector<Mapping> freeKv;
   int64_t kvBytesInUse = 0;
-  int64_t steps = 0;       // that were run
-  bool keepMapped = false; // weights stay in the file's pages
 };
 
 /// Cache blocks of a number of sequences, given back when it goes.

@@ -24,8 +24,9 @@ public:
   Code code;
   /// The text of a small file of the package, checked again; empty when there is none of the name. Fails with missing and bad data.
   Status readSmallFile(std::string_view name, std::string &text) const;
-  /// Begins to move the weights to huge pages, once.
-  void moveWeights() { mover.start(weightsMapping.data(), weightsMapping.size()); }
+  /// Moves the weights to huge pages, as far as the system gives them.
+  void moveWeights() { hugeBytes = moveToHugePages(weightsMapping.data(), weightsMapping.size()); }
+  int64_t hugeBytes = 0; // of the weights, moved to huge pages
   const uint8_t *weights() const { return weightsMapping.data() ? weightsMapping.data() + manifest.weightsOffset : nullptr; }
 
 private:
@@ -36,7 +37,6 @@ private:
   std::string pathOf(std::string_view file) const { return concat(path, "/", file); }
 
   Mapping weightsMapping;
-  HugePageMover mover; // ends before the mapping does
 };
 
 } // namespace dsrt

@@ -72,7 +72,7 @@ TEST(HugePages, memory) {
     EXPECT_EQ(holds(one.files, 1 << 20), one.expected) << one.name;
 }
 
-TEST(HugePages, readersSeeTheSame) {
+TEST(HugePages, movedBytesAreTheSame) {
   constexpr int64_t bytes = (21 << 20) + 12345;
   const std::filesystem::path root = temporaryFolder();
   std::string values(bytes, '\0');
@@ -81,43 +81,18 @@ TEST(HugePages, readersSeeTheSame) {
     value = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
   const std::string path = (root / "weights").string();
   fake::writeFile(path, values);
-  Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  Mapping mapping;
-  ASSERT_TRUE(Mapping::file(file.get(), bytes, path, mapping).ok());
-
-  std::atomic<bool> done{false};
-  std::atomic<int> wrong{0}, rounds{0};
-  auto same = [&] { return std::memcmp(values.data(), mapping.data(), bytes) == 0; };
-  std::thread reader([&] {
-    while (!done) {
-      wrong += !same();
-      ++rounds;
-    }
-  });
-  while (rounds == 0)
-    std::this_thread::yield();
   {
-    HugePageMover mover;
-    mover.start(mapping.data(), bytes);
+    Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    Mapping mapping;
+    ASSERT_TRUE(Mapping::file(file.get(), bytes, path, mapping).ok());
     // Whole huge pages are moved, wherever the mapping begins; none where the system has none.
-    const int64_t moved = mover.finish();
+    const int64_t moved = moveToHugePages(mapping.data(), bytes);
     if (memoryForHugePages(bytes))
       EXPECT_GE(moved, bytes - (4 << 20));
     else
       EXPECT_EQ(moved, 0);
+    EXPECT_EQ(std::memcmp(values.data(), mapping.data(), bytes), 0);
+    EXPECT_EQ(moveToHugePages(mapping.data(), 12345), 0) << "less than a page";
   }
-  done = true;
-  reader.join();
-  EXPECT_EQ(wrong, 0);
-  EXPECT_TRUE(same());
   std::filesystem::remove_all(root);
-}
-
-TEST(HugePages, stopsEarly) {
-  Mapping mapping;
-  ASSERT_TRUE(Mapping::anonymous(64 << 20, false, mapping).ok());
-  HugePageMover mover;
-  mover.start(mapping.data(), mapping.size());
-  mover.stop();
-  EXPECT_EQ(mapping.data()[0], 0);
 }

@@ -45,10 +45,8 @@ typedef struct dsrt_load_options {
   int32_t threads;     // 0: DS_NUM_THREADS, else what the affinity mask and the cgroup's CPU quota allow
   int32_t skip_hashes; // 1: the weights are checked by size alone; code and manifest are always checked
   int32_t pin;         // 0: pin threads when they are as many as the allowed cores; 1: always; -1: never
-  // 0: after the second step weights are copied to 2 MiB pages in the background, where these are to be had and memory is plenty. 1: they
-  // stay mapped from the file, so that processes share them.
-  int32_t keep_mapped;
-  const char *isa; // highest CPU level to use, such as "x86-64-v2"; NULL: DS_FORCE_ISA, else the machine's
+  int32_t huge_pages;  // 1: copies the weights to 2 MiB pages where memory is plenty; faster steps, a longer load, nothing shared
+  const char *isa;     // highest CPU level to use, such as "x86-64-v2"; NULL: DS_FORCE_ISA, else the machine's
 } dsrt_load_options;
 
 DSRT_API void dsrt_load_options_init(dsrt_load_options *options);
@@ -88,9 +86,10 @@ DSRT_API dsrt_status dsrt_get_info(const dsrt_model *model, dsrt_info *info);
 
 typedef struct dsrt_memory {
   size_t size;
-  int64_t weights; // mapped from the file, or copied from it to larger pages
-  int64_t arena;   // working memory of the programs, allocated so far
-  int64_t kv;      // address space of the cache blocks made so far; pages become resident as tokens are written
+  int64_t weights;      // mapped from the file, or copied from it to larger pages
+  int64_t arena;        // working memory of the programs, allocated so far
+  int64_t kv;           // address space of the cache blocks made so far; pages become resident as tokens are written
+  int64_t huge_weights; // of the weights, on 2 MiB pages (dsrt_load_options.huge_pages)
 } dsrt_memory;
 
 DSRT_API dsrt_status dsrt_get_memory(const dsrt_model *model, dsrt_memory *memory);
