@@ -1,5 +1,6 @@
 """MiniLM, the real model, against eager torch."""
 
+import ds_mlir
 import models
 import numpy as np
 import pytest
@@ -46,6 +47,14 @@ def test_left_padding(minilm, torch, minilm_path, reference):
     with torch.no_grad():
         expected = models.torch_embed(model, torch.tensor(left[0]).long(), torch.tensor(left[1]).long()).numpy()
     assert np.abs(minilm.encode(*left) - expected).max() <= 1e-4
+
+
+def test_weights_on_huge_pages(minilm, reference):
+    ids, mask, *_ = reference
+    moved = ds_mlir.load(minilm.path, huge_pages=True)
+    assert np.array_equal(moved.encode(ids, mask), minilm.encode(ids, mask))
+    assert 0 <= moved.memory["huge_weights"] <= moved.memory["weights"]
+    assert minilm.memory["huge_weights"] == 0
 
 
 def test_hidden_states(minilm, reference):

@@ -2,6 +2,7 @@
 //   Every function that can fail returns a dsrt_status; anything but DSRT_OK leaves one line for dsrt_last_error() of that thread.
 //   A structure that begins with `size` is versioned by it: set it with its _init function or to sizeof, before anything else.
 //   Calls on one model (and its sessions) from several threads are safe and run one after the other.
+//   The calling thread is one of the model's workers: it needs 2 MiB of stack (4 MiB for widths above 8192).
 #ifndef DSRT_DSRT_H
 #define DSRT_DSRT_H
 
