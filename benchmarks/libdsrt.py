@@ -19,7 +19,14 @@ class Batch(ctypes.Structure):
 
 
 class LoadOptions(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("threads", INT32), ("skip_hashes", INT32), ("pin", INT32), ("huge_pages", INT32), ("isa", ctypes.c_char_p)]
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        ("threads", INT32),
+        ("skip_hashes", INT32),
+        ("pin", INT32),
+        ("huge_pages", INT32),
+        ("isa", ctypes.c_char_p),
+    ]
 
 
 class TracedStep(ctypes.Structure):
