@@ -53,8 +53,8 @@ def test_weights_on_huge_pages(minilm, reference):
     ids, mask, *_ = reference
     moved = ds_mlir.load(minilm.path, huge_pages=True)
     assert np.array_equal(moved.encode(ids, mask), minilm.encode(ids, mask))
-    assert 0 <= moved.memory["huge_weights"] <= moved.memory["weights"]
-    assert minilm.memory["huge_weights"] == 0
+    assert 0 <= moved.memory()["huge_weights"] <= moved.memory()["weights"]
+    assert minilm.memory()["huge_weights"] == 0
 
 
 def test_hidden_states(minilm, reference):
