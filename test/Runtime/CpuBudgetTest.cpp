@@ -39,8 +39,7 @@ TEST(CpuBudget, CgroupQuotas) {
       {"huge", "0::/y\n", {{"y/cpu.max", "9223372036854775807 1\n"}}, 1 << 20},
   };
   for (const Case &test : cases) {
-    std::string name = (std::filesystem::temp_directory_path() / "dsrt-cgroup-XXXXXX").string();
-    std::filesystem::path root = mkdtemp(name.data());
+    const std::filesystem::path root = fake::temporaryFolder();
     for (const File &file : test.files) {
       std::filesystem::create_directories((root / file.path).parent_path());
       fake::writeFile((root / file.path).string(), file.content);

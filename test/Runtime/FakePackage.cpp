@@ -55,9 +55,13 @@ static std::string programs(Package::Kind kind) {
   return program("prefill", maxBatch, maxRows, inputs, outputs) + ", " + program("decode", maxBatch, maxBatch, inputs, outputs);
 }
 
-Package::Package(Kind kind, const std::string &rule, int offset) {
+std::filesystem::path fake::temporaryFolder() {
   std::string name = (std::filesystem::temp_directory_path() / "dsrt-test-XXXXXX").string();
-  folder = mkdtemp(name.data());
+  return mkdtemp(name.data());
+}
+
+Package::Package(Kind kind, const std::string &rule, int offset) {
+  folder = temporaryFolder();
   std::filesystem::create_directory(folder / "code");
   std::string weights(4096 + vocab * sizeof(float) + 4096, '\0');
   for (int32_t token = 0; token < vocab; ++token) {

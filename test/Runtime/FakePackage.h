@@ -11,6 +11,9 @@
 
 namespace fake {
 
+/// A new folder beside other temporary ones; who makes it removes it.
+std::filesystem::path temporaryFolder();
+
 /// A package that is removed at the end. `manifest` is the text in the folder; rewrite() stores a changed one with its hash.
 class Package {
 public:

@@ -23,13 +23,8 @@ struct Case {
 };
 } // namespace
 
-static std::filesystem::path temporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "dsrt-pages-XXXXXX").string();
-  return mkdtemp(name.data());
-}
-
 static bool holds(const std::vector<File> &files, int64_t bytes) {
-  const std::filesystem::path root = temporaryFolder();
+  const std::filesystem::path root = fake::temporaryFolder();
   for (const File &file : files) {
     std::filesystem::create_directories((root / file.path).parent_path());
     fake::writeFile((root / file.path).string(), file.content);
@@ -74,7 +69,7 @@ TEST(HugePages, memory) {
 
 TEST(HugePages, movedBytesAreTheSame) {
   constexpr int64_t bytes = (21 << 20) + 12345;
-  const std::filesystem::path root = temporaryFolder();
+  const std::filesystem::path root = fake::temporaryFolder();
   std::string values(bytes, '\0');
   uint32_t state = 1;
   for (char &value : values)
