@@ -1,7 +1,7 @@
 // Formats: cgroups(7), Documentation/admin-guide/cgroup-v2.rst (cpu.max) and cgroup-v1 (cpu.cfs_*_us) of the kernel.
 #include "runtime/lib/CpuBudget.h"
+#include "runtime/lib/Cgroup.h"
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <sched.h>
@@ -9,28 +9,6 @@
 #include <unistd.h>
 
 using namespace dsrt;
-
-static std::string readSmallFile(const std::string &path) {
-  std::string text;
-  FILE *file = std::fopen(path.c_str(), "re");
-  if (!file)
-    return text;
-  char buffer[4096];
-  while (size_t count = std::fread(buffer, 1, sizeof(buffer), file))
-    text.append(buffer, count);
-  std::fclose(file);
-  return text;
-}
-
-/// The first number of `text`, which is moved behind it; -1 when there is none ("max").
-static int64_t takeNumber(std::string_view &text) {
-  while (!text.empty() && text.front() == ' ')
-    text.remove_prefix(1);
-  int64_t number = -1;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  text.remove_prefix(end - text.data());
-  return error == std::errc() ? number : -1;
-}
 
 static int32_t wholeCpus(int64_t quota, int64_t period) {
   if (quota <= 0 || period <= 0)
@@ -51,53 +29,12 @@ static int32_t limitV1(const std::string &folder) {
   return wholeCpus(takeNumber(quotaText), takeNumber(periodText));
 }
 
-/// The least of the limits of `group` and of the groups above it, as far as they are visible here.
-static int32_t leastUpwards(const std::string &mount, std::string group, int32_t (*limit)(const std::string &)) {
-  int32_t least = 0;
-  while (true) {
-    while (!group.empty() && group.back() == '/')
-      group.pop_back();
-    if (int32_t here = limit(mount + group); here > 0)
-      least = least > 0 ? std::min(least, here) : here;
-    if (group.empty())
-      return least;
-    group.resize(group.find_last_of('/') == std::string::npos ? 0 : group.find_last_of('/'));
-  }
-}
-
-static bool listsCpu(std::string_view controllers) {
-  while (!controllers.empty()) {
-    size_t end = std::min(controllers.find(','), controllers.size());
-    if (controllers.substr(0, end) == "cpu")
-      return true;
-    controllers.remove_prefix(std::min(end + 1, controllers.size()));
-  }
-  return false;
-}
-
 int32_t dsrt::cgroupCpuLimit(std::string_view procCgroup, const std::string &root) {
   int32_t least = 0;
-  auto consider = [&least](int32_t limit) {
-    if (limit > 0)
+  forEachCgroup(procCgroup, root, "cpu", [&least](const std::string &folder, bool unified) {
+    if (int32_t limit = unified ? limitV2(folder) : limitV1(folder); limit > 0)
       least = least > 0 ? std::min(least, limit) : limit;
-  };
-  while (!procCgroup.empty()) {
-    size_t end = std::min(procCgroup.find('\n'), procCgroup.size());
-    std::string_view line = procCgroup.substr(0, end);
-    procCgroup.remove_prefix(std::min(end + 1, procCgroup.size()));
-    size_t first = line.find(':'), second = first == line.npos ? line.npos : line.find(':', first + 1);
-    if (second == line.npos)
-      continue;
-    std::string_view controllers = line.substr(first + 1, second - first - 1);
-    std::string group(line.substr(second + 1));
-    if (controllers.empty()) {
-      consider(leastUpwards(root, group, limitV2));
-      consider(leastUpwards(root + "/unified", group, limitV2));
-    } else if (listsCpu(controllers)) {
-      consider(leastUpwards(root + "/cpu", group, limitV1));
-      consider(leastUpwards(root + "/" + std::string(controllers), group, limitV1));
-    }
-  }
+  });
   return least;
 }
 

@@ -1,10 +1,8 @@
 // Formats: proc(5) (meminfo, self/cgroup), Documentation/admin-guide/mm/transhuge.rst and cgroup-v2.rst (memory.max) of the kernel.
 #include "runtime/lib/HugePages.h"
+#include "runtime/lib/Cgroup.h"
 #include <algorithm>
-#include <charconv>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 #include <string_view>
 #include <sys/mman.h>
 
@@ -47,52 +45,21 @@ int64_t dsrt::moveToHugePages(uint8_t *data, int64_t bytes) {
   return moved;
 }
 
-static std::string textOf(const std::string &path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-/// The number at the start of `text`, or `otherwise` ("max", nothing).
-static int64_t numberOf(std::string_view text, int64_t otherwise) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t'))
-    text.remove_prefix(1);
-  int64_t number = otherwise;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() ? number : otherwise;
-}
-
 bool dsrt::memoryForHugePages(int64_t bytes, const std::string &root, const std::string &proc, const std::string &sys) {
-  std::string enabled = textOf(sys + "/kernel/mm/transparent_hugepage/enabled");
+  auto numberIn = [](std::string_view text) { return takeNumber(text); };
+  std::string enabled = readSmallFile(sys + "/kernel/mm/transparent_hugepage/enabled");
   if (enabled.find('[') == std::string::npos || enabled.find("[never]") != std::string::npos)
     return false;
-  std::string memory = textOf(proc + "/meminfo");
+  std::string memory = readSmallFile(proc + "/meminfo");
   size_t available = memory.find("MemAvailable:");
-  if (available == std::string::npos || numberOf(std::string_view(memory).substr(available + 13), 0) * 1024 / 2 < bytes)
+  if (available == std::string::npos || numberIn(std::string_view(memory).substr(available + 13)) * 1024 / 2 < bytes)
     return false;
-  // A group's usage counts the file pages that are read now; to be safe they are not taken as free.
-  auto fits = [&](const std::string &folder, const char *limit, const char *usage) {
-    int64_t most = numberOf(textOf(folder + limit), INT64_MAX);
-    return most == INT64_MAX || most - numberOf(textOf(folder + usage), 0) > bytes;
-  };
-  std::istringstream groups(textOf(proc + "/self/cgroup"));
-  for (std::string line; std::getline(groups, line);) {
-    size_t first = line.find(':'), second = first == line.npos ? line.npos : line.find(':', first + 1);
-    if (second == line.npos)
-      continue;
-    const bool unified = line.substr(0, 2) == "0:";
-    if (!unified && line.find("memory") > second)
-      continue;
-    const std::string mount = unified ? root : root + "/memory";
-    for (std::string group = line.substr(second + 1);; group.resize(group.find_last_of('/'))) {
-      while (!group.empty() && group.back() == '/')
-        group.pop_back();
-      if (!fits(mount + group, unified ? "/memory.max" : "/memory.limit_in_bytes", unified ? "/memory.current" : "/memory.usage_in_bytes"))
-        return false;
-      if (group.find('/') == std::string::npos)
-        break;
-    }
-  }
-  return true;
+  bool fits = true;
+  forEachCgroup(readSmallFile(proc + "/self/cgroup"), root, "memory", [&](const std::string &folder, bool unified) {
+    const int64_t most = numberIn(readSmallFile(folder + (unified ? "/memory.max" : "/memory.limit_in_bytes")));
+    const int64_t used = numberIn(readSmallFile(folder + (unified ? "/memory.current" : "/memory.usage_in_bytes")));
+    // A group's usage counts the file pages that are read now; to be safe they are not taken as free.
+    fits = fits && (most < 0 || most - std::max<int64_t>(used, 0) > bytes);
+  });
+  return fits;
 }
