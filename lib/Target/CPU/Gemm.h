@@ -41,7 +41,7 @@ void emitWidenedPanel(Emitter &e, mlir::Type element, mlir::Value panel, mlir::V
 /// Rows [first, first + count) of a launch that one thread works on.
 struct Slab {
   mlir::Value first, count; // i64
-  mlir::Value rows;         // pointer to the first value of the first row, `GemmKernel::rowBytes` apart
+  mlir::Value rows;         // pointer to the first value of the first row, in groups where rows are copied
 };
 
 /// One kernel of family `gemm`.
