@@ -12,8 +12,12 @@
 #include "dialects/DSPlan/DSPlanOps.h.inc"
 
 namespace ds_plan {
-/// True for a weight whose rows lie in panels of 32, side by side.
+/// True for a weight whose rows lie in panels, side by side.
 inline bool isInPanels(Layout layout) { return layout == Layout::panels || layout == Layout::panel_pairs; }
+/// The rows of a buffer or an input; none of other places.
+std::optional<Rows> rowsOf(mlir::Value place);
+/// Columns of a panel, of a type in panels.
+inline int64_t panelWidth(mlir::MemRefType type) { return type.getDimSize(2); }
 } // namespace ds_plan
 
 #endif // DIALECTS_DSPLAN_DSPLANDIALECT_H

@@ -30,11 +30,11 @@ def DSPlan_Rows : I32EnumAttr<"Rows", "how many rows a buffer has in a step", [
 def DSPlan_RowsAttr : EnumAttr<DSPlan_Dialect, DSPlan_Rows, "rows">;
 
 def DSPlan_Layout : I32EnumAttr<"Layout", "how a weight is packed", [
-    I32EnumAttrCase<"panels", 0>,        // [N, K] as [ceil(N / 32)][K][32], zeros behind N, not of bf16
+    I32EnumAttrCase<"panels", 0>,        // [N, K] as [ceil(N / W)][K][W], zeros behind N, not of bf16; W is 32 or 48
     I32EnumAttrCase<"rows", 1>,          // [N, K] as it is
     I32EnumAttrCase<"vector", 2>,        // [N] as [ceil(N / 32) * 32], zeros behind N, always f32
     I32EnumAttrCase<"rope", 3>,          // [positions][2][rotary / 2] f32: cosines, then sines, of each position
-    I32EnumAttrCase<"panel_pairs", 4>]> { // [N, K] bf16 as [ceil(N / 32)][ceil(K / 2)][32][2], zeros behind N and K
+    I32EnumAttrCase<"panel_pairs", 4>]> { // [N, K] bf16 as [ceil(N / W)][ceil(K / 2)][W][2], zeros behind N and K
   let cppNamespace = "::ds_plan";
   let genSpecializedAttr = 0;
 }

@@ -84,15 +84,18 @@ def DSPlan_OutputOp : DSPlan_PlaceOp<"output"> {
 def DSPlan_BufferOp : DSPlan_PlaceOp<"buffer"> {
   let summary = "rows in the arena";
   let description = [{
-    `offset` is its byte in the arena, a multiple of 64, absent until buffers are placed. Rows are dense.
+    `offset` is its byte in the arena, a multiple of 64, absent until buffers are placed. Rows are dense, or `grouped` as products read
+    them: [ceil(rows / G)][W / 16][G][16], where the CPU level chooses `G`, 8 at most. Kernels of family `gemm` alone write and read such
+    rows.
     - (C1) the type is `[?, W]` with a static width.
     - (C2) `offset` is a multiple of 64.
+    - (C3) `grouped` rows are f32, and their width is a multiple of 16.
     ```mlir
     %x = ds_plan.buffer tokens offset 0 : memref<?x64xf32>
     ```
   }];
-  let arguments = (ins DSPlan_RowsAttr:$rows, OptionalAttr<I64Attr>:$offset);
-  let assemblyFormat = "$rows (`offset` $offset^)? attr-dict `:` type($result)";
+  let arguments = (ins DSPlan_RowsAttr:$rows, OptionalAttr<I64Attr>:$offset, UnitAttr:$grouped);
+  let assemblyFormat = "$rows (`grouped` $grouped^)? (`offset` $offset^)? attr-dict `:` type($result)";
   let hasVerifier = 1;
 }
 
@@ -172,19 +175,24 @@ def DSPlan_LaunchOp : DSPlan_Op<"launch",
   let summary = "run a kernel";
   let description = [{
     Reads `ins` and `aux` and writes `outs`. `aux` are what the schedule needs beyond the region's meaning, such as a table of rope angles.
-    Its location is the module of the model it stands for.
+    Its location is the module of the model it stands for. Launches of one `chain` may run slab by slab: a thread takes a few rows through
+    all of them before the next few, without the barriers between, where there are enough rows for every thread.
     - (C1) `kernel` names a `ds_plan.kernel` with as many arguments as `ins` and as many results as `outs`.
     - (C2) buffers, inputs, outputs and caches have the element type and the width of what they stand for in the kernel.
     - (C3) `outs` are buffers, outputs or caches, and no value stands in them twice.
+    - (C4) no other launches stand between those of a chain; their kernels work row by row (family `copy`, `gemm`, `rope`
+      or `row`), their operands are weights, inputs and buffers, all with the same rows, and what they write are buffers.
     ```mlir
     ds_plan.launch @gelu ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<DSPlan_Buffer>:$ins, Variadic<DSPlan_Buffer>:$aux,
-                       Variadic<DSPlan_Buffer>:$outs);
+                       Variadic<DSPlan_Buffer>:$outs, OptionalAttr<I64Attr>:$chain);
   let assemblyFormat = [{
-    $kernel `ins` `(` ($ins^ `:` type($ins))? `)` (`aux` `(` $aux^ `:` type($aux) `)`)? `outs` `(` $outs `:` type($outs) `)` attr-dict
+    $kernel (`chain` $chain^)? `ins` `(` ($ins^ `:` type($ins))? `)` (`aux` `(` $aux^ `:` type($aux) `)`)?
+    `outs` `(` $outs `:` type($outs) `)` attr-dict
   }];
+  let hasVerifier = 1;
 }
 
 def DSPlan_BarrierOp : DSPlan_Op<"barrier", [HasParent<"ProgramOp">]> {
@@ -196,6 +204,10 @@ def DSPlan_BarrierOp : DSPlan_Op<"barrier", [HasParent<"ProgramOp">]> {
     ```
   }];
   let assemblyFormat = "attr-dict";
+  let extraClassDeclaration = [{
+    /// It stands between two launches of one chain, so threads that go by rows do not meet here.
+    bool isInsideChain();
+  }];
 }
 
 #endif // DIALECTS_DSPLAN_DSPLANOPS_TD

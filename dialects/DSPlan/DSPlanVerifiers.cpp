@@ -7,11 +7,12 @@ using namespace ds_plan;
 /// (C4) of storage.
 static bool hasShapeOf(Layout layout, MemRefType type) {
   ArrayRef<int64_t> shape = type.getShape();
+  auto isPanel = [](int64_t width) { return width == 32 || width == 48; };
   switch (layout) {
   case Layout::panels:
-    return shape.size() == 3 && shape[2] == 32 && !type.getElementType().isBF16();
+    return shape.size() == 3 && isPanel(shape[2]) && !type.getElementType().isBF16();
   case Layout::panel_pairs:
-    return shape.size() == 4 && shape[2] == 32 && shape[3] == 2 && type.getElementType().isBF16();
+    return shape.size() == 4 && isPanel(shape[2]) && shape[3] == 2 && type.getElementType().isBF16();
   case Layout::rows:
     return shape.size() == 2;
   case Layout::vector:
@@ -67,6 +68,8 @@ LogicalResult BufferOp::verify() {
     return emitOpError("expects rows of a static width, got ") << type;
   if (std::optional<int64_t> offset = getOffset(); offset && (*offset < 0 || *offset % 64 != 0)) // (C2)
     return emitOpError("expects an offset that is a multiple of 64, got ") << *offset;
+  if (getGrouped() && (!type.getElementType().isF32() || type.getDimSize(1) % 16 != 0)) // (C3)
+    return emitOpError("expects grouped rows of f32 and a width that is a multiple of 16, got ") << type;
   return success();
 }
 
@@ -125,10 +128,54 @@ static bool canHold(Value place, Type tensor) {
   return memref.getRank() == 1 || memref.getShape().back() == type.getShape().back();
 }
 
+/// The next or previous launch, from `op` on; null at the end.
+static LaunchOp nearestLaunch(Operation *op, bool forward) {
+  while (op && !isa<LaunchOp>(op))
+    op = forward ? op->getNextNode() : op->getPrevNode();
+  return cast_or_null<LaunchOp>(op);
+}
+
+bool BarrierOp::isInsideChain() {
+  LaunchOp before = nearestLaunch(*this, /*forward=*/false), behind = nearestLaunch(*this, /*forward=*/true);
+  return before && behind && before.getChain() && before.getChain() == behind.getChain();
+}
+
+std::optional<Rows> ds_plan::rowsOf(Value place) {
+  if (auto buffer = place.getDefiningOp<BufferOp>())
+    return buffer.getRows();
+  if (auto input = place.getDefiningOp<InputOp>())
+    return input.getRows();
+  return std::nullopt;
+}
+
+/// (C4) of launch.
+LogicalResult LaunchOp::verify() {
+  if (!getChain())
+    return success();
+  std::optional<Rows> rows = rowsOf(getOuts().front());
+  auto canBeOperand = [&](Value place) { return place.getDefiningOp<ds_plan::WeightOp>() || (rows && rowsOf(place) == rows); };
+  auto isBuffer = [](Value out) { return out.getDefiningOp<BufferOp>(); };
+  if (!llvm::all_of(getOperands(), canBeOperand) || !llvm::all_of(getOuts(), isBuffer))
+    return emitOpError("expects a chain to work on weights and on rows that all operands have, and to write buffers");
+  bool outside = false;
+  for (LaunchOp other = nearestLaunch((*this)->getPrevNode(), false); other; other = nearestLaunch(other->getPrevNode(), false)) {
+    const bool same = other.getChain() == getChain();
+    if (same && outside)
+      return emitOpError("expects the launches of chain ") << *getChain() << " to follow each other";
+    if (same && rowsOf(other.getOuts().front()) != rows)
+      return emitOpError("expects the launches of chain ") << *getChain() << " to have the same rows";
+    outside |= !same;
+  }
+  return success();
+}
+
 LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
   auto kernel = symbols.lookupNearestSymbolFrom<KernelOp>((*this)->getParentOp(), getKernelAttr());
   if (!kernel) // (C1)
     return emitOpError("expects a ds_plan.kernel named ") << getKernelAttr();
+  constexpr StringLiteral byRow[] = {"copy", "gemm", "rope", "row"};
+  if (getChain() && !llvm::is_contained(byRow, kernel.getFamily())) // (C4)
+    return emitOpError("expects a chain of kernels that work row by row, got family ") << kernel.getFamilyAttr();
   Block &body = kernel.getBody().front();
   Operation *result = body.getTerminator();
   if (body.getNumArguments() != getIns().size() || result->getNumOperands() != getOuts().size()) // (C1)

@@ -17,6 +17,10 @@ static bool isF32(Value value) { return cast<RankedTensorType>(value.getType()).
 
 bool ds::isCacheStore(Operation *op) { return isa<CacheAppendOp, ds_plan::StoreCacheOp>(op); }
 
+bool ds::hasHeads(LinearOp linear) {
+  return llvm::any_of(linear.getOutput().getUsers(), [](Operation *user) { return isa<RopeOp>(user) || isCacheStore(user); });
+}
+
 /// Key heads of a store; 0 where the op does not say.
 static int64_t headsOf(Operation *store) {
   auto typed = dyn_cast<ds_plan::StoreCacheOp>(store);
@@ -128,8 +132,9 @@ bool Matcher::finishDomain(LinearDomain &domain, ArrayRef<Operation *> members) 
       domain.results.push_back(op->getResult(0));
   }
   domain.columns = width(domain.linears.front().getOutput());
-  if (!domain.rope && domain.stores.empty())
+  if (!domain.hasHeads())
     return true;
+  domain.chunk = linearPanel;
   // Heads are worked on where the product left them.
   int64_t simple = 1 + (domain.rope ? 1 : 0) + static_cast<int64_t>(domain.stores.size());
   if (static_cast<int64_t>(members.size()) != simple)

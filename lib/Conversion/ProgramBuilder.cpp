@@ -159,7 +159,7 @@ FailureOr<Value> ProgramBuilder::placeOfResult(Value result, bool isOnly) {
   // A launch does not run when the caller wants no output it writes, so its other results must not depend on that.
   if (isOnly && result.hasOneUse() && isa<func::ReturnOp>(*result.user_begin()))
     return outputs[result.use_begin()->getOperandNumber()];
-  return Value(ds_plan::BufferOp::create(*builder, op->getLoc(), *buffer, rows.lookup(result), IntegerAttr()));
+  return Value(ds_plan::BufferOp::create(*builder, op->getLoc(), *buffer, rows.lookup(result), IntegerAttr(), /*grouped=*/false));
 }
 
 Value ProgramBuilder::partialResultsOf(AttentionOp attention) {
@@ -171,7 +171,7 @@ Value ProgramBuilder::partialResultsOf(AttentionOp attention) {
   int64_t headSize = cast<RankedTensorType>(attention.getQuery().getType()).getShape().back() / attention.getHeads();
   int64_t width = attention.getHeads() * threads * (line + llvm::alignTo(headSize, line));
   auto type = MemRefType::get({ShapedType::kDynamic, width}, builder->getF32Type());
-  return ds_plan::BufferOp::create(*builder, attention.getLoc(), type, Rows::batch, IntegerAttr());
+  return ds_plan::BufferOp::create(*builder, attention.getLoc(), type, Rows::batch, IntegerAttr(), /*grouped=*/false);
 }
 
 LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
@@ -208,7 +208,7 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
   }
   Location loc = region.root->getLoc();
   auto kernel = kernels.get(registry, region, ins.getArrayRef(), outs);
-  auto launch = ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces);
+  auto launch = ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces, IntegerAttr());
   if (region.ops.size() > 1)
     launch->setAttr("ds_plan.modules", modulesOf(region, *builder));
   for (Value out : outs)
@@ -219,7 +219,7 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
       output.getDefiningOp<ds_plan::OutputOp>().setRows(rows.lookup(out));
       if (output != places[out])
         ds_plan::LaunchOp::create(*builder, loc, kernels.copy(cast<RankedTensorType>(out.getType())).getSymName(), ValueRange(places[out]),
-                                  ValueRange(), ValueRange(output));
+                                  ValueRange(), ValueRange(output), IntegerAttr());
     }
   return success();
 }

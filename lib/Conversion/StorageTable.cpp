@@ -1,4 +1,5 @@
 #include "StorageTable.h"
+#include "ds/Analysis/LinearRegion.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -6,17 +7,20 @@ using namespace ds;
 using ds_plan::Layout;
 using ds_plan::StorageOp;
 
-/// Outputs of one panel, as the kernels read them.
-static constexpr int64_t panelWidth = 32;
 static constexpr int64_t alignment = 64;
 
 StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixType)
     : symbols(symbols), builder(module.getContext()), matrixType(matrixType) {
   // Storages follow what is there before: parameters, then storages, then kernels and programs.
   builder.setInsertionPointToEnd(module.getBody());
+  llvm::DenseSet<Value> readForHeads;
+  module.walk([&](LinearOp linear) {
+    if (hasHeads(linear))
+      readForHeads.insert(linear.getInput());
+  });
   module.walk([&](LinearOp linear) {
     if (auto weight = linear.getWeight().getDefiningOp<WeightOp>())
-      linearWeights.insert(weight.getParameterAttr().getAttr());
+      linearWeights[weight.getParameterAttr().getAttr()] |= readForHeads.contains(linear.getInput());
   });
 }
 
@@ -39,14 +43,15 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
   if (storage)
     return storage;
   ArrayRef<int64_t> shape = parameter.getTensorType().getShape();
-  int64_t panels = llvm::divideCeil(shape[0], panelWidth);
+  const int64_t width = linearPanelOf(shape[0], linearWeights.lookup(parameter.getSymNameAttr()));
+  const int64_t panels = llvm::divideCeil(shape[0], width);
   MemRefType type = MemRefType::get(shape, matrixType);
   if (layout == Layout::vector)
-    type = MemRefType::get({panels * panelWidth}, builder.getF32Type());
+    type = MemRefType::get({static_cast<int64_t>(llvm::alignTo(shape[0], linearPanel))}, builder.getF32Type());
   else if (layout == Layout::panels)
-    type = MemRefType::get({panels, shape[1], panelWidth}, matrixType);
+    type = MemRefType::get({panels, shape[1], width}, matrixType);
   else if (layout == Layout::panel_pairs)
-    type = MemRefType::get({panels, (shape[1] + 1) / 2, panelWidth, 2}, matrixType);
+    type = MemRefType::get({panels, (shape[1] + 1) / 2, width, 2}, matrixType);
   std::string name = parameter.getSymName().str() + "." + ds_plan::stringifyLayout(layout).str();
   storage = create(name, layout, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), {}, type, parameter.getLoc());
   return storage;

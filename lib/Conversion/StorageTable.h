@@ -30,7 +30,7 @@ private:
   mlir::SymbolTable &symbols;
   mlir::OpBuilder builder;
   mlir::Type matrixType;
-  llvm::DenseSet<mlir::StringAttr> linearWeights; // parameters that a linear reads
+  llvm::DenseMap<mlir::StringAttr, bool> linearWeights; // parameters that a linear reads; with heads beside it
   llvm::DenseMap<std::pair<mlir::Attribute, int>, ds_plan::StorageOp> weights;
   llvm::MapVector<mlir::DictionaryAttr, ds_plan::StorageOp> ropes;
   int64_t offset = 0;

@@ -36,6 +36,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   conversion.maxRows = options.maxRows;
   conversion.weights = options.weights;
   manager.addPass(createConvertDSToPlan(conversion));
+  manager.addPass(createPlanGroupRows());
+  manager.addPass(createPlanChainRows());
   manager.addNestedPass<ds_plan::ProgramOp>(createPlanInsertBarriers());
   PlanReuseBuffersOptions places;
   places.report = options.report;

@@ -75,20 +75,40 @@ static LogicalResult verifyBuffers(ProgramOp program) {
 
 /// Every value is written before it is read, and launches of one span are independent.
 static LogicalResult verifyOrder(ProgramOp program) {
-  SpanAccesses span;
+  // Barriers inside a chain order its own launches alone.
+  SpanAccesses span, inside;
+  SmallVector<LaunchOp> chain;
+  auto leaveChain = [&] {
+    for (LaunchOp launch : chain)
+      span.add(launch);
+    chain.clear();
+    inside.clear();
+  };
   llvm::DenseSet<Value> written;
   for (Operation &op : program.getBody().front()) {
-    if (isa<BarrierOp>(op))
-      span.clear();
+    if (auto barrier = dyn_cast<BarrierOp>(op)) {
+      inside.clear();
+      if (!barrier.isInsideChain()) {
+        chain.clear();
+        span.clear();
+      }
+    }
     auto launch = dyn_cast<LaunchOp>(op);
     if (!launch)
       continue;
+    if (!chain.empty() && launch.getChain() != chain.front().getChain())
+      leaveChain();
     for (Value in : launch.getIns())
       if (in.getDefiningOp<BufferOp>() && !written.contains(in))
         return launch.emitError("expects a buffer that an earlier launch wrote");
-    if (span.conflicts(launch))
+    if (span.conflicts(launch) || inside.conflicts(launch))
       return launch.emitError("expects a barrier between this launch and one it depends on");
-    span.add(launch);
+    if (launch.getChain()) {
+      chain.push_back(launch);
+      inside.add(launch);
+    } else {
+      span.add(launch);
+    }
     written.insert(launch.getOuts().begin(), launch.getOuts().end());
   }
   for (auto output : program.getOps<OutputOp>())

@@ -23,17 +23,32 @@ struct PlanInsertBarriers : ds::impl::PlanInsertBarriersBase<PlanInsertBarriers>
       }
     for (auto barrier : llvm::make_early_inc_range(program.getOps<ds_plan::BarrierOp>()))
       barrier.erase();
-    ds::SpanAccesses span;
     int64_t launches = 0, barriers = 0;
-    for (auto launch : llvm::make_early_inc_range(program.getOps<ds_plan::LaunchOp>())) {
-      ++launches;
-      if (span.conflicts(launch)) {
-        OpBuilder builder(launch);
-        ds_plan::BarrierOp::create(builder, launch.getLoc());
-        ++barriers;
-        span.clear();
+    auto putBefore = [&](ds_plan::LaunchOp launch, ds::SpanAccesses &span) {
+      OpBuilder builder(launch);
+      ds_plan::BarrierOp::create(builder, launch.getLoc());
+      ++barriers;
+      span.clear();
+    };
+    // A chain may run without the barriers inside it: its launches meet what is before and behind them as one.
+    ds::SpanAccesses span, inside;
+    SmallVector<ds_plan::LaunchOp> all(program.getOps<ds_plan::LaunchOp>());
+    launches = static_cast<int64_t>(all.size());
+    for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
+      std::optional<int64_t> chain = all[begin].getChain();
+      for (end = begin + 1; chain && end < all.size() && all[end].getChain() == chain;)
+        ++end;
+      ArrayRef<ds_plan::LaunchOp> unit = ArrayRef(all).slice(begin, chain ? end - begin : 1);
+      end = begin + unit.size();
+      if (llvm::any_of(unit, [&](ds_plan::LaunchOp launch) { return span.conflicts(launch); }))
+        putBefore(unit.front(), span);
+      inside.clear();
+      for (ds_plan::LaunchOp launch : unit) {
+        if (inside.conflicts(launch))
+          putBefore(launch, inside);
+        inside.add(launch);
+        span.add(launch);
       }
-      span.add(launch);
     }
     remark::analysis(program.getLoc(),
                      remark::RemarkOpts::name("barriers").category("ds-plan-insert-barriers").function(program.getSymName()))

@@ -1,4 +1,5 @@
 #include "PlanMemory.h"
+#include "ds/Analysis/LinearTiling.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -26,7 +27,10 @@ int64_t ds::bufferBytes(BufferOp buffer) {
   int64_t rowBytes = type.getElementTypeBitWidth() / 8;
   for (int64_t size : type.getShape().drop_front())
     rowBytes *= size;
-  return llvm::alignTo(rowBytes * boundOfRows(buffer->getParentOfType<ProgramOp>(), buffer.getRows()), placeAlignment);
+  int64_t rows = boundOfRows(buffer->getParentOfType<ProgramOp>(), buffer.getRows());
+  if (buffer.getGrouped())
+    rows += linearMostGroupRows - 1; // the last group may hold one row
+  return llvm::alignTo(rowBytes * rows, placeAlignment);
 }
 
 const void *SpanAccesses::key(Value value) {
@@ -58,7 +62,7 @@ llvm::MapVector<BufferOp, LiveSpans> ds::liveSpans(ProgramOp program) {
   llvm::MapVector<BufferOp, LiveSpans> spans;
   int64_t span = 0;
   for (Operation &op : program.getBody().front()) {
-    if (isa<BarrierOp>(op))
+    if (auto barrier = dyn_cast<BarrierOp>(op); barrier && !barrier.isInsideChain())
       ++span;
     if (!isa<LaunchOp>(op))
       continue;

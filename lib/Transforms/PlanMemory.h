@@ -35,7 +35,7 @@ private:
   llvm::DenseSet<const void *> written, read;
 };
 
-/// First and last span between barriers in which a buffer is touched.
+/// First and last span between barriers, those inside chains apart, in which a buffer is touched.
 struct LiveSpans {
   int64_t first, last;
   bool overlaps(LiveSpans other) const { return first <= other.last && other.first <= last; }

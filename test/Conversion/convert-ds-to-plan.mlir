@@ -10,7 +10,7 @@
 /// Storages come in order of first use: the tied table as the linear wants it, vectors padded to 32 and f32 in any case.
 // CHECK:         ds_plan.storage @embed.panels panels of @embed offset 0 : memref<4x64x32xf32>
 // CHECK-NEXT:    ds_plan.storage @gain.vector vector of @gain offset 32768 : memref<64xf32>
-// CHECK-NEXT:    ds_plan.storage @wide.panels panels of @wide offset 33024 : memref<3x64x32xf32>
+// CHECK-NEXT:    ds_plan.storage @wide.panels panels of @wide offset 33024 : memref<2x64x48xf32>
 // CHECK-NEXT:    ds_plan.storage @bias.vector vector of @bias offset 57600 : memref<96xf32>
 // CHECK-NEXT:    ds_plan.storage @back.panels panels of @back offset 57984 : memref<1x70x32xf32>
 // CHECK-NEXT:    ds_plan.storage @rope.0 rope rope {base = 1.000000e+04 : f64, positions = 64 : i64, rotary = 16 : i64} offset 66944 : memref<64x2x8xf32>

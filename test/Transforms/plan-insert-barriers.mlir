@@ -91,6 +91,123 @@ ds_plan.program @cache max_batch 1 max_rows 8 arena 0 kv_bytes 16384 {
   ds_plan.launch @attend ins(%x, %again, %past : memref<?x64xf32>, memref<64x64xf32>, memref<?xi32>) outs(%y : memref<?x64xf32>)
 }
 
+/// What a chain has inside does not help who stands behind it: in a step of many rows no thread waits there.
+// CHECK-LABEL: ds_plan.program @behind_chain
+// CHECK:         ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 ins
+// CHECK-NEXT:  }
+ds_plan.program @behind_chain max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  %z = ds_plan.buffer tokens : memref<?x64xf32>
+  %w = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 chain 0 ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%y : memref<?x64xf32>) outs(%z : memref<?x64xf32>)
+  ds_plan.launch @copy_64 ins(%y : memref<?x64xf32>) outs(%w : memref<?x64xf32>)
+}
+
+/// What the chain's second launch needs has to be there before its first one begins.
+// CHECK-LABEL: ds_plan.program @before_chain
+// CHECK:         ds_plan.launch @copy_64 ins
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @add_64 chain 0
+// CHECK-NEXT:  }
+ds_plan.program @before_chain max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %r = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  %z = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%x : memref<?x64xf32>) outs(%r : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @add_64 chain 0 ins(%y, %r : memref<?x64xf32>, memref<?x64xf32>) outs(%z : memref<?x64xf32>)
+}
+
+/// A chain writes what was read before it.
+// CHECK-LABEL: ds_plan.program @chain_writes_after_read
+// CHECK:         ds_plan.launch @copy_64 ins
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:  }
+ds_plan.program @chain_writes_after_read max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %r = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  %z = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%z : memref<?x64xf32>) outs(%r : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%y : memref<?x64xf32>) outs(%z : memref<?x64xf32>)
+}
+
+/// Launches that need nothing of a chain run at once with it, before and behind it.
+// CHECK-LABEL: ds_plan.program @beside_chain
+// CHECK:         ds_plan.launch @copy_64 ins
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.launch @copy_64 ins
+// CHECK-NEXT:  }
+ds_plan.program @beside_chain max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %r = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  %z = ds_plan.buffer tokens : memref<?x64xf32>
+  %s = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%x : memref<?x64xf32>) outs(%r : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%y : memref<?x64xf32>) outs(%z : memref<?x64xf32>)
+  ds_plan.launch @copy_64 ins(%x : memref<?x64xf32>) outs(%s : memref<?x64xf32>)
+}
+
+/// The barrier inside the chain does not part the launches around it either.
+// CHECK-LABEL: ds_plan.program @across_chain
+// CHECK:         ds_plan.launch @copy_64 ins
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 ins
+// CHECK-NEXT:  }
+ds_plan.program @across_chain max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %r = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  %z = ds_plan.buffer tokens : memref<?x64xf32>
+  %s = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%x : memref<?x64xf32>) outs(%r : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%y : memref<?x64xf32>) outs(%z : memref<?x64xf32>)
+  ds_plan.launch @copy_64 ins(%r : memref<?x64xf32>) outs(%s : memref<?x64xf32>)
+}
+
+/// Two chains meet as two launches do.
+// CHECK-LABEL: ds_plan.program @chain_behind_chain
+// CHECK:         ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 0
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @copy_64 chain 1
+// CHECK-NEXT:    ds_plan.barrier
+// CHECK-NEXT:    ds_plan.launch @add_64 chain 1
+// CHECK-NEXT:  }
+ds_plan.program @chain_behind_chain max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  %z = ds_plan.buffer tokens : memref<?x64xf32>
+  %a = ds_plan.buffer tokens : memref<?x64xf32>
+  %b = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 chain 0 ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%y : memref<?x64xf32>) outs(%z : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 1 ins(%x : memref<?x64xf32>) outs(%a : memref<?x64xf32>)
+  ds_plan.launch @add_64 chain 1 ins(%a, %y : memref<?x64xf32>, memref<?x64xf32>) outs(%b : memref<?x64xf32>)
+}
+
 // -----
 
 /// Places may overlap, so values no longer say what depends on what.

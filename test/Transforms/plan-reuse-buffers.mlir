@@ -72,3 +72,94 @@ ds_plan.program @bounds max_batch 2 max_rows 8 arena 0 kv_bytes 0 {
   ds_plan.launch @copy_64 ins(%tokens : memref<?x64xf32>) outs(%selected : memref<?x64xf32>)
   ds_plan.launch @copy_64 ins(%tokens : memref<?x64xf32>) outs(%batch : memref<?x64xf32>)
 }
+
+/// The last one takes the place of the first.
+// CHECK-LABEL: ds_plan.program @without_chain max_batch 2 max_rows 8 arena 6144
+// CHECK-NEXT:    %[[A:.*]] = ds_plan.buffer tokens offset 0
+// CHECK-NEXT:    ds_plan.buffer tokens offset 2048
+// CHECK-NEXT:    ds_plan.buffer tokens offset 4096
+// CHECK-NEXT:    %[[D:.*]] = ds_plan.buffer tokens offset 0
+// CHECK-NEXT:    ds_plan.launch @copy_64 ins(%[[A]] : memref<?x64xf32>)
+// CHECK:         ds_plan.launch @copy_64 ins({{.*}}) outs(%[[D]] : memref<?x64xf32>)
+ds_plan.program @without_chain max_batch 2 max_rows 8 arena 0 kv_bytes 0 {
+  %a = ds_plan.buffer tokens : memref<?x64xf32>
+  %b = ds_plan.buffer tokens : memref<?x64xf32>
+  %c = ds_plan.buffer tokens : memref<?x64xf32>
+  %d = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%a : memref<?x64xf32>) outs(%b : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @add_64 ins(%a, %b : memref<?x64xf32>, memref<?x64xf32>) outs(%c : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @copy_64 ins(%c : memref<?x64xf32>) outs(%d : memref<?x64xf32>)
+}
+
+/// In a chain one thread may be done with its rows before another begins, so all that the chain touches live together.
+// CHECK-LABEL: ds_plan.program @with_chain max_batch 2 max_rows 8 arena 8192
+// CHECK-NEXT:    ds_plan.buffer tokens offset 0
+// CHECK-NEXT:    ds_plan.buffer tokens offset 2048
+// CHECK-NEXT:    ds_plan.buffer tokens offset 4096
+// CHECK-NEXT:    ds_plan.buffer tokens offset 6144
+ds_plan.program @with_chain max_batch 2 max_rows 8 arena 0 kv_bytes 0 {
+  %a = ds_plan.buffer tokens : memref<?x64xf32>
+  %b = ds_plan.buffer tokens : memref<?x64xf32>
+  %c = ds_plan.buffer tokens : memref<?x64xf32>
+  %d = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 chain 0 ins(%a : memref<?x64xf32>) outs(%b : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @add_64 chain 0 ins(%a, %b : memref<?x64xf32>, memref<?x64xf32>) outs(%c : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @copy_64 chain 0 ins(%c : memref<?x64xf32>) outs(%d : memref<?x64xf32>)
+}
+
+/// A chain that is over keeps nothing: what the next one writes last takes the place of what this one read first.
+// CHECK-LABEL: ds_plan.program @two_chains max_batch 2 max_rows 8 arena 6144
+// CHECK-NEXT:    ds_plan.buffer tokens offset 0
+// CHECK-NEXT:    ds_plan.buffer tokens offset 2048
+// CHECK-NEXT:    ds_plan.buffer tokens offset 4096
+// CHECK-NEXT:    ds_plan.buffer tokens offset 0
+// CHECK-NEXT:    ds_plan.buffer tokens offset 2048
+ds_plan.program @two_chains max_batch 2 max_rows 8 arena 0 kv_bytes 0 {
+  %a = ds_plan.buffer tokens : memref<?x64xf32>
+  %b = ds_plan.buffer tokens : memref<?x64xf32>
+  %c = ds_plan.buffer tokens : memref<?x64xf32>
+  %d = ds_plan.buffer tokens : memref<?x64xf32>
+  %e = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 chain 0 ins(%a : memref<?x64xf32>) outs(%b : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @copy_64 chain 0 ins(%b : memref<?x64xf32>) outs(%c : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @copy_64 chain 1 ins(%c : memref<?x64xf32>) outs(%d : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @copy_64 chain 1 ins(%d : memref<?x64xf32>) outs(%e : memref<?x64xf32>)
+}
+
+/// Barriers inside a chain may not be met, so what a launch before the chain reads and what one behind it writes lie apart.
+// CHECK-LABEL: ds_plan.program @beside_chain max_batch 2 max_rows 8 arena 10240
+// CHECK-NEXT:    ds_plan.buffer tokens offset 0
+// CHECK-NEXT:    ds_plan.buffer tokens offset 2048
+// CHECK-NEXT:    ds_plan.buffer tokens offset 4096
+// CHECK-NEXT:    ds_plan.buffer tokens offset 6144
+// CHECK-NEXT:    ds_plan.buffer tokens offset 8192
+ds_plan.program @beside_chain max_batch 2 max_rows 8 arena 0 kv_bytes 0 {
+  %a = ds_plan.buffer tokens : memref<?x64xf32>
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  %z = ds_plan.buffer tokens : memref<?x64xf32>
+  %r = ds_plan.buffer tokens : memref<?x64xf32>
+  %hidden = ds_plan.output "hidden" 0 tokens : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%a : memref<?x64xf32>) outs(%hidden : memref<?x64xf32>)
+  ds_plan.launch @copy_64 chain 0 ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.barrier
+  ds_plan.launch @copy_64 chain 0 ins(%y : memref<?x64xf32>) outs(%z : memref<?x64xf32>)
+  ds_plan.launch @copy_64 ins(%x : memref<?x64xf32>) outs(%r : memref<?x64xf32>)
+}
+
+/// Grouped rows have room for a last group of eight that holds one row: 15 rows of 256 bytes instead of 8.
+// CHECK-LABEL: ds_plan.program @grouped_rows max_batch 2 max_rows 8 arena 5888
+// CHECK-NEXT:    ds_plan.buffer tokens offset 3840
+// CHECK-NEXT:    ds_plan.buffer tokens grouped offset 0
+ds_plan.program @grouped_rows max_batch 2 max_rows 8 arena 0 kv_bytes 0 {
+  %a = ds_plan.buffer tokens : memref<?x64xf32>
+  %b = ds_plan.buffer tokens grouped : memref<?x64xf32>
+  ds_plan.launch @copy_64 ins(%a : memref<?x64xf32>) outs(%b : memref<?x64xf32>)
+}

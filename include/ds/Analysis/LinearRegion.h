@@ -3,13 +3,22 @@
 #define DS_ANALYSIS_LINEARREGION_H
 
 #include "dialects/DS/DSDialect.h"
+#include "llvm/Support/MathExtras.h"
 #include <optional>
 #include <string>
 
 namespace ds {
 
-/// Columns of one panel of weights: the least unit of work along the columns.
-inline constexpr int64_t linearPanel = 32;
+/// Columns of one panel of weights, the least unit of work along the columns: wide ones make the better register blocks, the others divide
+/// heads.
+inline constexpr int64_t linearPanel = 32, linearWidePanel = 48;
+
+/// The panel for a weight of `columns` outputs. Linears that read what a linear with rope or a cache reads are `besideHeads`.
+inline int64_t linearPanelOf(int64_t columns, bool besideHeads) {
+  const auto wide = static_cast<int64_t>(llvm::alignTo(columns, linearWidePanel));
+  const auto narrow = static_cast<int64_t>(llvm::alignTo(columns, linearPanel));
+  return besideHeads || wide > narrow + narrow / 50 ? linearPanel : linearWidePanel;
+}
 
 /// Linears of one width whose results meet in element-wise ops, and what is computed from them.
 struct LinearDomain {
@@ -22,8 +31,9 @@ struct LinearDomain {
   llvm::SmallVector<mlir::Value, 2> results;
   /// N of every linear.
   int64_t columns = 0;
-  /// Columns of the unit of work, a multiple of 32: whole heads where the region needs them together.
-  int64_t chunk = linearPanel;
+  /// Columns that have to be computed together: 1, or with rope or a cache a multiple of 32, where needed whole heads.
+  int64_t chunk = 1;
+  bool hasHeads() const { return rope || !stores.empty(); }
 };
 
 /// `norm`, then linears that all read its result, then element-wise ops, rope and writes to the cache.
@@ -41,6 +51,9 @@ struct LinearRegion {
   /// remark.
   static std::optional<LinearRegion> match(llvm::ArrayRef<mlir::Operation *> ops, std::string &reason);
 };
+
+/// True where rope or a cache reads the product.
+bool hasHeads(LinearOp linear);
 
 /// True for an op that writes keys or values of this step: `ds.cache_append`, `ds_plan.store_cache`.
 bool isCacheStore(mlir::Operation *op);

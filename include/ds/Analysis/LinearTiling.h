@@ -10,6 +10,8 @@ namespace ds {
 
 /// Values of a row that lie side by side in a copied slab: a cache line.
 inline constexpr int64_t linearGroup = 16;
+/// The most rows of a group of them (ds_plan.buffer).
+inline constexpr int64_t linearMostGroupRows = 8;
 /// Rows of a step that are one slab for all threads, in blocks of at most half of them.
 inline constexpr int64_t linearFewRows = 16;
 /// Rows that a thread should have before threads share rows instead of columns.
@@ -21,9 +23,9 @@ inline constexpr int64_t linearSlabBytes = 1 << 20;
 
 /// The most rows of a slab: whole register blocks of `blockRows`.
 inline int64_t linearSlabRows(int64_t depth, int64_t blockRows) {
-  constexpr int64_t mostRows = 132; // of every level whole blocks
+  constexpr int64_t most = 132;
   const int64_t rows = linearSlabBytes / static_cast<int64_t>(llvm::alignTo(depth, linearGroup) * 4);
-  return std::clamp<int64_t>(rows / blockRows * blockRows, llvm::alignTo(linearFewRows, blockRows), mostRows);
+  return std::clamp<int64_t>(rows / blockRows * blockRows, llvm::alignTo(linearFewRows, blockRows), most / blockRows * blockRows);
 }
 
 /// True where a slab of few rows of this depth fits as well.

@@ -133,6 +133,36 @@ def FormFusionRegions : Pass<"ds-form-fusion-regions", "::mlir::ModuleOp"> {
   let options = [Option<"pools", "pools", "bool", /*default=*/"true", "join an L2 norm with the pool it reads">];
 }
 
+def PlanChainRows : Pass<"ds-plan-chain-rows", "::mlir::ModuleOp"> {
+  let summary = "let a few rows go through several launches before the next few";
+  let description = [{
+    Gives launches that follow each other one `chain` where each reads what another of them wrote and all work row by row: products,
+    norms and element-wise ops that write no cache. The hidden rows of an MLP then never leave the second-level cache.
+
+    Before: `ds_plan.launch @up ...`, `ds_plan.launch @down ...`
+    After: `ds_plan.launch @up chain 0 ...`, `ds_plan.launch @down chain 0 ...`
+
+    Needs: barriers and buffers not yet placed.   Keeps: the order of launches.
+    Numerics: bit-exact.
+    Saves: the barriers inside a chain, and the way of its buffers through memory, for steps of many rows.
+  }];
+}
+
+def PlanGroupRows : Pass<"ds-plan-group-rows", "::mlir::ModuleOp"> {
+  let summary = "let a product write rows the way the next product reads them";
+  let description = [{
+    Marks a buffer `grouped` where one product writes it, from element-wise ops, and nothing but products reads it, without a norm. Such
+    rows need not be copied before they are multiplied. Buffers of 16 rows at most stay as they are: these are read where they lie.
+
+    Before: `%h = ds_plan.buffer tokens : memref<?x1536xf32>`
+    After: `%h = ds_plan.buffer tokens grouped : memref<?x1536xf32>`
+
+    Needs: launches of kernels.   Keeps: everything but the layout of the buffers.
+    Numerics: bit-exact.
+    Saves: one reading and one writing of each such row, and its second place in the caches.
+  }];
+}
+
 def PlanInsertBarriers : Pass<"ds-plan-insert-barriers", "::ds_plan::ProgramOp"> {
   let summary = "make threads meet where a launch depends on another";
   let description = [{

@@ -1,5 +1,4 @@
 #include "EmbeddingRow.h"
-#include "ds/Analysis/LinearRegion.h"
 
 using namespace ds;
 using mlir::Value;
@@ -9,19 +8,20 @@ EmbeddingRow::EmbeddingRow(Emitter &e, const KernelOperand &table, Value index)
                                    : table.layout == ds_plan::Layout::panel_pairs ? 2
                                                                                   : 0) {
   Value first;
-  if (together)
-    first = e.add(e.mul(e.div(index, linearPanel), table.type.getDimSize(1) * linearPanel * together),
-                  e.mul(e.rem(index, linearPanel), together));
-  else
+  if (together) {
+    width = ds_plan::panelWidth(table.type);
+    first = e.add(e.mul(e.div(index, width), table.type.getDimSize(1) * width * together), e.mul(e.rem(index, width), together));
+  } else {
     first = e.mul(index, table.width());
+  }
   start = e.element(table.pointer, table.element(), first);
 }
 
 Value EmbeddingRow::at(Value column) {
   if (together == 1)
-    column = e.mul(column, linearPanel);
+    column = e.mul(column, width);
   else if (together)
-    column = e.add(e.mul(e.div(column, together), linearPanel * together), e.rem(column, together));
+    column = e.add(e.mul(e.div(column, together), width * together), e.rem(column, together));
   return e.element(start, table.element(), column);
 }
 

@@ -22,7 +22,8 @@ private:
 
   Emitter &e;
   const KernelOperand &table;
-  int64_t together; // columns side by side; 0: all
+  int64_t together;  // columns side by side; 0: all
+  int64_t width = 0; // of a panel
   mlir::Value start;
 };
 

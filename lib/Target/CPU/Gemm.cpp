@@ -1,6 +1,7 @@
 #include "Gemm.h"
 #include "CacheView.h"
 #include "KernelRegion.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace ds;
@@ -19,16 +20,50 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     : c(context), e(context.e), region(std::move(matched)), input(operandOf(context, region.input)) {
   // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less; those that would fill the stack stay where they are.
   const int64_t copiedBytes = llvm::alignTo(region.depth, linearGroup) * 4;
-  copies = region.norm || (region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
+  groupRows = input->grouped ? c.level.groupRows() : 0;
+  copies = region.norm || (!groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
   rowBytes = copies ? copiedBytes : region.depth * 4;
-  slabRows = linearSlabRows(region.depth, c.level.gemmRows);
   int64_t columns = 0;
-  for (const LinearDomain &domain : region.domains)
+  SmallVector<int64_t> widths;
+  for (LinearDomain &domain : region.domains) {
+    for (LinearOp linear : domain.linears) {
+      widths.push_back(panelOf(linear));
+      domain.chunk = std::lcm(domain.chunk, widths.back());
+    }
     columns = std::max<int64_t>(columns, domain.chunk * static_cast<int64_t>(domain.linears.size()));
-  tileRowBytes = columns * 4 + 64; // an odd number of lines here as well
+  }
+  heights = gemmBlockHeights(c.level, widths, groupRows);
+  slabRows = linearSlabRows(region.depth, heights.front());
+  tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
   const bool allPairs = llvm::all_of(
       c.ins, [](const KernelOperand &o) { return o.kind != KernelOperand::Kind::weight || o.layout != ds_plan::Layout::panels; });
   roundedBytes = c.level.bf16Dot != Bf16Dot::none && allPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
+}
+
+static bool isReadByProductsAlone(Value value) {
+  return llvm::all_of(value.getUsers(), [&](Operation *user) {
+    auto linear = dyn_cast<LinearOp>(user);
+    return linear && linear.getInput() == value;
+  });
+}
+
+/// The weights decide the shape of everything else.
+static llvm::Error checkWeights(KernelContext &c, const LinearRegion &region) {
+  for (const LinearDomain &domain : region.domains)
+    for (LinearOp linear : domain.linears) {
+      const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
+      if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !isa<FloatType>(weight.element()))
+        return c.error("gemm expects a weight of floats in panels");
+      const int64_t width = ds_plan::panelWidth(weight.type), panels = llvm::divideCeil(domain.columns, width);
+      SmallVector<int64_t> shape{panels, region.depth, width};
+      if (weight.layout == ds_plan::Layout::panel_pairs)
+        shape = {panels, (region.depth + 1) / 2, width, 2};
+      if (weight.type.getShape() != ArrayRef(shape))
+        return c.error("gemm expects panels of the shape of the product");
+      if (domain.hasHeads() && width != linearPanel)
+        return c.error("gemm expects panels of " + Twine(linearPanel) + " beside heads");
+    }
+  return llvm::Error::success();
 }
 
 llvm::Expected<GemmKernel> GemmKernel::get(KernelContext &context) {
@@ -39,6 +74,8 @@ llvm::Expected<GemmKernel> GemmKernel::get(KernelContext &context) {
   std::optional<LinearRegion> region = LinearRegion::match(ops, reason);
   if (!region)
     return context.error("gemm cannot serve the region: " + reason);
+  if (llvm::Error error = checkWeights(context, *region))
+    return std::move(error);
   GemmKernel kernel(context, std::move(*region));
   if (llvm::Error error = kernel.checkOperands())
     return std::move(error);
@@ -51,28 +88,23 @@ const KernelOperand &GemmKernel::result(Value value) const {
 }
 
 llvm::Error GemmKernel::checkOperands() {
-  if (!isF32Rows(input))
-    return c.error("gemm expects f32 rows");
+  if (!isF32Rows(input) || (input->grouped && region.norm))
+    return c.error("gemm expects f32 rows, grouped without a norm alone");
+  for (const KernelOperand &in : c.ins)
+    if (in.grouped && (&in != input || !isReadByProductsAlone(region.input)))
+      return c.error("gemm expects grouped rows to be multiplied and nothing else");
+  if (region.normIsResult && result(region.norm->getResult(0)).grouped)
+    return c.error("gemm expects the norm's result not to be grouped");
   auto isVector = [&](Value value) {
     return !value || (operand(value).kind == KernelOperand::Kind::weight && operand(value).layout == ds_plan::Layout::vector);
   };
   for (const LinearDomain &domain : region.domains) {
-    for (LinearOp linear : domain.linears) {
-      const KernelOperand &weight = operand(linear.getWeight());
-      int64_t panels = llvm::divideCeil(domain.columns, linearPanel);
-      if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !isa<FloatType>(weight.element()))
-        return c.error("gemm expects a weight of floats in panels");
-      SmallVector<int64_t> shape{panels, region.depth, linearPanel};
-      if (weight.layout == ds_plan::Layout::panel_pairs)
-        shape = {panels, (region.depth + 1) / 2, linearPanel, 2};
-      if (weight.type.getShape() != ArrayRef(shape))
-        return c.error("gemm expects panels of the shape of the product");
+    for (LinearOp linear : domain.linears)
       if (!isVector(linear.getBias()))
         return c.error("gemm expects a bias in the layout of a vector");
-    }
     for (Value value : domain.results)
-      if (!isF32Rows(&result(value)))
-        return c.error("gemm expects results of f32 rows");
+      if (!isF32Rows(&result(value)) || (result(value).grouped && domain.hasHeads()))
+        return c.error("gemm expects results of f32 rows, grouped without heads alone");
     for (Operation *op : domain.stores) {
       auto store = cast<ds_plan::StoreCacheOp>(op);
       if (llvm::Expected<CacheView> view = CacheView::get(c, &result(store.getOutput()), store.getKind(), store.getKvHeads()); !view)
@@ -99,20 +131,24 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
 
 void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
   // Of one k; pairs of k begin at even ones, as passes do.
-  const int64_t lineBytes = linearPanel * weight.element().getIntOrFloatBitWidth() / 8, lines = lineBytes / 64;
+  const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * weight.element().getIntOrFloatBitWidth() / 8;
   const int64_t panelBytes = llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
   Value from = e.at(weight.pointer, e.mul(panel, panelBytes)), zero = e.constant(0), all = e.constant(region.depth);
-  const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
-  auto blockFor = [&](int64_t height, int64_t aheadLines) {
-    return GemmBlock{weight.element(), height, copies ? linearGroup * 4 : rowBytes, copies, aheadLines};
+  auto blockFor = [&](int64_t height, int64_t aheadBytes) {
+    const int64_t group = copies ? height : groupRows;
+    return GemmBlock{weight.element(), width, height, group ? linearGroup * 4 : rowBytes, group, aheadBytes};
   };
   auto blockOf = [&](const GemmBlock &block, Value row, Value panelAtK, Value k, Value depth, Value ahead) {
-    Value rows = block.dots ? e.at(rounded, e.add(e.mul(row, roundedBytes), e.mul(k, 2)))
-                            : e.at(slab.rows, e.add(e.mul(row, rowBytes), e.mul(k, copies ? block.rows * 4 : 4)));
+    Value rows;
+    if (block.dots)
+      rows = e.at(rounded, e.add(e.mul(row, roundedBytes), e.mul(k, 2)));
+    else
+      rows = e.at(groupRows ? placeOfGroupedRow(slab.rows, row, region.depth) : e.at(slab.rows, e.mul(row, rowBytes)),
+                  e.mul(k, block.groupRows ? block.groupRows * 4 : 4));
     emitGemmBlock(e, block, rows, panelAtK, e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead);
   };
-  auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadLines, Value ahead) {
-    blockOf(blockFor(height, aheadLines), row, e.at(from, e.mul(k, lineBytes)), k, depth, ahead);
+  auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadBytes, Value ahead) {
+    blockOf(blockFor(height, aheadBytes), row, e.at(from, e.mul(k, lineBytes)), k, depth, ahead);
   };
   auto passes = [&](int64_t most, llvm::function_ref<void(Value k, Value depth, Value next)> body) {
     e.forRange(zero, all, most, [&](Value k) {
@@ -125,13 +161,13 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
   auto oneBlock = [&] {
     constexpr int64_t page = 4096;
     forBlocks(gemmShortBlocks(heights), zero, slab.count,
-              [&](Value row, int64_t height) { block(row, height, zero, all, 2 * lines, e.at(from, page)); });
+              [&](Value row, int64_t height) { block(row, height, zero, all, lineBytes, e.at(from, page)); });
   };
   auto twoBlocks = [&] {
     passes(depthBlock, [&](Value k, Value depth, Value next) {
       forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
         Value half = e.mul(e.mul(e.div(row, linearFewRows / 2), depth), lineBytes / 2);
-        block(row, height, k, depth, lines, e.at(next, half));
+        block(row, height, k, depth, lineBytes / 2, e.at(next, half));
       });
     });
   };
@@ -139,21 +175,21 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
   // of the next panel, the shorter ones behind them for the part of the next pass. Two-byte weights are widened once for all blocks, or
   // meet rows of bf16.
   auto manyBlocks = [&](bool dots) {
-    const bool widens = lineBytes < 128 && !dots;
+    const bool widens = isTwoByteMatrix(weight) && !dots;
     passes(dots ? 2 * depthBlock : depthBlock, [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes)), ahead = e.at(panelAtK, panelBytes);
       if (widens)
-        emitWidenedPanel(e, weight.element(), panelAtK, widened, depth);
+        emitWidenedPanel(e, weight.element(), width, panelAtK, widened, depth);
       Value blockDepth = dots ? e.roundUp(depth, 2) : depth;
       forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
         const bool tall = height == heights.front();
-        GemmBlock block = blockFor(height, tall ? 1 : 2 * lines);
+        GemmBlock block = blockFor(height, tall ? 32 : lineBytes);
         block.dots = dots;
         if (widens)
           block.element = e.f32();
         if (dots) {
           block.rowBytes = roundedBytes;
-          block.grouped = false;
+          block.groupRows = 0;
         }
         Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32);
         blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, tall ? e.at(ahead, part) : next);
@@ -168,15 +204,15 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
 Value GemmKernel::usesDots() { return e.gt(c.rows, linearFewRows); }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
-  const int64_t panelsOfChunk = domain.chunk / linearPanel, panels = llvm::divideCeil(domain.columns, linearPanel);
   e.forRange(firstChunk, endChunk, 1, [&](Value chunk) {
-    Value firstPanel = e.mul(chunk, panelsOfChunk), count = e.min(e.sub(e.constant(panels), firstPanel), panelsOfChunk);
     for (auto [index, op] : llvm::enumerate(domain.linears)) {
       LinearOp linear = op;
       const KernelOperand &weight = operand(linear.getWeight());
+      const int64_t width = panelOf(linear), panelsOfChunk = domain.chunk / width, panels = llvm::divideCeil(domain.columns, width);
+      Value firstPanel = e.mul(chunk, panelsOfChunk), count = e.min(e.sub(e.constant(panels), firstPanel), panelsOfChunk);
       Value sums = e.at(tile, static_cast<int64_t>(index) * domain.chunk * 4);
       e.forRange(e.constant(0), count, 1,
-                 [&](Value p) { emitProduct(weight, slab, e.add(firstPanel, p), e.at(sums, e.mul(p, linearPanel * 4))); });
+                 [&](Value p) { emitProduct(weight, slab, e.add(firstPanel, p), e.at(sums, e.mul(p, width * 4))); });
     }
     emitEpilogue(domain, slab, chunk);
   });
@@ -209,15 +245,16 @@ void GemmKernel::emit() {
   if (roundedBytes)
     rounded = e.stack(slabRows * roundedBytes);
   if (llvm::any_of(c.ins, [&](const KernelOperand &operand) { return isTwoByteMatrix(operand) && !hasDots(operand); }))
-    widened = e.stack(depthBlock * linearPanel * 4);
+    widened = e.stack(depthBlock * linearWidePanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0;
   for (const LinearDomain &domain : region.domains)
     units += chunksOf(domain);
   // Threads share the rows where each gets enough of them, else the columns; tiles are units of columns, slab by slab. Slabs are whole
   // blocks, and where threads have few of those, less: so that they end together.
-  const int64_t height = c.level.gemmRows;
-  Value unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), e.constant(height), e.constant(4));
+  Value unit = e.constant(heights.front());
+  if (!groupRows)
+    unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), unit, e.constant(4));
   Value least = e.ceilDiv(c.rows, slabRows);
   Value multiple = e.mul(e.div(e.add(least, e.sub(c.threads, 1)), c.threads), c.threads);
   Value slabs = e.select(e.ge(c.rows, e.mul(c.threads, linearRowsOfThread)), multiple, least);

@@ -16,27 +16,33 @@ namespace ds {
 /// A register-blocked product whose sizes are known when code is made.
 struct GemmBlock {
   mlir::Type element; // of the weights; of bf16, pairs of k stand side by side
+  int64_t panel;      // columns
   int64_t rows;
   int64_t rowBytes;   // from one row of activations to the next
-  bool grouped;       // activations are [K / 16][rows][16], not [rows][K]
-  int64_t aheadLines; // cache lines of weights that are read ahead for every two k
+  int64_t groupRows;  // activations are [K / 16][groupRows][16], or with 0 [rows][K]
+  int64_t aheadBytes; // of weights that are read ahead for every k
   bool dots = false;  // the activations are bf16 as well, and `depth` is even
 };
 
-/// Rows of the register blocks there is code for, highest first, ending with 1.
-llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level);
+/// Rows of the register blocks there is code for where rows, in groups of `groupRows` or with 0 in none, meet weights in
+/// panels of these widths; highest first, ending with 1.
+llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level, llvm::ArrayRef<int64_t> panels, int64_t groupRows);
 /// Those of few rows.
 inline llvm::ArrayRef<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) {
   return heights.drop_while([](int64_t height) { return height > linearFewRows / 2; });
 }
 
-/// sums[r, 0 .. 32) = (or +=, with `accumulate`, an i1) sum over k < `depth` of rows[r, k] * panel[k, 0 .. 32). `rows` and `panel` are
+/// sums[r, c] = (or +=, with `accumulate`, an i1) sum over k < `depth` of rows[r, k] * panel[k, c]. `rows` and `panel` are
 /// pointers to the first k, `sums` one to f32 of `sumBytes` a row. Weights from `ahead` on are read ahead.
 void emitGemmBlock(Emitter &e, const GemmBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
                    mlir::Value depth, mlir::Value accumulate, mlir::Value ahead);
 
-/// Widens `depth` k of a panel of `element` (bf16 in pairs, or f16) to f32 in the layout `panels`. Of bf16 an odd depth is rounded up.
-void emitWidenedPanel(Emitter &e, mlir::Type element, mlir::Value panel, mlir::Value to, mlir::Value depth);
+/// Widens `depth` k of a panel of `width` columns of `element` (bf16 in pairs, or f16) to f32 in the layout `panels`. Of bf16 an odd depth
+/// is rounded up.
+void emitWidenedPanel(Emitter &e, mlir::Type element, int64_t width, mlir::Value panel, mlir::Value to, mlir::Value depth);
+
+/// Where value `k` lies of a row whose groups of 16 are `groupBytes` apart.
+mlir::Value placeInGroups(Emitter &e, mlir::Value row, mlir::Value groupBytes, mlir::Value k);
 
 /// Rows [first, first + count) of a launch that one thread works on.
 struct Slab {
@@ -67,8 +73,11 @@ private:
   int64_t chunksOf(const LinearDomain &domain) const { return llvm::divideCeil(domain.columns, domain.chunk); }
   const KernelOperand &operand(Value value) const { return c.ins[mlir::cast<mlir::BlockArgument>(value).getArgNumber()]; }
   const KernelOperand &result(Value value) const;
+  int64_t panelOf(LinearOp linear) const { return ds_plan::panelWidth(operand(linear.getWeight()).type); }
 
   // GemmRows.cpp
+  /// Where k = 0 of a row is, of grouped rows of `width` that begin at `first`.
+  Value placeOfGroupedRow(Value first, Value row, int64_t width);
   /// Where k = 0 of a row of a copied slab lies, and the bytes from one of its groups to the next.
   std::pair<Value, Value> copiedRow(const Slab &slab, Value row);
   /// Copies a slab to the stack, through the norm; `writesNorm` (i1): this thread also writes the norm's result.
@@ -86,7 +95,9 @@ private:
   LinearRegion region;
   const KernelOperand *input;
   bool copies;                          // rows are copied to the stack
+  int64_t groupRows;                    // of rows that another product grouped, else 0
   int64_t rowBytes;                     // of one row, where the product reads it
+  llvm::SmallVector<int64_t> heights;   // rows of register blocks
   int64_t slabRows;                     // the most rows of a slab
   int64_t tileRowBytes;                 // of the tile: the sums of every linear of a domain side by side
   int64_t roundedBytes;                 // from one row of bf16 to the next, 0 without dot products of bf16

@@ -4,10 +4,20 @@
 using namespace mlir;
 using namespace ds;
 
-SmallVector<int64_t> ds::gemmBlockHeights(const CpuLevel &level) {
-  SmallVector<int64_t> heights{level.gemmRows};
+/// Of `vectors` side by side, how many a block has at once: as many as the most that divide them.
+static int64_t vectorsOfBlock(int64_t vectors, int64_t most) {
+  while (vectors % most != 0)
+    --most;
+  return most;
+}
+
+SmallVector<int64_t> ds::gemmBlockHeights(const CpuLevel &level, ArrayRef<int64_t> panels, int64_t groupRows) {
+  int64_t most = groupRows ? groupRows : level.gemmSums;
+  for (int64_t panel : panels)
+    most = std::min(most, level.gemmSums / vectorsOfBlock(panel / level.lanes, level.gemmVectors));
+  SmallVector<int64_t> heights{most};
   for (int64_t height : {8, 4, 2, 1})
-    if (height < level.gemmRows)
+    if (height < most)
       heights.push_back(height);
   return heights;
 }
@@ -16,15 +26,15 @@ namespace {
 /// The code of one block.
 class BlockEmitter {
 public:
-  BlockEmitter(Emitter &e, const GemmBlock &block) : e(e), block(block), lanes(e.getLevel().lanes), vectors(linearPanel / lanes) {
-    // As wide as the registers allow, so that short blocks read whole rows of the panel at once.
-    while (vectors > 1 && block.rows * vectors > e.getLevel().gemmRows * e.getLevel().gemmVectors)
-      vectors /= 2;
-  }
+  BlockEmitter(Emitter &e, const GemmBlock &block)
+      : e(e), block(block), lanes(e.getLevel().lanes),
+        // As wide as the registers allow, so that short blocks read whole rows of the panel at once.
+        vectors(vectorsOfBlock(block.panel / lanes, std::max<int64_t>(1, e.getLevel().gemmSums / block.rows))) {}
 
   void emit(Value rows, Value panel, Value sums, Value sumBytes, Value depth, Value accumulate, Value ahead) {
-    for (int64_t column = 0; column < linearPanel; column += vectors * lanes) {
-      Value to = e.at(sums, column * 4);
+    // One stripe of columns after the other, where the panel is wider than the block. Each reads a part ahead.
+    e.forRange(e.constant(0), e.constant(stripes()), 1, [&](Value stripe) {
+      Value column = e.mul(stripe, vectors * lanes), to = e.at(sums, e.mul(column, 4));
       auto place = [&](int64_t r, int64_t v) { return e.at(e.at(to, e.mul(sumBytes, r)), v * lanes * 4); };
       SmallVector<Type> types(size(), e.vec());
       SmallVector<Value> all = e.ifElse(
@@ -36,16 +46,18 @@ public:
             return before;
           },
           [&] { return SmallVector<Value>(size(), e.zero(e.vec())); });
-      all = emitDepth(rows, e.at(panel, column * elementBytes() * depthOfStep()), depth, all, column == 0 ? ahead : Value());
+      Value part = e.mul(stripe, e.mul(depth, block.aheadBytes / stripes()));
+      all = emitDepth(rows, e.at(panel, e.mul(column, elementBytes() * depthOfStep())), depth, all, e.at(ahead, part));
       for (int64_t i = 0; i < size(); ++i)
         e.store(all[i], place(i / vectors, i % vectors));
-    }
+    });
   }
 
 private:
   int64_t size() const { return block.rows * vectors; }
+  int64_t stripes() const { return block.panel / (vectors * lanes); }
   int64_t elementBytes() const { return block.element.getIntOrFloatBitWidth() / 8; }
-  int64_t lineBytes() const { return linearPanel * elementBytes(); } // of one k
+  int64_t lineBytes() const { return block.panel * elementBytes(); } // of one k
   bool inPairs() const { return block.element.isBF16(); }
   int64_t depthOfStep() const { return inPairs() ? 2 : 1; }
 
@@ -104,9 +116,10 @@ private:
     int64_t chains = 1;
     while (chains * size() < 8 && chains < 8)
       chains *= 2;
-    const bool grouped = block.grouped && block.rows > 1; // a single row is the same either way
+    const bool grouped = block.groupRows > 1; // groups of a single row are the same as rows
     const int64_t unroll = std::max<int64_t>(chains, grouped || size() <= 16 ? 4 : 2) * (block.dots ? 2 : 1);
-    const int64_t aheadBytes = ahead ? unroll * block.aheadLines * 32 : 0, rowsAheadBytes = grouped ? block.rows * unroll * 4 / 64 * 64 : 0;
+    const auto aheadBytes = static_cast<int64_t>(llvm::alignTo(unroll * block.aheadBytes / stripes(), 64));
+    const int64_t rowsAheadBytes = grouped ? static_cast<int64_t>(llvm::alignTo(block.groupRows * unroll * 4, 64)) : 0;
     const int64_t valueBytes = block.dots ? 2 : 4;
 
     auto steps = [&](Value, ValueRange carried) {
@@ -115,16 +128,16 @@ private:
       for (int64_t step = 0; step < unroll; step += depthOfStep())
         emitStep(at.rows, at.panel, step, MutableArrayRef(next).drop_front(pointers));
       for (int64_t line = 0; line < aheadBytes; line += 64)
-        e.prefetch(e.at(at.ahead, line), /*locality=*/block.aheadLines < 4 ? 2 : 3);
+        e.prefetch(e.at(at.ahead, line), /*locality=*/block.aheadBytes < lineBytes() ? 2 : 3);
       for (int64_t line = 0; line < rowsAheadBytes; line += 64)
         e.prefetch(e.at(at.rowsAhead, line));
       next[0] = e.opaque(e.at(at.rows, unroll * valueBytes));
       next[1] = e.opaque(e.at(at.panel, unroll * lineBytes()));
       next[2] = rowsAheadBytes ? e.opaque(e.at(at.rowsAhead, rowsAheadBytes)) : at.rowsAhead;
-      next[3] = aheadBytes ? e.opaque(e.at(at.ahead, aheadBytes)) : at.ahead;
+      next[3] = e.opaque(e.at(at.ahead, aheadBytes));
       return next;
     };
-    SmallVector<Value> carried{rows, panel, e.at(rows, block.rows * linearGroup * 4), ahead ? ahead : panel};
+    SmallVector<Value> carried{rows, panel, e.at(rows, block.groupRows * linearGroup * 4), ahead};
     llvm::append_range(carried, initial);
     carried.resize(pointers + chains * size(), e.zero(e.vec()));
     const int64_t whole = grouped ? linearGroup : unroll;
@@ -133,7 +146,8 @@ private:
       if (!grouped)
         return steps(i, before);
       SmallVector<Value> next = e.forRange(e.constant(0), e.constant(linearGroup), unroll, before, steps);
-      next[0] = e.at(next[0], (block.rows - 1) * linearGroup * 4);
+      next[0] = e.at(next[0], (block.groupRows - 1) * linearGroup * 4);
+      next[2] = e.at(next[0], block.groupRows * linearGroup * 4);
       return next;
     });
     SmallVector<Value> sums(ArrayRef(carried).drop_front(pointers));
@@ -167,17 +181,18 @@ void ds::emitGemmBlock(Emitter &e, const GemmBlock &block, Value rows, Value pan
                      std::string(block.element.isBF16()  ? "bf16"
                                  : block.element.isF16() ? "f16"
                                                          : "f32") +
-                     (block.dots ? "_dots_" : "_") + std::to_string(block.rows) + "_" +
-                     (block.grouped ? "grouped" : std::to_string(block.rowBytes)) + "_" + std::to_string(block.aheadLines);
+                     (block.dots ? "_dots_" : "_") + std::to_string(block.rows) + "x" + std::to_string(block.panel) + "_" +
+                     (block.groupRows ? "groups" + std::to_string(block.groupRows) : std::to_string(block.rowBytes)) + "_" +
+                     std::to_string(block.aheadBytes);
   e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead},
          [&](ValueRange a) { BlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); });
 }
 
-void ds::emitWidenedPanel(Emitter &e, Type element, Value panel, Value to, Value depth) {
-  const int64_t lanes = e.getLevel().lanes, together = element.isBF16() ? 2 : 1, vectors = linearPanel / lanes;
-  e.call(element.isBF16() ? "gemm_widen_bf16" : "gemm_widen_f16", {panel, to, depth}, [&](ValueRange a) {
+void ds::emitWidenedPanel(Emitter &e, Type element, int64_t width, Value panel, Value to, Value depth) {
+  const int64_t lanes = e.getLevel().lanes, together = element.isBF16() ? 2 : 1, vectors = width / lanes;
+  e.call((element.isBF16() ? "gemm_widen_bf16_" : "gemm_widen_f16_") + std::to_string(width), {panel, to, depth}, [&](ValueRange a) {
     e.forRange(e.constant(0), e.ceilDiv(a[2], together), 1, [&](Value step) {
-      Value from = e.at(a[0], e.mul(step, linearPanel * 2 * together)), sink = e.at(a[1], e.mul(step, linearPanel * 4 * together));
+      Value from = e.at(a[0], e.mul(step, width * 2 * together)), sink = e.at(a[1], e.mul(step, width * 4 * together));
       for (int64_t v = 0; v < vectors; ++v) {
         Value place = e.at(from, v * lanes * 2 * together), low = e.at(sink, v * lanes * 4);
         if (together == 1) {
@@ -186,7 +201,7 @@ void ds::emitWidenedPanel(Emitter &e, Type element, Value panel, Value to, Value
         }
         Value pairs = e.load(e.vec(lanes, e.i32()), place);
         e.store(e.lowOfPairs(pairs), low);
-        e.store(e.highOfPairs(pairs), e.at(low, linearPanel * 4));
+        e.store(e.highOfPairs(pairs), e.at(low, width * 4));
       }
     });
   });

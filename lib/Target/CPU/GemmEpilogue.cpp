@@ -39,9 +39,14 @@ private:
 
 void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns) {
   const int64_t lanes = c.level.lanes, rowWidth = domain.columns * 4;
+  Value groupBytes = e.constant(c.level.groupRows() * linearGroup * 4);
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
     Value sums = e.at(tile, e.mul(r, tileRowBytes));
     Value place = e.add(e.mul(e.add(slab.first, r), rowWidth), e.mul(firstColumn, 4));
+    llvm::SmallDenseMap<Value, Value> groupedRows;
+    for (Value wanted : domain.results)
+      if (result(wanted).grouped)
+        groupedRows[wanted] = placeOfGroupedRow(result(wanted).pointer, e.add(slab.first, r), domain.columns);
     auto span = [&](Value column, int64_t count) {
       Value here = e.add(place, e.mul(column, 4));
       auto leaf = [&](Value value) -> Value {
@@ -59,8 +64,11 @@ void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &sla
       SmallVector<Value> ready;
       for (Value wanted : domain.results)
         ready.push_back(values.get(wanted));
-      for (auto [wanted, lanesOf] : llvm::zip_equal(domain.results, ready))
-        e.storeFirst(lanesOf, e.at(result(wanted).pointer, here), count);
+      for (auto [wanted, lanesOf] : llvm::zip_equal(domain.results, ready)) {
+        Value grouped = groupedRows.lookup(wanted);
+        Value to = grouped ? placeInGroups(e, grouped, groupBytes, e.add(firstColumn, column)) : e.at(result(wanted).pointer, here);
+        e.storeFirst(lanesOf, to, count);
+      }
     };
     const int64_t whole = columns / lanes * lanes;
     if (whole <= 2 * lanes)

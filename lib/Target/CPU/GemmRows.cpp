@@ -5,13 +5,16 @@
 using namespace mlir;
 using namespace ds;
 
-/// Where value `k` of a copied row lies.
-static Value placeInGroups(Emitter &e, Value row, Value groupBytes, Value k) {
+Value ds::placeInGroups(Emitter &e, Value row, Value groupBytes, Value k) {
   return e.at(row, e.add(e.mul(e.div(k, linearGroup), groupBytes), e.mul(e.rem(k, linearGroup), 4)));
 }
 
+Value GemmKernel::placeOfGroupedRow(Value first, Value row, int64_t width) {
+  const int64_t group = c.level.groupRows();
+  return e.at(first, e.add(e.mul(e.div(row, group), group * width * 4), e.mul(e.rem(row, group), linearGroup * 4)));
+}
+
 std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
-  const SmallVector<int64_t> heights = gemmBlockHeights(c.level);
   // As the blocks of `emitProduct` lie one behind the other.
   SmallVector<std::array<Value, 3>> kinds; // first row, the row behind the last, rows of a block
   Value first = e.constant(0);
@@ -41,6 +44,8 @@ void GemmKernel::roundRows(const Slab &slab) {
     std::pair<Value, Value> groups;
     if (region.norm)
       groups = copiedRow(slab, r);
+    else if (groupRows)
+      groups = {placeOfGroupedRow(slab.rows, r, depth), e.constant(groupRows * linearGroup * 4)};
     else
       plain = e.at(input->pointer, e.mul(e.add(slab.first, r), depth * 4));
     forEachSpan(e, depth, [&](const RowSpan &span) {

@@ -17,7 +17,7 @@ void KernelContext::forTiles(Value count, llvm::function_ref<void(Value)> body) 
   e.forRange(begin, end, 1, body);
 }
 
-void KernelContext::meet() const {
+void ds::emitBarrier(Emitter &e, Value step, Value thread) {
   mlir::OpBuilder &builder = e.getBuilder();
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), {e.ptr(), e.i32()});
   Value barrier = e.load(e.ptr(), e.at(step, static_cast<int64_t>(offsetof(DsStep, barrier))));

@@ -1,9 +1,11 @@
 #include "Program.h"
+#include "Chain.h"
 #include "ds/Target/CPU/Kernel.h"
 #include "dsrt/package.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/SymbolTable.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -18,7 +20,11 @@ KernelOperand describe(Value place, const SymbolTable &symbols) {
   operand.kind = KernelOperand::Kind::rows;
   operand.type = cast<MemRefType>(place.getType());
   TypeSwitch<Operation *>(place.getDefiningOp())
-      .Case<InputOp, OutputOp, BufferOp>([&](auto op) { operand.rows = op.getRows(); })
+      .Case<InputOp, OutputOp>([&](auto op) { operand.rows = op.getRows(); })
+      .Case<BufferOp>([&](BufferOp op) {
+        operand.rows = op.getRows();
+        operand.grouped = op.getGrouped();
+      })
       .Case<ds_plan::WeightOp>([&](ds_plan::WeightOp op) {
         operand.kind = KernelOperand::Kind::weight;
         operand.layout = symbols.lookup<StorageOp>(op.getStorage()).getLayout();
@@ -29,6 +35,21 @@ KernelOperand describe(Value place, const SymbolTable &symbols) {
         operand.kvHeads = op.getKvHeads();
       });
   return operand;
+}
+
+/// A barrier stands before the launch; places may stand between.
+bool meetsBefore(LaunchOp launch) {
+  Operation *before = launch->getPrevNode();
+  while (before && !isa<LaunchOp, BarrierOp>(before))
+    before = before->getPrevNode();
+  return isa_and_nonnull<BarrierOp>(before);
+}
+
+/// The chain writes the buffer and reads it, and nobody else touches it.
+bool isInside(Value place, ArrayRef<LaunchOp> chain) {
+  auto isOut = [&](OpOperand &use) { return llvm::is_contained(cast<LaunchOp>(use.getOwner()).getOuts(), use.get()); };
+  return place.getDefiningOp<BufferOp>() && llvm::any_of(place.getUses(), isOut) && !llvm::all_of(place.getUses(), isOut) &&
+         llvm::all_of(place.getUsers(), [&](Operation *user) { return llvm::is_contained(chain, user); });
 }
 
 class ModuleEmitter {
@@ -51,12 +72,13 @@ private:
   LLVM::LLVMFuncOp startFunction(llvm::StringRef name, ArrayRef<Type> arguments, LLVM::Linkage linkage);
   llvm::Error emitProgram(ProgramOp program);
   llvm::Error emitLaunch(LaunchOp launch);
+  llvm::Error addPlace(Operation *op);
+  /// The launches of the chain that begins at `op`, which moves behind the last.
+  llvm::Error emitChainAt(Block::iterator &op, int64_t &nextLaunch);
   llvm::Expected<LLVM::LLVMFuncOp> kernelFunction(LaunchOp launch);
   llvm::Error emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LLVMFuncOp function);
   llvm::Expected<Value> emitPlace(Operation *op);
   Value rowsOf(LaunchOp launch);
-  /// Writes the time stamp counter to slot `index` of this thread, where the caller traces.
-  void emitTimeStamp(int64_t index);
 
   ModuleOp planned;
   const CpuLevel &level;
@@ -107,6 +129,14 @@ llvm::Expected<Value> ModuleEmitter::emitPlace(Operation *op) {
   return e.at(weights, *storage.getOffset());
 }
 
+llvm::Error ModuleEmitter::addPlace(Operation *op) {
+  llvm::Expected<Value> place = emitPlace(op);
+  if (!place)
+    return place.takeError();
+  places[op->getResult(0)] = *place;
+  return llvm::Error::success();
+}
+
 llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   startFunction((DS_PROGRAM_PREFIX + program.getSymName()).str(), {e.ptr(), e.i32(), e.i32()}, LLVM::Linkage::External);
   Block *entry = builder.getInsertionBlock();
@@ -123,27 +153,30 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   kv = field(e.ptr(), offsetof(DsStep, kv));
   weights = field(e.ptr(), offsetof(DsStep, weights));
   arena = field(e.ptr(), offsetof(DsStep, arena));
-  Value barrier = field(e.ptr(), offsetof(DsStep, barrier)), barrierContext = field(e.ptr(), offsetof(DsStep, barrier_context));
-  auto barrierType = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), {e.ptr(), e.i32()});
   tokenRows = e.mul(batch, tokens);
   int64_t launches = llvm::range_size(program.getOps<LaunchOp>()), nextLaunch = 0;
   trace = field(e.ptr(), offsetof(DsStep, trace));
   traceOffset = e.mul(thread, launches * 16);
   places.clear();
-  for (Operation &op : program.getBody().front()) {
-    if (isa<BarrierOp>(op)) {
-      LLVM::CallOp::create(builder, loc, barrierType, ValueRange{barrier, barrierContext, thread32});
-    } else if (auto launch = dyn_cast<LaunchOp>(op)) {
-      emitTimeStamp(2 * nextLaunch);
+  Block &body = program.getBody().front();
+  for (auto op = body.begin(); op != body.end();) {
+    auto launch = dyn_cast<LaunchOp>(*op);
+    if (launch && launch.getChain()) {
+      if (llvm::Error error = emitChainAt(op, nextLaunch))
+        return error;
+      continue;
+    }
+    if (launch) {
+      emitTimeStamp(e, trace, e.add(traceOffset, nextLaunch * 16));
       if (llvm::Error error = emitLaunch(launch))
         return error;
-      emitTimeStamp(2 * nextLaunch++ + 1);
-    } else {
-      llvm::Expected<Value> place = emitPlace(&op);
-      if (!place)
-        return place.takeError();
-      places[op.getResult(0)] = *place;
+      emitTimeStamp(e, trace, e.add(traceOffset, nextLaunch++ * 16 + 8));
+    } else if (isa<BarrierOp>(*op)) {
+      emitBarrier(e, step, thread);
+    } else if (llvm::Error error = addPlace(&*op)) {
+      return error;
     }
+    ++op;
   }
   LLVM::ReturnOp::create(builder, loc, ValueRange());
   builder.setInsertionPointToEnd(module->getBody());
@@ -152,14 +185,45 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   return llvm::Error::success();
 }
 
-void ModuleEmitter::emitTimeStamp(int64_t index) {
-  // A call, not a branch: hundreds of branches on one condition cost LLVM seconds.
-  e.call("time_stamp", {trace, e.add(traceOffset, index * 8)}, [&](ValueRange a) {
-    e.ifThen(e.ne(a[0], e.nullPointer()), [&] {
-      auto now = LLVM::CallIntrinsicOp::create(builder, loc, e.i64(), builder.getStringAttr("llvm.readcyclecounter"), ValueRange());
-      e.store(now.getResults(), e.at(a[0], a[1]));
-    });
-  });
+llvm::Error ModuleEmitter::emitChainAt(Block::iterator &op, int64_t &nextLaunch) {
+  auto firstLaunch = cast<LaunchOp>(*op);
+  SmallVector<LaunchOp> chained;
+  for (Operation &next : llvm::make_range(op, op->getBlock()->end())) {
+    auto launch = dyn_cast<LaunchOp>(next);
+    if (launch && launch.getChain() != firstLaunch.getChain())
+      break;
+    if (launch)
+      chained.push_back(launch);
+  }
+  // Places may stand between the launches.
+  Block::iterator end = std::next(chained.back()->getIterator());
+  for (Operation &between : llvm::make_range(op, end))
+    if (!isa<LaunchOp, BarrierOp>(between))
+      if (llvm::Error error = addPlace(&between))
+        return error;
+  llvm::SetVector<Value> used;
+  SmallVector<ChainLaunch> launches;
+  for (LaunchOp launch : chained) {
+    OpBuilder::InsertPoint here = builder.saveInsertionPoint();
+    llvm::Expected<LLVM::LLVMFuncOp> function = kernelFunction(launch);
+    builder.restoreInsertionPoint(here);
+    if (!function)
+      return function.takeError();
+    ChainLaunch &linked = launches.emplace_back(ChainLaunch{*function, {}, launch != firstLaunch && meetsBefore(launch)});
+    for (Value operand : launch->getOperands()) {
+      used.insert(operand);
+      KernelOperand kind = describe(operand, symbols);
+      const int64_t rowBytes = kind.kind == KernelOperand::Kind::rows ? kind.width() * kind.element().getIntOrFloatBitWidth() / 8 : 0;
+      linked.operands.push_back({static_cast<unsigned>(llvm::find(used, operand) - used.begin()), rowBytes, isInside(operand, chained)});
+    }
+  }
+  SmallVector<Value> pointers;
+  for (Value place : used)
+    pointers.push_back(places.lookup(place));
+  emitChain(e, launches, pointers, {batch, tokens, rowsOf(firstLaunch), thread, threads, step, trace, e.add(traceOffset, nextLaunch * 16)});
+  nextLaunch += static_cast<int64_t>(launches.size());
+  op = end;
+  return llvm::Error::success();
 }
 
 llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {
@@ -196,7 +260,7 @@ llvm::Expected<LLVM::LLVMFuncOp> ModuleEmitter::kernelFunction(LaunchOp launch) 
   for (Value operand : launch->getOperands()) {
     KernelOperand kind = describe(operand, symbols);
     stream << '|' << kind.type << ' ' << static_cast<int>(kind.kind) << ' ' << static_cast<int>(kind.rows) << ' '
-           << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads;
+           << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads << ' ' << kind.grouped;
   }
   LLVM::LLVMFuncOp &function = kernels[key];
   if (function)
@@ -245,6 +309,9 @@ llvm::Error ModuleEmitter::emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LL
     take(operand, context.aux);
   for (Value operand : launch.getOuts())
     take(operand, context.outs);
+  auto isGrouped = [](const KernelOperand &operand) { return operand.grouped; };
+  if (kernel.getFamily() != "gemm" && (llvm::any_of(context.ins, isGrouped) || llvm::any_of(context.outs, isGrouped)))
+    return context.error("expects rows that are not grouped");
   for (Value *size : {&context.batch, &context.tokens, &context.rows, &context.thread, &context.threads, &context.step})
     *size = function.getArgument(next++);
   if (llvm::Error error = build(context))

@@ -8,8 +8,6 @@ using namespace ds;
 using ds_plan::Layout;
 using ds_plan::StorageOp;
 
-static constexpr int64_t panelWidth = 32;
-
 Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const TensorSource &tensors) {
   ParameterReader reader;
   RankedTensorType type = parameter.getTensorType();
@@ -100,7 +98,7 @@ static int64_t elementBytes(StorageOp storage) { return typeOf(storage).getEleme
 
 int64_t ds::storageBytes(StorageOp storage) { return typeOf(storage).getNumElements() * elementBytes(storage); }
 
-int64_t ds::rowsPerUnit(StorageOp storage) { return isInPanels(storage.getLayout()) ? panelWidth : 1; }
+int64_t ds::rowsPerUnit(StorageOp storage) { return isInPanels(storage.getLayout()) ? ds_plan::panelWidth(typeOf(storage)) : 1; }
 
 int64_t ds::unitCount(StorageOp storage) { return storage.getLayout() == Layout::vector ? 1 : typeOf(storage).getDimSize(0); }
 
@@ -115,25 +113,34 @@ static uint16_t toBf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-static void store(StorageOp storage, uint8_t *out, int64_t index, float value) {
-  if (typeOf(storage).getElementType().isBF16()) {
-    uint16_t half = toBf16(value);
-    std::memcpy(out + index * 2, &half, 2);
-  } else {
-    std::memcpy(out + index * 4, &value, 4);
+namespace {
+/// Elements of a storage: the type is asked for once, not for each of a hundred million.
+struct Elements {
+  Elements(StorageOp storage, uint8_t *out) : isBf16(typeOf(storage).getElementType().isBF16()), out(out) {}
+  void store(int64_t index, float value) const {
+    if (isBf16) {
+      uint16_t half = toBf16(value);
+      std::memcpy(out + index * 2, &half, 2);
+    } else {
+      std::memcpy(out + index * 4, &value, 4);
+    }
   }
-}
+  bool isBf16;
+  uint8_t *out;
+};
+} // namespace
 
 static void packRope(StorageOp storage, int64_t first, int64_t count, uint8_t *out) {
   DictionaryAttr rope = *storage.getRope();
   int64_t rotary = cast<IntegerAttr>(rope.get("rotary")).getInt();
   SmallVector<float> frequencies =
       ropeFrequencies(rotary, cast<FloatAttr>(rope.get("base")).getValueAsDouble(), dyn_cast_or_null<RopeScalingAttr>(rope.get("scaling")));
+  const Elements to(storage, out);
   for (int64_t row = 0; row < count; ++row)
     for (int64_t i = 0; i < rotary / 2; ++i) {
       float angle = static_cast<float>(first + row) * frequencies[i];
-      store(storage, out, row * rotary + i, static_cast<float>(std::cos(static_cast<double>(angle))));
-      store(storage, out, row * rotary + rotary / 2 + i, static_cast<float>(std::sin(static_cast<double>(angle))));
+      to.store(row * rotary + i, static_cast<float>(std::cos(static_cast<double>(angle))));
+      to.store(row * rotary + rotary / 2 + i, static_cast<float>(std::sin(static_cast<double>(angle))));
     }
 }
 
@@ -149,15 +156,16 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
     int64_t begin = (first + unit) * group, length = std::min(group, reader->rows() - begin);
     if (Result<void> result = reader->read(begin, length, rows.data()); !result)
       return result;
+    const Elements to(storage, out);
     if (!isInPanels(storage.getLayout())) {
       for (int64_t i = 0; i < length * columns; ++i)
-        store(storage, out, i, rows[i]);
+        to.store(i, rows[i]);
       continue;
     }
     const int64_t together = storage.getLayout() == Layout::panel_pairs ? 2 : 1; // k that stand side by side
     for (int64_t k = 0; k < columns; ++k)
       for (int64_t n = 0; n < length; ++n)
-        store(storage, out, (k / together * panelWidth + n) * together + k % together, rows[n * columns + k]);
+        to.store((k / together * group + n) * together + k % together, rows[n * columns + k]);
   }
   return {};
 }

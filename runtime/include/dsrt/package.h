@@ -22,7 +22,8 @@ extern "C" {
 ///   weights  first byte of the data part of the weights file
 ///   arena    `arena_bytes` of the program, aligned to DS_ALIGN, contents undefined before and after
 ///   barrier  waits until all threads have called it
-///   trace    [threads][launches][2], written: the time stamp counter before and after each launch of the program; null: not wanted
+///   trace    [threads][launches][2], written: the time stamp counter before and after each launch of the program; null: not wanted.
+///            Launches that share a thread's time slab by slab stand there as if one had followed the other, with the time of each
 typedef struct DsStep {
   int32_t abi;
   int32_t batch;  // B, 1 .. max_batch

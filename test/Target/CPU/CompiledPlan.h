@@ -19,6 +19,7 @@ struct StepData {
   std::vector<uint8_t *> kv;
   const void *weights = nullptr;
   void *arena = nullptr;
+  uint64_t *trace = nullptr;
 };
 
 /// Bytes that begin at a multiple of 64, followed by a page that must not be touched.

@@ -9,13 +9,14 @@ namespace {
 struct Shape {
   int64_t columns, depth;
   bool bias, bf16;
-  int64_t panels() const { return (columns + 31) / 32; }
-  int64_t weightBytes() const { return (panels() * (bf16 ? (depth + 1) / 2 * 2 : depth) * 32 * (bf16 ? 2 : 4) + 63) / 64 * 64; }
+  int64_t panel = 32;
+  int64_t panels() const { return (columns + panel - 1) / panel; }
+  int64_t weightBytes() const { return (panels() * (bf16 ? (depth + 1) / 2 * 2 : depth) * panel * (bf16 ? 2 : 4) + 63) / 64 * 64; }
   /// Where the weight of a column and a k stands.
   int64_t placeOf(int64_t n, int64_t k) const {
     if (bf16)
-      return ((n / 32 * ((depth + 1) / 2) + k / 2) * 32 + n % 32) * 2 + k % 2;
-    return (n / 32 * depth + k) * 32 + n % 32;
+      return ((n / panel * ((depth + 1) / 2) + k / 2) * panel + n % panel) * 2 + k % 2;
+    return (n / panel * depth + k) * panel + n % panel;
   }
 };
 
@@ -23,10 +24,11 @@ constexpr int64_t maxRows = 200;
 
 /// x [rows, K] in the arena, y [rows, N] an output, the bias behind the weight.
 std::string plan(Shape s) {
-  auto n = std::to_string(s.columns), k = std::to_string(s.depth), p = std::to_string(s.panels());
+  auto n = std::to_string(s.columns), k = std::to_string(s.depth), p = std::to_string(s.panels()), panel = std::to_string(s.panel);
   std::string element = s.bf16 ? "bf16" : "f32";
-  std::string weight = "memref<" + p + "x" + (s.bf16 ? std::to_string((s.depth + 1) / 2) + "x32x2xbf16>" : k + "x32xf32>"),
-              bias = "memref<" + std::to_string(s.panels() * 32) + "xf32>";
+  std::string weight =
+                  "memref<" + p + "x" + (s.bf16 ? std::to_string((s.depth + 1) / 2) + "x" + panel + "x2xbf16>" : k + "x" + panel + "xf32>"),
+              bias = "memref<" + std::to_string((s.columns + 31) / 32 * 32) + "xf32>";
   std::string x = "memref<?x" + k + "xf32>", y = "memref<?x" + n + "xf32>";
   std::string text = "ds.parameter @w from \"w\" : tensor<" + n + "x" + k + "x" + element + ">\n";
   text += "ds.parameter @b from \"b\" : tensor<" + n + "xf32>\n";
@@ -66,7 +68,8 @@ struct Data {
   std::vector<float> w, b; // [N, K], [N]
 
   explicit Data(Shape s)
-      : shape(s), weights(s.weightBytes() + s.panels() * 128), arena(maxRows * s.depth * 4), w(s.columns * s.depth), b(s.columns) {
+      : shape(s), weights(s.weightBytes() + (s.columns + 31) / 32 * 128), arena(maxRows * s.depth * 4), w(s.columns * s.depth),
+        b(s.columns) {
     for (int64_t n = 0; n < s.columns; ++n) {
       b[n] = s.bias ? valueAt(n * 7 + 3) : 0;
       memcpy(weights.as<uint8_t>() + s.weightBytes() + n * 4, &b[n], 4);
@@ -141,7 +144,7 @@ TEST_P(Gemm, agreesWithLoops) {
   for (int64_t n : columns)
     for (int64_t k : depths) {
       ++turn;
-      Data data({n, k, turn % 2 == 0, turn % 3 == 0 || GetParam()->bf16Dot != Bf16Dot::none});
+      Data data({n, k, turn % 2 == 0, turn % 3 == 0 || GetParam()->bf16Dot != Bf16Dot::none, turn % 5 < 3 ? 48 : 32});
       CompiledPlan code(plan(data.shape), *GetParam());
       ASSERT_TRUE(code) << code.error();
       for (int64_t rows = 1; rows <= 40; ++rows) {
@@ -157,9 +160,9 @@ TEST_P(Gemm, agreesWithLoops) {
 }
 
 TEST_P(Gemm, everyKindOfOperand) {
-  for (bool bias : {false, true})
+  for (auto [bias, panel] : {std::pair(false, 32), {true, 32}, {false, 48}, {true, 48}})
     for (bool bf16 : {false, true}) {
-      Data data({100, 63, bias, bf16});
+      Data data({100, 63, bias, bf16, panel});
       CompiledPlan code(plan(data.shape), *GetParam());
       ASSERT_TRUE(code) << code.error();
       for (int64_t rows : {1, 2, 3, 16, 17, 29, 128})
@@ -206,18 +209,6 @@ TEST_P(Gemm, anOutputNobodyWantsIsNotWritten) {
   step.weights = data.weights.as<void>();
   step.arena = data.arena.as<void>();
   code.run("run", step, 2);
-}
-
-/// The level of dot products on machines without the instruction.
-const CpuLevel *emulatedDots() {
-  static const CpuLevel level = [] {
-    CpuLevel like = *findCpuLevel("x86-64-v4-bf16");
-    like.name = "x86-64-v4";
-    like.features = findCpuLevel("x86-64-v4")->features;
-    like.bf16Dot = Bf16Dot::emulated;
-    return like;
-  }();
-  return &level;
 }
 
 DS_ON_ALL_LEVELS(Gemm);

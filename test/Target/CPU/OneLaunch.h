@@ -111,6 +111,18 @@ inline std::string shortNameOf(const CpuLevel &level) {
   return level.bf16Dot == Bf16Dot::emulated ? name + "_emulated" : name;
 }
 
+/// The level of dot products on machines without the instruction.
+inline const CpuLevel *emulatedDots() {
+  static const CpuLevel level = [] {
+    CpuLevel like = *findCpuLevel("x86-64-v4-bf16");
+    like.name = "x86-64-v4";
+    like.features = findCpuLevel("x86-64-v4")->features;
+    like.bf16Dot = Bf16Dot::emulated;
+    return like;
+  }();
+  return &level;
+}
+
 #define DS_ON_ALL_LEVELS(suite)                                                                                                            \
   INSTANTIATE_TEST_SUITE_P(levels, suite, testing::Values(&allCpuLevels()[0], &allCpuLevels()[1], &allCpuLevels()[2], &allCpuLevels()[3]), \
                            [](const auto &info) { return shortNameOf(*info.param); })

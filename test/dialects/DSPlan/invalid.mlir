@@ -47,6 +47,16 @@ ds_plan.storage @storage_c4_pairs_order panel_pairs of @p : memref<2x32x2x32xbf1
 
 // -----
 
+// expected-error@+1 {{expects the shape of layout panels, got 'memref<2x64x40xf32>'}}
+ds_plan.storage @storage_c4_panels_40 panels of @p : memref<2x64x40xf32>
+
+// -----
+
+// expected-error@+1 {{expects the shape of layout panel_pairs, got 'memref<2x32x40x2xbf16>'}}
+ds_plan.storage @storage_c4_pairs_40 panel_pairs of @p : memref<2x32x40x2xbf16>
+
+// -----
+
 // expected-error@+1 {{expects the shape of layout vector, got 'memref<60xf32>'}}
 ds_plan.storage @storage_c4_vector vector of @p : memref<60xf32>
 
@@ -88,6 +98,27 @@ ds_plan.program @buffer_c1 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
 ds_plan.program @buffer_c2 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
   // expected-error@+1 {{expects an offset that is a multiple of 64, got 4}}
   %0 = ds_plan.buffer tokens offset 4 : memref<?x64xf32>
+}
+
+// -----
+
+ds_plan.program @buffer_c3 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects grouped rows of f32 and a width that is a multiple of 16, got 'memref<?x24xf32>'}}
+  %0 = ds_plan.buffer tokens grouped : memref<?x24xf32>
+}
+
+// -----
+
+ds_plan.program @buffer_c3_i32 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects grouped rows of f32 and a width that is a multiple of 16, got 'memref<?x64xi32>'}}
+  %0 = ds_plan.buffer tokens grouped : memref<?x64xi32>
+}
+
+// -----
+
+ds_plan.program @buffer_c3_bf16 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects grouped rows of f32 and a width that is a multiple of 16, got 'memref<?x64xbf16>'}}
+  %0 = ds_plan.buffer tokens grouped : memref<?x64xbf16>
 }
 
 // -----
@@ -222,4 +253,156 @@ ds_plan.program @launch_c3 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
   %0 = ds_plan.input "input_ids" 0 tokens : memref<?xi32>
   // expected-error@+1 {{expects outs 0 to be a buffer, an output or a cache of its own}}
   ds_plan.launch @ids ins(%0 : memref<?xi32>) outs(%0 : memref<?xi32>)
+}
+
+// -----
+
+ds.cache @k : tensor<?x16x64xf32>
+ds_plan.kernel @attend "attention" schedule {} {
+^bb0(%q: tensor<?x?x64xf32>, %k: tensor<?x16x64xf32>):
+  %y = ds.attention %q, %k, %k heads 4 kv_heads 4 scale 0.25 : tensor<?x?x64xf32>, tensor<?x16x64xf32>
+  ds_plan.return %y : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c4_reads_cache max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %k = ds_plan.cache @k keys heads 4 offset 0 : memref<16x64xf32>
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  %1 = ds_plan.buffer tokens : memref<?x64xf32>
+  // expected-error@+1 {{expects a chain to work on weights and on rows that all operands have, and to write buffers}}
+  ds_plan.launch @attend chain 0 ins(%0, %k : memref<?x64xf32>, memref<16x64xf32>) outs(%1 : memref<?x64xf32>)
+}
+
+// -----
+
+ds.cache @k : tensor<?x16x64xf32>
+ds_plan.kernel @store "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  %k = ds_plan.store_cache keys heads 4 %x : tensor<?x?x64xf32> -> tensor<?x16x64xf32>
+  ds_plan.return %k : tensor<?x16x64xf32>
+}
+ds_plan.program @launch_c4_writes_cache max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %k = ds_plan.cache @k keys heads 4 offset 0 : memref<16x64xf32>
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  // expected-error@+1 {{expects a chain to work on weights and on rows that all operands have, and to write buffers}}
+  ds_plan.launch @store chain 0 ins(%0 : memref<?x64xf32>) outs(%k : memref<16x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c4_rows max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  %1 = ds_plan.buffer selected : memref<?x64xf32>
+  // expected-error@+1 {{expects a chain to work on weights and on rows that all operands have, and to write buffers}}
+  ds_plan.launch @copy chain 0 ins(%0 : memref<?x64xf32>) outs(%1 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @rotate "rope" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>, %p: tensor<?x?xi32>):
+  %y = ds.rope half %x, %p heads 4 rotary 16 base 1.0e4 : tensor<?x?x64xf32>, tensor<?x?xi32>
+  ds_plan.return %y : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c4_rows_of_input max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %p = ds_plan.input "positions" 0 batch : memref<?xi32>
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  %1 = ds_plan.buffer tokens : memref<?x64xf32>
+  // expected-error@+1 {{expects a chain to work on weights and on rows that all operands have, and to write buffers}}
+  ds_plan.launch @rotate chain 0 ins(%0, %p : memref<?x64xf32>, memref<?xi32>) outs(%1 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c4_rows_of_aux max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  %1 = ds_plan.buffer tokens : memref<?x64xf32>
+  %2 = ds_plan.buffer batch : memref<?x64xf32>
+  // expected-error@+1 {{expects a chain to work on weights and on rows that all operands have, and to write buffers}}
+  ds_plan.launch @copy chain 0 ins(%0 : memref<?x64xf32>) aux(%2 : memref<?x64xf32>) outs(%1 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c4_output max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %y = ds_plan.output "hidden" 0 tokens : memref<?x64xf32>
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  // expected-error@+1 {{expects a chain to work on weights and on rows that all operands have, and to write buffers}}
+  ds_plan.launch @copy chain 0 ins(%0 : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c4_between max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  %1 = ds_plan.buffer tokens : memref<?x64xf32>
+  %2 = ds_plan.buffer tokens : memref<?x64xf32>
+  %3 = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy chain 0 ins(%0 : memref<?x64xf32>) outs(%1 : memref<?x64xf32>)
+  ds_plan.launch @copy ins(%0 : memref<?x64xf32>) outs(%2 : memref<?x64xf32>)
+  // expected-error@+1 {{expects the launches of chain 0 to follow each other}}
+  ds_plan.launch @copy chain 0 ins(%1 : memref<?x64xf32>) outs(%3 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c4_chain_between max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  %1 = ds_plan.buffer tokens : memref<?x64xf32>
+  %2 = ds_plan.buffer tokens : memref<?x64xf32>
+  %3 = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @copy chain 0 ins(%0 : memref<?x64xf32>) outs(%1 : memref<?x64xf32>)
+  ds_plan.launch @copy chain 1 ins(%0 : memref<?x64xf32>) outs(%2 : memref<?x64xf32>)
+  ds_plan.barrier
+  // expected-error@+1 {{expects the launches of chain 0 to follow each other}}
+  ds_plan.launch @copy chain 0 ins(%1 : memref<?x64xf32>) outs(%3 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @copy "copy" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>):
+  ds_plan.return %x : tensor<?x?x64xf32>
+}
+ds_plan.program @launch_c4_chain_rows max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %0 = ds_plan.buffer tokens : memref<?x64xf32>
+  %1 = ds_plan.buffer tokens : memref<?x64xf32>
+  %2 = ds_plan.buffer batch : memref<?x64xf32>
+  %3 = ds_plan.buffer batch : memref<?x64xf32>
+  ds_plan.launch @copy chain 0 ins(%0 : memref<?x64xf32>) outs(%1 : memref<?x64xf32>)
+  // expected-error@+1 {{expects the launches of chain 0 to have the same rows}}
+  ds_plan.launch @copy chain 0 ins(%2 : memref<?x64xf32>) outs(%3 : memref<?x64xf32>)
+}
+
+// -----
+
+ds_plan.kernel @gather "gather" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>, %r: tensor<?xi32>):
+  %y = ds.gather_rows %x, %r : tensor<?x?x64xf32>, tensor<?xi32>
+  ds_plan.return %y : tensor<?x64xf32>
+}
+ds_plan.program @launch_c4_chain_family max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %r = ds_plan.input "rows" 0 selected : memref<?xi32>
+  %0 = ds_plan.buffer selected : memref<?x64xf32>
+  %1 = ds_plan.buffer selected : memref<?x64xf32>
+  // expected-error@+1 {{expects a chain of kernels that work row by row, got family "gather"}}
+  ds_plan.launch @gather chain 0 ins(%0, %r : memref<?x64xf32>, memref<?xi32>) outs(%1 : memref<?x64xf32>)
 }

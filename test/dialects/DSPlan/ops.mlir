@@ -11,6 +11,11 @@ ds.cache @v0 : tensor<?x64x32xf32>
 ds_plan.storage @wq panels of @q offset 0 : memref<2x64x32xf32>
 // CHECK: ds_plan.storage @wide panel_pairs of @wte offset 16384 : memref<4x32x32x2xbf16>
 ds_plan.storage @wide panel_pairs of @wte offset 16384 : memref<4x32x32x2xbf16>
+/// Panels of 48 columns: 64 of them fill one and a third.
+// CHECK: ds_plan.storage @panels_48 panels of @q : memref<2x64x48xf32>
+ds_plan.storage @panels_48 panels of @q : memref<2x64x48xf32>
+// CHECK: ds_plan.storage @pairs_48 panel_pairs of @wte : memref<3x32x48x2xbf16>
+ds_plan.storage @pairs_48 panel_pairs of @wte : memref<3x32x48x2xbf16>
 ds_plan.storage @table rows of @wte offset 16384 : memref<128x64xbf16>
 ds_plan.storage @vector vector of @gain : memref<64xf32>
 // CHECK: ds_plan.storage @angles rope rope {base = 1.000000e+04 : f64, positions = 64 : i64, rotary = 16 : i64} : memref<64x2x8xf32>
@@ -25,6 +30,12 @@ ds_plan.kernel @gelu "row" schedule {} {
 ds_plan.kernel @gemm "gemm" schedule {rows = 16} {
 ^bb0(%x: tensor<?x?x64xf32>, %w: tensor<64x64xf32>):
   %y = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<64x64xf32>
+  ds_plan.return %y : tensor<?x?x64xf32>
+}
+
+ds_plan.kernel @rotate "rope" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>, %p: tensor<?x?xi32>):
+  %y = ds.rope half %x, %p heads 4 rotary 16 base 1.0e4 : tensor<?x?x64xf32>, tensor<?x?xi32>
   ds_plan.return %y : tensor<?x?x64xf32>
 }
 
@@ -61,6 +72,10 @@ ds_plan.program @prefill max_batch 16 max_rows 512 arena 1048576 kv_bytes 16384 
   %logits = ds_plan.output "logits" 1 selected : memref<?x49152xf32>
   // CHECK: ds_plan.buffer tokens offset 0 : memref<?x64xf32>
   %x = ds_plan.buffer tokens offset 0 : memref<?x64xf32>
+  // CHECK: ds_plan.buffer tokens grouped offset 393216 : memref<?x64xf32>
+  %g = ds_plan.buffer tokens grouped offset 393216 : memref<?x64xf32>
+  // CHECK: ds_plan.buffer tokens grouped : memref<?x48xf32>
+  %h = ds_plan.buffer tokens grouped : memref<?x48xf32>
   // CHECK: ds_plan.buffer packed : memref<?x32xf32>
   %p = ds_plan.buffer packed : memref<?x32xf32>
   %y = ds_plan.buffer tokens offset 131072 : memref<?x64xf32>
@@ -78,4 +93,14 @@ ds_plan.program @prefill max_batch 16 max_rows 512 arena 1048576 kv_bytes 16384 
   // CHECK: ds_plan.launch @store_keys ins(%{{.*}}) aux(%{{.*}} : memref<64x2x8xf32>) outs(%{{.*}} : memref<64x32xf32>)
   ds_plan.launch @store_keys ins(%z, %past : memref<?x32xf32>, memref<?xi32>) aux(%t : memref<64x2x8xf32>) outs(%k : memref<64x32xf32>)
   ds_plan.launch @store_step ins(%z : memref<?x32xf32>) outs(%p : memref<?x32xf32>)
+  // CHECK: ds_plan.launch @gemm chain 0 ins(%{{.*}}, %{{.*}} : memref<?x64xf32>, memref<2x64x32xf32>) outs(%{{.*}} : memref<?x64xf32>)
+  ds_plan.launch @gemm chain 0 ins(%x, %w : memref<?x64xf32>, memref<2x64x32xf32>) outs(%g : memref<?x64xf32>)
+  ds_plan.barrier
+  /// Barriers and places may stand inside a chain, launches may not.
+  // CHECK: ds_plan.launch @gemm chain 0 ins
+  %again = ds_plan.weight @wq : memref<2x64x32xf32>
+  ds_plan.launch @gemm chain 0 ins(%g, %again : memref<?x64xf32>, memref<2x64x32xf32>) outs(%y : memref<?x64xf32>)
+  /// Aux weights are the same for all rows, and inputs of the chain's rows may be read.
+  // CHECK: ds_plan.launch @rotate chain 1 ins({{.*}}) aux({{.*}}) outs
+  ds_plan.launch @rotate chain 1 ins(%y, %ids : memref<?x64xf32>, memref<?xi32>) aux(%t : memref<64x2x8xf32>) outs(%x : memref<?x64xf32>)
 }

@@ -20,6 +20,7 @@ struct KernelOperand {
   /// Type of the plan: `?xW` or `?` (rows), packed shape (weight), `[C, kv_heads * D]` (cache).
   mlir::MemRefType type;
   ds_plan::Rows rows = ds_plan::Rows::tokens;              // of `rows`
+  bool grouped = false;                                    // of `rows`: a buffer between products (ds_plan.buffer)
   ds_plan::Layout layout = ds_plan::Layout::panels;        // of `weight`
   ds_plan::CacheKind cacheKind = ds_plan::CacheKind::keys; // of `cache`
   int64_t kvHeads = 0;                                     // of `cache`
@@ -28,6 +29,9 @@ struct KernelOperand {
   /// Values of one row: the last size, 1 for `?`.
   int64_t width() const { return type.getRank() == 1 && type.isDynamicDim(0) ? 1 : type.getShape().back(); }
 };
+
+/// Makes the threads of a step meet: `step` is a pointer to the DsStep, `thread` the caller's number, an i64.
+void emitBarrier(Emitter &e, mlir::Value step, mlir::Value thread);
 
 /// What a builder works with. The insertion point of `e` is in the body of the kernel's function; its values live there.
 struct KernelContext {
@@ -44,7 +48,7 @@ struct KernelContext {
   mlir::Value step; // pointer to the DsStep
 
   /// Waits for all threads, each of which has to come here as often as the others.
-  void meet() const;
+  void meet() const { emitBarrier(e, step, thread); }
 
   /// The tiles of this thread, of `count` numbered ones: contiguous, balanced to one.
   std::pair<mlir::Value, mlir::Value> tilesOfThread(mlir::Value count) const;

@@ -19,11 +19,13 @@ struct CpuLevel {
   llvm::StringRef features; // LLVM's feature string
   int64_t lanes;            // f32 values of one vector
   int64_t registers;        // vector registers
-  int64_t gemmRows;         // rows of one register block of a matrix product
-  int64_t gemmVectors;      // vectors of one register block, so that it is `gemmVectors * lanes` columns wide
-  bool fma;                 // multiply-add is one instruction
-  bool f16;                 // conversion of f16 is an instruction
-  Bf16Dot bf16Dot;          // used for many rows
+  int64_t gemmSums;         // accumulators of one register block of a matrix product
+  int64_t gemmVectors;      // the most vectors side by side in one of many rows
+  /// Rows of the widest block, and of a group of a `ds_plan.buffer`.
+  int64_t groupRows() const { return gemmSums / gemmVectors; }
+  bool fma;        // multiply-add is one instruction
+  bool f16;        // conversion of f16 is an instruction
+  Bf16Dot bf16Dot; // used for many rows
 };
 
 /// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-bf16, in this order. The last gains nothing where no weight is bf16.
