@@ -129,23 +129,24 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
   return first;
 }
 
-void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
+void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, const Touched *touched) {
   // Of one k; pairs of k begin at even ones, as passes do.
   const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * weight.element().getIntOrFloatBitWidth() / 8;
   const int64_t panelBytes = llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
   Value from = e.at(weight.pointer, e.mul(panel, panelBytes)), zero = e.constant(0), all = e.constant(region.depth);
   auto blockFor = [&](int64_t height, int64_t aheadBytes) {
     const int64_t group = copies ? height : groupRows;
-    return GemmBlock{weight.element(), width, height, group ? linearGroup * 4 : rowBytes, group, aheadBytes};
+    return GemmBlock{weight.element(), width, height, group ? linearGroup * 4 : rowBytes, group, aheadBytes, false};
   };
-  auto blockOf = [&](const GemmBlock &block, Value row, Value panelAtK, Value k, Value depth, Value ahead) {
+  auto blockOf = [&](const GemmBlock &block, Value row, Value panelAtK, Value k, Value depth, Value ahead, TouchedRows touches = {}) {
     Value rows;
     if (block.dots)
       rows = e.at(rounded, e.add(e.mul(row, roundedBytes), e.mul(k, 2)));
     else
       rows = e.at(groupRows ? placeOfGroupedRow(slab.rows, row, region.depth) : e.at(slab.rows, e.mul(row, rowBytes)),
                   e.mul(k, block.groupRows ? block.groupRows * 4 : 4));
-    emitGemmBlock(e, block, rows, panelAtK, e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead);
+    emitGemmBlock(e, block, rows, panelAtK, e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead,
+                  block.touches ? touches.first : rows, block.touches ? touches.bytes : e.constant(0));
   };
   auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadBytes, Value ahead) {
     blockOf(blockFor(height, aheadBytes), row, e.at(from, e.mul(k, lineBytes)), k, depth, ahead);
@@ -191,14 +192,50 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
           block.rowBytes = roundedBytes;
           block.groupRows = 0;
         }
+        TouchedRows touches;
+        if (touched && tall && !dots) {
+          block.touches = true;
+          touches = touchedRows(*touched, e.add(slab.first, row), e.add(k, depth));
+        }
         Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32);
-        blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, tall ? e.at(ahead, part) : next);
+        blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, tall ? e.at(ahead, part) : next, touches);
       });
     });
   };
   auto fewBlocks = [&] { e.ifElse(e.gt(slab.count, linearFewRows / 2), twoBlocks, oneBlock); };
   const bool dots = hasDots(weight);
   e.ifElse(dots ? usesDots() : e.gt(slab.count, linearFewRows), [&] { manyBlocks(dots); }, fewBlocks);
+}
+
+const KernelOperand *GemmKernel::rowsReadBehind(const LinearDomain &domain) const {
+  SmallVector<Value> open(domain.results.begin(), domain.results.end());
+  llvm::SmallDenseSet<Value> seen;
+  while (!open.empty()) {
+    Value value = open.pop_back_val();
+    if (isa<BlockArgument>(value))
+      return &operand(value);
+    Operation *op = value.getDefiningOp();
+    if (!isa<LinearOp>(op) && seen.insert(value).second)
+      llvm::append_range(open, op->getOperands());
+  }
+  return nullptr;
+}
+
+GemmKernel::TouchedRows GemmKernel::touchedRows(const Touched &touched, Value row, Value endOfPass) {
+  auto rowsOf = [&](const KernelOperand &rows) -> TouchedRows {
+    if (rows.grouped)
+      return {placeInGroups(e, placeOfGroupedRow(rows.pointer, row, touched.width), e.constant(c.level.groupRows() * linearGroup * 4),
+                            touched.column),
+              e.constant(linearWidePanel * 4)};
+    return {e.at(rows.pointer, e.mul(e.add(e.mul(row, touched.width), touched.column), 4)), e.constant(touched.width * 4)};
+  };
+  // What the epilogue writes in the last pass, what it reads in the one before.
+  TouchedRows result = rowsOf(*touched.result);
+  if (!touched.operand)
+    return result;
+  TouchedRows read = rowsOf(*touched.operand);
+  Value isLast = e.ge(endOfPass, region.depth);
+  return {e.select(isLast, result.first, read.first), e.select(isLast, result.bytes, read.bytes)};
 }
 
 Value GemmKernel::usesDots() { return e.gt(c.rows, linearFewRows); }
@@ -211,8 +248,15 @@ void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value 
       const int64_t width = panelOf(linear), panelsOfChunk = domain.chunk / width, panels = llvm::divideCeil(domain.columns, width);
       Value firstPanel = e.mul(chunk, panelsOfChunk), count = e.min(e.sub(e.constant(panels), firstPanel), panelsOfChunk);
       Value sums = e.at(tile, static_cast<int64_t>(index) * domain.chunk * 4);
-      e.forRange(e.constant(0), count, 1,
-                 [&](Value p) { emitProduct(weight, slab, e.add(firstPanel, p), e.at(sums, e.mul(p, width * 4))); });
+      e.forRange(e.constant(0), count, 1, [&](Value p) {
+        Value at = e.add(firstPanel, p);
+        Touched touched{nullptr, nullptr, domain.columns, e.mul(at, width)};
+        if (!domain.hasHeads() && !domain.results.empty() && index + 1 == domain.linears.size()) {
+          touched.result = &result(domain.results.front());
+          touched.operand = rowsReadBehind(domain);
+        }
+        emitProduct(weight, slab, at, e.at(sums, e.mul(p, width * 4)), touched.result ? &touched : nullptr);
+      });
     }
     emitEpilogue(domain, slab, chunk);
   });

@@ -21,6 +21,7 @@ struct GemmBlock {
   int64_t rowBytes;   // from one row of activations to the next
   int64_t groupRows;  // activations are [K / 16][groupRows][16], or with 0 [rows][K]
   int64_t aheadBytes; // of weights that are read ahead for every k
+  bool touches;       // for every 16 k, the columns of one row elsewhere are read ahead as well
   bool dots = false;  // the activations are bf16 as well, and `depth` is even
 };
 
@@ -33,9 +34,10 @@ inline llvm::ArrayRef<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) 
 }
 
 /// sums[r, c] = (or +=, with `accumulate`, an i1) sum over k < `depth` of rows[r, k] * panel[k, c]. `rows` and `panel` are
-/// pointers to the first k, `sums` one to f32 of `sumBytes` a row. Weights from `ahead` on are read ahead.
+/// pointers to the first k, `sums` one to f32 of `sumBytes` a row. Weights from `ahead` on are read ahead, and f32 of rows from `touched`
+/// on, which are `touchedBytes` apart.
 void emitGemmBlock(Emitter &e, const GemmBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
-                   mlir::Value depth, mlir::Value accumulate, mlir::Value ahead);
+                   mlir::Value depth, mlir::Value accumulate, mlir::Value ahead, mlir::Value touched, mlir::Value touchedBytes);
 
 /// Widens `depth` k of a panel of `width` columns of `element` (bf16 in pairs, or f16) to f32 in the layout `panels`. Of bf16 an odd depth
 /// is rounded up.
@@ -64,7 +66,20 @@ private:
   llvm::Error checkOperands();
   void emitSlab(const Slab &slab, Value firstUnit, Value endUnit);
   void emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk);
-  void emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
+  /// Rows that the epilogue of a product will touch from column `column` on, of `width` columns.
+  struct Touched {
+    const KernelOperand *result, *operand; // `operand` or null
+    int64_t width;
+    Value column;
+  };
+  struct TouchedRows {
+    Value first, bytes; // the first row, and from one to the next
+  };
+  /// Those that the block at `row` asks for in the pass that ends at k = `endOfPass`.
+  TouchedRows touchedRows(const Touched &touched, Value row, Value endOfPass);
+  /// Rows that element-wise ops of a domain read, or null.
+  const KernelOperand *rowsReadBehind(const LinearDomain &domain) const;
+  void emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, const Touched *touched);
   /// Rows [first, end) in blocks, the highest first; returns the end.
   Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
   /// Whether a slab is computed by dot products of bf16, i1. All slabs of a launch are, or none, so that threads change no result.

@@ -31,7 +31,8 @@ public:
         // As wide as the registers allow, so that short blocks read whole rows of the panel at once.
         vectors(vectorsOfBlock(block.panel / lanes, std::max<int64_t>(1, e.getLevel().gemmSums / block.rows))) {}
 
-  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value depth, Value accumulate, Value ahead) {
+  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value depth, Value accumulate, Value ahead, Value touched,
+            Value touchedBytes) {
     // One stripe of columns after the other, where the panel is wider than the block. Each reads a part ahead.
     e.forRange(e.constant(0), e.constant(stripes()), 1, [&](Value stripe) {
       Value column = e.mul(stripe, vectors * lanes), to = e.at(sums, e.mul(column, 4));
@@ -47,7 +48,8 @@ public:
           },
           [&] { return SmallVector<Value>(size(), e.zero(e.vec())); });
       Value part = e.mul(stripe, e.mul(depth, block.aheadBytes / stripes()));
-      all = emitDepth(rows, e.at(panel, e.mul(column, elementBytes() * depthOfStep())), depth, all, e.at(ahead, part));
+      all =
+          emitDepth(rows, e.at(panel, e.mul(column, elementBytes() * depthOfStep())), depth, all, e.at(ahead, part), touched, touchedBytes);
       for (int64_t i = 0; i < size(); ++i)
         e.store(all[i], place(i / vectors, i % vectors));
     });
@@ -65,7 +67,7 @@ private:
   struct Place {
     Value rows, panel, rowsAhead, ahead;
   };
-  static constexpr int64_t pointers = 4;
+  static constexpr int64_t pointers = 5;
 
   /// sums += rows[0 .. rows, k + step] * weights
   void multiplyAdd(Value rowsAtK, int64_t step, ArrayRef<Value> weights, MutableArrayRef<Value> sums) {
@@ -111,7 +113,8 @@ private:
     multiplyAdd(rowsAtK, step + 1, weights, chain(step + 1));
   }
 
-  SmallVector<Value> emitDepth(Value rows, Value panel, Value depth, ArrayRef<Value> initial, Value ahead) {
+  SmallVector<Value> emitDepth(Value rows, Value panel, Value depth, ArrayRef<Value> initial, Value ahead, Value touched,
+                               Value touchedBytes) {
     // Few accumulators wait for each other, so several steps of the depth have their own.
     int64_t chains = 1;
     while (chains * size() < 8 && chains < 8)
@@ -137,17 +140,25 @@ private:
       next[3] = e.opaque(e.at(at.ahead, aheadBytes));
       return next;
     };
-    SmallVector<Value> carried{rows, panel, e.at(rows, block.groupRows * linearGroup * 4), ahead};
+    SmallVector<Value> carried{rows, panel, e.at(rows, block.groupRows * linearGroup * 4), ahead, touched};
     llvm::append_range(carried, initial);
     carried.resize(pointers + chains * size(), e.zero(e.vec()));
-    const int64_t whole = grouped ? linearGroup : unroll;
+    const bool byGroup = grouped || block.touches;
+    const int64_t whole = byGroup ? linearGroup : unroll;
     Value count = e.div(depth, whole);
     carried = e.forRange(e.constant(0), count, 1, carried, [&](Value i, ValueRange before) {
-      if (!grouped)
+      if (!byGroup)
         return steps(i, before);
       SmallVector<Value> next = e.forRange(e.constant(0), e.constant(linearGroup), unroll, before, steps);
-      next[0] = e.at(next[0], (block.groupRows - 1) * linearGroup * 4);
-      next[2] = e.at(next[0], block.groupRows * linearGroup * 4);
+      if (grouped) {
+        next[0] = e.at(next[0], (block.groupRows - 1) * linearGroup * 4);
+        next[2] = e.at(next[0], block.groupRows * linearGroup * 4);
+      }
+      if (block.touches) {
+        for (int64_t line = 0; line < block.panel * 4; line += 64)
+          e.prefetch(e.at(next[4], line), /*locality=*/2);
+        next[4] = e.at(next[4], touchedBytes);
+      }
       return next;
     });
     SmallVector<Value> sums(ArrayRef(carried).drop_front(pointers));
@@ -176,16 +187,16 @@ private:
 } // namespace
 
 void ds::emitGemmBlock(Emitter &e, const GemmBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value depth,
-                       Value accumulate, Value ahead) {
+                       Value accumulate, Value ahead, Value touched, Value touchedBytes) {
   std::string name = "gemm_block_" +
                      std::string(block.element.isBF16()  ? "bf16"
                                  : block.element.isF16() ? "f16"
                                                          : "f32") +
                      (block.dots ? "_dots_" : "_") + std::to_string(block.rows) + "x" + std::to_string(block.panel) + "_" +
                      (block.groupRows ? "groups" + std::to_string(block.groupRows) : std::to_string(block.rowBytes)) + "_" +
-                     std::to_string(block.aheadBytes);
-  e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead},
-         [&](ValueRange a) { BlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); });
+                     std::to_string(block.aheadBytes) + (block.touches ? "_touches" : "");
+  e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead, touched, touchedBytes},
+         [&](ValueRange a) { BlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]); });
 }
 
 void ds::emitWidenedPanel(Emitter &e, Type element, int64_t width, Value panel, Value to, Value depth) {
