@@ -152,7 +152,7 @@ std::optional<Rows> ds_plan::rowsOf(Value place) {
 LogicalResult LaunchOp::verify() {
   if (!getChain())
     return success();
-  std::optional<Rows> rows = rowsOf(getOuts().front());
+  std::optional<Rows> rows = getOuts().empty() ? std::nullopt : rowsOf(getOuts().front());
   auto canBeOperand = [&](Value place) { return place.getDefiningOp<ds_plan::WeightOp>() || (rows && rowsOf(place) == rows); };
   auto isBuffer = [](Value out) { return out.getDefiningOp<BufferOp>(); };
   if (!llvm::all_of(getOperands(), canBeOperand) || !llvm::all_of(getOuts(), isBuffer))
@@ -162,7 +162,7 @@ LogicalResult LaunchOp::verify() {
     const bool same = other.getChain() == getChain();
     if (same && outside)
       return emitOpError("expects the launches of chain ") << *getChain() << " to follow each other";
-    if (same && rowsOf(other.getOuts().front()) != rows)
+    if (same && (other.getOuts().empty() || rowsOf(other.getOuts().front()) != rows))
       return emitOpError("expects the launches of chain ") << *getChain() << " to have the same rows";
     outside |= !same;
   }

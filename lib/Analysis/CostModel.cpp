@@ -1,4 +1,5 @@
 #include "ds/Analysis/CostModel.h"
+#include "ds/Analysis/LinearTiling.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -45,8 +46,9 @@ ProgramCost ds::costOf(ProgramOp program, const SymbolTable &symbols, const Cost
         {launch, work, dsrt::predict(work, machine, step.threads, level), dsrt::roofline(work, machine, step.threads, level)});
     cost.ns += cost.launches.back().prediction.ns;
   }
-  auto barriers = program.getOps<BarrierOp>();
-  cost.barriers = std::distance(barriers.begin(), barriers.end());
+  const bool chainsGoByRows = step.batch * step.tokens >= step.threads * linearRowsOfThread;
+  cost.barriers =
+      llvm::count_if(program.getOps<BarrierOp>(), [&](BarrierOp barrier) { return !chainsGoByRows || !barrier.isInsideChain(); });
   cost.ns += static_cast<double>(cost.barriers) * dsrt::limitsAt(machine, step.threads).barrierNs;
   return cost;
 }

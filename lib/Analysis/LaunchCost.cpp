@@ -50,8 +50,8 @@ void ds::addOp(LaunchFacts &facts, Operation *op) {
     facts.causal = attention.getCausal();
 }
 
-/// A lookup in a table reads one row. In panels a row's elements, or its pairs of bf16, stand 128 bytes apart, and each brings its cache
-/// line and, as processors fetch lines in pairs, the other one.
+/// A lookup in a table reads one row. In panels a row's elements, or its pairs of bf16, stand 128 or 192 bytes apart, and each brings its
+/// cache line and, as processors fetch lines in pairs, the other one.
 static void addTable(LaunchFacts &facts, StorageOp stored) {
   auto type = cast<MemRefType>(stored.getType());
   bool inPanels = isInPanels(stored.getLayout());

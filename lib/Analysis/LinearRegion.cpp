@@ -27,6 +27,13 @@ static int64_t headsOf(Operation *store) {
   return typed ? static_cast<int64_t>(typed.getKvHeads()) : 0;
 }
 
+bool LinearRegion::multipliesInputAlone() const {
+  return !norm && llvm::all_of(input.getUses(), [](OpOperand &use) {
+    auto linear = dyn_cast<LinearOp>(use.getOwner());
+    return linear && &use == &linear.getInputMutable();
+  });
+}
+
 namespace {
 /// Sorts the ops of a region into domains.
 class Matcher {

@@ -67,7 +67,7 @@ OpCost ds::costOf(Operation *op) {
       .Case([&](L2NormalizeOp) { return perRow(3 * n + 2, 0, (2 + laneOpsOfDivision) * n + laneOpsOfReduction); })
       .Case([&](SoftmaxOp) { return perRow(5 * n, n, (6 + laneOpsOfExpNonPositive) * n + 2 * laneOpsOfReduction); })
       .Case([&](GeluOp gelu) {
-        return gelu.getKind() == GeluKind::erf ? perRow(5 * n, n, (15 + laneOpsOfExpNonPositive) * n)
+        return gelu.getKind() == GeluKind::erf ? perRow(5 * n, n, (8 + laneOpsOfExpNonPositive) * n)
                                                : perRow(9 * n, n, (4 + laneOpsOfExp + laneOpsOfDivision) * n);
       })
       .Case([&](SiluOp) { return perRow(4 * n, n, (2 + laneOpsOfExp + laneOpsOfDivision) * n); })

@@ -46,10 +46,7 @@ struct PlanGroupRows : ds::impl::PlanGroupRowsBase<PlanGroupRows> {
   bool canRead(LaunchOp launch, unsigned index) {
     const LinearRegion *region = regionOf(launch);
     Value argument = symbols->lookup<KernelOp>(launch.getKernel()).getBody().getArgument(index);
-    return region && !region->norm && region->input == argument && llvm::all_of(argument.getUses(), [](OpOperand &use) {
-             auto linear = dyn_cast<LinearOp>(use.getOwner());
-             return linear && &use == &linear.getInputMutable();
-           });
+    return region && region->input == argument && region->multipliesInputAlone();
   }
 
   bool isBetweenProducts(BufferOp buffer) {

@@ -46,6 +46,8 @@ struct LinearRegion {
   mlir::Value input;
   int64_t depth = 0;
   llvm::SmallVector<LinearDomain, 3> domains;
+  /// The linears are all that reads `input`.
+  bool multipliesInputAlone() const;
 
   /// Finds the structure in `ops`, which are in block order. Null where a builder could not serve them; `reason` says why, in words for a
   /// remark.

@@ -1,14 +1,15 @@
 #include "Chain.h"
-#include "ds/Analysis/LinearTiling.h"
+#include "RowSlabs.h"
 #include "ds/Target/CPU/Kernel.h"
 
 using namespace mlir;
 using namespace ds;
 
-/// Bytes of a launch in a trace: when it began and when it ended.
-static constexpr int64_t traceBytes = 16;
+/// With less every slab reads all weights for too few rows, and would be taken for a launch of few rows.
+static constexpr int64_t leastSlabRows = 48;
 
-Value ds::emitNow(Emitter &e) {
+/// The time stamp counter.
+static Value emitNow(Emitter &e) {
   OpBuilder &builder = e.getBuilder();
   return LLVM::CallIntrinsicOp::create(builder, e.getLoc(), e.i64(), builder.getStringAttr("llvm.readcyclecounter"), ValueRange())
       .getResults();
@@ -77,22 +78,23 @@ static void emitOneBehindTheOther(Emitter &e, ArrayRef<ChainLaunch> launches, Va
   }
 }
 
-static void emitByRows(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places, const ChainStep &s) {
-  const int64_t unit = e.getLevel().groupRows();
+/// The most rows that go through a chain at once: what stays inside is then in the second-level cache.
+static int64_t slabRowsOf(Emitter &e, ArrayRef<ChainLaunch> launches) {
   int64_t widest = 1;
   for (const ChainLaunch &launch : launches)
     for (const ChainOperand &operand : launch.operands)
       widest = std::max(widest, operand.isInside ? operand.rowBytes / 4 : 0);
-  // As many slabs for each thread, all of whole groups of rows.
-  Value least = e.ceilDiv(s.rows, linearSlabRows(widest, unit));
-  Value slabs = e.mul(e.div(e.add(least, e.sub(s.threads, 1)), s.threads), s.threads), pieces = e.ceilDiv(s.rows, unit);
-  auto boundary = [&](Value slab) { return e.min(e.mul(e.div(e.mul(pieces, slab), slabs), unit), s.rows); };
-  Value begin = e.div(e.mul(slabs, s.thread), s.threads), end = e.div(e.mul(slabs, e.add(s.thread, 1)), s.threads);
-  Value firstOfThread = boundary(begin);
+  return linearSlabRows(widest, e.getLevel().groupRows());
+}
+
+static void emitByRows(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places, const ChainStep &s, int64_t slabRows) {
+  RowSlabs slabs(e, s.rows, s.threads, e.constant(e.getLevel().groupRows()), slabRows);
+  Value begin = e.div(e.mul(slabs.count(), s.thread), s.threads), end = e.div(e.mul(slabs.count(), e.add(s.thread, 1)), s.threads);
+  Value firstOfThread = slabs.first(begin);
   e.forRange(begin, end, 1, [&](Value slab) {
-    Value first = boundary(slab);
+    Value first = slabs.first(slab);
     ChainStep part = s;
-    part.rows = e.sub(boundary(e.add(slab, 1)), first);
+    part.rows = e.sub(slabs.end(slab), first);
     part.thread = e.constant(0);
     part.threads = e.constant(1);
     for (auto [index, launch] : llvm::enumerate(launches)) {
@@ -127,9 +129,11 @@ void ds::emitChain(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places
   arguments.append({step.batch, step.tokens, step.rows, step.thread, step.threads, step.step, step.trace, step.traceOffset});
   e.call(nameOf(launches), arguments, [&](ValueRange a) {
     ValueRange inside = a.take_front(places.size()), rest = a.drop_front(places.size());
+    const int64_t slabRows = slabRowsOf(e, launches);
     ChainStep s{rest[0], rest[1], rest[2], rest[3], rest[4], rest[5], rest[6], rest[7]};
-    e.ifElse(
-        e.ge(s.rows, e.mul(s.threads, linearRowsOfThread)), [&] { emitByRows(e, launches, inside, s); },
-        [&] { emitOneBehindTheOther(e, launches, inside, s); });
+    auto oneBehindTheOther = [&] { emitOneBehindTheOther(e, launches, inside, s); };
+    if (slabRows < leastSlabRows)
+      return oneBehindTheOther();
+    e.ifElse(e.ge(s.rows, e.mul(s.threads, linearRowsOfThread)), [&] { emitByRows(e, launches, inside, s, slabRows); }, oneBehindTheOther);
   });
 }

@@ -29,8 +29,8 @@ struct ChainStep {
 /// Calls the kernels of a chain on `places`, in one function for all chains that are alike.
 void emitChain(Emitter &e, llvm::ArrayRef<ChainLaunch> launches, mlir::ValueRange places, const ChainStep &step);
 
-/// The time stamp counter.
-mlir::Value emitNow(Emitter &e);
+/// Bytes of a launch in a trace: when it began and when it ended.
+inline constexpr int64_t traceBytes = 16;
 /// Writes the time stamp counter to byte `offset` of `trace`, where the caller traces.
 void emitTimeStamp(Emitter &e, mlir::Value trace, mlir::Value offset);
 

@@ -1,6 +1,7 @@
 #include "Gemm.h"
 #include "CacheView.h"
 #include "KernelRegion.h"
+#include "RowSlabs.h"
 #include <numeric>
 
 using namespace mlir;
@@ -38,13 +39,6 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   const bool allPairs = llvm::all_of(
       c.ins, [](const KernelOperand &o) { return o.kind != KernelOperand::Kind::weight || o.layout != ds_plan::Layout::panels; });
   roundedBytes = c.level.bf16Dot != Bf16Dot::none && allPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
-}
-
-static bool isReadByProductsAlone(Value value) {
-  return llvm::all_of(value.getUsers(), [&](Operation *user) {
-    auto linear = dyn_cast<LinearOp>(user);
-    return linear && linear.getInput() == value;
-  });
 }
 
 /// The weights decide the shape of everything else.
@@ -91,7 +85,7 @@ llvm::Error GemmKernel::checkOperands() {
   if (!isF32Rows(input) || (input->grouped && region.norm))
     return c.error("gemm expects f32 rows, grouped without a norm alone");
   for (const KernelOperand &in : c.ins)
-    if (in.grouped && (&in != input || !isReadByProductsAlone(region.input)))
+    if (in.grouped && (&in != input || !region.multipliesInputAlone()))
       return c.error("gemm expects grouped rows to be multiplied and nothing else");
   if (region.normIsResult && result(region.norm->getResult(0)).grouped)
     return c.error("gemm expects the norm's result not to be grouped");
@@ -226,10 +220,10 @@ GemmKernel::TouchedRows GemmKernel::touchedRows(const Touched &touched, Value ro
     if (rows.grouped)
       return {placeInGroups(e, placeOfGroupedRow(rows.pointer, row, touched.width), e.constant(c.level.groupRows() * linearGroup * 4),
                             touched.column),
-              e.constant(linearWidePanel * 4)};
+              e.constant(touched.panel * 4)};
     return {e.at(rows.pointer, e.mul(e.add(e.mul(row, touched.width), touched.column), 4)), e.constant(touched.width * 4)};
   };
-  // What the epilogue writes in the last pass, what it reads in the one before.
+  // What the epilogue writes in the last pass, what it reads in those before.
   TouchedRows result = rowsOf(*touched.result);
   if (!touched.operand)
     return result;
@@ -250,7 +244,7 @@ void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value 
       Value sums = e.at(tile, static_cast<int64_t>(index) * domain.chunk * 4);
       e.forRange(e.constant(0), count, 1, [&](Value p) {
         Value at = e.add(firstPanel, p);
-        Touched touched{nullptr, nullptr, domain.columns, e.mul(at, width)};
+        Touched touched{nullptr, nullptr, domain.columns, width, e.mul(at, width)};
         if (!domain.hasHeads() && !domain.results.empty() && index + 1 == domain.linears.size()) {
           touched.result = &result(domain.results.front());
           touched.operand = rowsReadBehind(domain);
@@ -298,16 +292,12 @@ void GemmKernel::emit() {
   // blocks, and where threads have few of those, less: so that they end together.
   Value unit = e.constant(heights.front());
   if (!groupRows)
-    unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), unit, e.constant(4));
-  Value least = e.ceilDiv(c.rows, slabRows);
-  Value multiple = e.mul(e.div(e.add(least, e.sub(c.threads, 1)), c.threads), c.threads);
-  Value slabs = e.select(e.ge(c.rows, e.mul(c.threads, linearRowsOfThread)), multiple, least);
-  Value pieces = e.div(e.add(c.rows, e.sub(unit, 1)), unit);
-  auto boundary = [&](Value slab) { return e.min(e.mul(e.div(e.mul(pieces, slab), slabs), unit), c.rows); };
-  auto [begin, end] = c.tilesOfThread(e.mul(slabs, units));
+    unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), unit, e.constant(std::gcd(heights.front(), int64_t(4))));
+  RowSlabs slabs(e, c.rows, c.threads, unit, slabRows);
+  auto [begin, end] = c.tilesOfThread(e.mul(slabs.count(), units));
   Value firstTile = begin, endTile = end;
   e.forRange(e.div(begin, units), e.ceilDiv(end, units), 1, [&](Value s) {
-    Value first = boundary(s), count = e.sub(boundary(e.add(s, 1)), first), tiles = e.mul(s, units);
+    Value first = slabs.first(s), count = e.sub(slabs.end(s), first), tiles = e.mul(s, units);
     Value firstUnit = e.max(e.sub(firstTile, tiles), 0), endUnit = e.min(e.sub(endTile, tiles), units);
     Value rows = copies ? copied : e.at(input->pointer, e.mul(first, rowBytes));
     e.ifThen(e.lt(firstUnit, endUnit), [&] { emitSlab({first, count, rows}, firstUnit, endUnit); });

@@ -66,10 +66,10 @@ private:
   llvm::Error checkOperands();
   void emitSlab(const Slab &slab, Value firstUnit, Value endUnit);
   void emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk);
-  /// Rows that the epilogue of a product will touch from column `column` on, of `width` columns.
+  /// Rows of `width` columns that the epilogue of a panel will touch from column `column` on.
   struct Touched {
     const KernelOperand *result, *operand; // `operand` or null
-    int64_t width;
+    int64_t width, panel;
     Value column;
   };
   struct TouchedRows {

@@ -4,7 +4,7 @@
 using namespace mlir;
 using namespace ds;
 
-/// Of `vectors` side by side, how many a block has at once: as many as the most that divide them.
+/// How many of `vectors` side by side a block has at once: their largest divisor up to `most`.
 static int64_t vectorsOfBlock(int64_t vectors, int64_t most) {
   while (vectors % most != 0)
     --most;
@@ -131,7 +131,7 @@ private:
       for (int64_t step = 0; step < unroll; step += depthOfStep())
         emitStep(at.rows, at.panel, step, MutableArrayRef(next).drop_front(pointers));
       for (int64_t line = 0; line < aheadBytes; line += 64)
-        e.prefetch(e.at(at.ahead, line), /*locality=*/block.aheadBytes < lineBytes() ? 2 : 3);
+        e.prefetch(e.at(at.ahead, line), /*locality=*/block.aheadBytes < 128 ? 2 : 3);
       for (int64_t line = 0; line < rowsAheadBytes; line += 64)
         e.prefetch(e.at(at.rowsAhead, line));
       next[0] = e.opaque(e.at(at.rows, unroll * valueBytes));

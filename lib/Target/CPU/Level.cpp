@@ -1,4 +1,5 @@
 #include "ds/Target/CPU/Level.h"
+#include "ds/Analysis/LinearTiling.h"
 
 using namespace ds;
 
@@ -9,6 +10,9 @@ static constexpr CpuLevel levels[] = {
     {"x86-64-v4", "x86-64-v4", "-prefer-256-bit", 16, 32, 24, 3, true, true, Bf16Dot::none},
     {"x86-64-v4-bf16", "x86-64-v4", "-prefer-256-bit,+avx512bf16", 16, 32, 24, 3, true, true, Bf16Dot::native},
 };
+
+static_assert(std::all_of(std::begin(levels), std::end(levels),
+                          [](const CpuLevel &level) { return level.groupRows() <= linearMostGroupRows; }));
 
 llvm::ArrayRef<CpuLevel> ds::allCpuLevels() { return levels; }
 

@@ -156,7 +156,7 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   tokenRows = e.mul(batch, tokens);
   int64_t launches = llvm::range_size(program.getOps<LaunchOp>()), nextLaunch = 0;
   trace = field(e.ptr(), offsetof(DsStep, trace));
-  traceOffset = e.mul(thread, launches * 16);
+  traceOffset = e.mul(thread, launches * traceBytes);
   places.clear();
   Block &body = program.getBody().front();
   for (auto op = body.begin(); op != body.end();) {
@@ -167,10 +167,10 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
       continue;
     }
     if (launch) {
-      emitTimeStamp(e, trace, e.add(traceOffset, nextLaunch * 16));
+      emitTimeStamp(e, trace, e.add(traceOffset, nextLaunch * traceBytes));
       if (llvm::Error error = emitLaunch(launch))
         return error;
-      emitTimeStamp(e, trace, e.add(traceOffset, nextLaunch++ * 16 + 8));
+      emitTimeStamp(e, trace, e.add(traceOffset, nextLaunch++ * traceBytes + 8));
     } else if (isa<BarrierOp>(*op)) {
       emitBarrier(e, step, thread);
     } else if (llvm::Error error = addPlace(&*op)) {
@@ -220,7 +220,8 @@ llvm::Error ModuleEmitter::emitChainAt(Block::iterator &op, int64_t &nextLaunch)
   SmallVector<Value> pointers;
   for (Value place : used)
     pointers.push_back(places.lookup(place));
-  emitChain(e, launches, pointers, {batch, tokens, rowsOf(firstLaunch), thread, threads, step, trace, e.add(traceOffset, nextLaunch * 16)});
+  emitChain(e, launches, pointers,
+            {batch, tokens, rowsOf(firstLaunch), thread, threads, step, trace, e.add(traceOffset, nextLaunch * traceBytes)});
   nextLaunch += static_cast<int64_t>(launches.size());
   op = end;
   return llvm::Error::success();

@@ -142,6 +142,36 @@ TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
   }
 }
 
+/// Slabs of wide hidden rows would be so short that they are taken for few rows: threads may change no result.
+TEST_P(Chain, wideHiddenRowsAreTheSameOnAnyThreads) {
+  const Mlp mlp{32, 8192, 48, 32, true};
+  CompiledPlan code(mlp.plan(), level());
+  ASSERT_TRUE(code) << code.error();
+  GuardedBytes weights(mlp.weightBytes(8192, 32, 48) + mlp.weightBytes(32, 8192, 32) + mlp.weightBytes(32, 32, 32)),
+      arena(mlp.rowsOffset(4));
+  memset(weights.as<uint8_t>(), 0, weights.size());
+  Numbers numbers;
+  pack(mlp, weights.as<uint8_t>(), numbers.take(8192 * 32), 8192, 32, 48);
+  pack(mlp, weights.as<uint8_t>() + mlp.weightBytes(8192, 32, 48), numbers.take(32 * 8192), 32, 8192, 32);
+  pack(mlp, weights.as<uint8_t>() + mlp.weightBytes(8192, 32, 48) + mlp.weightBytes(32, 8192, 32), numbers.take(32 * 32), 32, 32, 32);
+  const std::vector<float> x = numbers.take(maxRows * 32);
+  for (int32_t rows : {66, 320}) {
+    std::vector<float> first;
+    for (int32_t threads : {1, 2, 3}) {
+      memcpy(arena.as<float>(), x.data(), x.size() * 4);
+      StepData step;
+      step.tokens = rows;
+      step.weights = weights.as<void>();
+      step.arena = arena.as<void>();
+      code.run("run", step, threads);
+      const float *z = arena.as<float>() + mlp.rowsOffset(3) / 4;
+      if (threads == 1)
+        first.assign(z, z + rows * 32);
+      ASSERT_EQ(memcmp(first.data(), z, first.size() * 4), 0) << rows << " rows, threads " << threads;
+    }
+  }
+}
+
 /// What a trace says of a chain: each launch begins where the one before ended, whether threads go by rows or not.
 TEST_P(Chain, tracesItsLaunchesOneBehindTheOther) {
   const Mlp mlp{96, 1536, 48, 48, false};

@@ -20,7 +20,7 @@ struct Shape {
   }
 };
 
-constexpr int64_t maxRows = 200;
+constexpr int64_t maxRows = 256;
 
 /// x [rows, K] in the arena, y [rows, N] an output, the bias behind the weight.
 std::string plan(Shape s) {
@@ -38,7 +38,7 @@ std::string plan(Shape s) {
           ">" + (s.bias ? ", %b: tensor<" + n + "xf32>" : "") + "):\n  %y = ds.linear %x, %w" + (s.bias ? " bias %b" : "") +
           " : tensor<?x?x" + k + "xf32>, tensor<" + n + "x" + k + "x" + element + ">" + (s.bias ? ", tensor<" + n + "xf32>" : "") +
           "\n  ds_plan.return %y : tensor<?x?x" + n + "xf32>\n}\n";
-  text += "ds_plan.program @run max_batch 200 max_rows 200 arena " + std::to_string(maxRows * s.depth * 4) + " kv_bytes 0 {\n";
+  text += "ds_plan.program @run max_batch 256 max_rows 256 arena " + std::to_string(maxRows * s.depth * 4) + " kv_bytes 0 {\n";
   text += "  %x = ds_plan.buffer tokens offset 0 : " + x + "\n  %y = ds_plan.output \"hidden\" 0 tokens : " + y + "\n";
   text += "  %w = ds_plan.weight @wp : " + weight + "\n  %b = ds_plan.weight @bp : " + bias + "\n";
   text += "  ds_plan.launch @gemm ins(%x, %w" + std::string(s.bias ? ", %b" : "") + " : " + x + ", " + weight +
@@ -157,6 +157,16 @@ TEST_P(Gemm, agreesWithLoops) {
       for (int64_t rows : {128, 200})
         checkRows(code, *GetParam(), data, rows, static_cast<int32_t>(turn % 3 + 1));
     }
+}
+
+/// Slabs of this depth are shorter than the most rows, and not of whole fours where blocks have six.
+TEST_P(Gemm, slabsOfADeepProductStayInTheirBuffers) {
+  Data data({40, 2048, true, false});
+  CompiledPlan code(plan(data.shape), *GetParam());
+  ASSERT_TRUE(code) << code.error();
+  for (int64_t rows : {251, 252, 256})
+    for (int32_t threads : {1, 2, 3})
+      checkRows(code, *GetParam(), data, rows, threads);
 }
 
 TEST_P(Gemm, everyKindOfOperand) {

@@ -22,7 +22,7 @@ struct CpuLevel {
   int64_t gemmSums;         // accumulators of one register block of a matrix product
   int64_t gemmVectors;      // the most vectors side by side in one of many rows
   /// Rows of the widest block, and of a group of a `ds_plan.buffer`.
-  int64_t groupRows() const { return gemmSums / gemmVectors; }
+  constexpr int64_t groupRows() const { return gemmSums / gemmVectors; }
   bool fma;        // multiply-add is one instruction
   bool f16;        // conversion of f16 is an instruction
   Bf16Dot bf16Dot; // used for many rows
