@@ -80,6 +80,18 @@ std::vector<float> pack(const Mlp &mlp, uint8_t *to, std::vector<float> values, 
   return values;
 }
 
+/// Runs the first `rows` rows of x, which begin the arena; returns the rows of z.
+const float *run(const CompiledPlan &code, const Mlp &mlp, const GuardedBytes &weights, const GuardedBytes &arena, int32_t rows,
+                 int32_t threads, uint64_t *trace = nullptr) {
+  StepData step;
+  step.tokens = rows;
+  step.weights = weights.as<void>();
+  step.arena = arena.as<void>();
+  step.trace = trace;
+  code.run("run", step, threads);
+  return arena.as<float>() + mlp.rowsOffset(3) / 4;
+}
+
 class Chain : public OnLevel {};
 
 TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
@@ -128,12 +140,7 @@ TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
       for (int32_t threads : {1, 2, 3}) {
         for (int64_t i = 0; i < mlp.rowsOffset(4) / 4; ++i)
           arena.as<float>()[i] = i < rows * w ? x[i] : notANumber;
-        StepData step;
-        step.tokens = rows;
-        step.weights = weights.as<void>();
-        step.arena = arena.as<void>();
-        code.run("run", step, threads);
-        const float *z = arena.as<float>() + mlp.rowsOffset(3) / 4;
+        const float *z = run(code, mlp, weights, arena, rows, threads);
         for (int64_t i = 0; i < rows * w; ++i)
           ASSERT_NEAR(z[i], expected[i], allowed) << "row " << i / w << " of " << rows << ", threads " << threads << ", hidden " << h;
         for (int64_t i = rows * w; i < maxRows * w; ++i)
@@ -159,12 +166,7 @@ TEST_P(Chain, wideHiddenRowsAreTheSameOnAnyThreads) {
     std::vector<float> first;
     for (int32_t threads : {1, 2, 3}) {
       memcpy(arena.as<float>(), x.data(), x.size() * 4);
-      StepData step;
-      step.tokens = rows;
-      step.weights = weights.as<void>();
-      step.arena = arena.as<void>();
-      code.run("run", step, threads);
-      const float *z = arena.as<float>() + mlp.rowsOffset(3) / 4;
+      const float *z = run(code, mlp, weights, arena, rows, threads);
       if (threads == 1)
         first.assign(z, z + rows * 32);
       ASSERT_EQ(memcmp(first.data(), z, first.size() * 4), 0) << rows << " rows, threads " << threads;
@@ -183,13 +185,8 @@ TEST_P(Chain, tracesItsLaunchesOneBehindTheOther) {
   memset(arena.as<uint8_t>(), 0, arena.size());
   for (int32_t rows : {4, 320}) {
     uint64_t trace[3][2] = {};
-    StepData step;
-    step.tokens = rows;
-    step.weights = weights.as<void>();
-    step.arena = arena.as<void>();
-    step.trace = &trace[0][0];
     const uint64_t before = __builtin_ia32_rdtsc();
-    code.run("run", step, 1);
+    run(code, mlp, weights, arena, rows, /*threads=*/1, &trace[0][0]);
     const uint64_t after = __builtin_ia32_rdtsc();
     EXPECT_GT(trace[0][0], before);
     for (int launch = 0; launch < 3; ++launch) {
