@@ -23,7 +23,7 @@ struct PlanInsertBarriers : ds::impl::PlanInsertBarriersBase<PlanInsertBarriers>
       }
     for (auto barrier : llvm::make_early_inc_range(program.getOps<ds_plan::BarrierOp>()))
       barrier.erase();
-    int64_t launches = 0, barriers = 0;
+    int64_t barriers = 0;
     auto putBefore = [&](ds_plan::LaunchOp launch, ds::SpanAccesses &span) {
       OpBuilder builder(launch);
       ds_plan::BarrierOp::create(builder, launch.getLoc());
@@ -33,13 +33,13 @@ struct PlanInsertBarriers : ds::impl::PlanInsertBarriersBase<PlanInsertBarriers>
     // A chain may run without the barriers inside it: its launches meet what is before and behind them as one.
     ds::SpanAccesses span, inside;
     SmallVector<ds_plan::LaunchOp> all(program.getOps<ds_plan::LaunchOp>());
-    launches = static_cast<int64_t>(all.size());
-    for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
-      std::optional<int64_t> chain = all[begin].getChain();
-      for (end = begin + 1; chain && end < all.size() && all[end].getChain() == chain;)
-        ++end;
-      ArrayRef<ds_plan::LaunchOp> unit = ArrayRef(all).slice(begin, chain ? end - begin : 1);
-      end = begin + unit.size();
+    for (MutableArrayRef<ds_plan::LaunchOp> left(all); !left.empty();) {
+      const std::optional<int64_t> chain = left.front().getChain();
+      size_t count = 1;
+      while (chain && count < left.size() && left[count].getChain() == chain)
+        ++count;
+      MutableArrayRef<ds_plan::LaunchOp> unit = left.take_front(count);
+      left = left.drop_front(count);
       if (llvm::any_of(unit, [&](ds_plan::LaunchOp launch) { return span.conflicts(launch); }))
         putBefore(unit.front(), span);
       inside.clear();
@@ -52,7 +52,7 @@ struct PlanInsertBarriers : ds::impl::PlanInsertBarriersBase<PlanInsertBarriers>
     }
     remark::analysis(program.getLoc(),
                      remark::RemarkOpts::name("barriers").category("ds-plan-insert-barriers").function(program.getSymName()))
-        << remark::metric("launches", launches) << remark::metric("barriers", barriers);
+        << remark::metric("launches", static_cast<int64_t>(all.size())) << remark::metric("barriers", barriers);
   }
 };
 } // namespace
