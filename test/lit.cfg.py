@@ -31,6 +31,7 @@ LEVELS = {
     "x86-64-v2": {"cx16", "popcnt", "sse4_2", "ssse3"},
     "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"},
     "x86-64-v4": {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"},
+    "x86-64-v4-vnni": {"avx512_vnni"},
     "x86-64-v4-bf16": {"avx512_bf16"},
 }
 cpuinfo = pathlib.Path("/proc/cpuinfo")

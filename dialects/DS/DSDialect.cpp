@@ -11,6 +11,8 @@ using namespace ds;
 #include "dialects/DS/DSEnums.cpp.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialects/DS/DSAttributes.cpp.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/DS/DSTypes.cpp.inc"
 #define GET_OP_CLASSES
 #include "dialects/DS/DSOps.cpp.inc"
 
@@ -18,6 +20,10 @@ void DSDialect::initialize() {
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "dialects/DS/DSAttributes.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/DS/DSTypes.cpp.inc"
       >();
   addOperations<
 #define GET_OP_LIST
@@ -34,6 +40,17 @@ LogicalResult ViewAttr::verify(function_ref<InFlightDiagnostic()> emitError, int
   for (auto [size, stride] : llvm::zip(sizes, strides))
     if (size < 1 || stride < 0)
       return emitError() << "expects positive sizes and strides of at least 0, got size " << size << " and stride " << stride;
+  return success();
+}
+
+LogicalResult QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bits, QuantizedZero, int64_t group,
+                                    FloatType scale) {
+  if (bits != 4 && bits != 8)
+    return emitError() << "expects 4 or 8 bits, got " << bits;
+  if (group < 0 || group % 16 != 0)
+    return emitError() << "expects groups of a multiple of 16, or 0, got " << group;
+  if (!scale.isF16() && !scale.isF32())
+    return emitError() << "expects scales of f16 or f32, got " << scale;
   return success();
 }
 

@@ -16,6 +16,8 @@
 #include "dialects/DS/DSEnums.h.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialects/DS/DSAttributes.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/DS/DSTypes.h.inc"
 #define GET_OP_CLASSES
 #include "dialects/DS/DSOps.h.inc"
 

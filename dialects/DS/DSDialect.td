@@ -14,12 +14,42 @@ def DS_Dialect : Dialect {
     size, `C` the context. Weights are symbols (`ds.parameter`); their bytes stay in the model's files.
   }];
   let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
   let hasConstantMaterializer = 1;
 }
 
 class DS_Op<string mnemonic, list<Trait> traits = []> : Op<DS_Dialect, mnemonic, traits>;
 
+def DS_QuantizedZero : I32EnumAttr<"QuantizedZero", "which value the code 0 stands for", [
+    I32EnumAttrCase<"symmetric", 0>, I32EnumAttrCase<"asymmetric", 1>]> {
+  let cppNamespace = "::ds";
+  let genSpecializedAttr = 0;
+}
+
+def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
+  let mnemonic = "quantized";
+  let summary = "an element of a quantized matrix";
+  let description = [{
+    Matrices [N, K] whose elements are codes of `bits` bits (4 or 8) with one `scale` (f16 or f32) for every `group` of k of a row, or for
+    the whole row with `group` 0. `symmetric`: value = scale * code, the code signed. `asymmetric`: value = scale * code + offset, the code
+    unsigned, with one offset of the scale's type a group. Codes, scales and offsets stay outside the module; which they are follows from
+    the parameter's source (ds/Quantize). To the ops that read such a matrix its elements are the values, as f32.
+    ```mlir
+    !ds.quantized<4 asymmetric group 32 scale f16>
+    ```
+  }];
+  let parameters = (ins "int64_t":$bits, EnumParameter<DS_QuantizedZero>:$zero, "int64_t":$group, "::mlir::FloatType":$scale);
+  let assemblyFormat = "`<` $bits $zero `group` $group `scale` $scale `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    bool isAsymmetric() const { return getZero() == ::ds::QuantizedZero::asymmetric; }
+    /// Codes that a group of 32 bits holds.
+    int64_t codesPerLane() const { return 32 / getBits(); }
+  }];
+}
+
 def DS_FloatTensor : RankedTensorOf<[F16, BF16, F32, F64]>;
+def DS_MatrixTensor : RankedTensorOf<[F16, BF16, F32, F64, DS_QuantizedType]>; // weights
 def DS_IntTensor : RankedTensorOf<[I32]>;
 def DS_AnyTensor : RankedTensorOf<[F16, BF16, F32, F64, I32]>;
 

@@ -12,7 +12,8 @@ LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
     return emitOptionalError(location, "'ds.embedding' op expects table of rank 2, got ", table);
   SmallVector<int64_t> shape(indices.getShape());
   shape.push_back(table.getDimSize(1));
-  types.push_back(RankedTensorType::get(shape, table.getElementType()));
+  Type element = table.getElementType();
+  types.push_back(RankedTensorType::get(shape, isa<QuantizedType>(element) ? Float32Type::get(element.getContext()) : element));
   return success();
 }
 
@@ -31,6 +32,13 @@ LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
   SmallVector<int64_t> shape(input.getShape());
   shape.back() = weight.getDimSize(0);
   types.push_back(RankedTensorType::get(shape, input.getElementType()));
+  return success();
+}
+
+LogicalResult LinearOp::verify() {
+  if (std::optional<uint64_t> bits = getActivationBits();
+      bits && (*bits != 8 || !isa<QuantizedType>(getWeight().getType().getElementType()))) // (C3)
+    return emitOpError("expects activations of 8 bits with a quantized weight, got ") << *bits << " bits and " << getWeight().getType();
   return success();
 }
 

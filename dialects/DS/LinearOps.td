@@ -3,13 +3,14 @@
 def DS_EmbeddingOp : DS_Op<"embedding", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
   let summary = "rows of a table, chosen by index";
   let description = [{
-    `output[..., j] = table[indices[...], j]`. An index outside the table is an error of the caller.
+    `output[..., j] = table[indices[...], j]`. An index outside the table is an error of the caller. A
+    quantized table gives f32.
     - (C1) `table` has rank 2.
     ```mlir
     %x = ds.embedding %ids, %w : tensor<?x?xi32>, tensor<128x64xf32>
     ```
   }];
-  let arguments = (ins DS_IntTensor:$indices, DS_FloatTensor:$table);
+  let arguments = (ins DS_IntTensor:$indices, DS_MatrixTensor:$table);
   let results = (outs DS_FloatTensor:$output);
   let assemblyFormat = "$indices `,` $table attr-dict `:` type($indices) `,` type($table)";
 }
@@ -18,16 +19,21 @@ def DS_LinearOp : DS_Op<"linear", [Pure, DeclareOpInterfaceMethods<InferTypeOpIn
   let summary = "matrix product with a weight, and bias";
   let description = [{
     `output[..., n] = sum_k input[..., k] * weight[n, k] + bias[n]`, summed in f32; the output has the element type of `input`.
+    With `activation_bits` 8 and a quantized weight, a back end may round `input` to signed codes of 8 bits, one scale for each 128 k of a
+    row or each of the weight's groups that are less, as it does where integers multiply faster; without it `input` is used as it is.
     - (C1) `weight` has shape `[N, K]` with `K` the last size of `input`.
     - (C2) `bias` has shape `[N]`.
+    - (C3) `activation_bits` is 8, and comes with a quantized weight.
     ```mlir
     %y = ds.linear %x, %w bias %b : tensor<?x?x64xf32>, tensor<192x64xf32>, tensor<192xf32>
     ```
   }];
-  let arguments = (ins DS_FloatTensor:$input, DS_FloatTensor:$weight, Optional<DS_FloatTensor>:$bias);
+  let arguments = (ins DS_FloatTensor:$input, DS_MatrixTensor:$weight, Optional<DS_FloatTensor>:$bias,
+                       OptionalAttr<I64Attr>:$activation_bits);
   let results = (outs DS_FloatTensor:$output);
   let assemblyFormat =
       "$input `,` $weight (`bias` $bias^)? attr-dict `:` type($input) `,` type($weight) (`,` type($bias)^)?";
+  let hasVerifier = 1;
 }
 
 def DS_GatherRowsOp : DS_Op<"gather_rows", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {

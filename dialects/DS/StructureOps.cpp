@@ -12,6 +12,14 @@ LogicalResult ParameterOp::verify() {
     return emitOpError("expects a static tensor of rank 1 or 2, got ") << type;
   if (getValue() && getValue()->getShapedType() != type) // (C2)
     return emitOpError("expects value of type ") << type << ", got " << getValue()->getShapedType();
+  if (auto quantized = dyn_cast<QuantizedType>(type.getElementType())) { // (C4)
+    if (!getSource() || type.getRank() != 2)
+      return emitOpError("expects a quantized matrix of rank 2 with a source, got ") << type;
+    int64_t columns = type.getDimSize(1), group = quantized.getGroup() ? quantized.getGroup() : columns;
+    if (columns == 0 || columns % 16 != 0 || columns % group != 0)
+      return emitOpError("expects groups that divide the columns, a multiple of 16, got groups of ")
+             << group << " and " << columns << " columns";
+  }
   if (std::optional<ViewAttr> view = getView()) { // (C3)
     if (!getSource())
       return emitOpError("expects a source to take the view of");

@@ -8,11 +8,12 @@ def DS_ParameterOp : DS_Op<"parameter", [Symbol]> {
     - (C1) exactly one of `source` and `value` is given.
     - (C2) `type` is a static tensor of rank 1 or 2, and `value` has that type.
     - (C3) `view` has as many elements as `type`, and comes with `source`.
+    - (C4) a quantized type comes with `source` and rank 2, its groups divide the columns, and both are multiples of 16.
     ```mlir
     ds.parameter @wte from "transformer.wte.weight" : tensor<128x64xf32>
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<DS_FloatTensor>:$type, OptionalAttr<StrAttr>:$source,
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<DS_MatrixTensor>:$type, OptionalAttr<StrAttr>:$source,
                        OptionalAttr<DS_ViewAttr>:$view, OptionalAttr<ElementsAttr>:$value);
   let assemblyFormat = "$sym_name (`from` $source^)? (`view` $view^)? (`value` $value^)? attr-dict `:` $type";
   let extraClassDeclaration = [{
@@ -30,7 +31,7 @@ def DS_WeightOp : DS_Op<"weight", [Pure, DeclareOpInterfaceMethods<SymbolUserOpI
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$parameter);
-  let results = (outs DS_FloatTensor:$result);
+  let results = (outs DS_MatrixTensor:$result);
   let assemblyFormat = "$parameter attr-dict `:` type($result)";
 }
 

@@ -34,7 +34,8 @@ def DSPlan_Layout : I32EnumAttr<"Layout", "how a weight is packed", [
     I32EnumAttrCase<"rows", 1>,          // [N, K] as it is
     I32EnumAttrCase<"vector", 2>,        // [N] as [ceil(N / 32) * 32], zeros behind N, always f32
     I32EnumAttrCase<"rope", 3>,          // [positions][2][rotary / 2] f32: cosines, then sines, of each position
-    I32EnumAttrCase<"panel_pairs", 4>]> { // [N, K] bf16 as [ceil(N / W)][ceil(K / 2)][W][2], zeros behind N and K
+    I32EnumAttrCase<"panel_pairs", 4>,   // [N, K] bf16 as [ceil(N / W)][ceil(K / 2)][W][2], zeros behind N and K
+    I32EnumAttrCase<"panel_codes", 5>]> { // [N, K] quantized as [ceil(N / W)][rows][W] of 32 bits: scales and codes (PanelCodes.h)
   let cppNamespace = "::ds_plan";
   let genSpecializedAttr = 0;
 }

@@ -10,13 +10,15 @@ static bool hasShapeOf(Layout layout, MemRefType type) {
   auto isPanel = [](int64_t width) { return width == 32 || width == 48; };
   switch (layout) {
   case Layout::panels:
-    return shape.size() == 3 && isPanel(shape[2]) && !type.getElementType().isBF16();
+    return shape.size() == 3 && isPanel(shape[2]) && isa<FloatType>(type.getElementType()) && !type.getElementType().isBF16();
   case Layout::panel_pairs:
     return shape.size() == 4 && isPanel(shape[2]) && shape[3] == 2 && type.getElementType().isBF16();
+  case Layout::panel_codes:
+    return shape.size() == 3 && isPanel(shape[2]) && type.getElementType().isInteger(32);
   case Layout::rows:
-    return shape.size() == 2;
+    return shape.size() == 2 && isa<FloatType>(type.getElementType());
   case Layout::vector:
-    return shape.size() == 1 && shape[0] % 32 == 0;
+    return shape.size() == 1 && shape[0] % 32 == 0 && isa<FloatType>(type.getElementType());
   case Layout::rope:
     return shape.size() == 3 && shape[1] == 2;
   }

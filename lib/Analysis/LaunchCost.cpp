@@ -1,5 +1,6 @@
 #include "ds/Analysis/LaunchCost.h"
 #include "dialects/DS/DSDialect.h"
+#include "dialects/DSPlan/PanelCodes.h"
 #include "ds/Analysis/OpCost.h"
 
 using namespace mlir;
@@ -50,6 +51,14 @@ void ds::addOp(LaunchFacts &facts, Operation *op) {
     facts.causal = attention.getCausal();
 }
 
+/// Bytes of a weight as it is stored; of a quantized one its scales as well.
+static double storedBytes(RankedTensorType type) {
+  auto quantized = dyn_cast<QuantizedType>(type.getElementType());
+  if (!quantized)
+    return static_cast<double>(type.getNumElements() * elementBytes(type));
+  return static_cast<double>(type.getDimSize(0) * ds_plan::PanelCodes(quantized, type.getDimSize(1), 1).bytes());
+}
+
 /// A lookup in a table reads one row. In panels a row's elements, or its pairs of bf16, stand 128 or 192 bytes apart, and each brings its
 /// cache line and, as processors fetch lines in pairs, the other one.
 static void addTable(LaunchFacts &facts, StorageOp stored) {
@@ -57,7 +66,7 @@ static void addTable(LaunchFacts &facts, StorageOp stored) {
   bool inPanels = isInPanels(stored.getLayout());
   int64_t width = inPanels ? type.getDimSize(1) : type.getShape().back();
   if (stored.getLayout() == Layout::panel_pairs)
-    width *= 2;
+    width *= 2; // and of codes a word holds several
   facts.lookupBytesPerRow += static_cast<double>(width * elementBytes(type));
   facts.tableBytesPerRow += static_cast<double>(width * (inPanels ? std::max<int64_t>(64, 32 * elementBytes(type)) : elementBytes(type)));
   facts.tableSize += static_cast<double>(type.getNumElements() * elementBytes(type));
@@ -77,7 +86,7 @@ LaunchFacts ds::factsOf(ArrayRef<Operation *> ops) {
       if (!type || llvm::is_contained(ops, operand.getDefiningOp()) || !seen.insert(operand).second)
         continue;
       if (type.hasStaticShape()) // a weight
-        facts.weightBytes += static_cast<double>(type.getNumElements() * elementBytes(type));
+        facts.weightBytes += storedBytes(type);
       else if (!type.isDynamicDim(type.getRank() - 1))
         facts.readBytesPerRow += static_cast<double>(type.getShape().back() * elementBytes(type));
     }

@@ -1,4 +1,5 @@
 #include "StorageTable.h"
+#include "dialects/DSPlan/PanelCodes.h"
 #include "ds/Analysis/LinearRegion.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -35,7 +36,10 @@ StorageOp StorageTable::create(StringRef name, Layout layout, FlatSymbolRefAttr 
 
 StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
   Layout layout = Layout::vector;
-  if (role == OperandRole::matrix || (role == OperandRole::table && linearWeights.contains(parameter.getSymNameAttr())))
+  auto quantized = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
+  if (quantized)
+    layout = Layout::panel_codes;
+  else if (role == OperandRole::matrix || (role == OperandRole::table && linearWeights.contains(parameter.getSymNameAttr())))
     layout = matrixType.isBF16() ? Layout::panel_pairs : Layout::panels;
   else if (role == OperandRole::table)
     layout = Layout::rows;
@@ -45,13 +49,17 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
   ArrayRef<int64_t> shape = parameter.getTensorType().getShape();
   const int64_t width = linearPanelOf(shape[0], linearWeights.lookup(parameter.getSymNameAttr()));
   const int64_t panels = llvm::divideCeil(shape[0], width);
-  MemRefType type = MemRefType::get(shape, matrixType);
+  MemRefType type;
   if (layout == Layout::vector)
     type = MemRefType::get({static_cast<int64_t>(llvm::alignTo(shape[0], linearPanel))}, builder.getF32Type());
+  else if (layout == Layout::rows)
+    type = MemRefType::get(shape, matrixType);
   else if (layout == Layout::panels)
     type = MemRefType::get({panels, shape[1], width}, matrixType);
   else if (layout == Layout::panel_pairs)
     type = MemRefType::get({panels, (shape[1] + 1) / 2, width, 2}, matrixType);
+  else if (layout == Layout::panel_codes)
+    type = MemRefType::get({panels, ds_plan::PanelCodes(quantized, shape[1], width).rows(), width}, builder.getI32Type());
   std::string name = parameter.getSymName().str() + "." + ds_plan::stringifyLayout(layout).str();
   storage = create(name, layout, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), {}, type, parameter.getLoc());
   return storage;

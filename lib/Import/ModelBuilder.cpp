@@ -1,4 +1,5 @@
 #include "ModelBuilder.h"
+#include "ds/Quantize/QuantizedType.h"
 #include "mlir/IR/Verifier.h"
 #include <cmath>
 
@@ -120,8 +121,10 @@ Value ModelBuilder::declare(const std::string &symbol, const std::string &source
   if (declared.insert(symbol).second) {
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(function);
-    ParameterOp::create(builder, at(symbol), builder.getStringAttr(symbol), TypeAttr::get(type), builder.getStringAttr(source), view,
-                        ElementsAttr());
+    auto parameter = ParameterOp::create(builder, at(symbol), builder.getStringAttr(symbol), TypeAttr::get(type),
+                                         builder.getStringAttr(source), view, ElementsAttr());
+    if (const StoredTensor *tensor = tensors.find(source); tensor && schemeOfStored(tensor->type))
+      parameter->setAttr(storedTypeAttrName, builder.getStringAttr(storedTypeName(tensor->type)));
   }
   return WeightOp::create(builder, at(symbol), type, FlatSymbolRefAttr::get(builder.getContext(), symbol));
 }
@@ -185,7 +188,7 @@ Value ModelBuilder::linear(Value input, const std::string &path, int64_t out, co
 }
 
 Value ModelBuilder::linearWith(Value input, const std::string &path, Value weight, Value bias) {
-  return LinearOp::create(builder, at(path), input, weight, bias);
+  return LinearOp::create(builder, at(path), input, weight, bias, IntegerAttr());
 }
 
 Value ModelBuilder::layerNorm(Value input, const std::string &path, double eps, bool bias) {

@@ -132,10 +132,14 @@ FailureOr<TensorPtr> Interpreter::Machine::weight(WeightOp op) {
     if (static_cast<int64_t>(values->size()) != type.getNumElements())
       return op.emitOpError("expects ") << type.getNumElements() << " elements of parameter " << op.getParameterAttr() << ", got "
                                         << values->size();
-    *tensor = {type.getElementType(), type.getShape().vec(), std::move(*values)};
-    if (!type.getElementType().isF64())
+    // The loader rounds to a quantized type; to the ops the values are f32.
+    Type element = type.getElementType();
+    if (isa<QuantizedType>(element))
+      element = Float32Type::get(element.getContext());
+    *tensor = {element, type.getShape().vec(), std::move(*values)};
+    if (!element.isF64())
       for (double &value : tensor->values)
-        value = roundToType(value, type.getElementType());
+        value = roundToType(value, element);
   }
   if (options.keepWeights)
     weights[parameter.getSymNameAttr()] = tensor;

@@ -1,5 +1,7 @@
 // Reads parameters from the files of a model.
 #include "ds/Import/TensorSource.h"
+#include "ds/Quantize/QuantizedType.h"
+#include "ds/Quantize/Quantizer.h"
 #include "ds/Reference/Interpreter.h"
 
 using namespace mlir;
@@ -49,6 +51,33 @@ static Result<std::vector<double>> load(const TensorSource &source, ParameterOp 
   return elements;
 }
 
+/// Rounds the rows of a quantized parameter to its grid, where they are not stored on it.
+static Result<void> quantize(const TensorSource &source, ParameterOp parameter, std::vector<double> &values) {
+  auto type = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
+  const StoredTensor *stored = source.find(*parameter.getSource());
+  if (!type || schemeOfStored(stored->type) == schemeOf(type))
+    return {};
+  const int64_t columns = parameter.getTensorType().getDimSize(1);
+  std::vector<float> row(columns);
+  QuantizedRow codes;
+  for (size_t first = 0; first < values.size(); first += columns) {
+    std::transform(values.begin() + first, values.begin() + first + columns, row.begin(),
+                   [](double value) { return static_cast<float>(value); });
+    if (Result<void> rounded = quantizeRow(schemeOf(type), row.data(), columns, codes); !rounded)
+      return Error::badData("row " + std::to_string(first / columns) + ", " + rounded.error().message);
+    dequantizeRow(schemeOf(type), codes, row.data());
+    std::copy(row.begin(), row.end(), values.begin() + first);
+  }
+  return {};
+}
+
 WeightLoader ds::reference::loadFrom(const TensorSource &source) {
-  return [&source](ParameterOp parameter) { return load(source, parameter); };
+  return [&source](ParameterOp parameter) -> Result<std::vector<double>> {
+    Result<std::vector<double>> values = load(source, parameter);
+    if (!values)
+      return values;
+    if (Result<void> rounded = quantize(source, parameter, *values); !rounded)
+      return rounded.error();
+    return values;
+  };
 }

@@ -3,8 +3,24 @@
 from ds_mlir import errors
 from ds_mlir.compiler import compile
 from ds_mlir.errors import Error
+from ds_mlir.evaluate import Accuracy, Comparison, Perplexity, accuracy, compare, perplexity
 from ds_mlir.model import Generation, Model, load
 from ds_mlir.profile import Profile, profile
 
-__all__ = ["Error", "Generation", "Model", "Profile", "compile", "errors", "load", "profile"]
+__all__ = [
+    "Accuracy",
+    "Comparison",
+    "Error",
+    "Generation",
+    "Model",
+    "Perplexity",
+    "Profile",
+    "accuracy",
+    "compare",
+    "compile",
+    "errors",
+    "load",
+    "perplexity",
+    "profile",
+]
 __version__ = "0.1.0"

@@ -1,11 +1,13 @@
-"""Text in, text out: `python -m ds_mlir generate | embed | compile`."""
+"""Text in, text out: `python -m ds_mlir generate | embed | compile | eval | compare`."""
 
 import argparse
+import dataclasses
 import json
 import os
+import pathlib
 import sys
 
-from ds_mlir import compiler, errors, model
+from ds_mlir import compiler, errors, evaluate, model
 from ds_mlir.text import TextStreamer
 
 
@@ -38,11 +40,34 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("model", help="a Hugging Face folder or a GGUF file")
     compile_.add_argument("-o", "--output", required=True, metavar="PACKAGE")
     compile_.add_argument("--weights", choices=("f32", "bf16"), default="f32")
+    compile_.add_argument("--activations", choices=("f32", "int8"), help="of quantized matrices in steps of many tokens (default: f32)")
+    compile_.add_argument("--quantize", metavar="SCHEME", help="int8, int4-g64 and the like, stored, or a JSON file of schemes")
     compile_.add_argument("--fusion", choices=("none", "generic", "specialized"), default="specialized")
     compile_.add_argument("--context", type=int)
     compile_.add_argument("--max-batch", type=int)
     compile_.add_argument("--target-cpu")
     compile_.add_argument("--task")
+
+    eval_ = commands.add_parser("eval", help="measure perplexity on a text, or accuracy on labelled texts")
+    eval_.add_argument("package")
+    data = eval_.add_mutually_exclusive_group(required=True)
+    data.add_argument("--text", type=pathlib.Path, metavar="FILE", help="a UTF-8 text: perplexity of a causal language model")
+    data.add_argument(
+        "--labels", type=pathlib.Path, metavar="FILE", help="a .jsonl, .csv or .tsv of text and label: accuracy of a classifier"
+    )
+
+    compare = commands.add_parser("compare", help="compile variants of a model and print their size, speed and perplexity")
+    compare.add_argument("model", help="a Hugging Face folder or a GGUF file")
+    compare.add_argument("--text", type=pathlib.Path, required=True, metavar="FILE", help="a UTF-8 text")
+    compare.add_argument(
+        "--variants", default=",".join(evaluate.VARIANTS), help="f32, bf16 or schemes of --quantize, with commas (default: %(default)s)"
+    )
+
+    for command in (eval_, compare):
+        command.add_argument("--window", type=int, default=512, metavar="N", help="tokens of a run over the text (default: %(default)s)")
+        command.add_argument("--stride", type=int, metavar="N", help="tokens from one window to the next (default: those of the window)")
+        command.add_argument("-t", "--threads", type=int)
+        command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -89,15 +114,43 @@ def _embed(options) -> None:
 
 
 def _compile(options) -> None:
-    names = ("weights", "fusion", "context", "max_batch", "target_cpu", "task")
+    names = ("weights", "quantize", "activations", "fusion", "context", "max_batch", "target_cpu", "task")
     compiler.compile(options.model, options.output, **{name: getattr(options, name) for name in names})
+
+
+def _eval(options) -> None:
+    if options.labels:
+        result = evaluate.accuracy(options.package, options.labels, threads=options.threads)
+        line = f"accuracy {result.accuracy:.4f}: {result.correct} of {result.examples} examples"
+    else:
+        result = evaluate.perplexity(options.package, options.text, window=options.window, stride=options.stride, threads=options.threads)
+        line = (
+            f"perplexity {result.perplexity:.4f}: {result.nll:.6f} nats a token, {result.bits_per_byte:.4f} bits a byte, "
+            f"{result.tokens} tokens in {result.windows} windows"
+        )
+    print(json.dumps(dataclasses.asdict(result)) if options.json else line)
+
+
+def _compare(options) -> None:
+    rows = evaluate.compare(
+        options.model, options.text, options.variants.split(","), window=options.window, stride=options.stride, threads=options.threads
+    )
+    if options.json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows]))
+        return
+    width = max(len("variant"), *(len(row.variant) for row in rows))
+    print(f"{'variant':{width}}{'MB':>10}{'prefill tok/s':>16}{'decode tok/s':>15}{'perplexity':>13}{'change':>11}")
+    for row in rows:
+        numbers = f"{row.megabytes:10.1f}{row.prefill:16.1f}{row.decode:15.1f}{row.perplexity:13.4f}{row.change:+9.2f} %"
+        print(f"{row.variant:{width}}{numbers}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: those of the tools."""
     options = _parser().parse_args(arguments)
     try:
-        {"generate": _generate, "embed": _embed, "compile": _compile}[options.command](options)
+        commands = {"generate": _generate, "embed": _embed, "compile": _compile, "eval": _eval, "compare": _compare}
+        commands[options.command](options)
     except errors.Error as error:
         print(f"ds_mlir: {error}", file=sys.stderr)
         return error.code

@@ -29,6 +29,8 @@ def compile(
     package: str | os.PathLike,
     *,
     weights: str = "f32",
+    quantize: str | None = None,
+    activations: str | None = None,
     fusion: str = "specialized",
     context: int | None = None,
     max_batch: int | None = None,
@@ -40,8 +42,9 @@ def compile(
     progress: str = "auto",
 ) -> pathlib.Path:
     """Compile a model to a package.
-    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16`; fusion, `none`,
-        `generic` or `specialized`; context, slots of the cache;
+    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16`; quantize, a scheme for
+        the weights of linear layers: `int8`, `int8-g32`, `int4-g32`, `int4-g64`, `int4-g128`, `int4-g32-asym` and the like, `stored` for
+        that of the file, or a JSON file of schemes; fusion, `none`, `generic` or `specialized`; context, slots of the cache;
         max_batch and max_rows, sequences and tokens of one step; target_cpu, CPU levels such as `x86-64-v3`, or `native`.
     Returns: the path of the package.
     Raises: an `errors.Error` that carries the compiler's line.
@@ -49,7 +52,16 @@ def compile(
     terminal = progress == "on" or (progress == "auto" and sys.stderr.isatty())
     command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--weights={weights}", f"--fusion={fusion}"]
     levels = target_cpu if target_cpu is None or isinstance(target_cpu, str) else ",".join(target_cpu)
-    options = {"context": context, "max-batch": max_batch, "max-rows": max_rows, "task": task, "target-cpu": levels, "jobs": threads}
+    options = {
+        "quantize": quantize,
+        "activations": activations,
+        "context": context,
+        "max-batch": max_batch,
+        "max-rows": max_rows,
+        "task": task,
+        "target-cpu": levels,
+        "jobs": threads,
+    }
     command += [f"--{name}={value}" for name, value in options.items() if value is not None]
     command += ["--strict"] if strict else []
     command.append(f"--progress={'on' if terminal else 'off'}")

@@ -16,6 +16,8 @@ const char *dsrt::nameOf(CpuLevel level) {
     return "x86-64-v3";
   case CpuLevel::v4:
     return "x86-64-v4";
+  case CpuLevel::v4Vnni:
+    return "x86-64-v4-vnni";
   case CpuLevel::v4Bf16:
     return "x86-64-v4-bf16";
   case CpuLevel::none:
@@ -25,7 +27,7 @@ const char *dsrt::nameOf(CpuLevel level) {
 }
 
 std::optional<CpuLevel> dsrt::cpuLevelOf(std::string_view name) {
-  for (CpuLevel level : {CpuLevel::v2, CpuLevel::v3, CpuLevel::v4, CpuLevel::v4Bf16})
+  for (CpuLevel level : {CpuLevel::v2, CpuLevel::v3, CpuLevel::v4, CpuLevel::v4Vnni, CpuLevel::v4Bf16})
     if (name == nameOf(level))
       return level;
   return std::nullopt;
@@ -46,14 +48,14 @@ static bool hasAll(uint32_t word, std::initializer_list<int> bits) {
 }
 
 CpuLevel dsrt::machineCpuLevel() {
-  uint32_t a, b, c, d, extendedC, leaf7Subleaves = 0, leaf7B = 0, ignored;
+  uint32_t a, b, c, d, extendedC, leaf7Subleaves = 0, leaf7B = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d))
     return CpuLevel::none;
-  uint32_t leaf1C = c;
+  uint32_t leaf1C = c, leaf7C = 0;
   if (!__get_cpuid(0x80000001, &a, &b, &extendedC, &d))
     return CpuLevel::none;
-  if (!__get_cpuid_count(7, 0, &leaf7Subleaves, &leaf7B, &ignored, &d))
-    leaf7Subleaves = leaf7B = 0;
+  if (!__get_cpuid_count(7, 0, &leaf7Subleaves, &leaf7B, &leaf7C, &d))
+    leaf7Subleaves = leaf7B = leaf7C = 0;
   // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF
   if (!hasAll(leaf1C, {0, 9, 13, 19, 20, 23}) || !hasAll(extendedC, {0}))
     return CpuLevel::none;
@@ -63,9 +65,12 @@ CpuLevel dsrt::machineCpuLevel() {
   // AVX512F, DQ, CD, BW, VL; the system saves opmasks and ZMM
   if (!hasAll(leaf7B, {16, 17, 28, 30, 31}) || (enabledStates() & 0xe6) != 0xe6)
     return CpuLevel::v3;
+  // AVX512_VNNI
+  if (!hasAll(leaf7C, {11}))
+    return CpuLevel::v4;
   // AVX512_BF16
   if (leaf7Subleaves < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !hasAll(a, {5}))
-    return CpuLevel::v4;
+    return CpuLevel::v4Vnni;
   return CpuLevel::v4Bf16;
 }
 #else
@@ -83,7 +88,8 @@ Status dsrt::chooseCpuLevel(const char *isa, CpuLevel &level) {
     return Status();
   std::optional<CpuLevel> wanted = cpuLevelOf(isa);
   if (!wanted)
-    return Status::invalidArgument(source, ": expects x86-64-v2, x86-64-v3, x86-64-v4 or x86-64-v4-bf16, got ", inQuotes(isa));
+    return Status::invalidArgument(source, ": expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni or x86-64-v4-bf16, got ",
+                                   inQuotes(isa));
   if (*wanted > level)
     return Status::unavailable(source, " asks for ", isa, ", this machine has ", nameOf(level));
   level = *wanted;

@@ -1,14 +1,18 @@
 #include "Driver.h"
 #include "Progress.h"
+#include "SchemeFile.h"
 #include "Strict.h"
 #include "dialects/RegisterDialects.h"
 #include "ds/Analysis/CostModel.h"
 #include "ds/Import/Import.h"
 #include "ds/Pipelines/Pipelines.h"
+#include "ds/Quantize/Scheme.h"
 #include "ds/Target/CPU/CodeGen.h"
 #include "ds/Target/Package/PackageWriter.h"
 #include "ds/Target/Package/ProfileDescription.h"
+#include "ds/Target/Package/QuantizationReport.h"
 #include "ds/Transforms/FusionLevel.h"
+#include "ds/Transforms/Passes.h"
 #include "ds/Transforms/Phases.h"
 #include "ds/Transforms/PlanReport.h"
 #include "mlir/IR/MLIRContext.h"
@@ -39,6 +43,7 @@ public:
 private:
   Result<void> checkOptions();
   Result<void> runPhase(Phase phase);
+  Result<void> quantize();
   /// The option, or as many slots as the model has positions, up to a default that keeps caches small.
   int64_t contextSlots() const;
   /// The module as text, with the locations that say which module of the model an op stands for.
@@ -59,6 +64,7 @@ private:
   MLIRContext context;
   std::optional<ImportedModel> model;
   std::vector<CpuLevel> levels;
+  Schemes schemes;
   dsrt::MachineDescription machine;
   CostStep costStep;
   std::optional<Phase> last;
@@ -81,13 +87,23 @@ LogicalResult Driver::note(Diagnostic &diagnostic) {
   return success();
 }
 
-/// The best level of this machine for weights of a type, or null when it has none.
-static const CpuLevel *nativeLevel(bool bf16Weights) {
+/// False for a level with dot products that a package has no use for.
+static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
+  if (level.bf16Dots != Dots::none)
+    return options.weights == "bf16";
+  return level.byteDots == Dots::none || options.activations == "int8";
+}
+
+/// The best level of this machine that is of use, or null when it has none.
+static const CpuLevel *nativeLevel(const CompileOptions &options) {
   llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
   const CpuLevel *best = nullptr;
-  for (auto [name, needed] :
-       {std::pair("x86-64-v2", "sse4.2"), {"x86-64-v3", "avx2"}, {"x86-64-v4", "avx512vl"}, {"x86-64-v4-bf16", "avx512bf16"}})
-    if (const CpuLevel *level = findCpuLevel(name); features.lookup(needed) && (level->bf16Dot == Bf16Dot::none || bf16Weights))
+  for (auto [name, needed] : {std::pair("x86-64-v2", "sse4.2"),
+                              {"x86-64-v3", "avx2"},
+                              {"x86-64-v4", "avx512vl"},
+                              {"x86-64-v4-vnni", "avx512vnni"},
+                              {"x86-64-v4-bf16", "avx512bf16"}})
+    if (const CpuLevel *level = findCpuLevel(name); features.lookup(needed) && isOfUse(*level, options))
       best = level;
   return best;
 }
@@ -108,6 +124,28 @@ Result<void> Driver::checkOptions() {
     return Error::usage("-o: expects the package to write");
   if (options.weights != "f32" && options.weights != "bf16")
     return Error::usage("--weights: expects f32 or bf16, got '" + options.weights + "'");
+  schemes = {options.quantize, options.quantizeRules};
+  if (StringRef(options.quantize).ends_with(".json")) {
+    Result<Schemes> read = readSchemes(options.quantize);
+    if (!read)
+      return read.error();
+    schemes.scheme = read->scheme;
+    llvm::append_range(schemes.rules, read->rules);
+  }
+  if (schemes.scheme != "none" && schemes.scheme != "stored")
+    if (Result<QuantizationScheme> scheme = parseScheme(schemes.scheme); !scheme)
+      return Error::usage("--quantize: " + scheme.error().message);
+  for (StringRef rule : schemes.rules) {
+    auto [pattern, name] = rule.rsplit('=');
+    if (rule.contains('=') && (name == "none" || name == "stored"))
+      continue;
+    if (Result<QuantizationScheme> scheme = parseScheme(rule.contains('=') ? name.str() : ""); !scheme)
+      return Error::usage("rule '" + rule.str() + "': expects regex=scheme: " + scheme.error().message);
+  }
+  if (options.activations != "f32" && options.activations != "int8")
+    return Error::usage("--activations: expects f32 or int8, got '" + options.activations + "'");
+  if (options.activations == "int8" && schemes.scheme == "none" && schemes.rules.empty())
+    return Error::usage("--activations=int8: expects --quantize as well");
   if (!symbolizeFusionLevel(options.fusion))
     return Error::usage("--fusion: expects none, generic or specialized, got '" + options.fusion + "'");
   if (options.progress != "auto" && options.progress != "on" && options.progress != "off")
@@ -120,13 +158,14 @@ Result<void> Driver::checkOptions() {
     return Error::usage("--context: expects 1 to 16777216, got " + std::to_string(options.context));
   if (options.targetCpus.empty()) {
     for (const CpuLevel &level : allCpuLevels())
-      if (level.bf16Dot == Bf16Dot::none || options.weights == "bf16")
+      if (isOfUse(level, options))
         levels.push_back(level);
   } else {
     for (const std::string &name : options.targetCpus) {
-      const CpuLevel *level = name == "native" ? nativeLevel(options.weights == "bf16") : findCpuLevel(name);
+      const CpuLevel *level = name == "native" ? nativeLevel(options) : findCpuLevel(name);
       if (!level)
-        return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-bf16 or native, got '" + name + "'");
+        return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or native, got '" +
+                            name + "'");
       if (llvm::none_of(levels, [&](const CpuLevel &other) { return other.name == level->name; }))
         levels.push_back(*level);
     }
@@ -237,6 +276,20 @@ Result<void> Driver::runPhase(Phase phase) {
   return options.dumpPhases.empty() ? Result<void>() : dump(stringifyPhase(phase).str(), text(), ".mlir");
 }
 
+Result<void> Driver::quantize() {
+  if (schemes.scheme == "none" && schemes.rules.empty())
+    return {};
+  PassManager manager(&context);
+  QuantizeWeightsOptions quantization;
+  quantization.scheme = schemes.scheme;
+  quantization.activations = options.activations == "int8" ? 8 : 0;
+  quantization.rules.assign(schemes.rules.begin(), schemes.rules.end());
+  manager.addPass(createQuantizeWeights(quantization));
+  if (failed(manager.run(*model->module))) // the message names what it is about better than its location
+    return Error::badData("'" + options.model + "': " + StringRef(firstError).substr(StringRef(firstError).find("quantization: ")).str());
+  return {};
+}
+
 Result<std::vector<CpuCode>> Driver::generate() {
   progress.stage("code");
   CpuCodeOptions code;
@@ -290,9 +343,17 @@ Result<void> Driver::run() {
       progress.finish();
       return write(text());
     }
+    if (phase == Phase::normalized)
+      if (Result<void> done = quantize(); !done)
+        return done;
   }
-  if (options.report && !options.quiet)
+  if (options.report && !options.quiet) {
     llvm::errs() << planReport(*model->module);
+    Result<std::string> quantized = quantizationReport(*model->module, *model->tensors);
+    if (!quantized)
+      return quantized.error();
+    llvm::errs() << *quantized;
+  }
   if (options.reportCosts && !options.quiet)
     llvm::errs() << costReport(*model->module, costStep, machine);
   if (options.emit == "costs") {

@@ -16,9 +16,12 @@ struct CompileOptions {
   std::string emit;   // package, ds, plan, costs, llvm, asm
   std::string to;     // last phase; then its IR is the output
   std::string dumpPhases;
-  std::string task;    // empty: what the model's configuration says
-  std::string weights; // f32 or bf16
-  std::string fusion;  // none, generic or specialized
+  std::string task;     // empty: what the model's configuration says
+  std::string weights;  // f32 or bf16
+  std::string quantize; // scheme of ds-quantize-weights: none, stored, int8, int4-g64 ...
+  std::vector<std::string> quantizeRules;
+  std::string activations; // f32 or int8: of quantized matrices
+  std::string fusion;      // none, generic or specialized
   std::string progress;
   std::string machine;           // description for the cost model; empty: the one built in
   std::vector<int64_t> costStep; // batch, tokens, past, threads of the step that is predicted

@@ -21,12 +21,26 @@ static cl::opt<std::string> dumpPhases("dump-phases", cl::value_desc("dir"), cl:
                                        cl::cat(category));
 static cl::list<std::string> targetCpus(
     "target-cpu", cl::CommaSeparated,
-    cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-bf16, native (default: the first three; all with --weights=bf16)"),
+    cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, native (default: the first three, and what "
+             "--activations=int8 and --weights=bf16 gain from)"),
     cl::cat(category));
 static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),
                                  cl::cat(category));
 static cl::opt<std::string> fusion("fusion", cl::init("specialized"), cl::desc("none, generic or specialized"), cl::cat(category));
 static cl::opt<std::string> weights("weights", cl::init("f32"), cl::desc("type of stored matrices: f32 or bf16"), cl::cat(category));
+static cl::opt<std::string>
+    quantize("quantize", cl::init("none"), cl::value_desc("scheme"),
+             cl::desc("codes of stored matrices: none, int8, int8-row, int8-gN, int4-gN (groups of N), each also with -asym, or "
+                      "stored (those of a GGUF file's blocks), or a file FILE.json of schemes (docs/quantization.md)"),
+             cl::cat(category));
+static cl::list<std::string> quantizeRules("quantize-rule", cl::value_desc("regex=scheme"),
+                                           cl::desc("the scheme of tensors whose names match, before --quantize; may be repeated"),
+                                           cl::cat(category));
+static cl::opt<std::string>
+    activations("activations", cl::init("f32"),
+                cl::desc("what quantized matrices multiply in steps of many tokens: f32, or int8, rounded for each token "
+                         "and 128 columns or less, where the processor has AVX-512 VNNI"),
+                cl::cat(category));
 static cl::opt<int64_t> context("context", cl::init(0), cl::desc("slots of the cache (default: positions of the model, at most 2048)"),
                                 cl::cat(category));
 static cl::opt<int64_t> maxBatch("max-batch", cl::init(16), cl::desc("sequences of one step"), cl::cat(category));
@@ -36,7 +50,8 @@ static cl::opt<std::string> progress("progress", cl::init("auto"), cl::desc("aut
 static cl::opt<bool> strict("strict",
                             cl::desc("an error for what is passed over otherwise: tensors that nothing reads, fusions no kernel serves"),
                             cl::cat(category));
-static cl::opt<bool> report("report", cl::desc("print a table of memory: arena, peak, caches"), cl::cat(category));
+static cl::opt<bool> report("report", cl::desc("print tables: memory (arena, peak, caches); what quantization does to each matrix"),
+                            cl::cat(category));
 static cl::opt<bool> reportCosts("report-costs", cl::desc("print a table of kernels with the time they are predicted to take"),
                                  cl::cat(category));
 static cl::opt<std::string>
@@ -65,6 +80,9 @@ int main(int argc, char **argv) {
   options.dumpPhases = dumpPhases;
   options.task = task;
   options.weights = weights;
+  options.quantize = quantize;
+  options.quantizeRules.assign(quantizeRules.begin(), quantizeRules.end());
+  options.activations = activations;
   options.fusion = fusion;
   options.progress = progress;
   options.targetCpus.assign(targetCpus.begin(), targetCpus.end());

@@ -47,5 +47,12 @@ public:
   void dropPages(const StoredTensor &tensor) const;
 };
 
+/// Elements of a block of a type of GGUF, 1 for the plain types.
+int64_t storedBlockElements(StoredType type);
+
+/// Codes, scales and offsets of elements [first, first + count), whole blocks, of a tensor of blocks: value = scale * code (+ offset), each
+/// operation rounded to f32. `offsets` may be null for types that have none.
+void readStoredCodes(const StoredTensor &tensor, int64_t first, int64_t count, int16_t *codes, float *scales, float *offsets);
+
 } // namespace ds
 #endif // DS_IMPORT_TENSORSOURCE_H

@@ -16,6 +16,30 @@ def DropUnusedParameters : Pass<"ds-drop-unused-parameters", "::mlir::ModuleOp">
   }];
 }
 
+def QuantizeWeights : Pass<"ds-quantize-weights", "::mlir::ModuleOp"> {
+  let summary = "give matrices and tables quantized types";
+  let description = [{
+    Parameters with a source that linears and embeddings alone read get the type of a scheme. `scheme` is one of ds/Quantize/Scheme.h for
+    all of them, or `stored`: that of the blocks in a GGUF file, whose codes are kept; other tensors stay as they are. Tables, and
+    matrices that are tables as well, keep 8 bits where the scheme has 4: their rows are read one at a time, and the head decides between
+    tokens. `rules` are `regex=scheme` pairs over source names that come before `scheme`, the first that matches; `none` leaves a matrix as
+    it is. A rule that matches no matrix is an error, as is a group that does not divide the columns of what it matches. Each choice is
+    named in a remark, and each matrix that cannot be quantized.
+
+    Before: `ds.parameter @q from "q.weight" : tensor<64x64xf32>`
+    After: `ds.parameter @q from "q.weight" : tensor<64x64x!ds.quantized<4 symmetric group 32 scale f16>>`
+
+    Needs: phase `normalized`.   Keeps: biases, norms, activations and caches in their types.
+    Numerics: weights are rounded to the scheme; `stored` is bit-exact.
+    Saves: bytes of weights, in the package and at every step.
+  }];
+  let options = [Option<"scheme", "scheme", "std::string", /*default=*/"\"none\"",
+                        "int8, int8-row, int8-gN, int4-gN, with -asym; stored; none">,
+                 Option<"activations", "activations", "int64_t", /*default=*/"0",
+                        "activation_bits of linears with quantized weights: 8, or 0 for none">,
+                 ListOption<"rules", "rules", "std::string", "regex=scheme, the first that matches a source's name">];
+}
+
 def InsertCache : Pass<"ds-insert-cache", "::mlir::ModuleOp"> {
   let summary = "make prefill and decode of the forward function of a causal language model";
   let description = [{

@@ -24,20 +24,21 @@ static float half(const uint8_t *bytes) {
 
 /// Q4_0 and Q4_1, Q5_0 and Q5_1: 16 bytes of low bits (element i and i + 16 share a byte), for five bits 32 high bits before them.
 /// Without a minimum the value is centred: 8 or 16 is taken off.
-static void dequantizeNibbles(const uint8_t *block, bool fiveBits, bool hasMinimum, float *out) {
-  float scale = half(block), minimum = hasMinimum ? half(block + 2) : 0;
-  const uint8_t *low = block + (hasMinimum ? 4 : 2);
+static void decodeNibbles(const uint8_t *block, bool fiveBits, BlockCodes &out) {
+  out.scales[0] = half(block);
+  if (out.hasOffsets)
+    out.offsets[0] = half(block + 2);
+  const uint8_t *low = block + (out.hasOffsets ? 4 : 2);
   uint32_t high = 0;
   if (fiveBits) {
     std::memcpy(&high, low, 4);
     low += 4;
   }
-  int centre = hasMinimum ? 0 : fiveBits ? 16 : 8;
+  int centre = out.hasOffsets ? 0 : fiveBits ? 16 : 8;
   for (int i = 0; i < 32; ++i) {
     int value = i < 16 ? low[i] & 15 : low[i - 16] >> 4;
     value |= static_cast<int>(high >> i & 1) << 4;
-    float product = scale * static_cast<float>(value - centre);
-    out[i] = hasMinimum ? product + minimum : product;
+    out.codes[i] = static_cast<int16_t>(value - centre);
   }
 }
 
@@ -53,58 +54,71 @@ static void scaleAndMinimum(const uint8_t *packed, int group, int &scale, int &m
 }
 
 /// Q4_K and Q5_K: 8 groups of 32, groups 2 j and 2 j + 1 in the low and high nibbles of the same 32 bytes.
-static void dequantizeGroups(const uint8_t *block, bool fiveBits, float *out) {
+static void decodeGroups(const uint8_t *block, bool fiveBits, BlockCodes &out) {
   float scaleOfScales = half(block), scaleOfMinima = half(block + 2);
   const uint8_t *high = block + 16, *low = block + (fiveBits ? 48 : 16);
   for (int group = 0; group < 8; ++group) {
     int scale, minimum;
     scaleAndMinimum(block + 4, group, scale, minimum);
-    float d = scaleOfScales * static_cast<float>(scale), m = scaleOfMinima * static_cast<float>(minimum);
+    out.scales[group] = scaleOfScales * static_cast<float>(scale);
+    out.offsets[group] = -(scaleOfMinima * static_cast<float>(minimum));
     for (int i = 0; i < 32; ++i) {
       int value = low[group / 2 * 32 + i] >> (group % 2 * 4) & 15;
       if (fiveBits)
         value |= (high[i] >> group & 1) << 4;
-      out[group * 32 + i] = d * static_cast<float>(value) - m;
+      out.codes[group * 32 + i] = static_cast<int16_t>(value);
     }
   }
 }
 
 /// Q6_K: 128 bytes of low nibbles, 64 of high pairs, 16 signed scales, one half. Each half of the block holds four runs of 32.
-static void dequantizeSix(const uint8_t *block, float *out) {
+static void decodeSix(const uint8_t *block, BlockCodes &out) {
   const uint8_t *low = block, *high = block + 128;
   const int8_t *scales = reinterpret_cast<const int8_t *>(block + 192);
   float d = half(block + 208);
+  for (int group = 0; group < 16; ++group)
+    out.scales[group] = d * static_cast<float>(scales[group]);
   for (int i = 0; i < 256; ++i) {
     int part = i / 128, run = i % 128 / 32, at = i % 32;
     int nibble = low[part * 64 + run % 2 * 32 + at] >> (run / 2 * 4) & 15;
     int pair = high[part * 32 + at] >> (run * 2) & 3;
-    out[i] = d * static_cast<float>(scales[i / 16]) * static_cast<float>((nibble | pair << 4) - 32);
+    out.codes[i] = static_cast<int16_t>((nibble | pair << 4) - 32);
+  }
+}
+
+void ds::decodeBlock(StoredType type, const uint8_t *block, BlockCodes &out) {
+  auto shape = [&](int size, int group, bool hasOffsets) { out.size = size, out.group = group, out.hasOffsets = hasOffsets; };
+  switch (type) {
+  case StoredType::Q8_0:
+    shape(32, 32, false);
+    out.scales[0] = half(block);
+    for (int i = 0; i < 32; ++i)
+      out.codes[i] = static_cast<int8_t>(block[2 + i]);
+    return;
+  case StoredType::Q4_0:
+  case StoredType::Q4_1:
+  case StoredType::Q5_0:
+  case StoredType::Q5_1:
+    shape(32, 32, type == StoredType::Q4_1 || type == StoredType::Q5_1);
+    return decodeNibbles(block, type == StoredType::Q5_0 || type == StoredType::Q5_1, out);
+  case StoredType::Q4_K:
+  case StoredType::Q5_K:
+    shape(256, 32, true);
+    return decodeGroups(block, type == StoredType::Q5_K, out);
+  case StoredType::Q6_K:
+    shape(256, 16, false);
+    return decodeSix(block, out);
+  default:
+    out.size = 0;
+    return;
   }
 }
 
 void ds::dequantizeBlock(StoredType type, const uint8_t *block, float *out) {
-  switch (type) {
-  case StoredType::Q8_0: {
-    float scale = half(block);
-    for (int i = 0; i < 32; ++i)
-      out[i] = scale * static_cast<float>(static_cast<int8_t>(block[2 + i]));
-    return;
-  }
-  case StoredType::Q4_0:
-    return dequantizeNibbles(block, false, false, out);
-  case StoredType::Q4_1:
-    return dequantizeNibbles(block, false, true, out);
-  case StoredType::Q5_0:
-    return dequantizeNibbles(block, true, false, out);
-  case StoredType::Q5_1:
-    return dequantizeNibbles(block, true, true, out);
-  case StoredType::Q4_K:
-    return dequantizeGroups(block, false, out);
-  case StoredType::Q5_K:
-    return dequantizeGroups(block, true, out);
-  case StoredType::Q6_K:
-    return dequantizeSix(block, out);
-  default:
-    return;
+  BlockCodes codes;
+  decodeBlock(type, block, codes);
+  for (int i = 0; i < codes.size; ++i) {
+    float product = codes.scales[i / codes.group] * static_cast<float>(codes.codes[i]);
+    out[i] = codes.hasOffsets ? product + codes.offsets[i / codes.group] : product;
   }
 }

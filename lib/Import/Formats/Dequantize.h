@@ -9,6 +9,16 @@ namespace ds {
 float halfToFloat(uint16_t bits);
 float bfloatToFloat(uint16_t bits);
 
+/// One block: value i is scales[i / group] * codes[i], plus offsets[i / group] where it has offsets.
+struct BlockCodes {
+  int16_t codes[256];
+  float scales[16], offsets[16];
+  int size = 0, group = 0;
+  bool hasOffsets = false;
+};
+/// `type` must be a type of blocks.
+void decodeBlock(StoredType type, const uint8_t *block, BlockCodes &out);
+
 /// Writes the values of one block (32 or 256, by `type`, which must be a type of blocks) to `out`.
 void dequantizeBlock(StoredType type, const uint8_t *block, float *out);
 

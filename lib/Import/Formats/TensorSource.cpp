@@ -109,6 +109,21 @@ Result<void> TensorSource::readF32(const StoredTensor &tensor, int64_t first, in
   return {};
 }
 
+void ds::readStoredCodes(const StoredTensor &tensor, int64_t first, int64_t count, int16_t *codes, float *scales, float *offsets) {
+  const BlockSize block = blockSize(tensor.type);
+  BlockCodes decoded;
+  for (int64_t i = first / block.elements; i < (first + count) / block.elements; ++i) {
+    decodeBlock(tensor.type, tensor.data + i * block.bytes, decoded);
+    const int groups = decoded.size / decoded.group;
+    codes = std::copy_n(decoded.codes, decoded.size, codes);
+    scales = std::copy_n(decoded.scales, groups, scales);
+    if (decoded.hasOffsets)
+      offsets = std::copy_n(decoded.offsets, groups, offsets);
+  }
+}
+
+int64_t ds::storedBlockElements(StoredType type) { return blockSize(type).elements; }
+
 void TensorSource::dropPages(const StoredTensor &tensor) const {
   uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   uintptr_t begin = (reinterpret_cast<uintptr_t>(tensor.data) + page - 1) / page * page;

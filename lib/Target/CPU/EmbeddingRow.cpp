@@ -1,4 +1,5 @@
 #include "EmbeddingRow.h"
+#include "PanelReader.h"
 
 using namespace ds;
 using mlir::Value;
@@ -8,6 +9,11 @@ EmbeddingRow::EmbeddingRow(Emitter &e, const KernelOperand &table, Value index)
                                    : table.layout == ds_plan::Layout::panel_pairs ? 2
                                                                                   : 0) {
   Value first;
+  if (table.codes) {
+    start = e.at(table.pointer, e.mul(e.div(index, table.codes->width), table.codes->bytes()));
+    column = e.rem(index, table.codes->width);
+    return;
+  }
   if (together) {
     width = ds_plan::panelWidth(table.type);
     first = e.add(e.mul(e.div(index, width), table.type.getDimSize(1) * width * together), e.mul(e.rem(index, width), together));
@@ -25,7 +31,13 @@ Value EmbeddingRow::at(Value column) {
   return e.element(start, table.element(), column);
 }
 
+Value EmbeddingRow::load(Value k) {
+  return table.codes ? emitPanelValue(e, *table.codes, start, column, k) : e.loadF32(table.element(), at(k), 0);
+}
+
 bool EmbeddingRow::canRead(const KernelOperand &table, int64_t width) {
+  if (table.codes)
+    return table.codes->depth == width;
   if (table.kind != KernelOperand::Kind::weight || !mlir::isa<mlir::FloatType>(table.element()))
     return false;
   switch (table.layout) {
@@ -42,7 +54,7 @@ bool EmbeddingRow::canRead(const KernelOperand &table, int64_t width) {
 
 Value EmbeddingRow::load(const RowSpan &span) {
   int64_t lanes = e.getLevel().lanes;
-  if (!together && span.count >= lanes)
+  if (!together && !table.codes && span.count >= lanes)
     return e.loadF32(table.element(), at(span.index), lanes);
   // One by one: nothing behind the last column may be read.
   Value all = e.zero(e.vec());

@@ -15,16 +15,17 @@ public:
   /// f32 of the span; lanes that do not exist are zero. The span has no mask.
   mlir::Value load(const RowSpan &span);
   /// f32 of one column (i64).
-  mlir::Value load(mlir::Value column) { return e.loadF32(table.element(), at(column), 0); }
+  mlir::Value load(mlir::Value column);
 
 private:
   mlir::Value at(mlir::Value column);
 
   Emitter &e;
   const KernelOperand &table;
-  int64_t together;  // columns side by side; 0: all
-  int64_t width = 0; // of a panel
-  mlir::Value start;
+  int64_t together;   // columns side by side; 0: all, or codes
+  int64_t width = 0;  // of a panel
+  mlir::Value start;  // of the row, or of its panel of codes
+  mlir::Value column; // of the row in that
 };
 
 } // namespace ds

@@ -201,6 +201,8 @@ Value Emitter::toI32(Value a) {
   return width == 32 ? a : arith::ExtSIOp::create(builder, loc, to, a);
 }
 
+Value Emitter::toI8(Value a) { return arith::TruncIOp::create(builder, loc, withElement(a.getType(), i8()), a); }
+
 Value Emitter::toF32(Value a) {
   Type element = elementOf(a.getType());
   Type to = withElement(a.getType(), f32());
@@ -227,7 +229,7 @@ Value Emitter::bitcast(Value a, Type to) { return a.getType() == to ? a : LLVM::
 
 Value Emitter::toBf16(Value a) {
   Type half = withElement(a.getType(), i16());
-  if (level.bf16Dot == Bf16Dot::native)
+  if (level.bf16Dots == Dots::native)
     return bitcast(arith::TruncFOp::create(builder, loc, withElement(a.getType(), builder.getBF16Type()), a), half);
   Value bits = bitcast(a, withElement(a.getType(), i32()));
   Value isOdd = bitAnd(shiftRight(bits, 16), constantOf(bits.getType(), 1));
@@ -238,12 +240,32 @@ Value Emitter::toBf16(Value a) {
 
 Value Emitter::dotOfPairs(Value a, Value b, Value sum) {
   unify(a, b);
-  if (level.bf16Dot == Bf16Dot::emulated)
+  if (level.bf16Dots == Dots::emulated)
     return fma(lowOfPairs(a), lowOfPairs(b), fma(highOfPairs(a), highOfPairs(b), sum));
   Type pairs = vec(2 * lanesOf(a), builder.getBF16Type());
   auto name = builder.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512");
   Values operands{sum, bitcast(a, pairs), bitcast(b, pairs)};
   return LLVM::CallIntrinsicOp::create(builder, loc, sum.getType(), name, operands).getResult(0);
+}
+
+Value Emitter::dotOfBytes(Value a, Value b, Value sum) {
+  if (level.byteDots == Dots::emulated) {
+    for (int64_t byte = 0; byte < 4; ++byte) {
+      Value left = bitAnd(shiftRight(a, 8 * byte), constantOf(a.getType(), 255));
+      sum = add(sum, mul(left, shiftRightSigned(shiftLeft(b, 24 - 8 * byte), 24)));
+    }
+    return sum;
+  }
+  auto name = builder.getStringAttr("llvm.x86.avx512.vpdpbusd.512");
+  Type bytes = vec(4 * lanesOf(a), i8());
+  return LLVM::CallIntrinsicOp::create(builder, loc, sum.getType(), name, Values{sum, bitcast(a, bytes), bitcast(b, bytes)}).getResult(0);
+}
+
+Value Emitter::lookup16(Value index, ArrayRef<float> table) {
+  auto type = vec(16);
+  Values operands{arith::ConstantOp::create(builder, loc, DenseElementsAttr::get(type, table)), index};
+  auto name = builder.getStringAttr("llvm.x86.avx512.permvar.sf.512");
+  return LLVM::CallIntrinsicOp::create(builder, loc, type, name, operands).getResult(0);
 }
 
 // Lanes.

@@ -1,6 +1,7 @@
 #include "Gemm.h"
 #include "CacheView.h"
 #include "KernelRegion.h"
+#include "PanelReader.h"
 #include "RowSlabs.h"
 #include <numeric>
 
@@ -13,8 +14,25 @@ static constexpr int64_t rowsToRound = 256;
 static constexpr int64_t depthBlock = 128;
 static_assert(depthBlock % 2 == 0, "a pass begins at a pair of k");
 
-static bool isTwoByteMatrix(const KernelOperand &operand) {
-  return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && operand.element().getIntOrFloatBitWidth() == 16;
+/// True for a matrix that many rows want as f32.
+static bool isNarrowMatrix(const KernelOperand &operand) {
+  return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && !operand.element().isF32();
+}
+
+/// Rounded rows, where all products of the region may multiply bytes and their groups end alike, with passes or within them.
+static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRegion &region) {
+  int64_t segment = 0;
+  for (const LinearDomain &domain : region.domains)
+    for (LinearOp linear : domain.linears) {
+      const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
+      if (c.level.byteDots == Dots::none || !weight.codes || !linear.getActivationBits())
+        return std::nullopt;
+      const int64_t group = weight.codes->group, whole = group == region.depth ? linearBytesPass : std::min(group, linearBytesPass);
+      if (linearBytesPass % whole != 0 || (group != region.depth && group % whole != 0) || (segment && segment != whole))
+        return std::nullopt;
+      segment = whole;
+    }
+  return RoundedRows(region.depth, segment);
 }
 
 GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
@@ -36,9 +54,13 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   heights = gemmBlockHeights(c.level, widths, groupRows);
   slabRows = linearSlabRows(region.depth, heights.front());
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
-  const bool allPairs = llvm::all_of(
-      c.ins, [](const KernelOperand &o) { return o.kind != KernelOperand::Kind::weight || o.layout != ds_plan::Layout::panels; });
-  roundedBytes = c.level.bf16Dot != Bf16Dot::none && allPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
+  const bool allPairs = llvm::all_of(c.ins, [](const KernelOperand &o) {
+    return o.kind != KernelOperand::Kind::weight || !isInPanels(o.layout) || o.layout == ds_plan::Layout::panel_pairs;
+  });
+  roundedRows = roundedRowsOf(c, region);
+  roundedBytes = roundedRows                                  ? roundedRows->bytes
+                 : c.level.bf16Dots != Dots::none && allPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64
+                                                              : 0;
 }
 
 /// The weights decide the shape of everything else.
@@ -46,13 +68,15 @@ static llvm::Error checkWeights(KernelContext &c, const LinearRegion &region) {
   for (const LinearDomain &domain : region.domains)
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
-      if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !isa<FloatType>(weight.element()))
-        return c.error("gemm expects a weight of floats in panels");
+      if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !(weight.codes || isa<FloatType>(weight.element())))
+        return c.error("gemm expects a weight of floats or codes in panels");
       const int64_t width = ds_plan::panelWidth(weight.type), panels = llvm::divideCeil(domain.columns, width);
       SmallVector<int64_t> shape{panels, region.depth, width};
       if (weight.layout == ds_plan::Layout::panel_pairs)
         shape = {panels, (region.depth + 1) / 2, width, 2};
-      if (weight.type.getShape() != ArrayRef(shape))
+      if (weight.codes)
+        shape = {panels, weight.codes->rows(), width};
+      if (weight.type.getShape() != ArrayRef(shape) || (weight.codes && weight.codes->depth != region.depth))
         return c.error("gemm expects panels of the shape of the product");
       if (domain.hasHeads() && width != linearPanel)
         return c.error("gemm expects panels of " + Twine(linearPanel) + " beside heads");
@@ -126,7 +150,8 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
 void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, const Touched *touched) {
   // Of one k; pairs of k begin at even ones, as passes do.
   const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * weight.element().getIntOrFloatBitWidth() / 8;
-  const int64_t panelBytes = llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
+  const int64_t panelBytes =
+      weight.codes ? weight.codes->bytes() : llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
   Value from = e.at(weight.pointer, e.mul(panel, panelBytes)), zero = e.constant(0), all = e.constant(region.depth);
   auto blockFor = [&](int64_t height, int64_t aheadBytes) {
     const int64_t group = copies ? height : groupRows;
@@ -170,15 +195,18 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
   // of the next panel, the shorter ones behind them for the part of the next pass. Two-byte weights are widened once for all blocks, or
   // meet rows of bf16.
   auto manyBlocks = [&](bool dots) {
-    const bool widens = isTwoByteMatrix(weight) && !dots;
+    const bool widens = isNarrowMatrix(weight) && !dots;
     passes(dots ? 2 * depthBlock : depthBlock, [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes)), ahead = e.at(panelAtK, panelBytes);
-      if (widens)
+      if (weight.codes)
+        emitWidenedCodes(e, *weight.codes, from, widened, k, e.add(k, depth));
+      else if (widens)
         emitWidenedPanel(e, weight.element(), width, panelAtK, widened, depth);
       Value blockDepth = dots ? e.roundUp(depth, 2) : depth;
       forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
         const bool tall = height == heights.front();
-        GemmBlock block = blockFor(height, tall ? 32 : lineBytes);
+        // Codes are few, and who widens them asks for the next ones.
+        GemmBlock block = blockFor(height, weight.codes ? 0 : tall ? 32 : lineBytes);
         block.dots = dots;
         if (widens)
           block.element = e.f32();
@@ -196,9 +224,39 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
       });
     });
   };
-  auto fewBlocks = [&] { e.ifElse(e.gt(slab.count, linearFewRows / 2), twoBlocks, oneBlock); };
+  auto fewBlocks = [&] {
+    if (weight.codes)
+      return emitFewRowsOfCodes(weight, slab, from, sums);
+    e.ifElse(e.gt(slab.count, linearFewRows / 2), twoBlocks, oneBlock);
+  };
+  if (roundedRows)
+    return e.ifElse(usesDots(), [&] { emitManyRowsOfBytes(weight, slab, from, sums); }, fewBlocks);
   const bool dots = hasDots(weight);
   e.ifElse(dots ? usesDots() : e.gt(slab.count, linearFewRows), [&] { manyBlocks(dots); }, fewBlocks);
+}
+
+void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
+  // Two blocks: the second finds a pass's codes in the first-level cache.
+  Value all = e.constant(region.depth), most = e.select(e.gt(slab.count, linearFewRows / 2), e.constant(depthBlock), all);
+  e.forRange(e.constant(0), all, most, [&](Value k) {
+    forBlocks(gemmShortBlocks(heights), e.constant(0), slab.count, [&](Value row, int64_t height) {
+      constexpr int64_t page = 4096;
+      const int64_t group = copies ? height : groupRows;
+      Value rows = groupRows ? placeOfGroupedRow(slab.rows, row, region.depth) : e.at(slab.rows, e.mul(row, rowBytes));
+      emitCodesBlock(e, {*weight.codes, height, group ? linearGroup * 4 : rowBytes, group, page}, rows, panel,
+                     e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, e.min(e.add(k, most), all));
+    });
+  });
+}
+
+void GemmKernel::emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
+  Value all = e.constant(region.depth);
+  e.forRange(e.constant(0), all, linearBytesPass, [&](Value k) {
+    forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
+      emitBytesBlock(e, {*weight.codes, *roundedRows, height}, e.at(rounded, e.mul(row, roundedBytes)), panel,
+                     e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, e.min(e.add(k, linearBytesPass), all));
+    });
+  });
 }
 
 const KernelOperand *GemmKernel::rowsReadBehind(const LinearDomain &domain) const {
@@ -261,13 +319,14 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
     if (copies)
       copyRows(slab, e.eq(firstUnit, 0));
   };
+  auto round = [&] { roundedRows ? roundRowsToBytes(slab) : roundRows(slab); };
   if (roundedBytes == 0) {
     copy();
   } else if (region.norm) {
     copy();
-    e.ifThen(usesDots(), [&] { roundRows(slab); });
+    e.ifThen(usesDots(), [&] { round(); });
   } else {
-    e.ifElse(usesDots(), [&] { roundRows(slab); }, copy);
+    e.ifElse(usesDots(), [&] { round(); }, copy);
   }
   int64_t before = 0;
   for (const LinearDomain &domain : region.domains) {
@@ -282,7 +341,7 @@ void GemmKernel::emit() {
     copied = e.stack(slabRows * rowBytes);
   if (roundedBytes)
     rounded = e.stack(slabRows * roundedBytes);
-  if (llvm::any_of(c.ins, [&](const KernelOperand &operand) { return isTwoByteMatrix(operand) && !hasDots(operand); }))
+  if (llvm::any_of(c.ins, [&](const KernelOperand &operand) { return isNarrowMatrix(operand) && !hasDots(operand); }))
     widened = e.stack(depthBlock * linearWidePanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0;

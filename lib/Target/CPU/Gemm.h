@@ -39,6 +39,40 @@ inline llvm::ArrayRef<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) 
 void emitGemmBlock(Emitter &e, const GemmBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
                    mlir::Value depth, mlir::Value accumulate, mlir::Value ahead, mlir::Value touched, mlir::Value touchedBytes);
 
+/// A register-blocked product of rows with a panel of codes.
+struct CodesBlock {
+  const ds_plan::PanelCodes &codes;
+  int64_t rows;
+  int64_t rowBytes, groupRows; // as of a GemmBlock
+  int64_t aheadBytes;          // how far ahead the panel is asked for
+};
+
+/// sums[r, c] = (or +=, unless `begin` is 0) sum over k in [begin, end) of rows[r, k] * panel[k, c]. `rows` and `panel` are pointers to
+/// k = 0; `begin` and `end` are multiples of 16.
+void emitCodesBlock(Emitter &e, const CodesBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
+                    mlir::Value begin, mlir::Value end);
+
+/// The depth of one pass of dot products of bytes, and the most k that share a scale of activations.
+inline constexpr int64_t linearBytesPass = 128;
+
+/// A row of activations as bytes: `depth` codes, then f32 scales, then i32 sums of the codes, of `segment` k each.
+struct RoundedRows {
+  RoundedRows(int64_t depth, int64_t segment);
+  int64_t segment;
+  int64_t scales, sums, bytes; // where they begin, and from one row to the next: an odd number of cache lines
+};
+
+/// A register-blocked product of such rows with a panel of codes.
+struct BytesBlock {
+  const ds_plan::PanelCodes &codes;
+  const RoundedRows &layout;
+  int64_t height;
+};
+
+/// As `emitCodesBlock`, within one pass of `linearBytesPass`.
+void emitBytesBlock(Emitter &e, const BytesBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
+                    mlir::Value begin, mlir::Value end);
+
 /// Widens `depth` k of a panel of `width` columns of `element` (bf16 in pairs, or f16) to f32 in the layout `panels`. Of bf16 an odd depth
 /// is rounded up.
 void emitWidenedPanel(Emitter &e, mlir::Type element, int64_t width, mlir::Value panel, mlir::Value to, mlir::Value depth);
@@ -80,9 +114,12 @@ private:
   /// Rows that element-wise ops of a domain read, or null.
   const KernelOperand *rowsReadBehind(const LinearDomain &domain) const;
   void emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, const Touched *touched);
+  void emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
+  void emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   /// Rows [first, end) in blocks, the highest first; returns the end.
   Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
-  /// Whether a slab is computed by dot products of bf16, i1. All slabs of a launch are, or none, so that threads change no result.
+  /// Whether a slab is computed by dot products of bf16 or of bytes, i1. All slabs of a launch are, or none, so that threads change no
+  /// result.
   Value usesDots();
   bool hasDots(const KernelOperand &weight) const { return roundedBytes > 0 && weight.layout == ds_plan::Layout::panel_pairs; }
   int64_t chunksOf(const LinearDomain &domain) const { return llvm::divideCeil(domain.columns, domain.chunk); }
@@ -100,6 +137,10 @@ private:
   /// Rounds the rows of a slab to bf16.
   void roundRows(const Slab &slab);
 
+  // GemmBytes.cpp
+  /// Rounds them to 8 bits.
+  void roundRowsToBytes(const Slab &slab);
+
   // GemmEpilogue.cpp
   void emitEpilogue(const LinearDomain &domain, const Slab &slab, Value chunk);
   void elementwiseEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns);
@@ -109,14 +150,15 @@ private:
   Emitter &e;
   LinearRegion region;
   const KernelOperand *input;
-  bool copies;                          // rows are copied to the stack
-  int64_t groupRows;                    // of rows that another product grouped, else 0
-  int64_t rowBytes;                     // of one row, where the product reads it
-  llvm::SmallVector<int64_t> heights;   // rows of register blocks
-  int64_t slabRows;                     // the most rows of a slab
-  int64_t tileRowBytes;                 // of the tile: the sums of every linear of a domain side by side
-  int64_t roundedBytes;                 // from one row of bf16 to the next, 0 without dot products of bf16
-  Value copied, rounded, widened, tile; // on the stack
+  bool copies;                            // rows are copied to the stack
+  int64_t groupRows;                      // of rows that another product grouped, else 0
+  int64_t rowBytes;                       // of one row, where the product reads it
+  llvm::SmallVector<int64_t> heights;     // rows of register blocks
+  int64_t slabRows;                       // the most rows of a slab
+  int64_t tileRowBytes;                   // of the tile: the sums of every linear of a domain side by side
+  int64_t roundedBytes;                   // from one rounded row to the next, 0 without dot products
+  std::optional<RoundedRows> roundedRows; // where they are of bytes
+  Value copied, rounded, widened, tile;   // on the stack
 };
 
 } // namespace ds

@@ -27,7 +27,12 @@ KernelOperand describe(Value place, const SymbolTable &symbols) {
       })
       .Case<ds_plan::WeightOp>([&](ds_plan::WeightOp op) {
         operand.kind = KernelOperand::Kind::weight;
-        operand.layout = symbols.lookup<StorageOp>(op.getStorage()).getLayout();
+        auto storage = symbols.lookup<StorageOp>(op.getStorage());
+        operand.layout = storage.getLayout();
+        if (operand.layout != Layout::panel_codes)
+          return;
+        RankedTensorType matrix = symbols.lookup<ParameterOp>(*storage.getParameter()).getTensorType();
+        operand.codes.emplace(cast<QuantizedType>(matrix.getElementType()), matrix.getDimSize(1), panelWidth(operand.type));
       })
       .Case<ds_plan::CacheOp>([&](ds_plan::CacheOp op) {
         operand.kind = KernelOperand::Kind::cache;

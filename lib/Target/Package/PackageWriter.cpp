@@ -2,6 +2,7 @@
 #include "AtomicFolder.h"
 #include "Manifest.h"
 #include "WeightPacker.h"
+#include "ds/Target/Package/QuantizationReport.h"
 #include "dsrt/package.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/SHA256.h"
@@ -64,7 +65,7 @@ static Result<void> forEach(size_t count, unsigned threads, llvm::function_ref<R
 
 static std::string storedType(StorageOp storage) {
   Type type = cast<MemRefType>(storage.getType()).getElementType();
-  return type.isBF16() ? "BF16" : type.isF16() ? "F16" : "F32";
+  return type.isBF16() ? "BF16" : type.isF16() ? "F16" : type.isInteger(32) ? "I32" : "F32";
 }
 
 /// The header of a safetensors file whose data part begins at a page; gaps between storages become tensors of padding, as the format has
@@ -179,7 +180,9 @@ Result<void> ds::writePackage(ModuleOp planned, const TensorSource &tensors, con
   std::string header = weightsHeader(storages, weights.dataBytes);
   weights.file = weightsFile;
   weights.dataOffset = static_cast<int64_t>(header.size());
-  weights.dtype = llvm::any_of(storages, [](StorageOp s) { return storedType(s) == "BF16"; }) ? "bf16" : "f32";
+  weights.dtype = mainScheme(planned);
+  if (weights.dtype.empty())
+    weights.dtype = llvm::any_of(storages, [](StorageOp s) { return storedType(s) == "BF16"; }) ? "bf16" : "f32";
   Result<int> file = folder->openFile(weightsFile);
   if (!file)
     return file.error();

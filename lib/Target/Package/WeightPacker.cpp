@@ -1,5 +1,7 @@
 #include "WeightPacker.h"
 #include "dialects/DS/Rope.h"
+#include "dialects/DSPlan/PanelCodes.h"
+#include "ds/Quantize/QuantizedType.h"
 #include <cmath>
 #include <cstring>
 
@@ -10,9 +12,12 @@ using ds_plan::StorageOp;
 
 Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const TensorSource &tensors) {
   ParameterReader reader;
+  reader.name = parameter.getSymName().str();
   RankedTensorType type = parameter.getTensorType();
   reader.rowCount = type.getDimSize(0);
   reader.columnCount = type.getRank() == 2 ? type.getDimSize(1) : 1;
+  if (auto quantized = dyn_cast<QuantizedType>(type.getElementType()))
+    reader.quantized = quantized;
   if (parameter.getValue()) {
     reader.value = *parameter.getValue();
     return reader;
@@ -44,15 +49,19 @@ Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const Ten
   return reader;
 }
 
+int64_t ParameterReader::placeOf(int64_t index) const {
+  int64_t place = offset;
+  for (int64_t axis = static_cast<int64_t>(sizes.size()) - 1; axis >= 0; --axis) {
+    place += index % sizes[axis] * strides[axis];
+    index /= sizes[axis];
+  }
+  return place;
+}
+
 Result<void> ParameterReader::readElements(int64_t first, int64_t count, float *out) const {
   int64_t run = strides.back() == 1 ? sizes.back() : 1;
   while (count > 0) {
-    int64_t rest = first, at = offset;
-    for (int64_t axis = static_cast<int64_t>(sizes.size()) - 1; axis >= 0; --axis) {
-      at += rest % sizes[axis] * strides[axis];
-      rest /= sizes[axis];
-    }
-    int64_t length = std::min(count, run == 1 ? 1 : run - first % run);
+    int64_t at = placeOf(first), length = std::min(count, run == 1 ? 1 : run - first % run);
     if (Result<void> result = source->readF32(*tensor, at, length, out); !result)
       return result;
     first += length, out += length, count -= length;
@@ -86,6 +95,24 @@ Result<void> ParameterReader::read(int64_t first, int64_t count, float *out) con
     return {};
   }
   return readElements(first * columnCount, count * columnCount, out);
+}
+
+Result<void> ParameterReader::readCodes(int64_t index, const QuantizationScheme &scheme, QuantizedRow &row) const {
+  const int64_t place = tensor ? placeOf(index * columnCount) : 0;
+  if (tensor && schemeOfStored(tensor->type) == scheme && strides.back() == 1 && sizes.back() % columnCount == 0 &&
+      place % storedBlockElements(tensor->type) == 0 && columnCount % storedBlockElements(tensor->type) == 0) {
+    row.codes.resize(columnCount);
+    row.scales.resize(columnCount / scheme.groupOf(columnCount));
+    row.offsets.resize(scheme.asymmetric ? row.scales.size() : 0);
+    readStoredCodes(*tensor, place, columnCount, row.codes.data(), row.scales.data(), row.offsets.data());
+    return {};
+  }
+  std::vector<float> values(columnCount);
+  if (Result<void> read = this->read(index, 1, values.data()); !read)
+    return read;
+  if (Result<void> rounded = quantizeRow(scheme, values.data(), columnCount, row); !rounded)
+    return Error::badData("parameter '" + name + "', row " + std::to_string(index) + ", " + rounded.error().message);
+  return {};
 }
 
 void ParameterReader::release() const {
@@ -144,6 +171,35 @@ static void packRope(StorageOp storage, int64_t first, int64_t count, uint8_t *o
     }
 }
 
+/// One panel of layout `panel_codes`: `count` rows from `first` on, zeros for those behind them.
+static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterReader &reader, int64_t first, int64_t count, uint8_t *out) {
+  const QuantizationScheme scheme = schemeOf(panel.type);
+  const auto scaleBytes = static_cast<int64_t>(panel.half ? sizeof(uint16_t) : sizeof(float));
+  const uint32_t mask = (uint64_t(1) << scheme.bits) - 1;
+  auto storeScale = [&](float value, uint8_t *to) {
+    const uint16_t half = toHalf(value);
+    panel.half ? std::memcpy(to, &half, 2) : std::memcpy(to, &value, 4);
+  };
+  QuantizedRow row;
+  for (int64_t n = 0; n < count; ++n) {
+    if (Result<void> read = reader.readCodes(first + n, scheme, row); !read)
+      return read;
+    for (int64_t g = 0; g < panel.groups(); ++g) {
+      storeScale(row.scales[g], out + panel.scalesOf(g) + n * scaleBytes);
+      if (scheme.asymmetric)
+        storeScale(row.offsets[g], out + panel.offsetsOf(g) + n * scaleBytes);
+      uint8_t *codes = out + panel.codesOf(g) + n * 4;
+      for (int64_t k = 0; k < panel.group; k += panel.type.codesPerLane(), codes += panel.rowBytes()) {
+        uint32_t word = 0;
+        for (int64_t i = 0; i < panel.type.codesPerLane(); ++i)
+          word |= (static_cast<uint32_t>(row.codes[g * panel.group + k + i]) & mask) << panel.shiftOf(i);
+        std::memcpy(codes, &word, 4);
+      }
+    }
+  }
+  return {};
+}
+
 Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int64_t first, int64_t count, uint8_t *out) {
   if (storage.getLayout() == Layout::rope) {
     packRope(storage, first, count, out);
@@ -151,6 +207,16 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
   }
   std::memset(out, 0, count * unitBytes(storage));
   int64_t columns = reader->columns(), group = storage.getLayout() == Layout::vector ? reader->rows() : rowsPerUnit(storage);
+  if (storage.getLayout() == Layout::panel_codes) {
+    const ds_plan::PanelCodes panel(reader->quantizedType(), columns, group);
+    for (int64_t unit = 0; unit < count; ++unit) {
+      const int64_t begin = (first + unit) * group;
+      if (Result<void> packed = packCodes(panel, *reader, begin, std::min(group, reader->rows() - begin), out + unit * unitBytes(storage));
+          !packed)
+        return packed;
+    }
+    return {};
+  }
   std::vector<float> rows(group * columns);
   for (int64_t unit = 0; unit < count; ++unit, out += unitBytes(storage)) {
     int64_t begin = (first + unit) * group, length = std::min(group, reader->rows() - begin);

@@ -135,7 +135,7 @@ TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
       }
     }
     // Dot products of bf16 round the rows of all three products.
-    const double allowed = largest * (mlp.bf16 && level().bf16Dot != Bf16Dot::none ? 3e-2 : 3e-6);
+    const double allowed = largest * (mlp.bf16 && level().bf16Dots != Dots::none ? 3e-2 : 3e-6);
     for (int32_t rows : {1, 2, 7, 8, 9, 16, 17, 23, 24, 25, 31, 47, 48, 49, 71, 100, 127, 128, 129, 200, 257, 320})
       for (int32_t threads : {1, 2, 3}) {
         for (int64_t i = 0; i < mlp.rowsOffset(4) / 4; ++i)

@@ -127,7 +127,7 @@ void checkRows(const CompiledPlan &code, const CpuLevel &level, Data &data, int6
   step.arena = data.arena.as<void>();
   code.run("run", step, threads);
   const double allowed = 1e-6 * static_cast<double>(s.depth) + 1e-6;
-  const bool rounds = level.bf16Dot != Bf16Dot::none && s.bf16 && rows > fewRows;
+  const bool rounds = level.bf16Dots != Dots::none && s.bf16 && rows > fewRows;
   for (int64_t r = 0; r < rows; r += rows > 40 ? 9 : 1)
     for (int64_t n = 0; n < s.columns; n += n + 40 < s.columns && s.columns > 200 ? 13 : 1)
       ASSERT_NEAR(out.as<float>()[r * s.columns + n], data.expected(r, n, rounds), allowed)
@@ -144,7 +144,7 @@ TEST_P(Gemm, agreesWithLoops) {
   for (int64_t n : columns)
     for (int64_t k : depths) {
       ++turn;
-      Data data({n, k, turn % 2 == 0, turn % 3 == 0 || GetParam()->bf16Dot != Bf16Dot::none, turn % 5 < 3 ? 48 : 32});
+      Data data({n, k, turn % 2 == 0, turn % 3 == 0 || GetParam()->bf16Dots != Dots::none, turn % 5 < 3 ? 48 : 32});
       CompiledPlan code(plan(data.shape), *GetParam());
       ASSERT_TRUE(code) << code.error();
       for (int64_t rows = 1; rows <= 40; ++rows) {

@@ -108,7 +108,7 @@ protected:
 inline std::string shortNameOf(const CpuLevel &level) {
   std::string name = level.name.substr(7).str();
   std::replace(name.begin(), name.end(), '-', '_');
-  return level.bf16Dot == Bf16Dot::emulated ? name + "_emulated" : name;
+  return level.bf16Dots == Dots::emulated ? name + "_emulated" : name;
 }
 
 /// The level of dot products on machines without the instruction.
@@ -117,15 +117,18 @@ inline const CpuLevel *emulatedDots() {
     CpuLevel like = *findCpuLevel("x86-64-v4-bf16");
     like.name = "x86-64-v4";
     like.features = findCpuLevel("x86-64-v4")->features;
-    like.bf16Dot = Bf16Dot::emulated;
+    like.bf16Dots = like.byteDots = Dots::emulated;
     return like;
   }();
   return &level;
 }
 
+inline auto allLevels() {
+  return testing::Values(&allCpuLevels()[0], &allCpuLevels()[1], &allCpuLevels()[2], &allCpuLevels()[3], &allCpuLevels()[4]);
+}
+
 #define DS_ON_ALL_LEVELS(suite)                                                                                                            \
-  INSTANTIATE_TEST_SUITE_P(levels, suite, testing::Values(&allCpuLevels()[0], &allCpuLevels()[1], &allCpuLevels()[2], &allCpuLevels()[3]), \
-                           [](const auto &info) { return shortNameOf(*info.param); })
+  INSTANTIATE_TEST_SUITE_P(levels, suite, allLevels(), [](const auto &info) { return shortNameOf(*info.param); })
 
 } // namespace ds::test
 #endif // DS_TEST_TARGET_CPU_ONELAUNCH_H

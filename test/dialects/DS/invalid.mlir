@@ -40,6 +40,61 @@ ds.parameter @parameter_c3_overflow from "w" view <0, [4294967296, 4294967296], 
 
 // -----
 
+// expected-error @+1 {{expects a quantized matrix of rank 2 with a source, got 'tensor<64x!ds.quantized<4 symmetric group 16 scale f16>>'}}
+ds.parameter @parameter_c4_rank from "w" : tensor<64x!ds.quantized<4 symmetric group 16 scale f16>>
+
+// -----
+
+/// Codes have no value of their own type.
+// expected-error @+1 {{expects value of type 'tensor<32x64x!ds.quantized<8 symmetric group 0 scale f32>>', got 'tensor<32x64xf32>'}}
+ds.parameter @parameter_c4_source value dense<0.0> : tensor<32x64xf32> : tensor<32x64x!ds.quantized<8 symmetric group 0 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects groups that divide the columns, a multiple of 16, got groups of 64 and 96 columns}}
+ds.parameter @parameter_c4_group from "w" : tensor<32x96x!ds.quantized<4 symmetric group 64 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects groups that divide the columns, a multiple of 16, got groups of 64 and 32 columns}}
+ds.parameter @parameter_c4_narrow from "w" : tensor<32x32x!ds.quantized<4 symmetric group 64 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects groups that divide the columns, a multiple of 16, got groups of 24 and 24 columns}}
+ds.parameter @parameter_c4_columns from "w" : tensor<32x24x!ds.quantized<8 symmetric group 0 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects 4 or 8 bits, got 5}}
+ds.parameter @quantized_bits from "w" : tensor<32x64x!ds.quantized<5 symmetric group 32 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects groups of a multiple of 16, or 0, got 24}}
+ds.parameter @quantized_group from "w" : tensor<32x48x!ds.quantized<4 symmetric group 24 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects groups of a multiple of 16, or 0, got -16}}
+ds.parameter @quantized_negative_group from "w" : tensor<32x64x!ds.quantized<4 symmetric group -16 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects scales of f16 or f32, got 'bf16'}}
+ds.parameter @quantized_scale from "w" : tensor<32x64x!ds.quantized<8 asymmetric group 16 scale bf16>>
+
+// -----
+
+/// Weights alone are quantized.
+func.func @linear_quantized_input(%x: tensor<?x64x!ds.quantized<8 symmetric group 0 scale f32>>, %w: tensor<32x64xf32>) {
+  // expected-error @+1 {{'ds.linear' op operand #0 must be ranked tensor of}}
+  %y = ds.linear %x, %w : tensor<?x64x!ds.quantized<8 symmetric group 0 scale f32>>, tensor<32x64xf32>
+  return
+}
+
+// -----
+
 // expected-error @+1 {{expects offset of at least 0, got -1}}
 ds.parameter @view_offset from "w" view <-1, [2], [1]> : tensor<2xf32>
 

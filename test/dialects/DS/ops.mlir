@@ -10,6 +10,10 @@ ds.parameter @q from "c_attn.weight" view <64, [64, 64], [1, 192]> : tensor<64x6
 ds.parameter @slopes value dense<[0.25, 0.0625]> : tensor<2xf32> : tensor<2xf32>
 // CHECK: ds.parameter @"bert/pooler" from "bert/pooler" : tensor<64xbf16>
 ds.parameter @"bert/pooler" from "bert/pooler" : tensor<64xbf16>
+// CHECK: ds.parameter @up from "up.weight" {ds.stored = "Q4_K"} : tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+ds.parameter @up from "up.weight" {ds.stored = "Q4_K"} : tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+// CHECK: ds.parameter @down from "down.weight" view <0, [64, 96], [1, 64]> : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
+ds.parameter @down from "down.weight" view <0, [64, 96], [1, 64]> : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
 // CHECK: ds.cache @k0 : tensor<?x64x32xf32>
 ds.cache @k0 : tensor<?x64x32xf32>
 
@@ -50,6 +54,27 @@ func.func @embedding(%ids: tensor<?x?xi32>, %w: tensor<128x64xf32>) {
   // CHECK: ds.embedding %{{.*}}, %{{.*}} : tensor<?x?xi32>, tensor<128x64xf32>
   %x = ds.embedding %ids, %w : tensor<?x?xi32>, tensor<128x64xf32>
   return
+}
+
+// CHECK: func.func private @quantized_type(!ds.quantized<4 asymmetric group 32 scale f16>)
+func.func private @quantized_type(
+    !ds.quantized<4 asymmetric group 32 scale f16>
+)
+
+/// Values of quantized weights are f32.
+// CHECK-LABEL: func.func @quantized
+func.func @quantized(%ids: tensor<?x?xi32>) -> tensor<?x?x64xf32> {
+  // CHECK: ds.weight @up : tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+  %up = ds.weight @up : tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+  // CHECK: ds.embedding %{{.*}}, %{{.*}} : tensor<?x?xi32>, tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+  %x = ds.embedding %ids, %up : tensor<?x?xi32>, tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+  // CHECK: ds.linear %{{.*}}, %{{.*}} : tensor<?x?x64xf32>, tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+  %y = ds.linear %x, %up : tensor<?x?x64xf32>, tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+  %down = ds.weight @down : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
+  // CHECK: ds.linear %{{.*}}, %{{.*}} : tensor<?x?x96xf32>, tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
+  %z = ds.linear %y, %down : tensor<?x?x96xf32>, tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
+  // CHECK: return %{{.*}} : tensor<?x?x64xf32>
+  return %z : tensor<?x?x64xf32>
 }
 
 // CHECK-LABEL: func.func @gather_rows

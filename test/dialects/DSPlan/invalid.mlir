@@ -57,6 +57,27 @@ ds_plan.storage @storage_c4_pairs_40 panel_pairs of @p : memref<2x32x40x2xbf16>
 
 // -----
 
+// expected-error@+1 {{expects the shape of layout panel_codes, got 'memref<2x64x40xi32>'}}
+ds_plan.storage @storage_c4_codes_40 panel_codes of @p : memref<2x64x40xi32>
+
+// -----
+
+// expected-error@+1 {{expects the shape of layout panel_codes, got 'memref<2x64x32x2xi32>'}}
+ds_plan.storage @storage_c4_codes_rank panel_codes of @p : memref<2x64x32x2xi32>
+
+// -----
+
+/// Codes are words of i32, and nothing else in panels is.
+// expected-error@+1 {{expects the shape of layout panel_codes, got 'memref<2x64x32xf32>'}}
+ds_plan.storage @storage_c4_codes_f32 panel_codes of @p : memref<2x64x32xf32>
+
+// -----
+
+// expected-error@+1 {{expects the shape of layout panels, got 'memref<2x64x32xi32>'}}
+ds_plan.storage @storage_c4_panels_i32 panels of @p : memref<2x64x32xi32>
+
+// -----
+
 // expected-error@+1 {{expects the shape of layout vector, got 'memref<60xf32>'}}
 ds_plan.storage @storage_c4_vector vector of @p : memref<60xf32>
 

@@ -4,6 +4,7 @@
 ds.parameter @q from "q" : tensor<64x64xf32>
 ds.parameter @wte from "wte" : tensor<128x64xf32>
 ds.parameter @gain from "gain" : tensor<64xf32>
+ds.parameter @codes_of from "codes" : tensor<64x64x!ds.quantized<4 symmetric group 32 scale f16>>
 ds.cache @k0 : tensor<?x64x32xf32>
 ds.cache @v0 : tensor<?x64x32xf32>
 
@@ -16,6 +17,11 @@ ds_plan.storage @wide panel_pairs of @wte offset 16384 : memref<4x32x32x2xbf16>
 ds_plan.storage @panels_48 panels of @q : memref<2x64x48xf32>
 // CHECK: ds_plan.storage @pairs_48 panel_pairs of @wte : memref<3x32x48x2xbf16>
 ds_plan.storage @pairs_48 panel_pairs of @wte : memref<3x32x48x2xbf16>
+/// Of each panel a row of scales for every two groups of 32, and a row of codes for every eight k.
+// CHECK: ds_plan.storage @codes panel_codes of @codes_of offset 16384 : memref<2x9x48xi32>
+ds_plan.storage @codes panel_codes of @codes_of offset 16384 : memref<2x9x48xi32>
+// CHECK: ds_plan.storage @codes_32 panel_codes of @codes_of : memref<2x9x32xi32>
+ds_plan.storage @codes_32 panel_codes of @codes_of : memref<2x9x32xi32>
 ds_plan.storage @table rows of @wte offset 16384 : memref<128x64xbf16>
 ds_plan.storage @vector vector of @gain : memref<64xf32>
 // CHECK: ds_plan.storage @angles rope rope {base = 1.000000e+04 : f64, positions = 64 : i64, rotary = 16 : i64} : memref<64x2x8xf32>

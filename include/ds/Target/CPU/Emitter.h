@@ -106,6 +106,7 @@ public:
   // Conversions; vectors keep their lanes.
   Value toI64(Value a); // sign extension
   Value toI32(Value a); // from i64 truncation, from a float to the nearest towards zero (in range)
+  Value toI8(Value a);  // from i32 truncation
   Value toF32(Value a); // from signed integers, bf16, f16
   Value bitcast(Value a, mlir::Type to);
   /// f32 of the low and the high half of 32-bit lanes that hold a pair of bf16 each.
@@ -113,8 +114,14 @@ public:
   Value highOfPairs(Value pairs) { return bitcast(bitAnd(pairs, constantOf(pairs.getType(), -65536)), vec(lanesOf(pairs))); }
   /// bf16 of f32 as i16: to the nearest, ties to even; a NaN stays a NaN. The instruction takes subnormals for zero.
   Value toBf16(Value a);
-  /// sum[i] + the products of the pairs of bf16 in the 32-bit lanes i, in f32; for levels that have `bf16Dot`.
+  /// sum[i] + the products of the pairs of bf16 in the 32-bit lanes i, in f32; for levels that have `bf16Dots`.
   Value dotOfPairs(Value a, Value b, Value sum);
+  /// sum[i] + the products of the four unsigned bytes in the 32-bit lane i of `a` and the signed ones of `b`; for levels that have
+  /// `byteDots`.
+  Value dotOfBytes(Value a, Value b, Value sum);
+  /// table[index[i] % 16] of 16 lanes, with one instruction; for levels that have it.
+  bool hasLookup16() const { return level.lanes == 16; }
+  Value lookup16(Value index, llvm::ArrayRef<float> table);
 
   // Lanes.
   Value extract(Value vector, int64_t lane);

@@ -3,6 +3,7 @@
 #define DS_TARGET_CPU_KERNEL_H
 
 #include "dialects/DSPlan/DSPlanDialect.h"
+#include "dialects/DSPlan/PanelCodes.h"
 #include "ds/Target/CPU/Emitter.h"
 #include "llvm/Support/Error.h"
 
@@ -22,6 +23,7 @@ struct KernelOperand {
   ds_plan::Rows rows = ds_plan::Rows::tokens;              // of `rows`
   bool grouped = false;                                    // of `rows`: a buffer between products (ds_plan.buffer)
   ds_plan::Layout layout = ds_plan::Layout::panels;        // of `weight`
+  std::optional<ds_plan::PanelCodes> codes;                // of `weight` in `panel_codes`
   ds_plan::CacheKind cacheKind = ds_plan::CacheKind::keys; // of `cache`
   int64_t kvHeads = 0;                                     // of `cache`
 

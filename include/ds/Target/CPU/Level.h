@@ -8,9 +8,9 @@
 
 namespace ds {
 
-/// How products of pairs of bf16 are computed. `emulated` is what the instruction does in others, so that machines without it can test the
-/// code around it; no package has it.
-enum class Bf16Dot { none, emulated, native };
+/// How dot products of pairs of bf16, or of four bytes, are computed. `emulated` is what the instruction does in others, so that machines
+/// without it can test the code around it; no package has it.
+enum class Dots { none, emulated, native };
 
 /// What code for one level may use, and the shapes of its register blocks.
 struct CpuLevel {
@@ -23,12 +23,14 @@ struct CpuLevel {
   int64_t gemmVectors;      // the most vectors side by side in one of many rows
   /// Rows of the widest block, and of a group of a `ds_plan.buffer`.
   constexpr int64_t groupRows() const { return gemmSums / gemmVectors; }
-  bool fma;        // multiply-add is one instruction
-  bool f16;        // conversion of f16 is an instruction
-  Bf16Dot bf16Dot; // used for many rows
+  bool fma;      // multiply-add is one instruction
+  bool f16;      // conversion of f16 is an instruction
+  Dots bf16Dots; // used for many rows, as the next
+  Dots byteDots;
 };
 
-/// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-bf16, in this order. The last gains nothing where no weight is bf16.
+/// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, in this order. The last two gain nothing but where activations are
+/// rounded to bytes, and where weights are bf16.
 llvm::ArrayRef<CpuLevel> allCpuLevels();
 
 /// The level of that name, or null.

@@ -1,0 +1,30 @@
+// Values to codes and back.
+#ifndef DS_QUANTIZE_QUANTIZER_H
+#define DS_QUANTIZE_QUANTIZER_H
+
+#include "ds/Quantize/Scheme.h"
+#include <vector>
+
+namespace ds {
+
+/// One row of a quantized matrix.
+struct QuantizedRow {
+  std::vector<int16_t> codes;
+  std::vector<float> scales;  // of groups
+  std::vector<float> offsets; // of groups, of asymmetric schemes alone
+};
+
+/// The nearest f16, ties to even; infinite beyond its range.
+uint16_t toHalf(float value);
+float fromHalf(uint16_t bits);
+
+/// Rounds `count` values, whole groups, to the nearest codes. Symmetric codes of 8 bits leave -128 out; of 4 bits the value with the
+/// largest magnitude becomes -8, as there are more codes on that side. Errors: BadData, for a value that is NaN or infinite, and for groups
+/// whose scale or offset is beyond f16; the message begins with the element's number.
+Result<void> quantizeRow(const QuantizationScheme &scheme, const float *values, int64_t count, QuantizedRow &row);
+
+/// The values of a row: scale * code (+ offset), each operation rounded to f32.
+void dequantizeRow(const QuantizationScheme &scheme, const QuantizedRow &row, float *values);
+
+} // namespace ds
+#endif // DS_QUANTIZE_QUANTIZER_H

@@ -1,0 +1,47 @@
+// How the elements of a matrix are quantized.
+#ifndef DS_QUANTIZE_SCHEME_H
+#define DS_QUANTIZE_SCHEME_H
+
+#include "ds/Import/Result.h"
+#include "ds/Import/TensorSource.h"
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace ds {
+
+/// Codes of `bits` bits with a scale for each `group` of k of a row: value = scale * code, or scale * code + offset.
+struct QuantizationScheme {
+  int64_t bits = 8;        // 4 or 8
+  int64_t group = 0;       // k of one scale; 0: the whole row
+  bool asymmetric = false; // codes are unsigned and there are offsets
+  bool halfScales = false; // scales and offsets are f16 in place of f32
+
+  bool operator==(const QuantizationScheme &) const = default;
+  /// k of one scale in rows of `columns`.
+  int64_t groupOf(int64_t columns) const { return group ? group : columns; }
+  /// The codes there are, both included.
+  int64_t leastCode() const { return asymmetric ? 0 : -(int64_t(1) << (bits - 1)); }
+  int64_t greatestCode() const { return leastCode() + (int64_t(1) << bits) - 1; }
+};
+
+/// k of one scale in the scheme `int8`: as good as f32 on what was measured (benchmarks/RESULTS.md), while whole rows were not.
+inline constexpr int64_t int8Group = 64;
+
+/// Reads `int8` (groups of `int8Group`), `int8-row`, `int8-gN`, `int4-gN`, each also with `-asym` behind it. Groups have scales of f16,
+/// whole rows of f32.
+/// Errors: Usage, for another name, and a group that is no multiple of 16.
+Result<QuantizationScheme> parseScheme(std::string_view name);
+
+/// The name `parseScheme` reads; with `-f32` behind it for groups whose scales are f32.
+std::string nameOf(const QuantizationScheme &scheme);
+
+/// The scheme that keeps the codes of a type of GGUF's blocks as they are, none for other types. Values keep every bit: five and six bits
+/// lie in eight, and the scales of K blocks in f32, as they are products.
+std::optional<QuantizationScheme> schemeOfStored(StoredType type);
+/// The same by the type's name (`storedTypeName`).
+std::optional<QuantizationScheme> schemeOfStored(std::string_view type);
+
+} // namespace ds
+#endif // DS_QUANTIZE_SCHEME_H

@@ -1,0 +1,77 @@
+#include "ds/Quantize/Scheme.h"
+#include <charconv>
+
+using namespace ds;
+
+Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
+  auto refuse = [&] {
+    return Error::usage("expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, got '" +
+                        std::string(name) + "'");
+  };
+  std::string_view rest = name;
+  auto take = [&](std::string_view part) {
+    if (!rest.starts_with(part))
+      return false;
+    rest.remove_prefix(part.size());
+    return true;
+  };
+  QuantizationScheme scheme;
+  if (take("int4"))
+    scheme.bits = 4;
+  else if (!take("int8"))
+    return refuse();
+  if (scheme.bits == 8 && (rest.empty() || rest == "-asym")) {
+    scheme.group = int8Group;
+    scheme.halfScales = true;
+  } else if (take("-g")) {
+    auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), scheme.group);
+    if (error != std::errc() || scheme.group < 16 || scheme.group > (1 << 20) || scheme.group % 16 != 0)
+      return refuse();
+    rest.remove_prefix(static_cast<size_t>(end - rest.data()));
+    scheme.halfScales = true;
+  } else if (scheme.bits == 4 || !take("-row")) {
+    return refuse();
+  }
+  scheme.asymmetric = take("-asym");
+  if (!rest.empty())
+    return refuse();
+  return scheme;
+}
+
+std::string ds::nameOf(const QuantizationScheme &scheme) {
+  std::string name = "int" + std::to_string(scheme.bits);
+  name += scheme.group ? "-g" + std::to_string(scheme.group) : "-row";
+  if (scheme.asymmetric)
+    name += "-asym";
+  return scheme.group && !scheme.halfScales ? name + "-f32" : name;
+}
+
+std::optional<QuantizationScheme> ds::schemeOfStored(StoredType type) {
+  switch (type) {
+  case StoredType::Q8_0:
+  case StoredType::Q5_0:
+    return QuantizationScheme{8, 32, false, true};
+  case StoredType::Q5_1:
+    return QuantizationScheme{8, 32, true, true};
+  case StoredType::Q4_0:
+    return QuantizationScheme{4, 32, false, true};
+  case StoredType::Q4_1:
+    return QuantizationScheme{4, 32, true, true};
+  case StoredType::Q4_K:
+    return QuantizationScheme{4, 32, true, false};
+  case StoredType::Q5_K:
+    return QuantizationScheme{8, 32, true, false};
+  case StoredType::Q6_K:
+    return QuantizationScheme{8, 16, false, false};
+  default:
+    return std::nullopt;
+  }
+}
+
+std::optional<QuantizationScheme> ds::schemeOfStored(std::string_view name) {
+  for (StoredType type : {StoredType::Q8_0, StoredType::Q4_0, StoredType::Q4_1, StoredType::Q5_0, StoredType::Q5_1, StoredType::Q4_K,
+                          StoredType::Q5_K, StoredType::Q6_K})
+    if (name == storedTypeName(type))
+      return schemeOfStored(type);
+  return std::nullopt;
+}

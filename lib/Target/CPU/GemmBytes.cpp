@@ -1,0 +1,124 @@
+// Products of rows rounded to 8 bits with a panel of codes, by dot products of bytes (vpdpbusd), after DeepSpeed's ZeroQuant (W8A8).
+//
+// sum_k w[k] x[k] of a group is scale * s * sum (code + c) q - scale * s * c * sum q, where x = s q and c makes the codes unsigned.
+#include "Gemm.h"
+#include "KernelRegion.h"
+#include "PanelReader.h"
+
+using namespace mlir;
+using namespace ds;
+
+RoundedRows::RoundedRows(int64_t depth, int64_t segment)
+    : segment(segment), scales(llvm::alignTo(depth, 64)), sums(scales + static_cast<int64_t>(llvm::divideCeil(depth, segment)) * 4),
+      bytes((llvm::divideCeil(2 * sums - scales, 64) | 1) * 64) {}
+
+void GemmKernel::roundRowsToBytes(const Slab &slab) {
+  const int64_t lanes = c.level.lanes, depth = region.depth;
+  e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
+    Value to = e.at(rounded, e.mul(r, roundedRows->bytes)), plain;
+    std::pair<Value, Value> groups;
+    if (region.norm)
+      groups = copiedRow(slab, r);
+    else if (groupRows)
+      groups = {placeOfGroupedRow(slab.rows, r, depth), e.constant(groupRows * linearGroup * 4)};
+    else
+      plain = e.at(input->pointer, e.mul(e.add(slab.first, r), depth * 4));
+    auto load = [&](Value k) {
+      return e.load(e.vec(lanes), plain ? e.element(plain, e.f32(), k) : placeInGroups(e, groups.first, groups.second, k));
+    };
+    e.forRange(e.constant(0), e.constant(depth), roundedRows->segment, [&](Value first) {
+      Value end = e.min(e.add(first, roundedRows->segment), depth), none = e.zero(e.vec()),
+            place = e.mul(e.div(first, roundedRows->segment), 4);
+      // A NaN or an infinity makes the scale NaN, and with it all sums of the row.
+      SmallVector<Value> found = e.forRange(first, end, lanes, ValueRange{none, none}, [&](Value k, ValueRange before) {
+        Value x = load(k);
+        return SmallVector<Value>{e.max(before[0], e.abs(x)), e.fma(x, none, before[1])};
+      });
+      Value largest = e.reduceMaxSplat(found[0]), scale = e.mul(largest, e.constantOf(e.vec(), 1.0 / 127));
+      Value inverse = e.select(e.gt(largest, none), e.div(e.constantOf(e.vec(), 127), largest), none);
+      e.store(e.extract(e.add(scale, e.reduceAddSplat(found[1])), 0), e.at(to, e.add(place, roundedRows->scales)));
+      Value sum = e.forRange(first, end, lanes, ValueRange{e.zero(e.vec(lanes, e.i32()))}, [&](Value k, ValueRange before) {
+        Value code = e.toI32(e.roundEven(e.mul(load(k), inverse)));
+        e.store(e.toI8(code), e.at(to, k), 1);
+        return SmallVector<Value>{e.add(before[0], code)};
+      })[0];
+      e.store(e.reduceAdd(sum), e.at(to, e.add(place, roundedRows->sums)));
+    });
+  });
+}
+
+namespace {
+/// The code of one block.
+class BytesBlockEmitter {
+public:
+  BytesBlockEmitter(Emitter &e, const BytesBlock &block)
+      : e(e), block(block), codes(block.codes), lanes(e.getLevel().lanes), vectors(codes.width / lanes) {
+    while (block.height * vectors > e.getLevel().gemmSums || codes.width / lanes % vectors != 0)
+      --vectors;
+  }
+
+  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end) {
+    e.forRange(e.constant(0), e.constant(codes.width), vectors * lanes, [&](Value column) {
+      PanelReader reader(e, codes, panel, column, vectors);
+      e.forRange(e.div(begin, codes.group), e.ceilDiv(end, codes.group), 1, [&](Value g) {
+        Value first = e.mul(g, codes.group);
+        reader.startGroup(g);
+        emitSegment(reader, rows, e.at(sums, e.mul(column, 4)), sumBytes, first, e.max(e.sub(begin, first), 0),
+                    e.min(e.sub(end, first), codes.group));
+      });
+    });
+  }
+
+private:
+  /// k in [from, to) of the group that begins at `first`, within one pass.
+  void emitSegment(PanelReader &reader, Value rows, Value sums, Value sumBytes, Value first, Value from, Value to) {
+    Value k0 = e.add(first, from), segment = e.div(k0, block.layout.segment);
+    auto ofRow = [&](int64_t r, int64_t where, Value index, Type type) {
+      return e.load(type, e.at(rows, e.add(e.mul(index, 4), r * block.layout.bytes + where)));
+    };
+    SmallVector<Value> rowSums, all;
+    for (int64_t r = 0; r < block.height; ++r) {
+      rowSums.push_back(ofRow(r, block.layout.sums, segment, e.i32()));
+      Value start = codes.type.isAsymmetric() ? e.constantI32(0) : e.mul(rowSums.back(), -(int64_t(1) << (codes.type.getBits() - 1)));
+      all.append(vectors, e.splat(start, lanes));
+    }
+    all = e.forRange(from, to, PanelReader::step, all, [&](Value k, ValueRange before) {
+      SmallVector<Value> dots(before);
+      Value row = e.at(rows, e.add(first, k));
+      reader.forUnsignedCodes(k, [&](int64_t i, ArrayRef<Value> weights) {
+        for (int64_t r = 0; r < block.height; ++r) {
+          Value four = e.splat(e.load(e.i32(), e.at(row, r * block.layout.bytes + i)), lanes);
+          for (int64_t v = 0; v < vectors; ++v)
+            dots[r * vectors + v] = e.dotOfBytes(weights[v], four, dots[r * vectors + v]);
+        }
+      });
+      return dots;
+    });
+    Value isFirst = e.eq(k0, 0);
+    for (int64_t r = 0; r < block.height; ++r) {
+      Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes);
+      Value sumOfRow = codes.type.isAsymmetric() ? e.splat(e.toF32(rowSums[r]), lanes) : Value();
+      for (int64_t v = 0; v < vectors; ++v) {
+        Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]), place = e.at(e.at(sums, e.mul(sumBytes, r)), v * lanes * 4);
+        if (sumOfRow)
+          value = e.fma(reader.offsets()[v], sumOfRow, value);
+        Value before = e.select(isFirst, e.zero(e.vec()), e.load(e.vec(), place));
+        e.store(e.fma(value, scale, before), place);
+      }
+    }
+  }
+
+  Emitter &e;
+  const BytesBlock &block;
+  const ds_plan::PanelCodes &codes;
+  int64_t lanes, vectors;
+};
+} // namespace
+
+void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end) {
+  std::string name;
+  llvm::raw_string_ostream(name) << "gemm_bytes_" << block.codes.type << "_" << block.codes.depth << "_" << block.height << "x"
+                                 << block.codes.width << "_" << block.layout.bytes << "_" << block.layout.segment;
+  e.call(name, {rows, panel, sums, sumBytes, begin, end},
+         [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5]); });
+}

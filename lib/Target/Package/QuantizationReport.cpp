@@ -1,0 +1,81 @@
+#include "ds/Target/Package/QuantizationReport.h"
+#include "WeightPacker.h"
+#include "ds/Quantize/QuantizedType.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/Support/Format.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace ds;
+
+static QuantizedType typeOf(ParameterOp parameter) { return dyn_cast<QuantizedType>(parameter.getTensorType().getElementType()); }
+
+/// Bits of a weight, its share of the scales included.
+static double bitsOf(const QuantizationScheme &scheme, int64_t columns) {
+  const int64_t numbers = scheme.asymmetric ? 2 : 1, bits = scheme.halfScales ? 16 : 32;
+  return static_cast<double>(scheme.bits) + static_cast<double>(numbers * bits) / static_cast<double>(scheme.groupOf(columns));
+}
+
+namespace {
+struct Errors {
+  double signal = 0, noise = 0, greatest = 0;
+  void add(float value, float quantized) {
+    const double error = std::fabs(static_cast<double>(value) - static_cast<double>(quantized));
+    signal += static_cast<double>(value) * static_cast<double>(value);
+    noise += error * error;
+    greatest = std::max(greatest, error);
+  }
+};
+} // namespace
+
+static Result<Errors> errorsOf(ParameterOp parameter, const QuantizationScheme &scheme, const TensorSource &tensors) {
+  Result<ParameterReader> reader = ParameterReader::create(parameter, tensors);
+  if (!reader)
+    return reader.error();
+  Errors errors;
+  QuantizedRow codes;
+  std::vector<float> values(reader->columns()), quantized(reader->columns());
+  for (int64_t row = 0; row < reader->rows(); ++row) {
+    if (Result<void> read = reader->read(row, 1, values.data()); !read)
+      return read.error();
+    if (Result<void> read = reader->readCodes(row, scheme, codes); !read)
+      return read.error();
+    dequantizeRow(scheme, codes, quantized.data());
+    for (auto [value, grid] : llvm::zip_equal(values, quantized))
+      errors.add(value, grid);
+  }
+  reader->release();
+  return errors;
+}
+
+Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &tensors) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  for (ParameterOp parameter : module.getOps<ParameterOp>()) {
+    QuantizedType type = typeOf(parameter);
+    if (!type)
+      continue;
+    if (text.empty())
+      out << "quantized:  bits  SQNR dB  greatest error  scheme          tensor\n";
+    const QuantizationScheme scheme = schemeOf(type);
+    Result<Errors> errors = errorsOf(parameter, scheme, tensors);
+    if (!errors)
+      return errors.error();
+    out << llvm::format("%16.2f", bitsOf(scheme, parameter.getTensorType().getDimSize(1)));
+    if (errors->noise > 0)
+      out << llvm::format("%9.1f", 10 * std::log10(errors->signal / errors->noise));
+    else
+      out << "    exact";
+    out << llvm::format("%16.3g  %-16s", errors->greatest, nameOf(scheme).c_str()) << *parameter.getSource() << "\n";
+  }
+  return text;
+}
+
+std::string ds::mainScheme(ModuleOp module) {
+  llvm::MapVector<QuantizedType, int64_t> weights;
+  for (ParameterOp parameter : module.getOps<ParameterOp>())
+    if (QuantizedType type = typeOf(parameter))
+      weights[type] += parameter.getTensorType().getNumElements();
+  auto most = llvm::max_element(weights, [](auto &a, auto &b) { return a.second < b.second; });
+  return most == weights.end() ? "" : nameOf(schemeOf(most->first));
+}

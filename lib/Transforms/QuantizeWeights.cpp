@@ -1,0 +1,163 @@
+// Types of quantized matrices; what their codes are follows from the parameter's source (ds/Quantize/Quantizer.h).
+#include "ds/Quantize/QuantizedType.h"
+#include "ds/Transforms/Passes.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Remarks.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/Support/Regex.h"
+
+using namespace mlir;
+
+namespace ds {
+#define GEN_PASS_DEF_QUANTIZEWEIGHTS
+#include "ds/Transforms/Passes.h.inc"
+} // namespace ds
+
+using namespace ds;
+
+static constexpr llvm::StringLiteral passName = "ds-quantize-weights";
+
+namespace {
+/// A scheme by name: one of `parseScheme`, `stored` or `none`.
+struct Choice {
+  enum class Kind { none, stored, scheme } kind = Kind::none;
+  QuantizationScheme scheme;
+  bool adapts = false; // to rows that its groups do not divide: `int8` names no group
+
+  static std::optional<Choice> parse(StringRef name, std::string &why) {
+    if (name == "none")
+      return Choice();
+    if (name == "stored")
+      return Choice{Kind::stored, {}};
+    Result<QuantizationScheme> scheme = parseScheme(name);
+    if (scheme)
+      return Choice{Kind::scheme, *scheme, !name.contains("-g")};
+    why = scheme.error().message;
+    return std::nullopt;
+  }
+};
+
+struct Rule {
+  std::string pattern;
+  Choice choice;
+  bool matched = false;
+};
+
+struct QuantizeWeights : ds::impl::QuantizeWeightsBase<QuantizeWeights> {
+  using QuantizeWeightsBase::QuantizeWeightsBase;
+
+  void runOnOperation() override {
+    if (failed(readRules()))
+      return signalPassFailure();
+    llvm::MapVector<ParameterOp, SmallVector<WeightOp>> readers;
+    SymbolTable symbols(getOperation());
+    getOperation().walk([&](WeightOp weight) { readers[symbols.lookup<ParameterOp>(weight.getParameter())].push_back(weight); });
+    for (auto &[parameter, weights] : readers)
+      if (failed(quantize(parameter, weights)))
+        return signalPassFailure();
+    for (const Rule &rule : parsed)
+      if (!rule.matched) {
+        getOperation().emitError("quantization: expects '") << rule.pattern << "' to match a matrix of the model, found none";
+        return signalPassFailure();
+      }
+  }
+
+private:
+  LogicalResult readRules() {
+    parsed.clear();
+    std::string why;
+    auto read = [&](StringRef pattern, StringRef name) {
+      std::optional<Choice> choice = Choice::parse(name, why);
+      if (!choice)
+        return getOperation().emitError("quantization: ") << why, failure();
+      if (std::string reason; !llvm::Regex(pattern).isValid(reason))
+        return getOperation().emitError("quantization: expects a regular expression, got '") << pattern << "': " << reason, failure();
+      parsed.push_back({pattern.str(), *choice});
+      return success();
+    };
+    for (const std::string &rule : rules) {
+      auto [pattern, name] = StringRef(rule).rsplit('=');
+      if (failed(read(pattern, name)))
+        return failure();
+    }
+    if (failed(read(".", scheme))) // what no rule matches
+      return failure();
+    parsed.back().matched = true;
+    return success();
+  }
+
+  const Choice &choose(StringRef source) {
+    for (Rule &rule : parsed)
+      if (llvm::Regex(rule.pattern).match(source)) {
+        rule.matched = true;
+        return rule.choice;
+      }
+    return parsed.back().choice;
+  }
+
+  /// What only matrices and tables are read as; null reason where that holds.
+  static StringRef whyNot(ParameterOp parameter, ArrayRef<WeightOp> weights, bool &isTable) {
+    RankedTensorType type = parameter.getTensorType();
+    if (!parameter.getSource() || !type.getElementType().isF32())
+      return "not f32 from the model's files";
+    for (WeightOp weight : weights)
+      for (OpOperand &use : weight->getUses()) {
+        auto linear = dyn_cast<LinearOp>(use.getOwner());
+        isTable |= isa<EmbeddingOp>(use.getOwner());
+        if (!isa<EmbeddingOp>(use.getOwner()) && (!linear || &use != &linear.getWeightMutable()))
+          return "read as something else than a matrix";
+      }
+    return type.getDimSize(1) == 0 || type.getDimSize(1) % 16 ? "columns that are no multiple of 16" : StringRef();
+  }
+
+  static void keep(ParameterOp parameter, StringRef name, StringRef reason) {
+    remark::missed(parameter.getLoc(), remark::RemarkOpts::name("not-quantized").category(passName))
+        << remark::metric("source", name) << remark::reason(reason.str().c_str());
+  }
+
+  LogicalResult quantize(ParameterOp parameter, ArrayRef<WeightOp> weights) {
+    RankedTensorType type = parameter.getTensorType();
+    if (type.getRank() != 2)
+      return success();
+    const StringRef name = parameter.getSource().value_or(parameter.getSymName());
+    const Choice &choice = choose(name);
+    bool isTable = false;
+    std::optional<QuantizationScheme> wanted;
+    if (choice.kind == Choice::Kind::scheme) {
+      wanted = choice.scheme;
+      if (choice.adapts && type.getDimSize(1) % wanted->groupOf(type.getDimSize(1)) != 0)
+        wanted->group = 0, wanted->halfScales = false;
+    } else if (choice.kind == Choice::Kind::stored) {
+      if (auto stored = parameter->getAttrOfType<StringAttr>(storedTypeAttrName))
+        wanted = schemeOfStored(stored.strref());
+      else
+        keep(parameter, name, "not stored in blocks");
+    }
+    if (!wanted)
+      return success();
+    if (StringRef reason = whyNot(parameter, weights, isTable); !reason.empty()) {
+      keep(parameter, name, reason);
+      return success();
+    }
+    if (isTable && choice.kind == Choice::Kind::scheme)
+      wanted->bits = 8;
+    if (type.getDimSize(1) % wanted->groupOf(type.getDimSize(1)) != 0)
+      return parameter.emitError("quantization: expects groups that divide the ")
+             << type.getDimSize(1) << " columns of '" << name << "', got groups of " << wanted->group;
+    auto quantized = RankedTensorType::get(type.getShape(), quantizedTypeOf(&getContext(), *wanted));
+    parameter.setType(quantized);
+    for (WeightOp weight : weights) {
+      weight.getResult().setType(quantized);
+      if (activations)
+        for (Operation *user : weight->getUsers())
+          if (auto linear = dyn_cast<LinearOp>(user))
+            linear.setActivationBits(activations);
+    }
+    remark::passed(parameter.getLoc(), remark::RemarkOpts::name("quantized").category(passName))
+        << remark::metric("source", name) << remark::metric("scheme", nameOf(*wanted));
+    return success();
+  }
+
+  std::vector<Rule> parsed;
+};
+} // namespace

@@ -1,0 +1,336 @@
+"""How good a package is: perplexity on a text, accuracy on labelled texts, and variants of a model side by side."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ds_mlir import compiler, errors
+from ds_mlir.model import Model, load
+
+VARIANTS = ("f32", "bf16", "int8", "int4-g64")
+SCORED_ROWS = 64  # rows of logits that are widened to f64 at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Perplexity:
+    """How well a model predicts a text.
+    perplexity, `exp(nll)`; nll, the mean over the scored tokens in nats; tokens, how many were scored; windows, runs it took;
+    bits_per_byte, nll in bits times the tokens a byte of the text has in UTF-8.
+    """
+
+    perplexity: float
+    nll: float
+    tokens: int
+    windows: int
+    bits_per_byte: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """How often a classifier's most likely label is the right one: `correct` of `examples`."""
+
+    accuracy: float
+    correct: int
+    examples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One variant of a model.
+    megabytes, of all files of the package; prefill and decode, tokens a second of one sequence; change, of the perplexity against the
+    first variant in percent.
+    """
+
+    variant: str
+    megabytes: float
+    prefill: float
+    decode: float
+    perplexity: float
+    change: float
+
+
+def _opened(package: str | os.PathLike | Model, threads: int | None, task: str) -> Model:
+    if isinstance(package, Model):
+        if threads is not None:
+            raise errors.InvalidArgument(f"invalid argument: threads: expects None for a model that is loaded, got {threads}")
+        model = package
+    else:
+        model = load(package, threads=threads)
+    if model.info["task"] != task:
+        raise errors.InvalidArgument(f"invalid argument: '{model.path}': expects a model of the task {task}, got {model.info['task']}")
+    return model
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read a UTF-8 file as it is, line ends included.
+    Raises: Missing, BadData with the place of the first wrong byte.
+    """
+    try:
+        return pathlib.Path(path).read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise errors.BadData(f"bad data: '{path}': byte {error.start}: expects UTF-8, found {error.object[error.start]:#04x}") from error
+    except OSError as error:
+        raise errors.Missing(f"missing: '{path}': expects a text file, found {(error.strerror or 'nothing').lower()}") from error
+
+
+def _windows(tokens: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """Begin, end and first scored token of each window. The first token of a window has nothing before it and is not scored."""
+    scored = 0
+    for begin in range(0, tokens, stride):
+        end = min(begin + window, tokens)
+        first = max(scored, begin + 1)
+        if first < end:
+            yield begin, end, first
+        scored = end
+        if end == tokens:
+            return
+
+
+def _nll(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Sum the negative log-likelihoods of targets [T] under logits [T, V] f32, in f64; NaN where a row is no distribution."""
+    total = 0.0
+    for start in range(0, len(targets), SCORED_ROWS):
+        rows = logits[start : start + SCORED_ROWS].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            rows -= rows.max(axis=1, keepdims=True)
+        wanted = np.take_along_axis(rows, targets[start : start + SCORED_ROWS, None], axis=1)[:, 0]
+        total += float((np.log(np.exp(rows).sum(axis=1)) - wanted).sum())
+    return total
+
+
+def _prepare(model: Model, text: str | os.PathLike, window: int, stride: int) -> tuple[np.ndarray, float]:
+    """Check what `perplexity` is given.
+    Returns: tokens [T] int32 of the text with the special ones that the tokenizer adds, and tokens a byte without those.
+    """
+    place, text = ("text", text) if isinstance(text, str) else (f"'{os.fspath(text)}'", read_text(text))
+    limit = min(value for value in (model.info["context"], model.info["max_positions"]) if value > 0)
+    if not 2 <= window <= limit:
+        raise errors.InvalidArgument(f"invalid argument: window: expects 2 to {limit} tokens, the context of '{model.path}', got {window}")
+    if not 1 <= stride <= window:
+        raise errors.InvalidArgument(f"invalid argument: stride: expects 1 to {window} tokens, the window, got {stride}")
+    tokenizer = model.tokenizer.raw
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    encoded = tokenizer.encode(text)
+    own = len(encoded.ids) - sum(encoded.special_tokens_mask)
+    if len(encoded.ids) < 2 or own < 1:
+        raise errors.InvalidArgument(f"invalid argument: {place}: expects at least 2 tokens, got {own}")
+    return np.array(encoded.ids, dtype=np.int32), own / len(text.encode())
+
+
+def perplexity(
+    package: str | os.PathLike | Model, text: str | os.PathLike, *, window: int = 512, stride: int | None = None, threads: int | None = None
+) -> Perplexity:
+    """Measure how well a causal language model predicts a text.
+    The whole text is tokenized once. Windows of `window` tokens begin every `stride` tokens; a token is scored in the first window that
+    holds it together with one before it, as in transformers' guide to perplexity. No stride: windows do not overlap.
+    Args: package, a folder or a loaded model; text, the text itself, or a `pathlib.Path` of a UTF-8 file; threads, for a folder.
+    Returns: a Perplexity; log-softmax and sums are in f64.
+    Raises: InvalidArgument (window, stride, a text of fewer than two tokens, a package of another task), BadData, Missing, Internal (the
+        model gives NaN).
+    """
+    model = _opened(package, threads, "causal-lm")
+    stride = window if stride is None else stride
+    ids, tokens_per_byte = _prepare(model, text, window, stride)
+    total, scored, count = 0.0, 0, 0
+    for begin, end, first in _windows(len(ids), window, stride):
+        logits = model.logits(ids[begin:end])[0]
+        nll = _nll(logits[first - begin - 1 : -1], ids[first:end])
+        if math.isnan(nll):
+            raise errors.Internal(f"internal: '{model.path}': tokens {begin} to {end}: expects numbers as logits, found NaN")
+        total, scored, count = total + nll, scored + end - first, count + 1
+    mean = total / scored
+    with np.errstate(over="ignore"):
+        value = float(np.exp(mean))
+    return Perplexity(value, mean, scored, count, mean / math.log(2) * tokens_per_byte)
+
+
+def _json_lines(path: pathlib.Path, text: str) -> Iterator[tuple[int, object, object]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise errors.BadData(f"bad data: '{path}': line {number}: expects a JSON object, found {line.strip()[:40]!r}") from error
+        if not isinstance(entry, dict):
+            raise errors.BadData(f"bad data: '{path}': line {number}: expects a JSON object, found {line.strip()[:40]!r}")
+        yield number, entry.get("text"), entry.get("label")
+
+
+def _table(path: pathlib.Path, text: str, delimiter: str) -> Iterator[tuple[int, object, object]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        missing = {"text", "label"}.difference(reader.fieldnames or [])
+        if missing:
+            raise errors.BadData(
+                f"bad data: '{path}': line 1: expects the columns text and label, found no {' and no '.join(sorted(missing))}"
+            )
+        for row in reader:
+            if None in row or None in row.values():
+                found = sum(value is not None for name, value in row.items() if name is not None) + len(row.get(None) or [])
+                raise errors.BadData(f"bad data: '{path}': line {reader.line_num}: expects {len(reader.fieldnames)} columns, found {found}")
+            yield reader.line_num, row["text"], row["label"]
+    except csv.Error as error:
+        raise errors.BadData(f"bad data: '{path}': line {reader.reader.line_num}: expects a row of a table, found: {error}") from error
+
+
+def _label_id(label: object, names: list[str]) -> int | None:
+    """The id of a label that is an id or a name; None when it is neither."""
+    if isinstance(label, str) and label in names:
+        return names.index(label)
+    if isinstance(label, str) and label.isascii() and label.isdigit() and len(label) < 10:
+        label = int(label)
+    return label if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(names) else None
+
+
+def _examples(path: pathlib.Path, names: list[str]) -> tuple[list[str], np.ndarray]:
+    """Read the texts and label ids of a labelled file."""
+    delimiters = {".csv": ",", ".tsv": "\t"}
+    if path.suffix not in (".jsonl", *delimiters):
+        raise errors.InvalidArgument(f"invalid argument: '{path}': expects a file .jsonl, .csv or .tsv, got '{path.suffix}'")
+    text = read_text(path).removeprefix("\ufeff")
+    rows = _json_lines(path, text) if path.suffix == ".jsonl" else _table(path, text, delimiters[path.suffix])
+    texts, labels = [], []
+    for number, example, label in rows:
+        if not isinstance(example, str) or any("\ud800" <= letter <= "\udfff" for letter in example):
+            raise errors.BadData(f"bad data: '{path}': line {number}: text: expects a string, found {example!r}")
+        if (index := _label_id(label, names)) is None:
+            listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            raise errors.BadData(f"bad data: '{path}': line {number}: label: expects 0 to {len(names) - 1} or {listed}, found {label!r}")
+        texts.append(example)
+        labels.append(index)
+    if not texts:
+        raise errors.BadData(f"bad data: '{path}': expects at least one example, found none")
+    return texts, np.array(labels)
+
+
+def accuracy(
+    package: str | os.PathLike | Model, path: str | os.PathLike, *, batch: int | None = None, threads: int | None = None
+) -> Accuracy:
+    """Measure how often a classifier is right.
+    Args: package, a folder or a loaded model; path, a file of texts and labels: `.jsonl` with the keys text and label, `.csv` or `.tsv`
+        with a header that has those columns; a label is an id or a name of the model's `id2label`, a text is cut at the model's length;
+        batch, texts of a run, as many as the package takes by default; threads, for a folder.
+    Returns: an Accuracy.
+    Raises: InvalidArgument, Missing, BadData with the line of the first wrong example.
+    """
+    model = _opened(package, threads, "sequence-classification")
+    names = model.manifest["model"]["labels"]
+    texts, labels = _examples(pathlib.Path(path), names)
+    batch = model.info["max_batch"] if batch is None else batch
+    if batch < 1:
+        raise errors.InvalidArgument(f"invalid argument: batch: expects at least 1, got {batch}")
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # texts of similar length share a batch
+    correct = 0
+    for start in range(0, len(order), batch):
+        part = order[start : start + batch]
+        logits = model.logits(*model.tokenizer.batch([texts[index] for index in part], model.info["context"]))
+        correct += int((logits.argmax(axis=1) == labels[part]).sum())
+    return Accuracy(correct / len(texts), correct, len(texts))
+
+
+class _Stopwatch:
+    """A streamer that notes when the prompt went in and each token came out."""
+
+    def __init__(self):
+        self.times: list[float] = []
+
+    def put(self, tokens) -> None:
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        pass
+
+
+def _speeds(models: Sequence[Model], prompt: np.ndarray, new_tokens: int, repetitions: int) -> list[tuple[float, float]]:
+    """Median tokens a second of prefill and of decode for each model.
+    The models take turns, so that a busy moment is shared; one round warms up.
+    """
+    runs: list[list[tuple[float, float]]] = [[] for _ in models]
+    for turn in range(repetitions + 1):
+        for model, own in zip(models, runs, strict=True):
+            watch = _Stopwatch()
+            model.generate(prompt, max_new_tokens=new_tokens, eos_token_id=[], streamer=watch)
+            begin, first, *_, last = watch.times
+            if turn:
+                own.append((len(prompt) / (first - begin), (new_tokens - 1) / (last - first)))
+    return [(statistics.median(prefill for prefill, _ in own), statistics.median(decode for _, decode in own)) for own in runs]
+
+
+def _options_of(variant: str) -> dict[str, str]:
+    return {"weights": variant} if variant in ("f32", "bf16") else {"quantize": variant}
+
+
+def compare(
+    model: str | os.PathLike,
+    text: str | os.PathLike,
+    variants: Sequence[str] = VARIANTS,
+    *,
+    window: int = 512,
+    stride: int | None = None,
+    threads: int | None = None,
+    prompt_tokens: int = 128,
+    new_tokens: int = 32,
+    repetitions: int = 5,
+    progress: str = "auto",
+    **options,
+) -> list[Comparison]:
+    """Compile a model in several variants and measure size, speed and perplexity of each.
+    Args: model, a Hugging Face folder or a GGUF file; text, window and stride as in `perplexity`; variants, `f32`, `bf16` or a scheme of
+        `compile`'s `quantize`; prompt_tokens and new_tokens, of a timed run, whose prompt is the beginning of the text, both less where the
+        context is short; repetitions, how many of those: speeds are medians; progress, `on`, `off` or `auto`: lines on standard error;
+        options, of `compile`, whose target_cpu is `native` here.
+    Returns: a Comparison for each variant, in their order.
+    Raises: what `compile` and `perplexity` raise.
+    """
+    variants = list(variants)
+    if not variants or len(set(variants)) != len(variants):
+        raise errors.InvalidArgument(f"invalid argument: variants: expects different names, got {','.join(variants) or 'none'}")
+    if prompt_tokens < 1 or new_tokens < 2 or repetitions < 1:
+        raise errors.InvalidArgument(
+            "invalid argument: expects prompt_tokens and repetitions of at least 1 and new_tokens of at least 2, "
+            f"got {prompt_tokens}, {repetitions} and {new_tokens}"
+        )
+    if not isinstance(text, str):
+        read_text(text)  # before minutes of compiling
+
+    def say(line: str) -> None:
+        if progress == "on" or (progress == "auto" and sys.stderr.isatty()):
+            print(line, file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="ds-compare-") as folder:
+        packages = []
+        for variant in variants:
+            say(f"{variant}: compiling")
+            package = pathlib.Path(folder) / f"{len(packages)}"
+            packages.append(
+                compiler.compile(model, package, **{"target_cpu": "native", "progress": "off", **_options_of(variant), **options})
+            )
+        sizes = [sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6 for package in packages]
+        loaded = [_opened(package, threads, "causal-lm") for package in packages]
+        say("speed")
+        ids, _ = _prepare(loaded[0], text, window, window if stride is None else stride)
+        context = loaded[0].info["context"]
+        new_tokens = max(2, min(new_tokens, context // 2))
+        prompt = ids[: max(1, min(prompt_tokens, context - new_tokens))]
+        speeds = _speeds(loaded, prompt, new_tokens, repetitions)
+        scores = []
+        for variant, one in zip(variants, loaded, strict=True):
+            say(f"{variant}: perplexity")
+            scores.append(perplexity(one, text, window=window, stride=stride).perplexity)
+        return [
+            Comparison(variant, size, *speed, score, 100 * (score / scores[0] - 1))
+            for variant, size, speed, score in zip(variants, sizes, speeds, scores, strict=True)
+        ]

@@ -1,0 +1,119 @@
+"""Quantized packages of real and of tiny models."""
+
+import json
+
+import ds_mlir
+import numpy as np
+import pytest
+import tiny_models
+from test_minilm import SENTENCES
+from test_smollm2 import PROMPTS
+
+IDS = np.random.default_rng(6).integers(3, 90, (3, 21), dtype=np.int32)
+
+
+@pytest.fixture(scope="module")
+def stored(compiled, smollm2_path):
+    return ds_mlir.load(compiled(smollm2_path, quantize="stored"))
+
+
+@pytest.mark.parametrize("index", range(len(PROMPTS)))
+def test_stored_blocks_give_the_values_of_the_file(stored, smollm2, torch_smollm2, torch, index):
+    ids = stored.tokenizer.encode(PROMPTS[index])
+    with torch.no_grad():
+        expected = torch_smollm2(torch.tensor([ids])).logits.numpy()
+    assert np.abs(stored.logits(ids) - expected).max() <= 1e-3
+    assert (
+        stored.generate(ids, max_new_tokens=32, eos_token_id=[]).tolist()
+        == smollm2.generate(ids, max_new_tokens=32, eos_token_id=[]).tolist()
+    )
+
+
+def size(path):
+    return sum(file.stat().st_size for file in path.glob("*.safetensors"))
+
+
+def test_sizes(compiled, smollm2_path, stored):
+    """Bits times parameters and scales: four bits and a half-precision scale for 64, the head with eight bits."""
+    matrices, head = 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576), 49152 * 576
+    other = 4 * (61 * 576 + (2048 + 8192) * 64)  # norms, and angles of rope with a cache and without
+    assert size(compiled(smollm2_path, quantize="int4-g64")) == pytest.approx(matrices * 4.25 / 8 + head * 8.25 / 8 + other, rel=0.02)
+    assert size(compiled(smollm2_path, quantize="stored")) == pytest.approx(matrices * 5 / 8 + head * 8.5 / 8 + other, rel=0.02)
+    assert stored.info["weights_dtype"] == "int4-g32-asym"
+
+
+def test_int8_of_the_decoder_is_close(compiled, smollm2_path, smollm2):
+    for activations in ("f32", "int8"):
+        model = ds_mlir.load(compiled(smollm2_path, quantize="int8", activations=activations))
+        ids = smollm2.tokenizer.encode(PROMPTS[-1])
+        a, b = model.logits(ids)[0], smollm2.logits(ids)[0]
+        assert (a.argmax(-1) == b.argmax(-1)).mean() >= 0.9, activations
+
+
+@pytest.mark.parametrize(("quantize", "activations"), [("int8", "f32"), ("int8", "int8"), ("int8-row", "f32")])
+def test_embeddings_keep_their_direction(compiled, minilm_path, minilm, quantize, activations):
+    model = ds_mlir.load(compiled(minilm_path, quantize=quantize, activations=activations))
+    found, expected = model.encode(list(SENTENCES)), minilm.encode(list(SENTENCES))
+    cosine = (found * expected).sum(-1) / np.linalg.norm(found, axis=-1) / np.linalg.norm(expected, axis=-1)
+    assert cosine.min() >= 0.996
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llama-3")
+    tiny_models.make_model("llama-3", folder)
+    return folder
+
+
+@pytest.mark.parametrize("activations", ["f32", "int8"])
+def test_levels_and_threads_agree(compiled, tiny, activations):
+    path = compiled(tiny, quantize="int8-g16", activations=activations, target_cpu="x86-64-v2,x86-64-v3,x86-64-v4,x86-64-v4-vnni")
+    model = ds_mlir.load(path)
+    expected = ds_mlir.load(path, isa="x86-64-v2", threads=1).logits(IDS)
+    # Rounded activations exist at the last level alone.
+    assert np.abs(model.logits(IDS) - expected).max() <= (1e-4 if activations == "f32" else 0.05) * np.abs(expected).max()
+    one = ds_mlir.load(path, threads=1).logits(IDS)
+    for threads in (2, 3, 5):
+        assert np.array_equal(ds_mlir.load(path, threads=threads).logits(IDS), one)
+
+
+def test_schemes_from_a_file(compiled, smollm2_path, tmp_path):
+    file = tmp_path / "schemes.json"
+    file.write_text(
+        json.dumps({"scheme": "int4-g64", "rules": [{"match": "down_proj", "scheme": "int8-g64"}, {"match": "embed", "scheme": "none"}]})
+    )
+    # Scales lie in pairs, and the nine of a row of the head are odd.
+    mixed, four = size(compiled(smollm2_path, quantize=str(file))), size(compiled(smollm2_path, quantize="int4-g64"))
+    assert mixed - four == pytest.approx(30 * 576 * 1536 / 2 + 49152 * 576 * (4 - 8.25 / 8), rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "expects an object"),
+        ('{"scheme": "int4-g64", "rule": []}', "unknown key 'rule'"),
+        ('{"rules": [{"match": "x"}]}', "rules[0]"),
+        ('{"rules": [{"match": "nowhere", "scheme": "int8"}]}', "expects 'nowhere' to match a matrix of the model, found none"),
+        ('{"scheme": "int3"}', "got 'int3'"),
+    ],
+)
+def test_bad_schemes(tiny, tmp_path, text, message):
+    file = tmp_path / "schemes.json"
+    file.write_text(text)
+    with pytest.raises(ds_mlir.Error) as caught:
+        ds_mlir.compile(tiny, tmp_path / "package", quantize=str(file))
+    assert message in str(caught.value)
+    assert not (tmp_path / "package").exists()
+
+
+def test_a_weight_that_is_not_finite_is_named(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    tiny_models.make_model("llama-3", tmp_path / "model")
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("o_proj.weight"))
+    tensors[name][3, 5] = np.nan
+    save_file(tensors, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ds_mlir.errors.BadData, match=r"o_proj.weight', row 3, element 5: expects a finite value to quantize, found NaN"):
+        ds_mlir.compile(tmp_path / "model", tmp_path / "package", quantize="int8")
+    assert not (tmp_path / "package").exists()

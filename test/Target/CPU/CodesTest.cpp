@@ -1,0 +1,235 @@
+// Products and embeddings of quantized matrices, against the values their codes stand for.
+#include "OneLaunch.h"
+#include "dialects/DSPlan/PanelCodes.h"
+#include "mlir/IR/MLIRContext.h"
+
+using namespace ds;
+using namespace ds::test;
+
+namespace {
+
+struct Quantized {
+  int64_t bits;
+  bool asymmetric;
+  int64_t group; // 0: the row
+  bool half;
+  std::string text() const {
+    return "!ds.quantized<" + std::to_string(bits) + (asymmetric ? " asymmetric" : " symmetric") + " group " + std::to_string(group) +
+           " scale " + (half ? "f16" : "f32") + ">";
+  }
+};
+
+/// Whole rows, and the groups of GGUF's blocks.
+const Quantized all[] = {{8, false, 0, false}, {8, false, 32, true},  {8, true, 32, true}, {8, false, 16, false}, {4, false, 32, true},
+                         {4, false, 64, true}, {4, false, 128, true}, {4, true, 32, true}, {4, true, 32, false},  {4, false, 0, false}};
+
+/// A matrix [N, K] of any codes with scales that f16 holds, in its panels.
+class Matrix {
+public:
+  Matrix(Quantized quantized, int64_t columns, int64_t depth, int64_t panel)
+      : type(QuantizedType::get(&context(), quantized.bits, quantized.asymmetric ? QuantizedZero::asymmetric : QuantizedZero::symmetric,
+                                quantized.group,
+                                quantized.half ? mlir::FloatType(mlir::Float16Type::get(&context())) : mlir::Float32Type::get(&context()))),
+        codes(type, depth, panel), tensor("tensor<" + std::to_string(columns) + "x" + std::to_string(depth) + "x" + quantized.text() + ">"),
+        panels((columns + panel - 1) / panel), bytes(panels * codes.bytes()), values(columns * depth) {
+    memset(bytes.as<uint8_t>(), 0, bytes.size());
+    Numbers numbers(columns * depth + quantized.bits);
+    for (int64_t n = 0; n < columns; ++n)
+      for (int64_t g = 0; g < codes.groups(); ++g)
+        fillGroup(quantized, n, g, numbers);
+  }
+
+  std::string memref() const {
+    return "memref<" + std::to_string(panels) + "x" + std::to_string(codes.rows()) + "x" + std::to_string(codes.width) + "xi32>";
+  }
+
+private:
+  static mlir::MLIRContext &context() {
+    static mlir::MLIRContext context;
+    context.loadDialect<DSDialect>();
+    return context;
+  }
+
+  /// A scale or an offset, a multiple of 1/1024 below 1.
+  float scale(uint8_t *to, Numbers &numbers) {
+    const int steps = 1 + static_cast<int>(std::fabs(numbers.next()) * 500);
+    const float value = static_cast<float>(steps) / 1024;
+    if (codes.half) {
+      const int exponent = std::ilogb(value);
+      const auto bits = static_cast<uint16_t>((exponent + 15) << 10 | static_cast<int>(std::ldexp(value, 10 - exponent)) - 1024);
+      memcpy(to, &bits, 2);
+    } else {
+      memcpy(to, &value, 4);
+    }
+    return value;
+  }
+
+  void fillGroup(Quantized quantized, int64_t n, int64_t g, Numbers &numbers) {
+    const int64_t width = codes.width, scaleBytes = codes.half ? 2 : 4, together = 32 / quantized.bits,
+                  half = int64_t(1) << (quantized.bits - 1);
+    uint8_t *panel = bytes.as<uint8_t>() + n / width * codes.bytes();
+    const float d = scale(panel + codes.scalesOf(g) + n % width * scaleBytes, numbers);
+    const float m = quantized.asymmetric ? scale(panel + codes.offsetsOf(g) + n % width * scaleBytes, numbers) : 0;
+    for (int64_t k = 0; k < codes.group; ++k) {
+      const auto code = static_cast<int64_t>(std::fabs(numbers.next()) * 1e5) % (2 * half) - (quantized.asymmetric ? 0 : half);
+      uint32_t word;
+      uint8_t *at = panel + codes.codesOf(g) + k / together * width * 4 + n % width * 4;
+      memcpy(&word, at, 4);
+      word |= static_cast<uint32_t>(code & (2 * half - 1)) << codes.shiftOf(k);
+      memcpy(at, &word, 4);
+      values[n * codes.depth + g * codes.group + k] = d * static_cast<float>(code) + m;
+    }
+  }
+
+public:
+  QuantizedType type;
+  ds_plan::PanelCodes codes;
+  std::string tensor;
+  int64_t panels;
+  GuardedBytes bytes;
+  std::vector<float> values; // [N, K]
+};
+
+class Codes : public OnLevel {};
+
+std::string rowsOf(int64_t width) { return "memref<?x" + std::to_string(width) + "xf32>"; }
+std::string tensorOf(int64_t width) { return "tensor<?x?x" + std::to_string(width) + "xf32>"; }
+
+std::string header(const Matrix &matrix) {
+  return "ds.parameter @w from \"w\" : " + matrix.tensor + "\nds_plan.storage @wp panel_codes of @w offset 0 : " + matrix.memref() + "\n";
+}
+
+/// With `rounds`, of activations that may be rounded to bytes.
+std::string productPlan(const Matrix &matrix, int64_t columns, int64_t depth, bool rounds = false) {
+  return header(matrix) + "ds_plan.kernel @k \"gemm\" schedule {} {\n^bb0(%x: " + tensorOf(depth) + ", %w: " + matrix.tensor +
+         "):\n  %y = ds.linear %x, %w " + (rounds ? "{activation_bits = 8 : i64} " : "") + ": " + tensorOf(depth) + ", " + matrix.tensor +
+         "\n  ds_plan.return %y : " + tensorOf(columns) +
+         "\n}\nds_plan.program @run max_batch 256 max_rows 256 arena 0 kv_bytes 0 {\n  %x = ds_plan.output \"x\" 0 tokens : " +
+         rowsOf(depth) + "\n  %y = ds_plan.output \"y\" 1 tokens : " + rowsOf(columns) +
+         "\n  %w = ds_plan.weight @wp : " + matrix.memref() + "\n  ds_plan.launch @k ins(%x, %w : " + rowsOf(depth) + ", " +
+         matrix.memref() + ") outs(%y : " + rowsOf(columns) + ")\n}\n";
+}
+
+/// Rounds as a launch of many rows does where the level multiplies bytes.
+float rounded(float value, const float *pass, int64_t count) {
+  float largest = 0;
+  for (int64_t i = 0; i < count; ++i)
+    largest = std::max(largest, std::fabs(pass[i]));
+  const float code = std::nearbyint(value * (127 / largest));
+  return code * (largest / 127);
+}
+
+void checkProduct(const CompiledPlan &code, const Matrix &matrix, int64_t columns, int64_t rows, int32_t threads, bool rounds = false) {
+  const int64_t depth = matrix.codes.depth, group = matrix.type.getGroup(), segment = group ? std::min<int64_t>(group, 128) : 128;
+  Floats x(Numbers(rows).take(rows * depth)), y(rows * columns);
+  StepData step;
+  step.tokens = static_cast<int32_t>(rows);
+  step.outputs = {x.as<void>(), y.as<void>()};
+  step.weights = matrix.bytes.as<void>();
+  code.run("run", step, threads);
+  for (int64_t r = 0; r < rows; r += rows > 40 ? 7 : 1)
+    for (int64_t n = 0; n < columns; n += columns > 60 ? 5 : 1) {
+      double sum = 0, size = 0;
+      for (int64_t k = 0; k < depth; ++k) {
+        float value = x[r * depth + k];
+        if (rounds)
+          value = rounded(value, &x[r * depth + k / segment * segment], std::min(segment, depth - k / segment * segment));
+        const double product = static_cast<double>(value) * matrix.values[n * depth + k];
+        sum += product, size += std::fabs(product);
+      }
+      ASSERT_NEAR(y[r * columns + n], sum, 1e-6 * size) << "row " << r << " of " << rows << ", column " << n << ", threads " << threads;
+    }
+}
+
+/// 256 columns of activations are copied to the stack, the others are read where they are.
+TEST_P(Codes, productsAgreeWithTheirValues) {
+  int64_t turn = 0;
+  for (const Quantized &quantized : all)
+    for (auto [columns, depth] : {std::pair<int64_t, int64_t>{37, 384}, {100, 256}}) {
+      const int64_t panel = ++turn % 2 ? 48 : 32;
+      Matrix matrix(quantized, columns, depth, panel);
+      CompiledPlan code(productPlan(matrix, columns, depth), level());
+      ASSERT_TRUE(code) << code.error();
+      for (int64_t rows : {1, 2, 3, 5, 8, 9, 16, 17, 40, 130}) {
+        checkProduct(code, matrix, columns, rows, static_cast<int32_t>((rows + turn) % 3 + 1));
+        if (HasFatalFailure()) {
+          ADD_FAILURE() << matrix.tensor << ", panels of " << panel;
+          return;
+        }
+      }
+    }
+}
+
+TEST_P(Codes, oddNumberOfGroups) {
+  for (const Quantized &quantized : {Quantized{4, false, 64, true}, {8, false, 32, true}, {8, false, 16, false}}) {
+    Matrix matrix(quantized, 96, quantized.group * 9, 48);
+    CompiledPlan code(productPlan(matrix, 96, quantized.group * 9), level());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {1, 4, 12, 33})
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 96, rows, 2)) << matrix.tensor;
+  }
+}
+
+/// 576 columns end in half a pass; groups of 16, 32 and 64 end within one, groups of 48 do not end with it and multiply f32.
+TEST_P(Codes, roundedActivations) {
+  for (const Quantized &quantized :
+       {all[0], all[1], all[2], all[3], all[5], all[6], all[7], all[8], all[9], Quantized{8, false, 48, true}}) {
+    const int64_t depth = quantized.group == 128 ? 640 : 576;
+    Matrix matrix(quantized, 100, depth, 48);
+    CompiledPlan code(productPlan(matrix, 100, depth, true), level());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {1, 16, 17, 31, 130}) {
+      const bool rounds = level().byteDots != Dots::none && rows > 16 && quantized.group != 48;
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), rounds)) << matrix.tensor;
+    }
+  }
+}
+
+/// A NaN or an infinity in a row is seen in all of its sums, and nowhere else.
+TEST_P(Codes, notANumberAndInfinityPropagate) {
+  Matrix matrix(all[1], 40, 256, 48);
+  CompiledPlan code(productPlan(matrix, 40, 256, true), level());
+  ASSERT_TRUE(code) << code.error();
+  for (int64_t rows : {3, 20}) {
+    Floats x(Numbers(rows).take(rows * 256)), y(rows * 40);
+    x[1 * 256 + 200] = notANumber;
+    x[2 * 256 + 3] = infinite;
+    StepData step;
+    step.tokens = static_cast<int32_t>(rows);
+    step.outputs = {x.as<void>(), y.as<void>()};
+    step.weights = matrix.bytes.as<void>();
+    code.run("run", step, 2);
+    for (int64_t i = 0; i < rows * 40; ++i)
+      ASSERT_EQ(std::isfinite(y[i]), i / 40 != 1 && i / 40 != 2) << "row " << i / 40 << " of " << rows;
+  }
+}
+
+TEST_P(Codes, embeddingIsExact) {
+  const int64_t rows = 70, width = 128;
+  for (const Quantized &quantized : all) {
+    Matrix table(quantized, rows, width, 48);
+    CompiledPlan code(header(table) + "ds_plan.kernel @k \"embed\" schedule {} {\n^bb0(%i: tensor<?x?xi32>, %t: " + table.tensor +
+                          "):\n  %y = ds.embedding %i, %t : tensor<?x?xi32>, " + table.tensor + "\n  ds_plan.return %y : " +
+                          tensorOf(width) + "\n}\nds_plan.program @run max_batch 64 max_rows 256 arena 0 kv_bytes 0 {\n" +
+                          "  %i = ds_plan.input \"i\" 0 tokens : memref<?xi32>\n  %y = ds_plan.output \"y\" 0 tokens : " + rowsOf(width) +
+                          "\n  %t = ds_plan.weight @wp : " + table.memref() + "\n  ds_plan.launch @k ins(%i, %t : memref<?xi32>, " +
+                          table.memref() + ") outs(%y : " + rowsOf(width) + ")\n}\n",
+                      level());
+    ASSERT_TRUE(code) << code.error();
+    const std::vector<int32_t> index{69, 0, 47, 48, 33};
+    Floats y(5 * width);
+    StepData step;
+    step.tokens = 5;
+    step.inputs = {index.data()};
+    step.outputs = {y.as<void>()};
+    step.weights = table.bytes.as<void>();
+    code.run("run", step, 2);
+    for (int64_t i = 0; i < 5 * width; ++i)
+      ASSERT_EQ(y[i], table.values[index[i / width] * width + i % width]) << table.tensor << ", element " << i;
+  }
+}
+
+DS_ON_ALL_LEVELS(Codes);
+INSTANTIATE_TEST_SUITE_P(dots, Codes, testing::Values(emulatedDots()), [](const auto &info) { return shortNameOf(*info.param); });
+
+} // namespace

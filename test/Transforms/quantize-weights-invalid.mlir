@@ -1,0 +1,35 @@
+// RUN: not ds-opt --ds-quantize-weights='scheme=int3' %s 2>&1 | FileCheck %s --check-prefix=SCHEME
+// RUN: not ds-opt --ds-quantize-weights='rules=q=int4' %s 2>&1 | FileCheck %s --check-prefix=SCHEME-OF-RULE
+// RUN: not ds-opt --ds-quantize-weights='scheme=int8 rules=q' %s 2>&1 | FileCheck %s --check-prefix=NO-SCHEME
+// RUN: not ds-opt --ds-quantize-weights='scheme=int4-g48' %s 2>&1 | FileCheck %s --check-prefix=GROUP
+// RUN: not ds-opt --ds-quantize-weights='scheme=stored' %s 2>&1 | FileCheck %s --check-prefix=GROUP-STORED
+// RUN: not ds-opt --ds-quantize-weights='rules=q[=int8' %s 2>&1 | FileCheck %s --check-prefix=REGEX
+// RUN: not ds-opt --ds-quantize-weights='scheme=int8 rules=o\.weight=int8-g16,^q$=none' %s 2>&1 | FileCheck %s --check-prefix=UNMATCHED
+// RUN: not ds-opt --ds-quantize-weights='scheme=int8 rules=q.weight=int8,q\.=int8-g16' %s 2>&1 | FileCheck %s --check-prefix=BEHIND
+// RUN: not ds-opt --ds-quantize-weights='rules=bias=int8' %s 2>&1 | FileCheck %s --check-prefix=VECTOR
+// RUN: not ds-opt --ds-quantize-weights='rules=unread=int8' %s 2>&1 | FileCheck %s --check-prefix=UNREAD
+
+// SCHEME:         error: quantization: expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, got 'int3'
+// SCHEME-OF-RULE: error: quantization: expects int8, {{.*}}, got 'int4'
+// NO-SCHEME:      error: quantization: expects int8, {{.*}}, got ''
+// GROUP:          quantize-weights-invalid.mlir:[[@LINE+8]]:{{.*}}error: quantization: expects groups that divide the 64 columns of 'q.weight', got groups of 48
+// GROUP-STORED:   quantize-weights-invalid.mlir:[[@LINE+8]]:{{.*}}error: quantization: expects groups that divide the 80 columns of 'o.weight', got groups of 32
+// REGEX:          error: quantization: expects a regular expression, got 'q[': {{.+}}
+// UNMATCHED:      error: quantization: expects '^q$' to match a matrix of the model, found none
+/// A rule of which another one leaves nothing.
+// BEHIND:         error: quantization: expects 'q\.' to match a matrix of the model, found none
+// VECTOR:         error: quantization: expects 'bias' to match a matrix of the model, found none
+// UNREAD:         error: quantization: expects 'unread' to match a matrix of the model, found none
+ds.parameter @q from "q.weight" : tensor<80x64xf32>
+ds.parameter @o from "o.weight" {ds.stored = "Q8_0"} : tensor<64x80xf32>
+ds.parameter @bias from "q.bias" : tensor<80xf32>
+ds.parameter @unread from "unread" : tensor<64x64xf32>
+
+func.func @forward(%x: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+  %q = ds.weight @q : tensor<80x64xf32>
+  %bias = ds.weight @bias : tensor<80xf32>
+  %y = ds.linear %x, %q bias %bias : tensor<?x?x64xf32>, tensor<80x64xf32>, tensor<80xf32>
+  %o = ds.weight @o : tensor<64x80xf32>
+  %z = ds.linear %y, %o : tensor<?x?x80xf32>, tensor<64x80xf32>
+  return %z : tensor<?x?x64xf32>
+}
