@@ -169,9 +169,17 @@ class Runner:
             for precision in ("f32", "bf16"):
                 yield row_of("speed", case, precision, threads)["id"], self.speed_rows, (case, precision, threads)
 
+    def low_bits(self, threads):
+        for case in CASES["low_bits"]:
+            for precision in ("int8", "int4"):
+                yield row_of("speed", case, precision, threads)["id"], self.speed_rows, (case, precision, threads)
+
     def speed_rows(self, workers, case, precision, threads):
         task = {key: case[key] for key in ("model", "measure", "batch", "tokens", "steps") if key in case}
-        cells = peer_cells(PEER_CASES["sides"], task, precision)
+        # Peers that run low bits say so in their cases.
+        all_sides = PEER_CASES["sides"].items()
+        sides = {name: side for name, side in all_sides if precision in ("f32", "bf16") or name == "ours" or precision in side}
+        cells = peer_cells(sides, task, precision)
         for batch in case.get("more_batches", []):
             cells[f"ours, batch {batch}"] = Cell(PEER_CASES["sides"]["ours"], {**task, "batch": batch, "precision": precision}, batch)
         found, limits = measure(workers, cells, self.rounds(case), CASES["seconds_a_turn"], Reference(workers))
@@ -279,7 +287,7 @@ class Runner:
                        bars=CASES["bars"]["compile"])]  # fmt: skip
 
 
-PARTS = ("speed", "products", "skinny_products", "outside", "regions", "compile")
+PARTS = ("speed", "low_bits", "products", "skinny_products", "outside", "regions", "compile")
 
 
 def main():

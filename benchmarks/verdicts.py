@@ -1,6 +1,7 @@
 """What a measurement means: the work in a case, shares of the machine's limits, ratios, and whether a bar is met. Pure functions."""
 
-BYTES = {"f32": 4, "bf16": 2, "f16": 2}
+BYTES = {"f32": 4, "bf16": 2, "f16": 2, "int8": 8.5 / 8, "int4": 4.5 / 8}
+AGREEMENT = {"f32": 0.99999, "int4": 0.9, "q4_0": 0.9, "q4_1": 0.9}  # the least cosine of a row
 
 
 def layer_matrices(shape):
@@ -13,8 +14,9 @@ def layer_matrices(shape):
 
 def weight_bytes(shape, precision):
     """Return the bytes of matrices that one step of a decoder reads: its layers, and the head."""
-    elements = shape["layers"] * sum(rows * columns for rows, columns in layer_matrices(shape)) + shape["vocab"] * shape["hidden"]
-    return elements * BYTES[precision]
+    layers = shape["layers"] * sum(rows * columns for rows, columns in layer_matrices(shape))
+    head = "int8" if precision == "int4" else precision  # a table as well, which keeps 8 bits
+    return layers * BYTES[precision] + shape["vocab"] * shape["hidden"] * BYTES[head]
 
 
 def model_flops(shape, measure, batch, tokens):
@@ -57,7 +59,7 @@ def speed_metrics(case, shape, seconds, limits, precision):
     if best:
         found["ratio"] = seconds[best] / mine
     tokens = case["tokens"] + (case.get("steps", 0) // 2 if case["measure"] == "decode" else 0)
-    found["peak_share"] = model_flops(shape, case["measure"], case["batch"], tokens) / (mine * limits[precision])
+    found["peak_share"] = model_flops(shape, case["measure"], case["batch"], tokens) / (mine * limits.get(precision, limits["f32"]))
     if case["measure"] == "decode":
         found["read_share"] = weight_bytes(shape, precision) / (mine * limits["read"])
     return found
@@ -115,4 +117,4 @@ def answers_agree(found, expected, precision):
     norms = np.linalg.norm(rows[0], axis=1) * np.linalg.norm(rows[1], axis=1)
     cosine = float(np.min((rows[0] * rows[1]).sum(1) / np.maximum(norms, 1e-30)))
     equal = bool((rows[0].argmax(1) == rows[1].argmax(1)).all())
-    return {"cosine": cosine, "argmax_equal": equal, "agrees": bool(cosine > (0.99999 if precision == "f32" else 0.995))}
+    return {"cosine": cosine, "argmax_equal": equal, "agrees": bool(cosine > AGREEMENT.get(precision, 0.995))}

@@ -218,14 +218,24 @@ def gpt2_to_gguf(model, path):
 
 def gguf(model):
     """GGUF files in f32, f16 and bf16."""
+    source = MODELS / model / "original.gguf"
+    if model == "gpt2":
+        gpt2_to_gguf(model, source)
+    gguf_of_types(model, source, {"f32": 0, "f16": 1, "bf16": 32})
+
+
+def gguf_low_bits(model):
+    """GGUF files of 8 and 4 bits, from the one in f32."""
+    gguf_of_types(model, MODELS / model / "f32.gguf", {"q8_0": 7, "q4_0": 2, "q4_1": 3})
+
+
+def gguf_of_types(model, source, types):
+    """Let llama.cpp write `source` in each of its file types."""
     import ctypes
 
     import llama_cpp
 
-    source = MODELS / model / "original.gguf"
-    if model == "gpt2":
-        gpt2_to_gguf(model, source)
-    for name, kind in (("f32", 0), ("f16", 1), ("bf16", 32)):
+    for name, kind in types.items():
         options = llama_cpp.llama_model_quantize_default_params()
         options.ftype, options.allow_requantize, options.nthread, options.quantize_output_tensor = kind, True, 2, True
         target = MODELS / model / f"{name}.gguf"
@@ -233,7 +243,14 @@ def gguf(model):
             raise RuntimeError(f"error: llama.cpp could not convert {model} to {name}")
 
 
-KINDS = {"checkpoint": checkpoint, "onnx": onnx, "ctranslate2": ctranslate2, "openvino": openvino, "gguf": gguf}
+KINDS = {
+    "checkpoint": checkpoint,
+    "onnx": onnx,
+    "ctranslate2": ctranslate2,
+    "openvino": openvino,
+    "gguf": gguf,
+    "gguf-low-bits": gguf_low_bits,
+}
 KINDS |= {f"genai-{precision}": lambda model, precision=precision: genai(model, precision) for precision in ("f32", "f16", "bf16")}
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from task import MODELS, ROOT, GreedyDecoder, Unserved, processor, token_ids
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import libdsrt
 
+# Groups of 32 as the blocks of the peers; activations as theirs: of 8 bits where a prompt is read.
+SCHEMES = {"int8": "int8-g32", "int4": "int4-g32"}
 KERNEL = re.compile(r"^gemm_(\d+)x(\d+)(?:_bias)?$")
 
 
@@ -27,7 +29,10 @@ def package(task):
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            ds_mlir.compile(path, target, weights=task.precision, fusion=task.fusion, target_cpu="native", progress="off")
+            options = {"weights": task.precision}
+            if task.precision in SCHEMES:
+                options = {"quantize": SCHEMES[task.precision], "activations": "int8"}
+            ds_mlir.compile(path, target, **options, fusion=task.fusion, target_cpu="native", progress="off")
         except ds_mlir.Error as error:
             raise Unserved(f"ds-compile --weights={task.precision} --fusion={task.fusion}: {error}") from error
     return target

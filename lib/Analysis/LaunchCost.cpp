@@ -66,7 +66,7 @@ static void addTable(LaunchFacts &facts, StorageOp stored) {
   bool inPanels = isInPanels(stored.getLayout());
   int64_t width = inPanels ? type.getDimSize(1) : type.getShape().back();
   if (stored.getLayout() == Layout::panel_pairs)
-    width *= 2; // and of codes a word holds several
+    width *= 2;
   facts.lookupBytesPerRow += static_cast<double>(width * elementBytes(type));
   facts.tableBytesPerRow += static_cast<double>(width * (inPanels ? std::max<int64_t>(64, 32 * elementBytes(type)) : elementBytes(type)));
   facts.tableSize += static_cast<double>(type.getNumElements() * elementBytes(type));

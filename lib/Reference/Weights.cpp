@@ -55,9 +55,15 @@ static Result<std::vector<double>> load(const TensorSource &source, ParameterOp 
 static Result<void> quantize(const TensorSource &source, ParameterOp parameter, std::vector<double> &values) {
   auto type = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
   const StoredTensor *stored = source.find(*parameter.getSource());
-  if (!type || schemeOfStored(stored->type) == schemeOf(type))
+  if (!type)
     return {};
   const int64_t columns = parameter.getTensorType().getDimSize(1);
+  int64_t offset = 0;
+  std::vector<int64_t> sizes{stored->elements()}, strides{1};
+  if (std::optional<ViewAttr> view = parameter.getView())
+    offset = view->getOffset(), sizes = view->getSizes().vec(), strides = view->getStrides().vec();
+  if (keepsStoredCodes(*stored, schemeOf(type), columns, offset, sizes, strides))
+    return {};
   std::vector<float> row(columns);
   QuantizedRow codes;
   for (size_t first = 0; first < values.size(); first += columns) {

@@ -22,7 +22,7 @@ namespace {
 struct Choice {
   enum class Kind { none, stored, scheme } kind = Kind::none;
   QuantizationScheme scheme;
-  bool adapts = false; // to rows that its groups do not divide: `int8` names no group
+  bool adapts = false; // to columns that its groups do not divide: `int8` names no group
 
   static std::optional<Choice> parse(StringRef name, std::string &why) {
     if (name == "none")
@@ -51,7 +51,10 @@ struct QuantizeWeights : ds::impl::QuantizeWeightsBase<QuantizeWeights> {
       return signalPassFailure();
     llvm::MapVector<ParameterOp, SmallVector<WeightOp>> readers;
     SymbolTable symbols(getOperation());
-    getOperation().walk([&](WeightOp weight) { readers[symbols.lookup<ParameterOp>(weight.getParameter())].push_back(weight); });
+    getOperation().walk([&](WeightOp weight) {
+      if (auto parameter = symbols.lookup<ParameterOp>(weight.getParameter()))
+        readers[parameter].push_back(weight);
+    });
     for (auto &[parameter, weights] : readers)
       if (failed(quantize(parameter, weights)))
         return signalPassFailure();
@@ -65,6 +68,8 @@ struct QuantizeWeights : ds::impl::QuantizeWeightsBase<QuantizeWeights> {
 private:
   LogicalResult readRules() {
     parsed.clear();
+    if (activations != 0 && activations != 8)
+      return getOperation().emitError("quantization: expects activations of 8 bits or 0, got ") << activations, failure();
     std::string why;
     auto read = [&](StringRef pattern, StringRef name) {
       std::optional<Choice> choice = Choice::parse(name, why);
@@ -95,7 +100,7 @@ private:
     return parsed.back().choice;
   }
 
-  /// What only matrices and tables are read as; null reason where that holds.
+  /// Why the matrix cannot be quantized; empty where it can.
   static StringRef whyNot(ParameterOp parameter, ArrayRef<WeightOp> weights, bool &isTable) {
     RankedTensorType type = parameter.getTensorType();
     if (!parameter.getSource() || !type.getElementType().isF32())
@@ -125,8 +130,8 @@ private:
     std::optional<QuantizationScheme> wanted;
     if (choice.kind == Choice::Kind::scheme) {
       wanted = choice.scheme;
-      if (choice.adapts && type.getDimSize(1) % wanted->groupOf(type.getDimSize(1)) != 0)
-        wanted->group = 0, wanted->halfScales = false;
+      while (choice.adapts && wanted->group > 16 && type.getDimSize(1) % wanted->group != 0)
+        wanted->group /= 2;
     } else if (choice.kind == Choice::Kind::stored) {
       if (auto stored = parameter->getAttrOfType<StringAttr>(storedTypeAttrName))
         wanted = schemeOfStored(stored.strref());

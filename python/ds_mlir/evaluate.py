@@ -237,6 +237,8 @@ def accuracy(
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
         logits = model.logits(*model.tokenizer.batch([texts[index] for index in part], model.info["context"]))
+        if np.isnan(logits).any():
+            raise errors.Internal("internal: the logits of a text hold NaN")
         correct += int((logits.argmax(axis=1) == labels[part]).sum())
     return Accuracy(correct / len(texts), correct, len(texts))
 

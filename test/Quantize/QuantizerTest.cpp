@@ -215,7 +215,7 @@ void expectNearest(const QuantizationScheme &scheme, const float *values, const 
   const double levels = static_cast<double>(scheme.greatestCode());
   if (scheme.asymmetric) {
     ASSERT_NEAR(offset, least, roundingOf(scheme, least));
-    ASSERT_NEAR(scale, (greatest - least) / levels, roundingOf(scheme, (greatest - least) / levels));
+    ASSERT_NEAR(scale, (greatest - offset) / levels, roundingOf(scheme, (greatest - offset) / levels));
   } else if (scheme.bits == 8) {
     ASSERT_NEAR(scale, widest / (widest < 0 ? -127 : 127), roundingOf(scheme, widest / 127));
   } else {

@@ -47,11 +47,11 @@ ds.parameter @k from "layers.0.k_proj.weight" view <0, [16, 64], [1, 16]> : tens
 // RULE-STORED: ds.parameter @up from {{.*}} : tensor<32x64x!ds.quantized<8 symmetric group 16 scale f32>>
 ds.parameter @up from "layers.0.mlp.up.weight" {ds.stored = "Q6_K"} : tensor<32x64xf32>
 
-/// What `int8` does with columns that groups of 64 do not divide: one scale a row.
+/// What `int8` does with columns that groups of 64 do not divide: groups of 32 or 16.
 // CHECK:       ds.parameter @down from "layers.0.mlp.down.weight" : tensor<64x96x!ds.quantized<4 symmetric group 32 scale f16>>
 // RULES:       ds.parameter @down from {{.*}} : tensor<64x96x!ds.quantized<8 symmetric group 16 scale f16>>
 // ALONE:       ds.parameter @down from {{.*}} : tensor<64x96xf32>
-// RULE-STORED: ds.parameter @down from {{.*}} : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
+// RULE-STORED: ds.parameter @down from {{.*}} : tensor<64x96x!ds.quantized<8 symmetric group 32 scale f16>>
 ds.parameter @down from "layers.0.mlp.down.weight" : tensor<64x96xf32>
 
 /// A table keeps 8 bits; the codes of a file stay 4.

@@ -285,8 +285,13 @@ Result<void> Driver::quantize() {
   quantization.activations = options.activations == "int8" ? 8 : 0;
   quantization.rules.assign(schemes.rules.begin(), schemes.rules.end());
   manager.addPass(createQuantizeWeights(quantization));
-  if (failed(manager.run(*model->module))) // the message names what it is about better than its location
-    return Error::badData("'" + options.model + "': " + StringRef(firstError).substr(StringRef(firstError).find("quantization: ")).str());
+  if (failed(manager.run(*model->module))) { // the message names what it is about better than its location
+    const size_t about = firstError.find("quantization: ");
+    return Error::badData("'" + options.model +
+                          "': " + (about == std::string::npos ? "quantization failed: " + firstError : firstError.substr(about)));
+  }
+  if (mainScheme(*model->module).empty() && !options.quiet)
+    llvm::errs() << "ds-compile: warning: --quantize=" << options.quantize << ": no matrix of the model is quantized by it\n";
   return {};
 }
 

@@ -14,6 +14,11 @@ struct QuantizedRow {
   std::vector<float> offsets; // of groups, of asymmetric schemes alone
 };
 
+/// True where rows of a view (box of `sizes`, apart by `strides`) keep the codes of a tensor's blocks: it has blocks of `scheme`, and rows
+/// of `columns` are whole ones.
+bool keepsStoredCodes(const StoredTensor &tensor, const QuantizationScheme &scheme, int64_t columns, int64_t offset,
+                      const std::vector<int64_t> &sizes, const std::vector<int64_t> &strides);
+
 /// The nearest f16, ties to even; infinite beyond its range.
 uint16_t toHalf(float value);
 float fromHalf(uint16_t bits);

@@ -51,6 +51,7 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     }
     columns = std::max<int64_t>(columns, domain.chunk * static_cast<int64_t>(domain.linears.size()));
   }
+  hasCodes = llvm::any_of(c.ins, [](const KernelOperand &in) { return in.codes.has_value(); });
   heights = gemmBlockHeights(c.level, widths, groupRows);
   slabRows = linearSlabRows(region.depth, heights.front());
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
@@ -76,6 +77,8 @@ static llvm::Error checkWeights(KernelContext &c, const LinearRegion &region) {
         shape = {panels, (region.depth + 1) / 2, width, 2};
       if (weight.codes)
         shape = {panels, weight.codes->rows(), width};
+      if (weight.codes && cast<RankedTensorType>(linear.getWeight().getType()).getElementType() != weight.codes->type)
+        return c.error("gemm expects codes of the type of the product's weight");
       if (weight.type.getShape() != ArrayRef(shape) || (weight.codes && weight.codes->depth != region.depth))
         return c.error("gemm expects panels of the shape of the product");
       if (domain.hasHeads() && width != linearPanel)
@@ -232,7 +235,7 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
   if (roundedRows)
     return e.ifElse(usesDots(), [&] { emitManyRowsOfBytes(weight, slab, from, sums); }, fewBlocks);
   const bool dots = hasDots(weight);
-  e.ifElse(dots ? usesDots() : e.gt(slab.count, linearFewRows), [&] { manyBlocks(dots); }, fewBlocks);
+  e.ifElse(dots ? usesDots() : hasManyRows(slab), [&] { manyBlocks(dots); }, fewBlocks);
 }
 
 void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {

@@ -121,6 +121,8 @@ private:
   /// Whether a slab is computed by dot products of bf16 or of bytes, i1. All slabs of a launch are, or none, so that threads change no
   /// result.
   Value usesDots();
+  /// Whether a slab takes the blocks of many rows, i1. What codes give depends on it in the last bit, so there the launch decides.
+  Value hasManyRows(const Slab &slab) { return hasCodes ? usesDots() : e.gt(slab.count, linearFewRows); }
   bool hasDots(const KernelOperand &weight) const { return roundedBytes > 0 && weight.layout == ds_plan::Layout::panel_pairs; }
   int64_t chunksOf(const LinearDomain &domain) const { return llvm::divideCeil(domain.columns, domain.chunk); }
   const KernelOperand &operand(Value value) const { return c.ins[mlir::cast<mlir::BlockArgument>(value).getArgNumber()]; }
@@ -150,6 +152,7 @@ private:
   Emitter &e;
   LinearRegion region;
   const KernelOperand *input;
+  bool hasCodes;                          // a weight is of codes
   bool copies;                            // rows are copied to the stack
   int64_t groupRows;                      // of rows that another product grouped, else 0
   int64_t rowBytes;                       // of one row, where the product reads it

@@ -35,10 +35,12 @@ void GemmKernel::roundRowsToBytes(const Slab &slab) {
         return SmallVector<Value>{e.max(before[0], e.abs(x)), e.fma(x, none, before[1])};
       });
       Value largest = e.reduceMaxSplat(found[0]), scale = e.mul(largest, e.constantOf(e.vec(), 1.0 / 127));
-      Value inverse = e.select(e.gt(largest, none), e.div(e.constantOf(e.vec(), 127), largest), none);
+      // Less than what 127 / largest can say is nothing.
+      Value inverse = e.select(e.gt(largest, e.constantOf(e.vec(), 1e-35)), e.div(e.constantOf(e.vec(), 127), largest), none);
       e.store(e.extract(e.add(scale, e.reduceAddSplat(found[1])), 0), e.at(to, e.add(place, roundedRows->scales)));
       Value sum = e.forRange(first, end, lanes, ValueRange{e.zero(e.vec(lanes, e.i32()))}, [&](Value k, ValueRange before) {
-        Value code = e.toI32(e.roundEven(e.mul(load(k), inverse)));
+        Value inRange = e.min(e.max(e.mul(load(k), inverse), e.constantOf(e.vec(), -127)), e.constantOf(e.vec(), 127)); // of a NaN too
+        Value code = e.toI32(e.roundEven(inRange));
         e.store(e.toI8(code), e.at(to, k), 1);
         return SmallVector<Value>{e.add(before[0], code)};
       })[0];

@@ -91,7 +91,7 @@ private:
 
 void ds::emitCodesBlock(Emitter &e, const CodesBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end) {
   std::string name;
-  llvm::raw_string_ostream(name) << "gemm_block_" << block.codes.type << "_" << block.codes.depth << "_" << block.rows << "x"
+  llvm::raw_string_ostream(name) << "gemm_codes_" << block.codes.type << "_" << block.codes.depth << "_" << block.rows << "x"
                                  << block.codes.width << (block.groupRows ? "_groups" : "_")
                                  << (block.groupRows ? block.groupRows : block.rowBytes) << "_" << block.aheadBytes;
   e.call(name, {rows, panel, sums, sumBytes, begin, end},

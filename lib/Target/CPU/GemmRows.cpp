@@ -21,7 +21,7 @@ std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
   for (int64_t height : heights) {
     Value blocks = e.div(e.sub(slab.count, first), height);
     if (height > linearFewRows / 2)
-      blocks = e.select(e.gt(slab.count, linearFewRows), blocks, e.constant(0));
+      blocks = e.select(hasManyRows(slab), blocks, e.constant(0));
     Value end = e.add(first, e.mul(blocks, height));
     kinds.push_back({first, end, e.constant(height)});
     first = end;

@@ -12,7 +12,7 @@ class PanelReader {
 public:
   using Value = mlir::Value;
 
-  /// k that `values` gives at once; groups are multiples of it.
+  /// k that `forCodes` gives at once; groups are multiples of it.
   static constexpr int64_t step = 16;
 
   PanelReader(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value column, int64_t vectors);

@@ -31,8 +31,10 @@ KernelOperand describe(Value place, const SymbolTable &symbols) {
         operand.layout = storage.getLayout();
         if (operand.layout != Layout::panel_codes)
           return;
-        RankedTensorType matrix = symbols.lookup<ParameterOp>(*storage.getParameter()).getTensorType();
-        operand.codes.emplace(cast<QuantizedType>(matrix.getElementType()), matrix.getDimSize(1), panelWidth(operand.type));
+        auto parameter = symbols.lookup<ParameterOp>(*storage.getParameter());
+        auto quantized = parameter ? dyn_cast<QuantizedType>(parameter.getTensorType().getElementType()) : QuantizedType();
+        if (quantized) // else no kernel takes it
+          operand.codes.emplace(quantized, parameter.getTensorType().getDimSize(1), panelWidth(operand.type));
       })
       .Case<ds_plan::CacheOp>([&](ds_plan::CacheOp op) {
         operand.kind = KernelOperand::Kind::cache;
@@ -267,6 +269,8 @@ llvm::Expected<LLVM::LLVMFuncOp> ModuleEmitter::kernelFunction(LaunchOp launch) 
     KernelOperand kind = describe(operand, symbols);
     stream << '|' << kind.type << ' ' << static_cast<int>(kind.kind) << ' ' << static_cast<int>(kind.rows) << ' '
            << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads << ' ' << kind.grouped;
+    if (kind.codes)
+      stream << ' ' << kind.codes->type;
   }
   LLVM::LLVMFuncOp &function = kernels[key];
   if (function)

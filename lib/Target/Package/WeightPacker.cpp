@@ -98,13 +98,11 @@ Result<void> ParameterReader::read(int64_t first, int64_t count, float *out) con
 }
 
 Result<void> ParameterReader::readCodes(int64_t index, const QuantizationScheme &scheme, QuantizedRow &row) const {
-  const int64_t place = tensor ? placeOf(index * columnCount) : 0;
-  if (tensor && schemeOfStored(tensor->type) == scheme && strides.back() == 1 && sizes.back() % columnCount == 0 &&
-      place % storedBlockElements(tensor->type) == 0 && columnCount % storedBlockElements(tensor->type) == 0) {
+  if (tensor && keepsStoredCodes(*tensor, scheme, columnCount, offset, {sizes.begin(), sizes.end()}, {strides.begin(), strides.end()})) {
     row.codes.resize(columnCount);
     row.scales.resize(columnCount / scheme.groupOf(columnCount));
     row.offsets.resize(scheme.asymmetric ? row.scales.size() : 0);
-    readStoredCodes(*tensor, place, columnCount, row.codes.data(), row.scales.data(), row.offsets.data());
+    readStoredCodes(*tensor, placeOf(index * columnCount), columnCount, row.codes.data(), row.scales.data(), row.offsets.data());
     return {};
   }
   std::vector<float> values(columnCount);
@@ -208,6 +206,8 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
   std::memset(out, 0, count * unitBytes(storage));
   int64_t columns = reader->columns(), group = storage.getLayout() == Layout::vector ? reader->rows() : rowsPerUnit(storage);
   if (storage.getLayout() == Layout::panel_codes) {
+    if (!reader->quantizedType())
+      return Error::internal("storage '" + storage.getSymName().str() + "' is of codes, its parameter is not");
     const ds_plan::PanelCodes panel(reader->quantizedType(), columns, group);
     for (int64_t unit = 0; unit < count; ++unit) {
       const int64_t begin = (first + unit) * group;

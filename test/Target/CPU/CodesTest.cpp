@@ -160,6 +160,27 @@ TEST_P(Codes, productsAgreeWithTheirValues) {
     }
 }
 
+/// Slabs of deep products are short, and threads cut them otherwise.
+TEST_P(Codes, threadsChangeNothing) {
+  for (bool rounds : {false, true}) {
+    Matrix matrix(all[1], 96, 8192, 48);
+    CompiledPlan code(productPlan(matrix, 96, 8192, rounds), level());
+    ASSERT_TRUE(code) << code.error();
+    std::vector<float> first;
+    for (int32_t threads : {1, 2, 3}) {
+      Floats x(Numbers(3).take(48 * 8192)), y(48 * 96);
+      StepData step;
+      step.tokens = 48;
+      step.outputs = {x.as<void>(), y.as<void>()};
+      step.weights = matrix.bytes.as<void>();
+      code.run("run", step, threads);
+      std::vector<float> found(y.as<float>(), y.as<float>() + y.count);
+      first = first.empty() ? found : first;
+      ASSERT_EQ(found, first) << threads << " threads";
+    }
+  }
+}
+
 TEST_P(Codes, oddNumberOfGroups) {
   for (const Quantized &quantized : {Quantized{4, false, 64, true}, {8, false, 32, true}, {8, false, 16, false}}) {
     Matrix matrix(quantized, 96, quantized.group * 9, 48);

@@ -98,15 +98,15 @@ TEST(CodeGen, showsItsStages) {
   };
   auto codes = compileForCpu(*module, allCpuLevels(), options);
   ASSERT_TRUE(static_cast<bool>(codes));
-  EXPECT_EQ(codes->size(), 4u);
-  EXPECT_EQ(seen.size(), 20u);
+  EXPECT_EQ(codes->size(), allCpuLevels().size());
+  EXPECT_EQ(seen.size(), 5 * allCpuLevels().size());
   EXPECT_NE(seen["x86-64-v4/kernels"].find("scf.for"), std::string::npos);
   EXPECT_NE(seen["x86-64-v3/llvm"].find("define void @ds_program_run"), std::string::npos);
   EXPECT_NE(seen["x86-64-v4/asm"].find("zmm"), std::string::npos);
   // The same plan gives the same bytes.
   auto again = compileForCpu(*module, allCpuLevels());
   ASSERT_TRUE(static_cast<bool>(again));
-  for (size_t i = 0; i < 4; ++i)
+  for (size_t i = 0; i < codes->size(); ++i)
     EXPECT_TRUE((*again)[i].bytes == (*codes)[i].bytes) << i;
 }
 
