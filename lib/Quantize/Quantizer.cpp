@@ -1,4 +1,5 @@
 #include "ds/Quantize/Quantizer.h"
+#include "ds/Import/Half.h"
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -7,18 +8,10 @@ using namespace ds;
 
 bool ds::keepsStoredCodes(const StoredTensor &tensor, const QuantizationScheme &scheme, int64_t columns, int64_t offset,
                           const std::vector<int64_t> &sizes, const std::vector<int64_t> &strides) {
-  const int64_t block = storedBlockElements(tensor.type);
+  const int64_t block = blockSize(tensor.type).elements;
   return schemeOfStored(tensor.type) == scheme && columns % block == 0 && offset % block == 0 && strides.back() == 1 &&
          sizes.back() % columns == 0 &&
          std::all_of(strides.begin(), strides.end() - 1, [&](int64_t stride) { return stride % block == 0; });
-}
-
-float ds::fromHalf(uint16_t bits) {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16, rest = bits & 0x7fff;
-  if (rest >= 0x7c00)
-    return std::bit_cast<float>(sign | 0x7f800000 | (rest & 0x3ff) << 13);
-  // As the bits of an f32 the exponent is 112 too small, for subnormals too.
-  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(rest << 13) * 0x1p112f));
 }
 
 uint16_t ds::toHalf(float value) {
@@ -36,7 +29,7 @@ static void chooseScale(const QuantizationScheme &scheme, const float *values, i
   offset = 0;
   if (scheme.asymmetric) {
     auto [least, greatest] = std::minmax_element(values, values + count);
-    offset = scheme.halfScales ? fromHalf(toHalf(*least)) : *least;
+    offset = scheme.halfScales ? halfToFloat(toHalf(*least)) : *least;
     scale = (*greatest - offset) / static_cast<float>(scheme.greatestCode());
   } else {
     const float widest = *std::max_element(values, values + count, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
@@ -44,7 +37,7 @@ static void chooseScale(const QuantizationScheme &scheme, const float *values, i
         scheme.bits == 4 ? widest / static_cast<float>(scheme.leastCode()) : std::fabs(widest) / static_cast<float>(scheme.greatestCode());
   }
   if (scheme.halfScales)
-    scale = fromHalf(toHalf(scale));
+    scale = halfToFloat(toHalf(scale));
 }
 
 Result<void> ds::quantizeRow(const QuantizationScheme &scheme, const float *values, int64_t count, QuantizedRow &row) {

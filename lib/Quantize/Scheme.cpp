@@ -38,6 +38,17 @@ Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
   return scheme;
 }
 
+Result<SchemeChoice> ds::parseSchemeChoice(std::string_view name) {
+  if (name == "none")
+    return SchemeChoice();
+  if (name == "stored")
+    return SchemeChoice{SchemeChoice::Kind::stored, {}};
+  Result<QuantizationScheme> scheme = parseScheme(name);
+  if (!scheme)
+    return scheme.error();
+  return SchemeChoice{SchemeChoice::Kind::scheme, *scheme, name.find("-g") == std::string_view::npos};
+}
+
 std::string ds::nameOf(const QuantizationScheme &scheme) {
   std::string name = "int" + std::to_string(scheme.bits);
   name += scheme.group ? "-g" + std::to_string(scheme.group) : "-row";

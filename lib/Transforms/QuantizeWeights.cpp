@@ -18,28 +18,9 @@ using namespace ds;
 static constexpr llvm::StringLiteral passName = "ds-quantize-weights";
 
 namespace {
-/// A scheme by name: one of `parseScheme`, `stored` or `none`.
-struct Choice {
-  enum class Kind { none, stored, scheme } kind = Kind::none;
-  QuantizationScheme scheme;
-  bool adapts = false; // to columns that its groups do not divide: `int8` names no group
-
-  static std::optional<Choice> parse(StringRef name, std::string &why) {
-    if (name == "none")
-      return Choice();
-    if (name == "stored")
-      return Choice{Kind::stored, {}};
-    Result<QuantizationScheme> scheme = parseScheme(name);
-    if (scheme)
-      return Choice{Kind::scheme, *scheme, !name.contains("-g")};
-    why = scheme.error().message;
-    return std::nullopt;
-  }
-};
-
 struct Rule {
   std::string pattern;
-  Choice choice;
+  SchemeChoice choice;
   bool matched = false;
 };
 
@@ -70,11 +51,10 @@ private:
     parsed.clear();
     if (activations != 0 && activations != 8)
       return getOperation().emitError("quantization: expects activations of 8 bits or 0, got ") << activations, failure();
-    std::string why;
     auto read = [&](StringRef pattern, StringRef name) {
-      std::optional<Choice> choice = Choice::parse(name, why);
+      Result<SchemeChoice> choice = parseSchemeChoice(name);
       if (!choice)
-        return getOperation().emitError("quantization: ") << why, failure();
+        return getOperation().emitError("quantization: ") << choice.error().message, failure();
       if (std::string reason; !llvm::Regex(pattern).isValid(reason))
         return getOperation().emitError("quantization: expects a regular expression, got '") << pattern << "': " << reason, failure();
       parsed.push_back({pattern.str(), *choice});
@@ -91,7 +71,7 @@ private:
     return success();
   }
 
-  const Choice &choose(StringRef source) {
+  const SchemeChoice &choose(StringRef source) {
     for (Rule &rule : parsed)
       if (llvm::Regex(rule.pattern).match(source)) {
         rule.matched = true;
@@ -125,14 +105,14 @@ private:
     if (type.getRank() != 2)
       return success();
     const StringRef name = parameter.getSource().value_or(parameter.getSymName());
-    const Choice &choice = choose(name);
+    const SchemeChoice &choice = choose(name);
     bool isTable = false;
     std::optional<QuantizationScheme> wanted;
-    if (choice.kind == Choice::Kind::scheme) {
+    if (choice.kind == SchemeChoice::Kind::scheme) {
       wanted = choice.scheme;
       while (choice.adapts && wanted->group > 16 && type.getDimSize(1) % wanted->group != 0)
         wanted->group /= 2;
-    } else if (choice.kind == Choice::Kind::stored) {
+    } else if (choice.kind == SchemeChoice::Kind::stored) {
       if (auto stored = parameter->getAttrOfType<StringAttr>(storedTypeAttrName))
         wanted = schemeOfStored(stored.strref());
       else
@@ -144,7 +124,7 @@ private:
       keep(parameter, name, reason);
       return success();
     }
-    if (isTable && choice.kind == Choice::Kind::scheme)
+    if (isTable && choice.kind == SchemeChoice::Kind::scheme)
       wanted->bits = 8;
     if (type.getDimSize(1) % wanted->groupOf(type.getDimSize(1)) != 0)
       return parameter.emitError("quantization: expects groups that divide the ")

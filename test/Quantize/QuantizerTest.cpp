@@ -1,5 +1,6 @@
 // Names of schemes, halves, and rows rounded to codes.
 #include "ds/Quantize/Quantizer.h"
+#include "ds/Import/Half.h"
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -156,7 +157,7 @@ double halfValue(uint16_t bits) {
 
 TEST(Half, readsEveryPattern) {
   for (uint32_t bits = 0; bits <= 0xffff; ++bits) {
-    const float value = fromHalf(static_cast<uint16_t>(bits));
+    const float value = halfToFloat(static_cast<uint16_t>(bits));
     ASSERT_EQ(std::signbit(value), bits >= 0x8000) << bits;
     if ((bits & 0x7fff) > 0x7c00) {
       ASSERT_TRUE(std::isnan(value)) << bits;
@@ -192,7 +193,7 @@ TEST(Half, roundsAllMagnitudes) {
     const double value = std::bit_cast<float>(bits);
     const double place = std::ldexp(1.0, (value < 0x1p-14 ? -14 : std::ilogb(value)) - 10);
     const double rounded = std::nearbyint(value / place) * place;
-    ASSERT_EQ(fromHalf(toHalf(static_cast<float>(value))), rounded > 65504 ? double(infinity) : rounded) << value;
+    ASSERT_EQ(halfToFloat(toHalf(static_cast<float>(value))), rounded > 65504 ? double(infinity) : rounded) << value;
   }
   EXPECT_EQ(toHalf(0.0f), 0);
   EXPECT_EQ(toHalf(-0.0f), 0x8000);
@@ -222,8 +223,8 @@ void expectNearest(const QuantizationScheme &scheme, const float *values, const 
     ASSERT_NEAR(std::fabs(scale), std::fabs(widest / 8), roundingOf(scheme, widest / 8));
   }
   if (scheme.halfScales) {
-    ASSERT_EQ(fromHalf(toHalf(static_cast<float>(scale))), scale);
-    ASSERT_EQ(fromHalf(toHalf(static_cast<float>(offset))), offset);
+    ASSERT_EQ(halfToFloat(toHalf(static_cast<float>(scale))), scale);
+    ASSERT_EQ(halfToFloat(toHalf(static_cast<float>(offset))), offset);
   }
   // Symmetric codes of 8 bits have as many levels on each side.
   const int64_t leastCode = scheme.asymmetric ? 0 : scheme.bits == 8 ? -127 : -8, greatestCode = scheme.greatestCode();

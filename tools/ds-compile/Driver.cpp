@@ -132,14 +132,11 @@ Result<void> Driver::checkOptions() {
     schemes.scheme = read->scheme;
     llvm::append_range(schemes.rules, read->rules);
   }
-  if (schemes.scheme != "none" && schemes.scheme != "stored")
-    if (Result<QuantizationScheme> scheme = parseScheme(schemes.scheme); !scheme)
-      return Error::usage("--quantize: " + scheme.error().message);
+  if (Result<SchemeChoice> scheme = parseSchemeChoice(schemes.scheme); !scheme)
+    return Error::usage("--quantize: " + scheme.error().message);
   for (StringRef rule : schemes.rules) {
     auto [pattern, name] = rule.rsplit('=');
-    if (rule.contains('=') && (name == "none" || name == "stored"))
-      continue;
-    if (Result<QuantizationScheme> scheme = parseScheme(rule.contains('=') ? name.str() : ""); !scheme)
+    if (Result<SchemeChoice> scheme = parseSchemeChoice(rule.contains('=') ? name.str() : ""); !scheme)
       return Error::usage("rule '" + rule.str() + "': expects regex=scheme: " + scheme.error().message);
   }
   if (options.activations != "f32" && options.activations != "int8")

@@ -47,8 +47,12 @@ public:
   void dropPages(const StoredTensor &tensor) const;
 };
 
-/// Elements of a block of a type of GGUF, 1 for the plain types.
-int64_t storedBlockElements(StoredType type);
+/// Elements and bytes of a block: 1 and the element's bytes for plain types.
+struct BlockSize {
+  int64_t elements;
+  int64_t bytes;
+};
+BlockSize blockSize(StoredType type);
 
 /// Codes, scales and offsets of elements [first, first + count), whole blocks, of a tensor of blocks: value = scale * code (+ offset), each
 /// operation rounded to f32. `offsets` may be null for types that have none.

@@ -21,7 +21,6 @@ bool keepsStoredCodes(const StoredTensor &tensor, const QuantizationScheme &sche
 
 /// The nearest f16, ties to even; infinite beyond its range.
 uint16_t toHalf(float value);
-float fromHalf(uint16_t bits);
 
 /// Rounds `count` values, whole groups, to the nearest codes. Symmetric codes of 8 bits leave -128 out; of 4 bits the value with the
 /// largest magnitude becomes -8, as there are more codes on that side. Errors: BadData, for a value that is NaN or infinite, and for groups

@@ -34,6 +34,16 @@ inline constexpr int64_t int8Group = 64;
 /// Errors: Usage, for another name, and a group that is no multiple of 16.
 Result<QuantizationScheme> parseScheme(std::string_view name);
 
+/// What a matrix is asked to be: `none`, as it is; `stored`, as its source's blocks; or of a scheme.
+struct SchemeChoice {
+  enum class Kind { none, stored, scheme } kind = Kind::none;
+  QuantizationScheme scheme;
+  bool adapts = false; // to columns that its groups do not divide: `int8` names no group
+};
+
+/// Reads `none`, `stored` or what `parseScheme` reads. Errors: its own.
+Result<SchemeChoice> parseSchemeChoice(std::string_view name);
+
 /// The name `parseScheme` reads; with `-f32` behind it for groups whose scales are f32.
 std::string nameOf(const QuantizationScheme &scheme);
 

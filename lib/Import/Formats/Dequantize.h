@@ -2,12 +2,10 @@
 #ifndef DS_LIB_IMPORT_FORMATS_DEQUANTIZE_H
 #define DS_LIB_IMPORT_FORMATS_DEQUANTIZE_H
 
+#include "ds/Import/Half.h"
 #include "ds/Import/TensorSource.h"
 
 namespace ds {
-
-float halfToFloat(uint16_t bits);
-float bfloatToFloat(uint16_t bits);
 
 /// One block: value i is scales[i / group] * codes[i], plus offsets[i / group] where it has offsets.
 struct BlockCodes {

@@ -122,8 +122,6 @@ void ds::readStoredCodes(const StoredTensor &tensor, int64_t first, int64_t coun
   }
 }
 
-int64_t ds::storedBlockElements(StoredType type) { return blockSize(type).elements; }
-
 void TensorSource::dropPages(const StoredTensor &tensor) const {
   uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   uintptr_t begin = (reinterpret_cast<uintptr_t>(tensor.data) + page - 1) / page * page;

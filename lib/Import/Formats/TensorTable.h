@@ -10,12 +10,6 @@ namespace ds {
 
 /// Bytes of one element; 0 for types of blocks.
 uint64_t storedTypeBytes(StoredType type);
-/// Elements and bytes of a block: 1 and the element's bytes for plain types.
-struct BlockSize {
-  int64_t elements;
-  int64_t bytes;
-};
-BlockSize blockSize(StoredType type);
 
 class TensorTable : public TensorSource {
 public:

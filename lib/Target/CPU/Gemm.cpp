@@ -344,7 +344,7 @@ void GemmKernel::emit() {
     copied = e.stack(slabRows * rowBytes);
   if (roundedBytes)
     rounded = e.stack(slabRows * roundedBytes);
-  if (llvm::any_of(c.ins, [&](const KernelOperand &operand) { return isNarrowMatrix(operand) && !hasDots(operand); }))
+  if (!roundedRows && llvm::any_of(c.ins, [&](const KernelOperand &operand) { return isNarrowMatrix(operand) && !hasDots(operand); }))
     widened = e.stack(depthBlock * linearWidePanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0;

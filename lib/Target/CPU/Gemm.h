@@ -10,6 +10,7 @@
 #include "ds/Analysis/LinearRegion.h"
 #include "ds/Analysis/LinearTiling.h"
 #include "ds/Target/CPU/Kernel.h"
+#include <functional>
 
 namespace ds {
 
@@ -32,6 +33,10 @@ llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level, llvm::ArrayRe
 inline llvm::ArrayRef<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) {
   return heights.drop_while([](int64_t height) { return height > linearFewRows / 2; });
 }
+
+/// The sums that a block goes on with: `count` vectors at `place`, or zeros unless `accumulate` (i1).
+llvm::SmallVector<mlir::Value> emitSumsBefore(Emitter &e, mlir::Value accumulate, int64_t count,
+                                              llvm::function_ref<mlir::Value(int64_t)> place);
 
 /// sums[r, c] = (or +=, with `accumulate`, an i1) sum over k < `depth` of rows[r, k] * panel[k, c]. `rows` and `panel` are
 /// pointers to the first k, `sums` one to f32 of `sumBytes` a row. Weights from `ahead` on are read ahead, and f32 of rows from `touched`
@@ -136,6 +141,8 @@ private:
   std::pair<Value, Value> copiedRow(const Slab &slab, Value row);
   /// Copies a slab to the stack, through the norm; `writesNorm` (i1): this thread also writes the norm's result.
   void copyRows(const Slab &slab, Value writesNorm);
+  /// Where value `k` of row `row` of a slab is that is rounded: behind the norm, in groups, or where the input has it.
+  std::function<Value(Value k)> rowToRound(const Slab &slab, Value row);
   /// Rounds the rows of a slab to bf16.
   void roundRows(const Slab &slab);
 

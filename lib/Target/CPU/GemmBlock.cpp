@@ -22,6 +22,18 @@ SmallVector<int64_t> ds::gemmBlockHeights(const CpuLevel &level, ArrayRef<int64_
   return heights;
 }
 
+SmallVector<Value> ds::emitSumsBefore(Emitter &e, Value accumulate, int64_t count, llvm::function_ref<Value(int64_t)> place) {
+  return e.ifElse(
+      accumulate, SmallVector<Type>(count, e.vec()),
+      [&] {
+        SmallVector<Value> before;
+        for (int64_t i = 0; i < count; ++i)
+          before.push_back(e.load(e.vec(), place(i)));
+        return before;
+      },
+      [&] { return SmallVector<Value>(count, e.zero(e.vec())); });
+}
+
 namespace {
 /// The code of one block.
 class BlockEmitter {
@@ -37,16 +49,7 @@ public:
     e.forRange(e.constant(0), e.constant(stripes()), 1, [&](Value stripe) {
       Value column = e.mul(stripe, vectors * lanes), to = e.at(sums, e.mul(column, 4));
       auto place = [&](int64_t r, int64_t v) { return e.at(e.at(to, e.mul(sumBytes, r)), v * lanes * 4); };
-      SmallVector<Type> types(size(), e.vec());
-      SmallVector<Value> all = e.ifElse(
-          accumulate, types,
-          [&] {
-            SmallVector<Value> before;
-            for (int64_t i = 0; i < size(); ++i)
-              before.push_back(e.load(e.vec(), place(i / vectors, i % vectors)));
-            return before;
-          },
-          [&] { return SmallVector<Value>(size(), e.zero(e.vec())); });
+      SmallVector<Value> all = emitSumsBefore(e, accumulate, size(), [&](int64_t i) { return place(i / vectors, i % vectors); });
       Value part = e.mul(stripe, e.mul(depth, block.aheadBytes / stripes()));
       all =
           emitDepth(rows, e.at(panel, e.mul(column, elementBytes() * depthOfStep())), depth, all, e.at(ahead, part), touched, touchedBytes);

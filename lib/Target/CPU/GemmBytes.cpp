@@ -15,17 +15,9 @@ RoundedRows::RoundedRows(int64_t depth, int64_t segment)
 void GemmKernel::roundRowsToBytes(const Slab &slab) {
   const int64_t lanes = c.level.lanes, depth = region.depth;
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
-    Value to = e.at(rounded, e.mul(r, roundedRows->bytes)), plain;
-    std::pair<Value, Value> groups;
-    if (region.norm)
-      groups = copiedRow(slab, r);
-    else if (groupRows)
-      groups = {placeOfGroupedRow(slab.rows, r, depth), e.constant(groupRows * linearGroup * 4)};
-    else
-      plain = e.at(input->pointer, e.mul(e.add(slab.first, r), depth * 4));
-    auto load = [&](Value k) {
-      return e.load(e.vec(lanes), plain ? e.element(plain, e.f32(), k) : placeInGroups(e, groups.first, groups.second, k));
-    };
+    Value to = e.at(rounded, e.mul(r, roundedRows->bytes));
+    std::function<Value(Value)> from = rowToRound(slab, r);
+    auto load = [&](Value k) { return e.load(e.vec(lanes), from(k)); };
     e.forRange(e.constant(0), e.constant(depth), roundedRows->segment, [&](Value first) {
       Value end = e.min(e.add(first, roundedRows->segment), depth), none = e.zero(e.vec()),
             place = e.mul(e.div(first, roundedRows->segment), 4);

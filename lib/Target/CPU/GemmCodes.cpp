@@ -31,16 +31,7 @@ public:
     e.forRange(e.constant(0), e.constant(block.codes.width), vectors * lanes, [&](Value column) {
       Value to = e.at(sums, e.mul(column, 4));
       auto place = [&](int64_t r, int64_t v) { return e.at(e.at(to, e.mul(sumBytes, r)), v * lanes * 4); };
-      SmallVector<Type> types(size(), e.vec());
-      SmallVector<Value> total = e.ifElse(
-          e.ne(begin, 0), types,
-          [&] {
-            SmallVector<Value> before;
-            for (int64_t i = 0; i < size(); ++i)
-              before.push_back(e.load(e.vec(), place(i / vectors, i % vectors)));
-            return before;
-          },
-          [&] { return SmallVector<Value>(size(), e.zero(e.vec())); });
+      SmallVector<Value> total = emitSumsBefore(e, e.ne(begin, 0), size(), [&](int64_t i) { return place(i / vectors, i % vectors); });
       total = emitDepth(rows, panel, column, begin, end, total);
       for (int64_t i = 0; i < size(); ++i)
         e.store(total[i], place(i / vectors, i % vectors));

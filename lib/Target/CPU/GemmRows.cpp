@@ -36,21 +36,27 @@ std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
   return {e.at(copied, e.add(e.mul(e.sub(row, within), rowBytes), e.mul(within, linearGroup * 4))), e.mul(height, linearGroup * 4)};
 }
 
+std::function<Value(Value k)> GemmKernel::rowToRound(const Slab &slab, Value row) {
+  if (!region.norm && !groupRows) {
+    Value plain = e.at(input->pointer, e.mul(e.add(slab.first, row), region.depth * 4));
+    return [this, plain](Value k) { return e.element(plain, e.f32(), k); };
+  }
+  std::pair<Value, Value> groups;
+  if (region.norm)
+    groups = copiedRow(slab, row);
+  else
+    groups = {placeOfGroupedRow(slab.rows, row, region.depth), e.constant(groupRows * linearGroup * 4)};
+  return [this, groups](Value k) { return placeInGroups(e, groups.first, groups.second, k); };
+}
+
 void GemmKernel::roundRows(const Slab &slab) {
   const int64_t lanes = c.level.lanes, depth = region.depth;
   // The last pair may be half a one: the weights there are zero, and so is this.
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
-    Value to = e.at(rounded, e.mul(r, roundedBytes)), plain;
-    std::pair<Value, Value> groups;
-    if (region.norm)
-      groups = copiedRow(slab, r);
-    else if (groupRows)
-      groups = {placeOfGroupedRow(slab.rows, r, depth), e.constant(groupRows * linearGroup * 4)};
-    else
-      plain = e.at(input->pointer, e.mul(e.add(slab.first, r), depth * 4));
+    Value to = e.at(rounded, e.mul(r, roundedBytes));
+    std::function<Value(Value)> from = rowToRound(slab, r);
     forEachSpan(e, depth, [&](const RowSpan &span) {
-      Value from = plain ? e.element(plain, e.f32(), span.index) : placeInGroups(e, groups.first, groups.second, span.index);
-      e.store(e.toBf16(e.loadFirst(from, span.count, lanes)), e.at(to, e.mul(span.index, 2)));
+      e.store(e.toBf16(e.loadFirst(from(span.index), span.count, lanes)), e.at(to, e.mul(span.index, 2)));
     });
   });
 }

@@ -38,7 +38,7 @@ static Result<Errors> errorsOf(ParameterOp parameter, const QuantizationScheme &
   for (int64_t row = 0; row < reader->rows(); ++row) {
     if (Result<void> read = reader->read(row, 1, values.data()); !read)
       return read.error();
-    if (Result<void> read = reader->readCodes(row, scheme, codes); !read)
+    if (Result<void> read = reader->readCodes(row, codes); !read)
       return read.error();
     dequantizeRow(scheme, codes, quantized.data());
     for (auto [value, grid] : llvm::zip_equal(values, quantized))

@@ -46,6 +46,9 @@ Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const Ten
   if (last >= stored)
     return Error::badData(place + ": expects " + std::to_string(last + 1) + " elements in tensor '" + reader.tensor->name + "', found " +
                           std::to_string(stored));
+  reader.keepsCodes =
+      reader.quantized && keepsStoredCodes(*reader.tensor, schemeOf(reader.quantized), reader.columnCount, reader.offset,
+                                           {reader.sizes.begin(), reader.sizes.end()}, {reader.strides.begin(), reader.strides.end()});
   return reader;
 }
 
@@ -97,8 +100,9 @@ Result<void> ParameterReader::read(int64_t first, int64_t count, float *out) con
   return readElements(first * columnCount, count * columnCount, out);
 }
 
-Result<void> ParameterReader::readCodes(int64_t index, const QuantizationScheme &scheme, QuantizedRow &row) const {
-  if (tensor && keepsStoredCodes(*tensor, scheme, columnCount, offset, {sizes.begin(), sizes.end()}, {strides.begin(), strides.end()})) {
+Result<void> ParameterReader::readCodes(int64_t index, QuantizedRow &row) const {
+  const QuantizationScheme scheme = schemeOf(quantized);
+  if (keepsCodes) {
     row.codes.resize(columnCount);
     row.scales.resize(columnCount / scheme.groupOf(columnCount));
     row.offsets.resize(scheme.asymmetric ? row.scales.size() : 0);
@@ -180,7 +184,7 @@ static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterR
   };
   QuantizedRow row;
   for (int64_t n = 0; n < count; ++n) {
-    if (Result<void> read = reader.readCodes(first + n, scheme, row); !read)
+    if (Result<void> read = reader.readCodes(first + n, row); !read)
       return read;
     for (int64_t g = 0; g < panel.groups(); ++g) {
       storeScale(row.scales[g], out + panel.scalesOf(g) + n * scaleBytes);

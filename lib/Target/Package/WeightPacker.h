@@ -21,8 +21,9 @@ public:
   QuantizedType quantizedType() const { return quantized; }
   /// Writes rows [first, first + count) to `out` [count, columns].
   Result<void> read(int64_t first, int64_t count, float *out) const;
-  /// Row `index` as codes: those of the source where it is stored under `scheme`, else its values rounded to the nearest.
-  Result<void> readCodes(int64_t index, const QuantizationScheme &scheme, QuantizedRow &row) const;
+  /// Row `index` of a quantized parameter as codes: those of the source where it is stored as the type says, else its values rounded to the
+  /// nearest.
+  Result<void> readCodes(int64_t index, QuantizedRow &row) const;
   /// Gives the pages of the source back to the system.
   void release() const;
 
@@ -36,6 +37,7 @@ private:
   mlir::ElementsAttr value;
   std::string name;
   QuantizedType quantized;
+  bool keepsCodes = false; // of the source
   int64_t rowCount = 0, columnCount = 0, offset = 0;
   llvm::SmallVector<int64_t> sizes, strides; // of the view, row-major dense when there is none
 };

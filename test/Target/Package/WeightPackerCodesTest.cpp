@@ -1,5 +1,6 @@
 // Where scales and codes of a quantized weight stand in the file, and which they are.
 #include "dialects/DSPlan/PanelCodes.h"
+#include "ds/Import/Half.h"
 #include "ds/Quantize/QuantizedType.h"
 #include "ds/Quantize/Quantizer.h"
 #include "lib/Target/Package/WeightPacker.h"
@@ -113,7 +114,7 @@ QuantizedRow unpack(const std::vector<uint8_t> &bytes, const QuantizationScheme 
   auto half = [&](int64_t index) {
     uint16_t bits;
     std::memcpy(&bits, row + index * 2, 2);
-    return fromHalf(bits);
+    return halfToFloat(bits);
   };
   auto single = [&] {
     float value;
@@ -291,7 +292,7 @@ TEST(WeightPackerCodes, keepsCodesAndScalesOfBlocks) {
   Result<std::vector<uint8_t>> bytes80 = pack(source80, *schemeOfStored(q80.type), eight);
   Result<std::vector<uint8_t>> bytes41 = pack(source41, *schemeOfStored(q41.type), four);
   ASSERT_TRUE(bytes80 && bytes41);
-  auto half = [](const uint8_t *at) { return fromHalf(static_cast<uint16_t>(at[0] | at[1] << 8)); };
+  auto half = [](const uint8_t *at) { return halfToFloat(static_cast<uint16_t>(at[0] | at[1] << 8)); };
   bool least = false;
   for (int64_t n = 0; n < rows; ++n) {
     const QuantizedRow row80 = unpack(*bytes80, *schemeOfStored(q80.type), eight, n);
