@@ -1,5 +1,6 @@
 // Before the conversion to the plan: flat functions whose every op is one kernel could compute.
 #include "ConvertDSToPlan.h"
+#include "ds/Transforms/InlineLayers.h"
 #include "mlir/IR/PatternMatch.h"
 
 using namespace mlir;
@@ -48,15 +49,6 @@ void ds::flattenFusions(ModuleOp module) {
   }
 }
 
-/// layer(x) { body } -> body with x for its arguments
-static void inlineLayer(LayerOp layer, IRRewriter &rewriter) {
-  Block &body = layer.getBody().front();
-  Operation *yield = body.getTerminator();
-  rewriter.inlineBlockBefore(&body, layer, layer.getInputs());
-  rewriter.replaceOp(layer, yield->getOperands());
-  rewriter.eraseOp(yield);
-}
-
 namespace {
 /// Stores of keys and values of this step, shared by the attentions that read them.
 class StepStores {
@@ -82,13 +74,8 @@ private:
 } // namespace
 
 LogicalResult ds::prepareFunction(func::FuncOp function, const CacheTable &caches) {
+  inlineLayers(function);
   IRRewriter rewriter(function.getContext());
-  SmallVector<LayerOp> layers;
-  function.walk<WalkOrder::PreOrder>([&](LayerOp layer) { layers.push_back(layer); });
-  for (LayerOp layer : layers) {
-    rewriter.setInsertionPoint(layer);
-    inlineLayer(layer, rewriter);
-  }
   for (CacheAppendOp append : llvm::make_early_inc_range(function.getOps<CacheAppendOp>())) {
     const CachePlace *place = caches.lookup(append.getCacheAttr());
     if (!place)

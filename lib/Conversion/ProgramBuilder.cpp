@@ -246,7 +246,8 @@ LogicalResult ProgramBuilder::build(func::FuncOp function, Operation *before) {
   bool hasCache = false;
   for (StoreCacheOp store : function.getOps<StoreCacheOp>())
     hasCache |= store->hasAttr(cacheAttrName);
-  ropePositions = (hasCache ? caches.context() : bounds.maxPositions) + bounds.positionOffset;
+  // Programs beside those with a cache take no longer sequences than these, so all share a table.
+  ropePositions = (caches.context() > 0 ? caches.context() : bounds.maxPositions) + bounds.positionOffset;
   // Without a cache a sequence cannot be cut into steps, so the longest one fits a step; where there is one as well, long ones go through
   // it.
   bool whole = !hasCache && function.getSymName() != "forward";

@@ -28,6 +28,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   cache.context = options.context;
   cache.keepForward = true;
   manager.addPass(createInsertCache(cache));
+  if (options.observe)
+    manager.addPass(createObserveInputs());
   manager.addPass(createInsertPaddingMask());
   manager.addPass(createLowerCaches());
   addFusion(manager, options.fusion, options.machine);

@@ -1,8 +1,8 @@
 #include "ds/Quantize/Quantizer.h"
+#include "GroupScale.h"
 #include "ds/Import/Half.h"
 #include <algorithm>
 #include <bit>
-#include <cmath>
 
 using namespace ds;
 
@@ -24,44 +24,21 @@ uint16_t ds::toHalf(float value) {
   return static_cast<uint16_t>(sign | std::min<uint32_t>(rounded, 0x7c00));
 }
 
-/// Scale and offset of one group, as they are stored.
-static void chooseScale(const QuantizationScheme &scheme, const float *values, int64_t count, float &scale, float &offset) {
-  offset = 0;
-  if (scheme.asymmetric) {
-    auto [least, greatest] = std::minmax_element(values, values + count);
-    offset = scheme.halfScales ? halfToFloat(toHalf(*least)) : *least;
-    scale = (*greatest - offset) / static_cast<float>(scheme.greatestCode());
-  } else {
-    const float widest = *std::max_element(values, values + count, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
-    scale =
-        scheme.bits == 4 ? widest / static_cast<float>(scheme.leastCode()) : std::fabs(widest) / static_cast<float>(scheme.greatestCode());
-  }
-  if (scheme.halfScales)
-    scale = halfToFloat(toHalf(scale));
-}
-
 Result<void> ds::quantizeRow(const QuantizationScheme &scheme, const float *values, int64_t count, QuantizedRow &row) {
   const int64_t group = scheme.groupOf(count);
-  const float least = static_cast<float>(scheme.leastCode() + (scheme.bits == 8 && !scheme.asymmetric ? 1 : 0));
-  const float greatest = static_cast<float>(scheme.greatestCode());
   row.codes.resize(count);
   row.scales.clear(), row.offsets.clear();
-  for (int64_t i = 0; i < count; ++i)
-    if (!std::isfinite(values[i]))
-      return Error::badData("element " + std::to_string(i) + ": expects a finite value to quantize, found " +
-                            (std::isnan(values[i]) ? "NaN" : "infinity"));
+  if (Result<void> finite = expectFinite(values, count); !finite)
+    return finite;
   for (int64_t first = 0; first < count; first += group) {
-    float scale, offset;
-    chooseScale(scheme, values + first, group, scale, offset);
-    if (!std::isfinite(scale * static_cast<float>(scheme.greatestCode()) + offset))
-      return Error::badData("element " + std::to_string(first) + ": expects a group whose scale is within " +
-                            (scheme.halfScales ? "f16" : "f32"));
-    row.scales.push_back(scale);
+    const GroupScale scale = spanningScale(scheme, values + first, group);
+    if (Result<void> stored = expectStorable(scheme, scale, first); !stored)
+      return stored;
+    row.scales.push_back(scale.scale);
     if (scheme.asymmetric)
-      row.offsets.push_back(offset);
-    // A scale that rounds to nothing stands for values that do as well.
+      row.offsets.push_back(scale.offset);
     for (int64_t i = first; i < first + group; ++i)
-      row.codes[i] = scale == 0 ? 0 : static_cast<int16_t>(std::clamp(std::nearbyint((values[i] - offset) / scale), least, greatest));
+      row.codes[i] = scale.round(scheme, values[i]);
   }
   return {};
 }

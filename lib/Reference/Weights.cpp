@@ -77,8 +77,25 @@ static Result<void> quantize(const TensorSource &source, ParameterOp parameter, 
   return {};
 }
 
-WeightLoader ds::reference::loadFrom(const TensorSource &source) {
-  return [&source](ParameterOp parameter) -> Result<std::vector<double>> {
+/// The values of codes that were chosen before.
+static std::vector<double> valuesOf(const QuantizedMatrix &matrix, ParameterOp parameter) {
+  std::vector<float> row(matrix.columns());
+  std::vector<double> values;
+  values.reserve(parameter.getTensorType().getNumElements());
+  QuantizedRow codes;
+  for (int64_t index = 0; index < parameter.getTensorType().getDimSize(0); ++index) {
+    matrix.get(index, codes);
+    dequantizeRow(matrix.scheme(), codes, row.data());
+    values.insert(values.end(), row.begin(), row.end());
+  }
+  return values;
+}
+
+WeightLoader ds::reference::loadFrom(const TensorSource &source, const QuantizedMatrices *matrices) {
+  return [&source, matrices](ParameterOp parameter) -> Result<std::vector<double>> {
+    if (matrices)
+      if (auto found = matrices->find(parameter.getSymName()); found != matrices->end())
+        return valuesOf(found->second, parameter);
     Result<std::vector<double>> values = load(source, parameter);
     if (!values)
       return values;

@@ -5,10 +5,12 @@ from ds_mlir.compiler import compile
 from ds_mlir.errors import Error
 from ds_mlir.evaluate import Accuracy, Comparison, Perplexity, accuracy, compare, perplexity
 from ds_mlir.model import Generation, Model, load
+from ds_mlir.moments import Calibration, calibrate
 from ds_mlir.profile import Profile, profile
 
 __all__ = [
     "Accuracy",
+    "Calibration",
     "Comparison",
     "Error",
     "Generation",
@@ -16,6 +18,7 @@ __all__ = [
     "Perplexity",
     "Profile",
     "accuracy",
+    "calibrate",
     "compare",
     "compile",
     "errors",

@@ -1,4 +1,4 @@
-"""Text in, text out: `python -m ds_mlir generate | embed | compile | eval | compare`."""
+"""Text in, text out: `python -m ds_mlir generate | embed | calibrate | compile | eval | compare`."""
 
 import argparse
 import dataclasses
@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-from ds_mlir import compiler, errors, evaluate, model
+from ds_mlir import compiler, errors, evaluate, model, moments
 from ds_mlir.text import TextStreamer
 
 
@@ -36,12 +36,22 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("-o", "--output", help="write a .npy file in place of JSON lines")
     embed.add_argument("-t", "--threads", type=int)
 
+    calibrate_ = commands.add_parser("calibrate", help="measure what matrices multiply on a text, for compile --calibration")
+    calibrate_.add_argument("model", help="a Hugging Face folder or a GGUF file")
+    calibrate_.add_argument("--text", type=pathlib.Path, required=True, metavar="FILE", help="a UTF-8 text")
+    calibrate_.add_argument("-o", "--output", required=True, metavar="FILE", help="the .safetensors file to write")
+    calibrate_.add_argument("--tokens", type=int, default=24576, metavar="N", help="of the text (default: %(default)s)")
+    calibrate_.add_argument("--window", type=int, default=512, metavar="N", help="tokens of a run (default: %(default)s)")
+    calibrate_.add_argument("--task")
+    calibrate_.add_argument("-t", "--threads", type=int)
+
     compile_ = commands.add_parser("compile", help="compile a model to a package")
     compile_.add_argument("model", help="a Hugging Face folder or a GGUF file")
     compile_.add_argument("-o", "--output", required=True, metavar="PACKAGE")
     compile_.add_argument("--weights", choices=("f32", "bf16"), default="f32")
     compile_.add_argument("--activations", choices=("f32", "int8"), help="of quantized matrices in steps of many tokens (default: f32)")
     compile_.add_argument("--quantize", metavar="SCHEME", help="int8, int4-g64 and the like, stored, or a JSON file of schemes")
+    compile_.add_argument("--calibration", metavar="FILE", help="of calibrate: quantized matrices are rounded with regard to it")
     compile_.add_argument("--fusion", choices=("none", "generic", "specialized"), default="specialized")
     compile_.add_argument("--context", type=int)
     compile_.add_argument("--max-batch", type=int)
@@ -114,8 +124,14 @@ def _embed(options) -> None:
 
 
 def _compile(options) -> None:
-    names = ("weights", "quantize", "activations", "fusion", "context", "max_batch", "target_cpu", "task")
+    names = ("weights", "quantize", "activations", "calibration", "fusion", "context", "max_batch", "target_cpu", "task")
     compiler.compile(options.model, options.output, **{name: getattr(options, name) for name in names})
+
+
+def _calibrate(options) -> None:
+    names = ("tokens", "window", "threads", "task")
+    result = moments.calibrate(options.model, options.text, options.output, **{name: getattr(options, name) for name in names})
+    print(f"{result.path}: {result.moments} matrices of moments, {result.tokens} tokens")
 
 
 def _eval(options) -> None:
@@ -149,7 +165,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: those of the tools."""
     options = _parser().parse_args(arguments)
     try:
-        commands = {"generate": _generate, "embed": _embed, "compile": _compile, "eval": _eval, "compare": _compare}
+        commands = {
+            "generate": _generate,
+            "embed": _embed,
+            "calibrate": _calibrate,
+            "compile": _compile,
+            "eval": _eval,
+            "compare": _compare,
+        }
         commands[options.command](options)
     except errors.Error as error:
         print(f"ds_mlir: {error}", file=sys.stderr)

@@ -31,6 +31,8 @@ def compile(
     weights: str = "f32",
     quantize: str | None = None,
     activations: str | None = None,
+    calibration: str | os.PathLike | None = None,
+    observe_inputs: bool = False,
     fusion: str = "specialized",
     context: int | None = None,
     max_batch: int | None = None,
@@ -44,7 +46,9 @@ def compile(
     """Compile a model to a package.
     Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16`; quantize, a scheme for
         the weights of linear layers: `int8`, `int8-g32`, `int4-g32`, `int4-g64`, `int4-g128`, `int4-g32-asym` and the like, `stored` for
-        that of the file, or a JSON file of schemes; fusion, `none`, `generic` or `specialized`; context, slots of the cache;
+        that of the file, or a JSON file of schemes; activations, `f32` or `int8`, what quantized matrices multiply in steps of many tokens;
+        calibration, a file of `calibrate` that quantized matrices are rounded with; observe_inputs, also give what matrices multiply as
+        outputs, which is what `calibrate` runs; fusion, `none`, `generic` or `specialized`; context, slots of the cache;
         max_batch and max_rows, sequences and tokens of one step; target_cpu, CPU levels such as `x86-64-v3`, or `native`.
     Returns: the path of the package.
     Raises: an `errors.Error` that carries the compiler's line.
@@ -55,6 +59,7 @@ def compile(
     options = {
         "quantize": quantize,
         "activations": activations,
+        "calibration": calibration and os.fspath(calibration),
         "context": context,
         "max-batch": max_batch,
         "max-rows": max_rows,
@@ -63,6 +68,7 @@ def compile(
         "jobs": threads,
     }
     command += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    command += ["--observe-inputs"] if observe_inputs else []
     command += ["--strict"] if strict else []
     command.append(f"--progress={'on' if terminal else 'off'}")
     written = b""

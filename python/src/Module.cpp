@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -12,6 +13,8 @@ using namespace nb::literals;
 
 using Ids = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OptionalIds = std::optional<Ids>;
+using Input = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
+using Output = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 
 /// Raises the exception of `status`, with the runtime's own line.
 static void check(dsrt_status status) {
@@ -134,6 +137,22 @@ public:
     return makeArray(std::move(out), {static_cast<size_t>(shape[0]), static_cast<size_t>(shape[1]), static_cast<size_t>(shape[2])});
   }
 
+  void runProgram(const std::string &program, int32_t batch, int32_t tokens, const std::vector<std::pair<std::string, Input>> &inputs,
+                  const std::vector<std::pair<std::string, Output>> &outputs) {
+    std::vector<dsrt_array> given, wanted;
+    for (const auto &[name, array] : inputs) // which the runtime only reads
+      given.push_back({name.c_str(), const_cast<int32_t *>(array.data()), array.size()});
+    for (const auto &[name, array] : outputs)
+      wanted.push_back({name.c_str(), array.data(), array.size()});
+    dsrt_status status;
+    {
+      nb::gil_scoped_release release;
+      status = dsrt_run_program(model, program.c_str(), batch, tokens, 0, given.data(), static_cast<int32_t>(given.size()), wanted.data(),
+                                static_cast<int32_t>(wanted.size()));
+    }
+    check(status);
+  }
+
   nb::tuple generate(const Ids &ids, const OptionalIds &mask, int32_t maxNewTokens, bool doSample, float temperature, int32_t topK,
                      float topP, float minP, float repetitionPenalty, uint64_t seed, const std::optional<std::vector<int32_t>> &eos,
                      std::optional<int32_t> pad, int32_t prefillChunk, std::optional<nb::callable> callback) {
@@ -237,6 +256,8 @@ NB_MODULE(_dsrt, module) {
       .def("memory", &Model::memory, "Bytes of weights, arena and caches.")
       .def("forward", &Model::forward, "input_ids"_a, "attention_mask"_a.none(), "token_type_ids"_a.none(), "output"_a,
            "One output of a whole batch: logits, hidden or embedding.")
+      .def("run_program", &Model::runProgram, "program"_a, "batch"_a, "tokens"_a, "inputs"_a, "outputs"_a,
+           "One step of a program without rows: pairs of names and arrays, i32 in and f32 out.")
       .def("generate", &Model::generate, "input_ids"_a, "attention_mask"_a.none(), "max_new_tokens"_a, "do_sample"_a, "temperature"_a,
            "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "seed"_a, "eos"_a.none(), "pad"_a.none(), "prefill_chunk"_a,
            "callback"_a.none(), "New tokens [B, max_new_tokens], their counts [B] and why each row ended [B].")

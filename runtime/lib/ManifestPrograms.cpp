@@ -66,8 +66,9 @@ static Status readOutput(const JsonPlace &place, ProgramRecord &program) {
   JsonPlace shape;
   DSRT_TRY(place.text("name", output.name));
   DSRT_TRY(place.member("shape", JsonKind::array, shape));
-  if (output.name != "hidden" && output.name != "logits" && output.name != "embedding")
-    return Status::badData(place.placeOf("name"), ": expects hidden, logits or embedding, found ", inQuotes(output.name));
+  // A package that observes also gives what its matrices multiply.
+  if (output.name != "hidden" && output.name != "logits" && output.name != "embedding" && output.name.rfind("input:", 0) != 0)
+    return Status::badData(place.placeOf("name"), ": expects hidden, logits, embedding or input:..., found ", inQuotes(output.name));
   if (program.indexOfOutput(output.name) >= 0)
     return Status::badData(place.placeOf("name"), ": ", output.name, " occurs twice");
   const std::vector<JsonValue> &axes = shape.value->elements;

@@ -36,9 +36,10 @@ def size(path):
 def test_sizes(compiled, smollm2_path, stored):
     """Bits times parameters and scales: four bits and a half-precision scale for 64, the head with eight bits."""
     matrices, head = 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576), 49152 * 576
-    other = 4 * (61 * 576 + (2048 + 8192) * 64)  # norms, and angles of rope with a cache and without
-    assert size(compiled(smollm2_path, quantize="int4-g64")) == pytest.approx(matrices * 4.25 / 8 + head * 8.25 / 8 + other, rel=0.02)
-    assert size(compiled(smollm2_path, quantize="stored")) == pytest.approx(matrices * 5 / 8 + head * 8.5 / 8 + other, rel=0.02)
+    norms = 4 * 61 * 576
+    assert size(compiled(smollm2_path, quantize="int8")) == pytest.approx((matrices + head) * 8.25 / 8 + norms, rel=0.02)
+    assert size(compiled(smollm2_path, quantize="int4-g64")) == pytest.approx(matrices * 4.25 / 8 + head * 8.25 / 8 + norms, rel=0.02)
+    assert size(compiled(smollm2_path, quantize="stored")) == pytest.approx(matrices * 5 / 8 + head * 8.5 / 8 + norms, rel=0.02)
     assert stored.info["weights_dtype"] == "int4-g32-asym"
 
 

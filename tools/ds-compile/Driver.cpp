@@ -11,6 +11,7 @@
 #include "ds/Target/Package/PackageWriter.h"
 #include "ds/Target/Package/ProfileDescription.h"
 #include "ds/Target/Package/QuantizationReport.h"
+#include "ds/Target/Package/WeightCorrection.h"
 #include "ds/Transforms/FusionLevel.h"
 #include "ds/Transforms/Passes.h"
 #include "ds/Transforms/Phases.h"
@@ -44,6 +45,7 @@ private:
   Result<void> checkOptions();
   Result<void> runPhase(Phase phase);
   Result<void> quantize();
+  Result<void> correct();
   /// The option, or as many slots as the model has positions, up to a default that keeps caches small.
   int64_t contextSlots() const;
   /// The module as text, with the locations that say which module of the model an op stands for.
@@ -65,6 +67,7 @@ private:
   std::optional<ImportedModel> model;
   std::vector<CpuLevel> levels;
   Schemes schemes;
+  std::optional<CorrectedWeights> corrected; // with --calibration
   dsrt::MachineDescription machine;
   CostStep costStep;
   std::optional<Phase> last;
@@ -143,6 +146,10 @@ Result<void> Driver::checkOptions() {
     return Error::usage("--activations: expects f32 or int8, got '" + options.activations + "'");
   if (options.activations == "int8" && schemes.scheme == "none" && schemes.rules.empty())
     return Error::usage("--activations=int8: expects --quantize as well");
+  if (!options.calibration.empty() && schemes.scheme == "none" && schemes.rules.empty())
+    return Error::usage("--calibration: expects --quantize as well");
+  if (options.observe && (schemes.scheme != "none" || !schemes.rules.empty()))
+    return Error::usage("--observe-inputs: expects a model that is not quantized");
   if (!symbolizeFusionLevel(options.fusion))
     return Error::usage("--fusion: expects none, generic or specialized, got '" + options.fusion + "'");
   if (options.progress != "auto" && options.progress != "on" && options.progress != "off")
@@ -258,6 +265,7 @@ Result<void> Driver::runPhase(Phase phase) {
     plan.weights = options.weights;
     plan.fusion = *symbolizeFusionLevel(options.fusion);
     plan.machine = options.machine;
+    plan.observe = options.observe;
     // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
     buildPipelineTo(manager, phase, plan);
     manager.enableCrashReproducerGeneration(reproducerName());
@@ -289,6 +297,27 @@ Result<void> Driver::quantize() {
   }
   if (mainScheme(*model->module).empty() && !options.quiet)
     llvm::errs() << "ds-compile: warning: --quantize=" << options.quantize << ": no matrix of the model is quantized by it\n";
+  return {};
+}
+
+Result<void> Driver::correct() {
+  if (options.calibration.empty())
+    return {};
+  Result<Calibration> calibration = Calibration::open(options.calibration);
+  if (!calibration)
+    return calibration.error();
+  progress.stage("quantize");
+  CorrectionOptions correction;
+  correction.threads = options.threads;
+  correction.progress = [this](int64_t done, int64_t total) { progress.advance(done, total); };
+  correction.cancelled = [this] { return options.interrupted && *options.interrupted; };
+  Result<CorrectedWeights> weights = correctWeights(*model->module, *model->tensors, *calibration, correction);
+  if (!weights)
+    return weights.error();
+  corrected = std::move(*weights);
+  if (!options.quiet)
+    for (const std::string &line : corrected->left)
+      llvm::errs() << "ds-compile: note: " << line << "\n";
   return {};
 }
 
@@ -346,12 +375,13 @@ Result<void> Driver::run() {
       return write(text());
     }
     if (phase == Phase::normalized)
-      if (Result<void> done = quantize(); !done)
-        return done;
+      for (Result<void> (Driver::*step)() : {&Driver::quantize, &Driver::correct})
+        if (Result<void> done = (this->*step)(); !done)
+          return done;
   }
   if (options.report && !options.quiet) {
     llvm::errs() << planReport(*model->module);
-    Result<std::string> quantized = quantizationReport(*model->module, *model->tensors);
+    Result<std::string> quantized = quantizationReport(*model->module, *model->tensors, corrected ? &*corrected : nullptr);
     if (!quantized)
       return quantized.error();
     llvm::errs() << *quantized;
@@ -377,6 +407,7 @@ Result<void> Driver::run() {
   PackageOptions package;
   package.producer = "ds-compile " DS_VERSION;
   package.threads = options.threads;
+  package.matrices = corrected ? &corrected->matrices : nullptr;
   package.progress = [this](int64_t done, int64_t total) { progress.advance(done, total); };
   package.cancelled = [this] { return options.interrupted && *options.interrupted; };
   Result<void> written = writePackage(*model->module, *model->tensors, files, options.output, package);

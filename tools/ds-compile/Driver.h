@@ -20,6 +20,7 @@ struct CompileOptions {
   std::string weights;  // f32 or bf16
   std::string quantize; // scheme of ds-quantize-weights: none, stored, int8, int4-g64 ...
   std::vector<std::string> quantizeRules;
+  std::string calibration; // file of moments that matrices are corrected with; empty: none
   std::string activations; // f32 or int8: of quantized matrices
   std::string fusion;      // none, generic or specialized
   std::string progress;
@@ -28,7 +29,7 @@ struct CompileOptions {
   std::vector<std::string> targetCpus;
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;
-  bool strict = false, report = false, reportCosts = false, quiet = false;
+  bool observe = false, strict = false, report = false, reportCosts = false, quiet = false;
   /// Set by a signal: the package is given up and its unfinished folder removed.
   const std::atomic<bool> *interrupted = nullptr;
 };

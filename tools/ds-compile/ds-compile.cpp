@@ -36,6 +36,11 @@ static cl::opt<std::string>
 static cl::list<std::string> quantizeRules("quantize-rule", cl::value_desc("regex=scheme"),
                                            cl::desc("the scheme of tensors whose names match, before --quantize; may be repeated"),
                                            cl::cat(category));
+static cl::opt<std::string> calibration("calibration", cl::value_desc("file"),
+                                        cl::desc("what matrices multiply on a text, from `python -m ds_mlir calibrate`: quantized matrices "
+                                                 "are rounded with regard to it"),
+                                        cl::cat(category));
+static cl::opt<bool> observe("observe-inputs", cl::desc("also give what matrices multiply as outputs, for calibration"), cl::cat(category));
 static cl::opt<std::string>
     activations("activations", cl::init("f32"),
                 cl::desc("what quantized matrices multiply in steps of many tokens: f32, or int8, rounded for each token "
@@ -82,6 +87,8 @@ int main(int argc, char **argv) {
   options.weights = weights;
   options.quantize = quantize;
   options.quantizeRules.assign(quantizeRules.begin(), quantizeRules.end());
+  options.calibration = calibration;
+  options.observe = observe;
   options.activations = activations;
   options.fusion = fusion;
   options.progress = progress;

@@ -3,6 +3,7 @@
 #include "dialects/RegisterDialects.h"
 #include "ds/Import/Import.h"
 #include "ds/Reference/Interpreter.h"
+#include "ds/Target/Package/WeightCorrection.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Support/FileUtilities.h"
@@ -36,6 +37,9 @@ static cl::list<std::string> comparisons("compare", cl::desc("compare a result w
 static cl::opt<double> absolute("atol", cl::desc("tolerance of --compare"), cl::init(1e-5), cl::cat(category));
 static cl::opt<double> relative("rtol", cl::desc("tolerance of --compare, relative to the expected value"), cl::init(1e-5),
                                 cl::cat(category));
+static cl::opt<std::string>
+    calibrationPath("calibration", cl::desc("moments, as for ds-compile, that the quantized matrices of a module are rounded with"),
+                    cl::value_desc("file"), cl::cat(category));
 static cl::opt<bool> streamWeights("stream-weights", cl::desc("hold one weight at a time; slower"), cl::cat(category));
 static cl::opt<bool> quiet("quiet", cl::desc("do not print results"), cl::cat(category));
 
@@ -115,5 +119,15 @@ int main(int argc, char **argv) {
   OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(sources, &context);
   if (!module)
     return static_cast<int>(ErrorCode::BadData);
-  return runModule(*module, model.tensors ? loadFrom(*model.tensors) : WeightLoader());
+  if (calibrationPath.empty())
+    return runModule(*module, model.tensors ? loadFrom(*model.tensors) : WeightLoader());
+  if (!model.tensors)
+    return fail(Error::usage("--calibration: expects --model as well"));
+  Result<Calibration> calibration = Calibration::open(calibrationPath);
+  if (!calibration)
+    return fail(calibration.error());
+  Result<CorrectedWeights> corrected = correctWeights(*module, *model.tensors, *calibration, {});
+  if (!corrected)
+    return fail(corrected.error());
+  return runModule(*module, loadFrom(*model.tensors, &corrected->matrices));
 }

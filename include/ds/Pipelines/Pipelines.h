@@ -21,6 +21,7 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
                                               clEnumValN(FusionLevel::specialized, "specialized", "whole blocks"))};
   Option<std::string> machine{*this, "machine", llvm::cl::desc("machine.json that fusion is judged for; empty: built in"),
                               llvm::cl::init("")};
+  Option<bool> observe{*this, "observe", llvm::cl::desc("give what linears multiply as results"), llvm::cl::init(false)};
   Option<bool> report{*this, "report", llvm::cl::desc("write a table of memory to stderr"), llvm::cl::init(false)};
 };
 

@@ -4,6 +4,7 @@
 
 #include "dialects/DS/DSDialect.h"
 #include "ds/Import/Result.h"
+#include "ds/Quantize/QuantizedMatrix.h"
 #include "ds/Reference/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
 #include <functional>
@@ -17,9 +18,10 @@ namespace ds::reference {
 /// The elements of a parameter with a `source`, row-major in the parameter's own shape.
 using WeightLoader = std::function<Result<std::vector<double>>(ParameterOp)>;
 
-/// Reads parameters from the files of a model, through their views. `source` outlives the loader.
+/// Reads parameters from the files of a model, through their views; `matrices` has the codes of those that were chosen before, or is null.
+/// Both outlive the loader.
 /// The loader fails with Missing for a tensor that is not there, and BadData for a view that leaves its tensor.
-WeightLoader loadFrom(const TensorSource &source);
+WeightLoader loadFrom(const TensorSource &source, const QuantizedMatrices *matrices = nullptr);
 
 /// Executes the functions of one module. Dynamic sizes are those of the arguments. No value is rounded but weights, which have their
 /// parameter's element type, what goes into a cache, and rope's frequencies and angles, all as the ops' descriptions say.

@@ -40,6 +40,19 @@ def QuantizeWeights : Pass<"ds-quantize-weights", "::mlir::ModuleOp"> {
                  ListOption<"rules", "rules", "std::string", "regex=scheme, the first that matches a source's name">];
 }
 
+def ObserveInputs : Pass<"ds-observe-inputs", "::mlir::ModuleOp"> {
+  let summary = "give what linears multiply as results of @forward or @encode";
+  let description = [{
+    Each value that a linear of a matrix from the model's files reads becomes a result `input:NAME`, where NAME is the source of the first
+    such matrix; layers are inlined. A package of such a module is what `ds_mlir.calibrate` runs over a text. A matrix that multiplies two
+    values gives the first alone.
+
+    Needs: phase `normalized`, caches inserted.   Keeps: the other results, and functions with a cache.
+    Numerics: bit-exact.
+    Saves: nothing.
+  }];
+}
+
 def InsertCache : Pass<"ds-insert-cache", "::mlir::ModuleOp"> {
   let summary = "make prefill and decode of the forward function of a causal language model";
   let description = [{

@@ -1,5 +1,6 @@
 #include "ds/Target/Package/PackageWriter.h"
 #include "AtomicFolder.h"
+#include "ForEach.h"
 #include "Manifest.h"
 #include "WeightPacker.h"
 #include "ds/Target/Package/QuantizationReport.h"
@@ -8,9 +9,7 @@
 #include "llvm/Support/SHA256.h"
 #include <atomic>
 #include <fcntl.h>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -38,29 +37,6 @@ static std::string hex(ArrayRef<uint8_t> bytes) { return llvm::toHex(bytes, /*Lo
 
 static std::string sha256(const std::string &content) {
   return hex(llvm::SHA256::hash(ArrayRef(reinterpret_cast<const uint8_t *>(content.data()), content.size())));
-}
-
-/// Runs `body(index)` for [0, count) on `threads` threads and returns the first failure.
-static Result<void> forEach(size_t count, unsigned threads, llvm::function_ref<Result<void>(size_t)> body) {
-  std::atomic<size_t> next = 0;
-  std::atomic<bool> failed = false;
-  Result<void> first;
-  std::mutex lock;
-  auto worker = [&] {
-    for (size_t i = next++; i < count && !failed; i = next++)
-      if (Result<void> result = body(i); !result) {
-        std::lock_guard guard(lock);
-        if (!failed.exchange(true))
-          first = std::move(result);
-      }
-  };
-  std::vector<std::thread> pool;
-  for (unsigned i = 1; i < threads; ++i)
-    pool.emplace_back(worker);
-  worker();
-  for (std::thread &thread : pool)
-    thread.join();
-  return first;
 }
 
 static std::string storedType(StorageOp storage) {
@@ -101,7 +77,7 @@ static Result<void> writeWeights(ArrayRef<StorageOp> storages, ModuleOp planned,
       auto parameter = planned.lookupSymbol<ParameterOp>(*name);
       if (!parameter)
         return Error::internal("storage '" + storage.getSymName().str() + "' names no parameter");
-      Result<ParameterReader> created = ParameterReader::create(parameter, tensors);
+      Result<ParameterReader> created = ParameterReader::create(parameter, tensors, options.matrices);
       if (!created)
         return created.error();
       reader = &readers.emplace_back(std::move(*created));

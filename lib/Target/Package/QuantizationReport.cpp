@@ -1,5 +1,5 @@
 #include "ds/Target/Package/QuantizationReport.h"
-#include "WeightPacker.h"
+#include "ParameterReader.h"
 #include "ds/Quantize/QuantizedType.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Format.h"
@@ -28,8 +28,9 @@ struct Errors {
 };
 } // namespace
 
-static Result<Errors> errorsOf(ParameterOp parameter, const QuantizationScheme &scheme, const TensorSource &tensors) {
-  Result<ParameterReader> reader = ParameterReader::create(parameter, tensors);
+static Result<Errors> errorsOf(ParameterOp parameter, const QuantizationScheme &scheme, const TensorSource &tensors,
+                               const QuantizedMatrices *matrices) {
+  Result<ParameterReader> reader = ParameterReader::create(parameter, tensors, matrices);
   if (!reader)
     return reader.error();
   Errors errors;
@@ -48,7 +49,14 @@ static Result<Errors> errorsOf(ParameterOp parameter, const QuantizationScheme &
   return errors;
 }
 
-Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &tensors) {
+static void printRatio(llvm::raw_ostream &out, double signal, double noise) {
+  if (noise > 0)
+    out << llvm::format("%9.1f", 10 * std::log10(signal / noise));
+  else
+    out << "    exact";
+}
+
+Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &tensors, const CorrectedWeights *corrected) {
   std::string text;
   llvm::raw_string_ostream out(text);
   for (ParameterOp parameter : module.getOps<ParameterOp>()) {
@@ -56,17 +64,23 @@ Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &
     if (!type)
       continue;
     if (text.empty())
-      out << "quantized:  bits  SQNR dB  greatest error  scheme          tensor\n";
+      out << "quantized:  bits  SQNR dB  greatest error" << (corrected ? "  output dB" : "") << "  scheme          tensor\n";
     const QuantizationScheme scheme = schemeOf(type);
-    Result<Errors> errors = errorsOf(parameter, scheme, tensors);
+    Result<Errors> errors = errorsOf(parameter, scheme, tensors, corrected ? &corrected->matrices : nullptr);
     if (!errors)
       return errors.error();
     out << llvm::format("%16.2f", bitsOf(scheme, parameter.getTensorType().getDimSize(1)));
-    if (errors->noise > 0)
-      out << llvm::format("%9.1f", 10 * std::log10(errors->signal / errors->noise));
-    else
-      out << "    exact";
-    out << llvm::format("%16.3g  %-16s", errors->greatest, nameOf(scheme).c_str()) << *parameter.getSource() << "\n";
+    printRatio(out, errors->signal, errors->noise);
+    out << llvm::format("%16.3g", errors->greatest);
+    if (corrected) {
+      auto found = corrected->errors.find(parameter.getSymName());
+      out << "  ";
+      if (found != corrected->errors.end())
+        printRatio(out, found->second.signal, found->second.noise);
+      else
+        out << "        -";
+    }
+    out << llvm::format("  %-16s", nameOf(scheme).c_str()) << *parameter.getSource() << "\n";
   }
   return text;
 }

@@ -4,6 +4,7 @@
 
 #include "ds/Import/Result.h"
 #include "ds/Import/TensorSource.h"
+#include "ds/Quantize/QuantizedMatrix.h"
 #include "mlir/IR/BuiltinOps.h"
 #include <functional>
 #include <string>
@@ -20,6 +21,7 @@ struct PackageFile {
 struct PackageOptions {
   std::string producer;
   unsigned threads = 1;
+  const QuantizedMatrices *matrices = nullptr; // whose codes were chosen before; others are rounded here
   /// Called with the bytes of weights written so far and their total, from any thread.
   std::function<void(int64_t done, int64_t total)> progress;
   /// Asked between pieces of work, from any thread; true ends the writing with CannotWrite.

@@ -2,17 +2,17 @@
 #ifndef DS_TARGET_PACKAGE_QUANTIZATIONREPORT_H
 #define DS_TARGET_PACKAGE_QUANTIZATIONREPORT_H
 
-#include "ds/Import/Result.h"
-#include "ds/Import/TensorSource.h"
+#include "ds/Target/Package/WeightCorrection.h"
 #include "mlir/IR/BuiltinOps.h"
 #include <string>
 
 namespace ds {
 
 /// A table of the quantized parameters of a module: scheme, bits a weight with its scales, signal-to-quantization-noise ratio in dB
-/// (`exact` where nothing changes) and the greatest error of a weight. Reads every quantized matrix once. Errors: those of reading a
+/// (`exact` where nothing changes), the greatest error of a weight, and, where weights were corrected, the same ratio at the layer's output
+/// on the calibration text. Reads every quantized matrix once. Errors: those of reading a
 /// parameter, BadData for values that cannot be quantized.
-Result<std::string> quantizationReport(mlir::ModuleOp module, const TensorSource &tensors);
+Result<std::string> quantizationReport(mlir::ModuleOp module, const TensorSource &tensors, const CorrectedWeights *corrected = nullptr);
 
 /// The scheme that most quantized weights of a module have, by name; empty when none is quantized.
 std::string mainScheme(mlir::ModuleOp module);

@@ -1,0 +1,124 @@
+#include "ParameterReader.h"
+#include "ds/Quantize/QuantizedType.h"
+
+using namespace mlir;
+using namespace ds;
+
+Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const TensorSource &tensors, const QuantizedMatrices *matrices) {
+  ParameterReader reader;
+  reader.name = parameter.getSymName().str();
+  RankedTensorType type = parameter.getTensorType();
+  reader.rowCount = type.getDimSize(0);
+  reader.columnCount = type.getRank() == 2 ? type.getDimSize(1) : 1;
+  if (auto quantized = dyn_cast<QuantizedType>(type.getElementType()))
+    reader.quantized = quantized;
+  if (matrices)
+    if (auto found = matrices->find(reader.name); found != matrices->end())
+      reader.chosen = &found->second;
+  if (parameter.getValue()) {
+    reader.value = *parameter.getValue();
+    return reader;
+  }
+  reader.source = &tensors;
+  reader.tensor = tensors.find(parameter.getSource()->str());
+  std::string place = "parameter '" + parameter.getSymName().str() + "'";
+  if (!reader.tensor)
+    return Error::badData(place + ": expects tensor '" + parameter.getSource()->str() + "' in the model's files, found none");
+  int64_t stored = 1;
+  for (int64_t size : reader.tensor->shape)
+    stored *= size;
+  int64_t last = 0;
+  if (std::optional<ViewAttr> view = parameter.getView()) {
+    reader.offset = view->getOffset();
+    reader.sizes.assign(view->getSizes().begin(), view->getSizes().end());
+    reader.strides.assign(view->getStrides().begin(), view->getStrides().end());
+    last = reader.offset;
+    for (auto [size, stride] : llvm::zip(reader.sizes, reader.strides))
+      last += (size - 1) * stride;
+  } else {
+    reader.sizes = {type.getNumElements()};
+    reader.strides = {1};
+    last = type.getNumElements() - 1;
+  }
+  if (last >= stored)
+    return Error::badData(place + ": expects " + std::to_string(last + 1) + " elements in tensor '" + reader.tensor->name + "', found " +
+                          std::to_string(stored));
+  reader.keepsCodes =
+      reader.quantized && keepsStoredCodes(*reader.tensor, schemeOf(reader.quantized), reader.columnCount, reader.offset,
+                                           {reader.sizes.begin(), reader.sizes.end()}, {reader.strides.begin(), reader.strides.end()});
+  return reader;
+}
+
+int64_t ParameterReader::placeOf(int64_t index) const {
+  int64_t place = offset;
+  for (int64_t axis = static_cast<int64_t>(sizes.size()) - 1; axis >= 0; --axis) {
+    place += index % sizes[axis] * strides[axis];
+    index /= sizes[axis];
+  }
+  return place;
+}
+
+Result<void> ParameterReader::readElements(int64_t first, int64_t count, float *out) const {
+  int64_t run = strides.back() == 1 ? sizes.back() : 1;
+  while (count > 0) {
+    int64_t at = placeOf(first), length = std::min(count, run == 1 ? 1 : run - first % run);
+    if (Result<void> result = source->readF32(*tensor, at, length, out); !result)
+      return result;
+    first += length, out += length, count -= length;
+  }
+  return {};
+}
+
+Result<void> ParameterReader::read(int64_t first, int64_t count, float *out) const {
+  if (value) {
+    auto values = value.tryGetValues<APFloat>();
+    if (!values)
+      return Error::internal("inline parameter value is not of floats");
+    int64_t begin = first * columnCount;
+    for (int64_t i = 0; i < count * columnCount; ++i) {
+      APFloat element = (*values)[begin + i];
+      bool lossy = false;
+      element.convert(APFloat::IEEEsingle(), APFloat::rmNearestTiesToEven, &lossy);
+      out[i] = element.convertToFloat();
+    }
+    return {};
+  }
+  // A transposed matrix is read along its columns, where its elements lie side by side.
+  if (sizes.size() == 2 && strides[0] == 1 && strides[1] != 1 && sizes[0] == rowCount) {
+    std::vector<float> column(count);
+    for (int64_t k = 0; k < columnCount; ++k) {
+      if (Result<void> result = source->readF32(*tensor, offset + first + k * strides[1], count, column.data()); !result)
+        return result;
+      for (int64_t n = 0; n < count; ++n)
+        out[n * columnCount + k] = column[n];
+    }
+    return {};
+  }
+  return readElements(first * columnCount, count * columnCount, out);
+}
+
+Result<void> ParameterReader::readCodes(int64_t index, QuantizedRow &row) const {
+  const QuantizationScheme scheme = schemeOf(quantized);
+  if (chosen) {
+    chosen->get(index, row);
+    return {};
+  }
+  if (keepsCodes) {
+    row.codes.resize(columnCount);
+    row.scales.resize(columnCount / scheme.groupOf(columnCount));
+    row.offsets.resize(scheme.asymmetric ? row.scales.size() : 0);
+    readStoredCodes(*tensor, placeOf(index * columnCount), columnCount, row.codes.data(), row.scales.data(), row.offsets.data());
+    return {};
+  }
+  std::vector<float> values(columnCount);
+  if (Result<void> read = this->read(index, 1, values.data()); !read)
+    return read;
+  if (Result<void> rounded = quantizeRow(scheme, values.data(), columnCount, row); !rounded)
+    return Error::badData("parameter '" + name + "', row " + std::to_string(index) + ", " + rounded.error().message);
+  return {};
+}
+
+void ParameterReader::release() const {
+  if (source)
+    source->dropPages(*tensor);
+}
