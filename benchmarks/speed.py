@@ -32,14 +32,14 @@ LEVELS = ("none", "generic", "specialized")
 
 @dataclasses.dataclass
 class Cell:
-    """What one process measures: a side of PEER_CASES, a task of peers/task.py, which copy of the side's process, and whether it has an
-    answer to compare.
+    """What one process measures: a side of PEER_CASES, a task of peers/task.py, which copy of the side's process (each holds one model),
+    and the precision whose agreement the answer must reach, or None where it is not compared.
     """
 
     side: dict
     task: dict
     copy: int | str = 0
-    compared: bool = True
+    compared: str | None = None
 
 
 def measure(workers, cells, rounds, seconds_a_turn, expected=None):
@@ -55,8 +55,8 @@ def measure(workers, cells, rounds, seconds_a_turn, expected=None):
             worker = workers.get(cell.side, cell.copy)
             reply = worker.ask(load={**cell.task, "threads": workers.threads})
             found[name] = {"versions": reply["versions"]}
-            if expected and cell.compared and name != "limits":
-                found[name]["answer"] = compare_answer(worker, cell.task, expected)
+            if expected and cell.compared:
+                found[name]["answer"] = compare_answer(worker, cell, expected)
             if cell.task["measure"] == "trace":
                 found[name]["description"] = worker.ask(describe=1)["description"]
             ready[name] = worker
@@ -88,13 +88,13 @@ def measure(workers, cells, rounds, seconds_a_turn, expected=None):
     return found, {**medians_of, "others": others.share}
 
 
-def compare_answer(worker, task, expected):
+def compare_answer(worker, cell, expected):
     """Compare the answer of a side that is loaded."""
     import numpy as np
 
     with tempfile.NamedTemporaryFile(suffix=".npy", dir=PEERS) as file:
         worker.ask(answer=file.name)
-        return verdicts.answers_agree(np.load(file.name), expected(task), task["precision"])
+        return verdicts.answers_agree(np.load(file.name), expected(cell.task), cell.compared)
 
 
 class Reference:
@@ -127,12 +127,18 @@ def product_answer(task):
 
 
 def peer_cells(sides, task, precision):
-    """Return the cells of all sides in a precision; a side may stand in with another type of the same size, which is in its name then."""
+    """Return the cells of all sides in a precision; a side may stand in with other types of the same size, which are in its name then."""
     cells = {}
     for name, side in sides.items():
         for kind in side.get(precision, [precision]):
-            cells[name if kind == precision else f"{name} {kind}"] = Cell(side, {**task, "precision": kind})
+            cells[name if kind == precision else f"{name} {kind}"] = Cell(side, {**task, "precision": kind}, kind, precision)
     return cells
+
+
+def task_of(case, precision):
+    """Return the task of a whole model."""
+    task = {key: case[key] for key in ("model", "measure", "batch", "tokens", "steps") if key in case}
+    return {**task, "precision": precision, "scheme": case.get("schemes", {}).get(precision, "")}
 
 
 def medians(found):
@@ -164,32 +170,32 @@ class Runner:
     def rounds(self, case):
         return self.options.rounds or case.get("rounds", CASES["rounds"])
 
-    def speed(self, threads):
-        for case in CASES["speed"]:
-            for precision in ("f32", "bf16"):
+    def speed(self, threads, part="speed"):
+        for case in CASES[part]:
+            for precision in case.get("schemes", ("f32", "bf16")):
                 yield row_of("speed", case, precision, threads)["id"], self.speed_rows, (case, precision, threads)
 
     def low_bits(self, threads):
-        for case in CASES["low_bits"]:
-            for precision in ("int8", "int4"):
-                yield row_of("speed", case, precision, threads)["id"], self.speed_rows, (case, precision, threads)
+        yield from self.speed(threads, "low_bits")
 
     def speed_rows(self, workers, case, precision, threads):
-        task = {key: case[key] for key in ("model", "measure", "batch", "tokens", "steps") if key in case}
+        task = task_of(case, precision)
         # Peers that run low bits say so in their cases.
-        all_sides = PEER_CASES["sides"].items()
-        sides = {name: side for name, side in all_sides if precision in ("f32", "bf16") or name == "ours" or precision in side}
+        sides = {name: side for name, side in PEER_CASES["sides"].items() if not task["scheme"] or name == "ours" or precision in side}
         cells = peer_cells(sides, task, precision)
         for batch in case.get("more_batches", []):
-            cells[f"ours, batch {batch}"] = Cell(PEER_CASES["sides"]["ours"], {**task, "batch": batch, "precision": precision}, batch)
+            cells[f"ours, batch {batch}"] = Cell(PEER_CASES["sides"]["ours"], {**task, "batch": batch}, batch, precision)
         found, limits = measure(workers, cells, self.rounds(case), CASES["seconds_a_turn"], Reference(workers))
         sides = medians(found)
         batches = {batch: sides.pop(f"ours, batch {batch}") for batch in case.get("more_batches", [])}
         row = row_of("speed", case, precision, threads, sides=sides, limits=limits, bars=CASES["bars"][case["bars"]][precision])
         seconds = verdicts.seconds_of(sides)
-        row["metrics"] = (
-            verdicts.speed_metrics(case, CASES["models"][case["model"]], seconds, limits, precision) if "ours" in seconds else {}
-        )
+        row["metrics"] = {}
+        if "ours" in seconds:
+            row["metrics"] = verdicts.speed_metrics(case, CASES["models"][case["model"]], seconds, limits, precision)
+            cosines = {"smallest_cosine": "cosine", "pooled_cosine": "pooled_cosine"}
+            answer = sides["ours"]["answer"]
+            row["metrics"] |= {metric: answer[key] for metric, key in cosines.items() if key in answer}
         rows = [row]
         for batch, side in batches.items():
             more = row_of("batch", {**case, "batch": batch}, precision, threads, sides={"ours": side}, limits=limits)
@@ -198,6 +204,19 @@ class Runner:
             more["metrics"] = {"step_ratio": side["seconds"] / seconds["ours"]} if both else {}
             rows.append(more)
         return rows
+
+    def beyond_caches(self, threads):
+        for case in CASES["beyond_caches"]:
+            yield row_of("beyond caches", case, "low bits", threads)["id"], self.beyond_caches_rows, (case, threads)
+
+    def beyond_caches_rows(self, workers, case, threads):
+        precisions = ("bf16", *case["schemes"])
+        cells = {name: Cell(PEER_CASES["sides"]["ours"], task_of(case, name), name, name) for name in precisions}
+        found, limits = measure(workers, cells, self.rounds(case), CASES["seconds_a_turn"], Reference(workers))
+        sides = medians(found)
+        metrics = verdicts.low_bits_metrics(verdicts.seconds_of(sides))
+        bars = CASES["bars"][case["bars"]]
+        return [row_of("beyond caches", case, "low bits", threads, sides=sides, limits=limits, metrics=metrics, bars=bars)]
 
     def products(self, threads, kind="products"):
         part = CASES[kind]
@@ -216,7 +235,7 @@ class Runner:
         task = {**case, "measure": "gemm", "fusion": "none", "steps": 16, "ring_bytes": CASES[kind]["ring_bytes"]}
         cells = peer_cells(PEER_CASES["product_sides"], task, precision)
         # Ours is a launch inside a model: that its answers are right is seen where whole models are compared.
-        cells["ours"].compared = False
+        cells["ours"].compared = None
         found, limits = measure(workers, cells, self.rounds(CASES[kind]), CASES["seconds_a_turn"], product_answer)
         sides = medians(found)
         detail = f" {case['rows']}x{case['outputs']}x{case['inputs']}"
@@ -287,7 +306,7 @@ class Runner:
                        bars=CASES["bars"]["compile"])]  # fmt: skip
 
 
-PARTS = ("speed", "low_bits", "products", "skinny_products", "outside", "regions", "compile")
+PARTS = ("speed", "low_bits", "beyond_caches", "products", "skinny_products", "outside", "regions", "compile")
 
 
 def main():

@@ -17,15 +17,21 @@ MEASURES = {
     "generic_outside": "outside products, generic of none",
     "specialized_outside": "outside products, specialized of none",
     "specialized_speedup": "end to end, specialized over none",
+    "smallest_cosine": "smallest cosine of a row to f32",
+    "pooled_cosine": "smallest cosine of a sentence's mean to f32",
+    "int8_speedup": "int8 over bf16",
+    "int4_speedup": "int4 over bf16",
     "seconds": "seconds",
 }
-FACTORS = {"ratio", "step_ratio", "specialized_speedup"}
+FACTORS = {"ratio", "step_ratio", "specialized_speedup", "int8_speedup", "int4_speedup"}
 
 
 def number(metric, value):
     """Format a metric, or a limit of it."""
     if value is None:
         return "-"
+    if metric in ("smallest_cosine", "pooled_cosine"):
+        return f"{value:.4f}"
     return f"{value:.2f}x" if metric in FACTORS else f"{value:.1f} s" if metric == "seconds" else f"{value:.0%}"
 
 
@@ -43,6 +49,13 @@ def time_text(side):
     text = f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} us"
     text = f"{seconds:.2f} s" if seconds >= 1 else text
     return f"{text} ± {spread:.0%}" + ("" if side.get("answer", {"agrees": True})["agrees"] else " (another answer)")
+
+
+def cosine_text(side):
+    """Format the smallest cosines of an answer that was compared."""
+    answer = side.get("answer", {})
+    cosines = [answer.get("cosine"), answer.get("pooled_cosine")]
+    return ", ".join(f"{cosine:.4f}" for cosine in cosines if cosine is not None) or "-"
 
 
 def case_text(row):
@@ -78,12 +91,12 @@ def bar_lines(rows):
     return lines
 
 
-def side_lines(rows):
-    """Return the head, and a line for each row with the time of every side that took part."""
+def side_lines(rows, text=time_text):
+    """Return the head, and a line for each row with the time, or another `text`, of every side that took part."""
     names = list(dict.fromkeys(name for row in rows for name, side in row["sides"].items() if "seconds" in side))
     lines = []
     for row in rows:
-        measured = {name: time_text(side) for name, side in row["sides"].items() if "seconds" in side}
+        measured = {name: text(side) for name, side in row["sides"].items() if "seconds" in side}
         lines.append([case_text(row), row["precision"], row["threads"], *(measured.get(name, "") for name in names)])
     return ["case", "type", "threads", *names], lines
 
@@ -142,10 +155,14 @@ def text(results):
     parts.append("### Bars\n")
     head = ["case", "type", "threads", "what", "bar", "stretch", "measured", "verdict"]
     parts.append(table(head, bar_lines(rows)))
-    for title, kinds in (("Every side", ("speed", "batch")), ("Products", ("products", "skinny products"))):
+    kinds_of = {"Every side": ("speed", "batch"), "Beyond the caches": ("beyond caches",), "Products": ("products", "skinny products")}
+    for title, kinds in kinds_of.items():
         chosen = [row for row in rows if row["kind"] in kinds]
         if chosen:
             parts += [f"### {title}: medians and half the distance of the quartiles\n", table(*side_lines(chosen))]
+    low_bits = [row for row in rows if row["kind"] == "speed" and row["precision"] in ("int8", "int4")]
+    if low_bits:
+        parts += ["### Low bits: smallest cosines to f32 of a row, of a sentence's mean\n", table(*side_lines(low_bits, cosine_text))]
     regions = region_lines([row for row in rows if row["kind"] == "regions"])
     if regions:
         head = ["region", "threads", "none", "specialized", "ratio", "products' share of none", "most that fusion alone can give"]

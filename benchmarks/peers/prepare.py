@@ -3,6 +3,7 @@
 Files go to build/peers/models/MODEL. `checkpoint` is what all others are made from: a Hugging Face folder in float32.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -27,11 +28,11 @@ def save_word_tokenizer(folder, count):
 
 
 def checkpoint(model):
-    """A Hugging Face folder: MiniLM and SmolLM2 of their packages, BERT-base and GPT-2 with random weights."""
+    """A Hugging Face folder: MiniLM and SmolLM2 of their packages, BERT-base and GPT-2 with random weights, the large one in bf16."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import models
     import torch
-    from transformers import AutoTokenizer, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
     folder = MODELS / model / "checkpoint"
     shutil.rmtree(folder, ignore_errors=True)
@@ -46,8 +47,17 @@ def checkpoint(model):
         AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
     elif model == "bertbase":
         BertModel(BertConfig()).eval().save_pretrained(folder)
+    elif model == "gpt2xl":
+        # Made in bf16: 1.5 billion weights of float32 would take as much again.
+        config = GPT2Config(n_layer=48, n_embd=1600, n_head=25)
+        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
     else:
         GPT2LMHeadModel(GPT2Config()).eval().save_pretrained(folder)
+
+
+def is_encoder(model):
+    """Whether the model gives hidden states and not logits."""
+    return json.loads((MODELS / model / "checkpoint" / "config.json").read_text())["model_type"] == "bert"
 
 
 def encoder_to_onnx(model):
@@ -128,7 +138,21 @@ def gpt2_to_onnx(model):
 
 def onnx(model):
     """An ONNX file for onnxruntime, and for OpenVINO's encoders."""
-    (gpt2_to_onnx if model == "gpt2" else encoder_to_onnx)(model)
+    (encoder_to_onnx if is_encoder(model) else gpt2_to_onnx)(model)
+
+
+def onnx_low_bits(model):
+    """The ONNX file with matrices of 8 bits and activations rounded as they come; a decoder's also with 4 bits, by GenAI's quantizer."""
+    import onnx as onnx_package
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    source = MODELS / model / "model.onnx"
+    quantize_dynamic(source, MODELS / model / "model-int8.onnx", weight_type=QuantType.QInt8, per_channel=True)
+    if not is_encoder(model):
+        quantizer = MatMulNBitsQuantizer(onnx_package.load(source), block_size=32, is_symmetric=True, accuracy_level=4)
+        quantizer.process()
+        quantizer.model.save_model_to_file(str(MODELS / model / "model-int4.onnx"), use_external_data_format=False)
 
 
 def genai(model, precision):
@@ -137,7 +161,7 @@ def genai(model, precision):
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(MODELS / model / "checkpoint"), "-o", str(folder)]
     with tempfile.TemporaryDirectory() as cache:
-        command += ["-p", {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}[precision], "-e", "cpu", "-c", cache]
+        command += ["-p", {"f32": "fp32", "f16": "fp16"}.get(precision, precision), "-e", "cpu", "-c", cache]
         subprocess.run([*command, "--extra_options", "prune_lm_head=true"], check=True)
 
 
@@ -160,7 +184,7 @@ def openvino(model):
     import openvino as ov
 
     path = MODELS / model / "openvino.xml"
-    if (MODELS / model / "model.onnx").is_file() and model != "gpt2":
+    if is_encoder(model):
         ov.save_model(ov.convert_model(str(MODELS / model / "model.onnx")), path, compress_to_fp16=False)
         return
     import numpy as np
@@ -179,6 +203,29 @@ def openvino(model):
         product.input(0).replace_source_output(opset13.slice(product.input_value(0), *index).output(0))
         graph.validate_nodes_and_infer_types()
         ov.save_model(graph, path, compress_to_fp16=False)
+
+
+def openvino_low_bits(model):
+    """The same graphs by NNCF: encoders calibrated for activations of 8 bits too, of decoders the weights alone, which OpenVINO multiplies
+    with activations that it rounds as they come.
+    """
+    import nncf
+    import numpy as np
+    import openvino as ov
+
+    def graph():
+        return ov.Core().read_model(MODELS / model / "openvino.xml")
+
+    def save(graph, bits):
+        ov.save_model(graph, MODELS / model / f"openvino-int{bits}.xml", compress_to_fp16=False)
+
+    if is_encoder(model):
+        rows = np.random.RandomState(0).randint(1000, 20000, (32, 1, 128)).astype(np.int64)
+        calibration = nncf.Dataset([dict(zip(NAMES, (row, np.ones_like(row), np.zeros_like(row)), strict=True)) for row in rows])
+        save(nncf.quantize(graph(), calibration, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows)), 8)
+        return
+    save(nncf.compress_weights(graph(), mode=nncf.CompressWeightsMode.INT8_ASYM), 8)
+    save(nncf.compress_weights(graph(), mode=nncf.CompressWeightsMode.INT4_SYM, group_size=64, ratio=1.0), 4)
 
 
 def gpt2_to_gguf(model, path):
@@ -246,12 +293,14 @@ def gguf_of_types(model, source, types):
 KINDS = {
     "checkpoint": checkpoint,
     "onnx": onnx,
+    "onnx-low-bits": onnx_low_bits,
     "ctranslate2": ctranslate2,
     "openvino": openvino,
+    "openvino-low-bits": openvino_low_bits,
     "gguf": gguf,
     "gguf-low-bits": gguf_low_bits,
 }
-KINDS |= {f"genai-{precision}": lambda model, precision=precision: genai(model, precision) for precision in ("f32", "f16", "bf16")}
+KINDS |= {f"genai-{kind}": functools.partial(genai, precision=kind) for kind in ("f32", "f16", "bf16", "int8", "int4")}
 
 if __name__ == "__main__":
     (MODELS / sys.argv[2]).mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,14 @@ from task import MODELS, GreedyDecoder, Unserved, token_ids
 
 def session_of(task):
     """Open the model with all of onnxruntime's own optimisations."""
-    if task.precision != "f32":
+    if task.precision in ("bf16", "f16"):
         raise Unserved("onnxruntime has no 16-bit matrix product on x86-64: it casts to f32 and back")
-    path = MODELS / task.model / "model.onnx"
-    if not path.is_file():
+    folder = MODELS / task.model
+    if not (folder / "model.onnx").is_file():
         raise Unserved(f"{task.model} is measured through onnxruntime-genai")
+    path = folder / ("model.onnx" if task.precision == "f32" else f"model-{task.precision}.onnx")
+    if not path.is_file():
+        raise Unserved(f"onnxruntime's quantizer made no {task.precision} model of {task.model}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = task.threads, 1, 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -4,15 +4,23 @@ import time
 
 import numpy as np
 import openvino
-from task import MODELS, GreedyDecoder, token_ids
+from task import MODELS, GreedyDecoder, Unserved, token_ids
 
 
 def request_of(task):
-    """Compile the model for one stream of this many threads, computing in the task's precision."""
-    settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(task.threads)}
-    settings["INFERENCE_PRECISION_HINT"] = task.precision
+    """Compile the model for one stream of this many threads, computing in the task's precision: `int8` and `int4` are those of the weights,
+    with f32, or with bf16 as in `int8-bf16`, beside them.
+    """
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(MODELS / task.model / "openvino.xml"), "CPU", settings)
+    weights, _, beside = task.precision.partition("-")
+    path = MODELS / task.model / (f"openvino-{weights}.xml" if weights in ("int8", "int4") else "openvino.xml")
+    if not path.is_file():
+        raise Unserved(f"NNCF made no {weights} model of {task.model}")
+    if beside == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise Unserved("this processor has no instructions for bf16")
+    settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(task.threads)}
+    settings["INFERENCE_PRECISION_HINT"] = beside or ("f32" if path.stem != "openvino" else weights)
+    compiled = core.compile_model(core.read_model(path), "CPU", settings)
     return compiled, compiled.create_infer_request()
 
 

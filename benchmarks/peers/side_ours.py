@@ -13,8 +13,6 @@ from task import MODELS, ROOT, GreedyDecoder, Unserved, processor, token_ids
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import libdsrt
 
-# Groups of 32 as the blocks of the peers; activations as theirs: of 8 bits where a prompt is read.
-SCHEMES = {"int8": "int8-g32", "int4": "int4-g32"}
 KERNEL = re.compile(r"^gemm_(\d+)x(\d+)(?:_bias)?$")
 
 
@@ -24,17 +22,16 @@ def package(task):
     path = MODELS / task.model / "original.gguf"
     if task.model != "smollm2":
         path = MODELS / task.model / "checkpoint"
-    compiler = hashlib.sha256(compiler_path().read_bytes()).hexdigest()[:16]
-    target = ROOT / "build" / "peers" / "packages" / f"{compiler}-{processor()}" / f"{task.model}-{task.precision}-{task.fusion}"
+    compiler, weights = hashlib.sha256(compiler_path().read_bytes()).hexdigest()[:16], task.scheme or task.precision
+    target = ROOT / "build" / "peers" / "packages" / f"{compiler}-{processor()}" / f"{task.model}-{weights}-{task.fusion}"
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            options = {"weights": task.precision}
-            if task.precision in SCHEMES:
-                options = {"quantize": SCHEMES[task.precision], "activations": "int8"}
+            # Activations as those of the peers: of 8 bits in encoders, and where a prompt is read.
+            options = {"quantize": task.scheme, "activations": "int8"} if task.scheme else {"weights": task.precision}
             ds_mlir.compile(path, target, **options, fusion=task.fusion, target_cpu="native", progress="off")
         except ds_mlir.Error as error:
-            raise Unserved(f"ds-compile --weights={task.precision} --fusion={task.fusion}: {error}") from error
+            raise Unserved(f"ds-compile of {weights} weights, --fusion={task.fusion}: {error}") from error
     return target
 
 

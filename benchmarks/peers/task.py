@@ -17,12 +17,14 @@ class Task:
     measure: `encode` (hidden states [B, T, H]), `prefill` (logits of the last token of a prompt of T tokens), `decode` (one step after
     another behind such a prompt, greedy), `gemm` (`rows` times a matrix [`outputs`, `inputs`], another one each time until `ring_bytes` of
     them were read), or `trace` (each launch of one step, of this project alone).
+    scheme: how this project quantizes for `int8` and `int4`, see --quantize of ds-compile.
     within: the step that a `trace`, and this project's side of a `gemm`, looks into: `encode`, `prefill` or `decode`.
     """
 
     model: str
     measure: str
     precision: str = "f32"
+    scheme: str = ""
     threads: int = 1
     batch: int = 1
     tokens: int = 1
