@@ -28,7 +28,7 @@ static std::vector<int64_t> orderOf(const Eigen::Map<const Matrix> &h, int64_t g
     sums.push_back(h.diagonal().segment(first, group).cast<double>().sum());
   std::vector<int64_t> order(sums.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return sums[a] > sums[b]; });
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return std::pair(sums[b], a) < std::pair(sums[a], b); });
   return order;
 }
 

@@ -3,6 +3,11 @@
 
 using namespace ds;
 
+double QuantizationScheme::bitsOfWeight(int64_t columns) const {
+  const int64_t numbers = asymmetric ? 2 : 1;
+  return static_cast<double>(bits) + static_cast<double>(numbers * (halfScales ? 16 : 32)) / static_cast<double>(groupOf(columns));
+}
+
 Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
   auto refuse = [&] {
     return Error::usage("expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, got '" +

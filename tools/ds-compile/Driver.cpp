@@ -1,17 +1,15 @@
 #include "Driver.h"
 #include "Progress.h"
-#include "SchemeFile.h"
+#include "Quantization.h"
 #include "Strict.h"
 #include "dialects/RegisterDialects.h"
 #include "ds/Analysis/CostModel.h"
 #include "ds/Import/Import.h"
 #include "ds/Pipelines/Pipelines.h"
-#include "ds/Quantize/Scheme.h"
 #include "ds/Target/CPU/CodeGen.h"
 #include "ds/Target/Package/PackageWriter.h"
 #include "ds/Target/Package/ProfileDescription.h"
 #include "ds/Target/Package/QuantizationReport.h"
-#include "ds/Target/Package/WeightCorrection.h"
 #include "ds/Transforms/FusionLevel.h"
 #include "ds/Transforms/Passes.h"
 #include "ds/Transforms/Phases.h"
@@ -31,7 +29,8 @@ namespace {
 /// One run of the compiler.
 class Driver {
 public:
-  explicit Driver(const CompileOptions &options) : options(options), progress(options.quiet ? "off" : options.progress) {
+  explicit Driver(const CompileOptions &options)
+      : options(options), progress(options.quiet ? "off" : options.progress), quantization(options) {
     DialectRegistry registry;
     registerDialects(registry);
     context.appendDialectRegistry(registry);
@@ -44,8 +43,6 @@ public:
 private:
   Result<void> checkOptions();
   Result<void> runPhase(Phase phase);
-  Result<void> quantize();
-  Result<void> correct();
   /// The option, or as many slots as the model has positions, up to a default that keeps caches small.
   int64_t contextSlots() const;
   /// The module as text, with the locations that say which module of the model an op stands for.
@@ -66,8 +63,7 @@ private:
   MLIRContext context;
   std::optional<ImportedModel> model;
   std::vector<CpuLevel> levels;
-  Schemes schemes;
-  std::optional<CorrectedWeights> corrected; // with --calibration
+  Quantization quantization;
   dsrt::MachineDescription machine;
   CostStep costStep;
   std::optional<Phase> last;
@@ -127,29 +123,8 @@ Result<void> Driver::checkOptions() {
     return Error::usage("-o: expects the package to write");
   if (options.weights != "f32" && options.weights != "bf16")
     return Error::usage("--weights: expects f32 or bf16, got '" + options.weights + "'");
-  schemes = {options.quantize, options.quantizeRules};
-  if (StringRef(options.quantize).ends_with(".json")) {
-    Result<Schemes> read = readSchemes(options.quantize);
-    if (!read)
-      return read.error();
-    schemes.scheme = read->scheme;
-    llvm::append_range(schemes.rules, read->rules);
-  }
-  if (Result<SchemeChoice> scheme = parseSchemeChoice(schemes.scheme); !scheme)
-    return Error::usage("--quantize: " + scheme.error().message);
-  for (StringRef rule : schemes.rules) {
-    auto [pattern, name] = rule.rsplit('=');
-    if (Result<SchemeChoice> scheme = parseSchemeChoice(rule.contains('=') ? name.str() : ""); !scheme)
-      return Error::usage("rule '" + rule.str() + "': expects regex=scheme: " + scheme.error().message);
-  }
-  if (options.activations != "f32" && options.activations != "int8")
-    return Error::usage("--activations: expects f32 or int8, got '" + options.activations + "'");
-  if (options.activations == "int8" && schemes.scheme == "none" && schemes.rules.empty())
-    return Error::usage("--activations=int8: expects --quantize as well");
-  if (!options.calibration.empty() && schemes.scheme == "none" && schemes.rules.empty())
-    return Error::usage("--calibration: expects --quantize as well");
-  if (options.observe && (schemes.scheme != "none" || !schemes.rules.empty()))
-    return Error::usage("--observe-inputs: expects a model that is not quantized");
+  if (Result<void> prepared = quantization.prepare(); !prepared)
+    return prepared;
   if (!symbolizeFusionLevel(options.fusion))
     return Error::usage("--fusion: expects none, generic or specialized, got '" + options.fusion + "'");
   if (options.progress != "auto" && options.progress != "on" && options.progress != "off")
@@ -281,46 +256,6 @@ Result<void> Driver::runPhase(Phase phase) {
   return options.dumpPhases.empty() ? Result<void>() : dump(stringifyPhase(phase).str(), text(), ".mlir");
 }
 
-Result<void> Driver::quantize() {
-  if (schemes.scheme == "none" && schemes.rules.empty())
-    return {};
-  PassManager manager(&context);
-  QuantizeWeightsOptions quantization;
-  quantization.scheme = schemes.scheme;
-  quantization.activations = options.activations == "int8" ? 8 : 0;
-  quantization.rules.assign(schemes.rules.begin(), schemes.rules.end());
-  manager.addPass(createQuantizeWeights(quantization));
-  if (failed(manager.run(*model->module))) { // the message names what it is about better than its location
-    const size_t about = firstError.find("quantization: ");
-    return Error::badData("'" + options.model +
-                          "': " + (about == std::string::npos ? "quantization failed: " + firstError : firstError.substr(about)));
-  }
-  if (mainScheme(*model->module).empty() && !options.quiet)
-    llvm::errs() << "ds-compile: warning: --quantize=" << options.quantize << ": no matrix of the model is quantized by it\n";
-  return {};
-}
-
-Result<void> Driver::correct() {
-  if (options.calibration.empty())
-    return {};
-  Result<Calibration> calibration = Calibration::open(options.calibration);
-  if (!calibration)
-    return calibration.error();
-  progress.stage("quantize");
-  CorrectionOptions correction;
-  correction.threads = options.threads;
-  correction.progress = [this](int64_t done, int64_t total) { progress.advance(done, total); };
-  correction.cancelled = [this] { return options.interrupted && *options.interrupted; };
-  Result<CorrectedWeights> weights = correctWeights(*model->module, *model->tensors, *calibration, correction);
-  if (!weights)
-    return weights.error();
-  corrected = std::move(*weights);
-  if (!options.quiet)
-    for (const std::string &line : corrected->left)
-      llvm::errs() << "ds-compile: note: " << line << "\n";
-  return {};
-}
-
 Result<std::vector<CpuCode>> Driver::generate() {
   progress.stage("code");
   CpuCodeOptions code;
@@ -375,13 +310,12 @@ Result<void> Driver::run() {
       return write(text());
     }
     if (phase == Phase::normalized)
-      for (Result<void> (Driver::*step)() : {&Driver::quantize, &Driver::correct})
-        if (Result<void> done = (this->*step)(); !done)
-          return done;
+      if (Result<void> done = quantization.run(*model->module, *model->tensors, progress); !done)
+        return done;
   }
   if (options.report && !options.quiet) {
     llvm::errs() << planReport(*model->module);
-    Result<std::string> quantized = quantizationReport(*model->module, *model->tensors, corrected ? &*corrected : nullptr);
+    Result<std::string> quantized = quantizationReport(*model->module, *model->tensors, quantization.corrected());
     if (!quantized)
       return quantized.error();
     llvm::errs() << *quantized;
@@ -407,7 +341,7 @@ Result<void> Driver::run() {
   PackageOptions package;
   package.producer = "ds-compile " DS_VERSION;
   package.threads = options.threads;
-  package.matrices = corrected ? &corrected->matrices : nullptr;
+  package.matrices = quantization.corrected() ? &quantization.corrected()->matrices : nullptr;
   package.progress = [this](int64_t done, int64_t total) { progress.advance(done, total); };
   package.cancelled = [this] { return options.interrupted && *options.interrupted; };
   Result<void> written = writePackage(*model->module, *model->tensors, files, options.output, package);

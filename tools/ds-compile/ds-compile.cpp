@@ -31,7 +31,8 @@ static cl::opt<std::string> weights("weights", cl::init("f32"), cl::desc("type o
 static cl::opt<std::string>
     quantize("quantize", cl::init("none"), cl::value_desc("scheme"),
              cl::desc("codes of stored matrices: none, int8, int8-row, int8-gN, int4-gN (groups of N), each also with -asym, or "
-                      "stored (those of a GGUF file's blocks), or a file FILE.json of schemes (docs/quantization.md)"),
+                      "stored (those of a GGUF file's blocks), auto:BITS or auto:DECIBELSdB (8 or 4 bits for a budget, with "
+                      "--calibration), or a file FILE.json of schemes (docs/quantization.md)"),
              cl::cat(category));
 static cl::list<std::string> quantizeRules("quantize-rule", cl::value_desc("regex=scheme"),
                                            cl::desc("the scheme of tensors whose names match, before --quantize; may be repeated"),

@@ -21,6 +21,8 @@ struct QuantizationScheme {
   bool operator==(const QuantizationScheme &) const = default;
   /// k of one scale in rows of `columns`.
   int64_t groupOf(int64_t columns) const { return group ? group : columns; }
+  /// Bits of a weight in rows of `columns`, its share of scales and offsets included.
+  double bitsOfWeight(int64_t columns) const;
   /// The codes there are, both included.
   int64_t leastCode() const { return asymmetric ? 0 : -(int64_t(1) << (bits - 1)); }
   int64_t greatestCode() const { return leastCode() + (int64_t(1) << bits) - 1; }

@@ -10,12 +10,6 @@ using namespace ds;
 
 static QuantizedType typeOf(ParameterOp parameter) { return dyn_cast<QuantizedType>(parameter.getTensorType().getElementType()); }
 
-/// Bits of a weight, its share of the scales included.
-static double bitsOf(const QuantizationScheme &scheme, int64_t columns) {
-  const int64_t numbers = scheme.asymmetric ? 2 : 1, bits = scheme.halfScales ? 16 : 32;
-  return static_cast<double>(scheme.bits) + static_cast<double>(numbers * bits) / static_cast<double>(scheme.groupOf(columns));
-}
-
 namespace {
 struct Errors {
   double signal = 0, noise = 0, greatest = 0;
@@ -69,7 +63,7 @@ Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &
     Result<Errors> errors = errorsOf(parameter, scheme, tensors, corrected ? &corrected->matrices : nullptr);
     if (!errors)
       return errors.error();
-    out << llvm::format("%16.2f", bitsOf(scheme, parameter.getTensorType().getDimSize(1)));
+    out << llvm::format("%16.2f", scheme.bitsOfWeight(parameter.getTensorType().getDimSize(1)));
     printRatio(out, errors->signal, errors->noise);
     out << llvm::format("%16.3g", errors->greatest);
     if (corrected) {

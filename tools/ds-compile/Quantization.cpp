@@ -1,0 +1,169 @@
+#include "Quantization.h"
+#include "ds/Quantize/QuantizedType.h"
+#include "ds/Target/Package/QuantizationReport.h"
+#include "ds/Transforms/Passes.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Regex.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace ds;
+
+Result<void> Quantization::prepare() {
+  schemes = {options.quantize, options.quantizeRules};
+  if (StringRef(options.quantize).ends_with(".json")) {
+    Result<Schemes> read = readSchemes(options.quantize);
+    if (!read)
+      return read.error();
+    schemes.scheme = read->scheme;
+    llvm::append_range(schemes.rules, read->rules);
+  }
+  Result<std::optional<BitBudget>> parsed = parseBudget(schemes.scheme);
+  if (!parsed)
+    return Error::usage("--quantize: " + parsed.error().message);
+  budget = *parsed;
+  if (budget && options.calibration.empty())
+    return Error::usage("--quantize=" + schemes.scheme + ": expects --calibration as well");
+  if (Result<SchemeChoice> scheme = parseSchemeChoice(budget ? "none" : schemes.scheme); !scheme)
+    return Error::usage("--quantize: " + scheme.error().message);
+  for (StringRef rule : schemes.rules) {
+    auto [pattern, name] = rule.rsplit('=');
+    if (Result<SchemeChoice> scheme = parseSchemeChoice(rule.contains('=') ? name.str() : ""); !scheme)
+      return Error::usage("rule '" + rule.str() + "': expects regex=scheme: " + scheme.error().message);
+  }
+  if (options.activations != "f32" && options.activations != "int8")
+    return Error::usage("--activations: expects f32 or int8, got '" + options.activations + "'");
+  if (options.activations == "int8" && !isAsked())
+    return Error::usage("--activations=int8: expects --quantize as well");
+  if (!options.calibration.empty() && !isAsked())
+    return Error::usage("--calibration: expects --quantize as well");
+  if (options.observe && isAsked())
+    return Error::usage("--observe-inputs: expects a model that is not quantized");
+  return {};
+}
+
+Result<void> Quantization::applySchemes(ModuleOp module, const Schemes &schemes) const {
+  std::string reason;
+  ScopedDiagnosticHandler handler(module.getContext(), [&](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Error && reason.empty())
+      reason = diagnostic.str();
+    return success(diagnostic.getSeverity() == DiagnosticSeverity::Error);
+  });
+  PassManager manager(module.getContext());
+  QuantizeWeightsOptions quantization;
+  quantization.scheme = schemes.scheme;
+  quantization.activations = options.activations == "int8" ? 8 : 0;
+  quantization.rules.assign(schemes.rules.begin(), schemes.rules.end());
+  manager.addPass(createQuantizeWeights(quantization));
+  if (succeeded(manager.run(module)))
+    return {};
+  return Error::badData("'" + options.model + "': " + (reason.empty() ? "quantization failed" : reason));
+}
+
+Result<CorrectedWeights> Quantization::correct(ModuleOp module, const TensorSource &tensors, const Calibration &calibration,
+                                               Progress &progress) const {
+  CorrectionOptions correction;
+  correction.threads = options.threads;
+  correction.progress = [&](int64_t done, int64_t total) { progress.advance(done, total); };
+  correction.cancelled = [this] { return options.interrupted && *options.interrupted; };
+  return correctWeights(module, tensors, calibration, correction);
+}
+
+static std::optional<QuantizationScheme> schemeOfParameter(ParameterOp parameter) {
+  auto type = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
+  return type ? std::optional(schemeOf(type)) : std::nullopt;
+}
+
+static bool isRuled(const Schemes &schemes, StringRef source) {
+  return llvm::any_of(schemes.rules, [&](StringRef rule) { return llvm::Regex(rule.rsplit('=').first).match(source); });
+}
+
+/// The rule that gives one tensor a scheme.
+static std::string ruleOf(StringRef source, const std::string &scheme) { return "^" + llvm::Regex::escape(source) + "$=" + scheme; }
+
+Result<Schemes> Quantization::allocate(ModuleOp module, const TensorSource &tensors, const Calibration &calibration,
+                                       Progress &progress) const {
+  // All that can be quantized in 8 bits, then the same in 4, where no rule says otherwise.
+  OwningOpRef<ModuleOp> wide = module.clone(), narrow = module.clone();
+  if (Result<void> applied = applySchemes(*wide, {"int8", schemes.rules}); !applied)
+    return applied.error();
+  Schemes four = {"none", schemes.rules};
+  llvm::MapVector<StringRef, SmallVector<ParameterOp>> sources;
+  auto addRule = [&](Schemes &to, StringRef source, bool isWide) {
+    if (!isRuled(schemes, source))
+      to.rules.push_back(ruleOf(source, isWide ? "int8" : "int4-g" + std::to_string(schemeOfParameter(sources[source].front())->group)));
+  };
+  for (ParameterOp parameter : wide->getOps<ParameterOp>())
+    if (schemeOfParameter(parameter))
+      sources[*parameter.getSource()].push_back(parameter);
+  for (auto &[source, parameters] : sources)
+    addRule(four, source, false);
+  if (Result<void> applied = applySchemes(*narrow, four); !applied)
+    return applied.error();
+  Result<CorrectedWeights> inFour = correct(*narrow, tensors, calibration, progress);
+  if (!inFour)
+    return inFour.error();
+
+  std::vector<BudgetItem> items;
+  for (auto &[source, parameters] : sources) {
+    BudgetItem &item = items.emplace_back();
+    for (ParameterOp parameter : parameters) {
+      const auto count = static_cast<double>(parameter.getTensorType().getNumElements());
+      const int64_t columns = parameter.getTensorType().getDimSize(1);
+      const QuantizationScheme eight = *schemeOfParameter(parameter);
+      const QuantizationScheme own = *schemeOfParameter(narrow->lookupSymbol<ParameterOp>(parameter.getSymName()));
+      item.weights += count;
+      item.many += count * eight.bitsOfWeight(columns);
+      item.few += count * own.bitsOfWeight(columns);
+      auto error = inFour->errors.find(parameter.getSymName());
+      if (error == inFour->errors.end() || own == eight)
+        item.fixed = true;
+      else
+        item.signal += error->second.signal, item.noise += error->second.noise;
+    }
+  }
+  Result<std::vector<bool>> chosen = allocateBits(*budget, items);
+  if (!chosen)
+    return Error::usage("--quantize=" + schemes.scheme + ": " + chosen.error().message);
+  Schemes mixed = {"none", schemes.rules};
+  for (auto [source, isWide] : llvm::zip_equal(llvm::make_first_range(sources), *chosen))
+    addRule(mixed, source, isWide);
+  return mixed;
+}
+
+Result<void> Quantization::run(ModuleOp module, const TensorSource &tensors, Progress &progress) {
+  if (!isAsked())
+    return {};
+  std::optional<Calibration> calibration;
+  if (!options.calibration.empty()) {
+    Result<Calibration> opened = Calibration::open(options.calibration);
+    if (!opened)
+      return opened.error();
+    calibration = std::move(*opened);
+    progress.stage("quantize");
+  }
+  Schemes chosen = schemes;
+  if (budget) {
+    Result<Schemes> allocated = allocate(module, tensors, *calibration, progress);
+    if (!allocated)
+      return allocated.error();
+    chosen = std::move(*allocated);
+  }
+  if (Result<void> applied = applySchemes(module, chosen); !applied)
+    return applied;
+  if (mainScheme(module).empty() && !options.quiet)
+    llvm::errs() << "ds-compile: warning: --quantize=" << options.quantize << ": no matrix of the model is quantized by it\n";
+  if (!calibration)
+    return {};
+  Result<CorrectedWeights> corrected = correct(module, tensors, *calibration, progress);
+  if (!corrected)
+    return corrected.error();
+  weights = std::move(*corrected);
+  if (!options.quiet)
+    for (const std::string &line : weights->left)
+      llvm::errs() << "ds-compile: note: " << line << "\n";
+  return {};
+}
