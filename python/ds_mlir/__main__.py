@@ -73,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         "--variants", default=",".join(evaluate.VARIANTS), help="f32, bf16 or schemes of --quantize, with commas (default: %(default)s)"
     )
 
+    compare.add_argument("--calibration", metavar="FILE", help="of calibrate, for the quantized variants")
+
     for command in (eval_, compare):
         command.add_argument("--window", type=int, default=512, metavar="N", help="tokens of a run over the text (default: %(default)s)")
         command.add_argument("--stride", type=int, metavar="N", help="tokens from one window to the next (default: those of the window)")
@@ -148,9 +150,8 @@ def _eval(options) -> None:
 
 
 def _compare(options) -> None:
-    rows = evaluate.compare(
-        options.model, options.text, options.variants.split(","), window=options.window, stride=options.stride, threads=options.threads
-    )
+    names = ("window", "stride", "threads", "calibration")
+    rows = evaluate.compare(options.model, options.text, options.variants.split(","), **{name: getattr(options, name) for name in names})
     if options.json:
         print(json.dumps([dataclasses.asdict(row) for row in rows]))
         return

@@ -271,8 +271,8 @@ def _speeds(models: Sequence[Model], prompt: np.ndarray, new_tokens: int, repeti
     return [(statistics.median(prefill for prefill, _ in own), statistics.median(decode for _, decode in own)) for own in runs]
 
 
-def _options_of(variant: str) -> dict[str, str]:
-    return {"weights": variant} if variant in ("f32", "bf16") else {"quantize": variant}
+def _options_of(variant: str, calibration: str | os.PathLike | None) -> dict[str, object]:
+    return {"weights": variant} if variant in ("f32", "bf16") else {"quantize": variant, "calibration": calibration}
 
 
 def compare(
@@ -283,6 +283,7 @@ def compare(
     window: int = 512,
     stride: int | None = None,
     threads: int | None = None,
+    calibration: str | os.PathLike | None = None,
     prompt_tokens: int = 128,
     new_tokens: int = 32,
     repetitions: int = 5,
@@ -291,9 +292,9 @@ def compare(
 ) -> list[Comparison]:
     """Compile a model in several variants and measure size, speed and perplexity of each.
     Args: model, a Hugging Face folder or a GGUF file; text, window and stride as in `perplexity`; variants, `f32`, `bf16` or a scheme of
-        `compile`'s `quantize`; prompt_tokens and new_tokens, of a timed run, whose prompt is the beginning of the text, both less where the
-        context is short; repetitions, how many of those: speeds are medians; progress, `on`, `off` or `auto`: lines on standard error;
-        options, of `compile`, whose target_cpu is `native` here.
+        `compile`'s `quantize`; calibration, a file of `calibrate` for those; prompt_tokens and new_tokens, of a timed run, whose prompt is
+        the beginning of the text, both less where the context is short; repetitions, how many of those: speeds are medians; progress,
+        `on`, `off` or `auto`: lines on standard error; options, of `compile`, whose target_cpu is `native` here.
     Returns: a Comparison for each variant, in their order.
     Raises: what `compile` and `perplexity` raise.
     """
@@ -317,9 +318,8 @@ def compare(
         for variant in variants:
             say(f"{variant}: compiling")
             package = pathlib.Path(folder) / f"{len(packages)}"
-            packages.append(
-                compiler.compile(model, package, **{"target_cpu": "native", "progress": "off", **_options_of(variant), **options})
-            )
+            of_variant = {"target_cpu": "native", "progress": "off", **_options_of(variant, calibration), **options}
+            packages.append(compiler.compile(model, package, **of_variant))
         sizes = [sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6 for package in packages]
         loaded = [_opened(package, threads, "causal-lm") for package in packages]
         say("speed")

@@ -94,6 +94,10 @@ def test_command_line(llama, tmp_path, capsys):
     assert main(command) == 0
     assert capsys.readouterr().out == f"{output}: {len(load_file(output))} matrices of moments, 64 tokens\n"
     assert main(["compile", str(llama), "-o", str(tmp_path / "package"), "--quantize=int4-g16", f"--calibration={output}"]) == 0
+    capsys.readouterr()
+    compared = ["compare", str(llama), "--text", str(text), "--window", "16", "--variants", "f32,int4-g16", "--calibration", str(output)]
+    assert main(compared) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["variant", "f32", "int4-g16"]
 
 
 @pytest.mark.parametrize(

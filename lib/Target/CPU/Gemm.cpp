@@ -293,7 +293,8 @@ GemmKernel::TouchedRows GemmKernel::touchedRows(const Touched &touched, Value ro
   return {e.select(isLast, result.first, read.first), e.select(isLast, result.bytes, read.bytes)};
 }
 
-Value GemmKernel::usesDots() { return e.gt(c.rows, linearFewRows); }
+// From 8 rows on, f32 products with codes wait for the processor, not for memory: bytes begin earlier than pairs of bf16.
+Value GemmKernel::usesDots() { return e.gt(c.rows, roundedRows ? linearFewRows / 2 : linearFewRows); }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
   e.forRange(firstChunk, endChunk, 1, [&](Value chunk) {

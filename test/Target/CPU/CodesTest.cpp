@@ -199,8 +199,8 @@ TEST_P(Codes, roundedActivations) {
     Matrix matrix(quantized, 100, depth, 48);
     CompiledPlan code(productPlan(matrix, 100, depth, true), level());
     ASSERT_TRUE(code) << code.error();
-    for (int64_t rows : {1, 16, 17, 31, 130}) {
-      const bool rounds = level().byteDots != Dots::none && rows > 16 && quantized.group != 48;
+    for (int64_t rows : {1, 8, 9, 16, 17, 31, 130}) {
+      const bool rounds = level().byteDots != Dots::none && rows > 8 && quantized.group != 48;
       ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), rounds)) << matrix.tensor;
     }
   }
