@@ -32,7 +32,7 @@ struct ModelRecord {
 };
 
 struct OutputRecord {
-  std::string name; // hidden, logits or embedding
+  std::string name; // hidden, logits, embedding or input:NAME
   OutputAxes axes = OutputAxes::batchTokens;
   int64_t width = 1; // elements for each item of the first axes
 };

@@ -61,7 +61,8 @@ TEST(Manifest, NamesWhatIsWrong) {
       {"\"name\": \"positions\"", "\"name\": \"input_ids\"", "programs[0].inputs[1].name: input_ids occurs twice"},
       {"\"tokens\", 4]", "\"tokens\", 0]", "programs[0].outputs[0].shape[2]: expects a size of at least 1"},
       {"\"tokens\", 4]", "\"tokens\", 2147483648, 2]", "programs[0].outputs[0].shape[3]: expects a size of at least 1"},
-      {"\"name\": \"hidden\"", "\"name\": \"secret\"", "programs[0].outputs[0].name: expects hidden, logits or embedding, found 'secret'"},
+      {"\"name\": \"hidden\"", "\"name\": \"secret\"",
+       "programs[0].outputs[0].name: expects hidden, logits, embedding or input:..., found 'secret'"},
       {"[\"batch\", \"tokens\", 4]", "[\"tokens\", 4]", "programs[0].outputs[0].shape: expects [batch, tokens, ...]"},
       {"\"inputs\": [", "\"inputs\": [7, ", "programs[0].inputs[0].name: expects a string, found nothing"},
   };

@@ -4,6 +4,7 @@
 #include "Gemm.h"
 #include "KernelRegion.h"
 #include "PanelReader.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace ds;
@@ -18,26 +19,30 @@ void GemmKernel::roundRowsToBytes(const Slab &slab) {
     Value to = e.at(rounded, e.mul(r, roundedRows->bytes));
     std::function<Value(Value)> from = rowToRound(slab, r);
     auto load = [&](Value k) { return e.load(e.vec(lanes), from(k)); };
-    e.forRange(e.constant(0), e.constant(depth), roundedRows->segment, [&](Value first) {
-      Value end = e.min(e.add(first, roundedRows->segment), depth), none = e.zero(e.vec()),
-            place = e.mul(e.div(first, roundedRows->segment), 4);
-      // A NaN or an infinity makes the scale NaN, and with it all sums of the row.
-      SmallVector<Value> found = e.forRange(first, end, lanes, ValueRange{none, none}, [&](Value k, ValueRange before) {
+    Value none = e.zero(e.vec());
+    auto placeOf = [&](Value segment, int64_t where) { return e.at(to, e.add(e.mul(segment, 4), where)); };
+    Value wrong = e.forRange(e.constant(0), e.constant(depth), roundedRows->segment, ValueRange{none}, [&](Value first, ValueRange sum) {
+      Value end = e.min(e.add(first, roundedRows->segment), depth), segment = e.div(first, roundedRows->segment);
+      SmallVector<Value> found = e.forRange(first, end, lanes, ValueRange{none, sum[0]}, [&](Value k, ValueRange before) {
         Value x = load(k);
         return SmallVector<Value>{e.max(before[0], e.abs(x)), e.fma(x, none, before[1])};
       });
-      Value largest = e.reduceMaxSplat(found[0]), scale = e.mul(largest, e.constantOf(e.vec(), 1.0 / 127));
+      Value largest = e.reduceMaxSplat(found[0]);
       // Less than what 127 / largest can say is nothing.
       Value inverse = e.select(e.gt(largest, e.constantOf(e.vec(), 1e-35)), e.div(e.constantOf(e.vec(), 127), largest), none);
-      e.store(e.extract(e.add(scale, e.reduceAddSplat(found[1])), 0), e.at(to, e.add(place, roundedRows->scales)));
-      Value sum = e.forRange(first, end, lanes, ValueRange{e.zero(e.vec(lanes, e.i32()))}, [&](Value k, ValueRange before) {
+      e.store(e.extract(e.mul(largest, e.constantOf(e.vec(), 1.0 / 127)), 0), placeOf(segment, roundedRows->scales));
+      Value codes = e.forRange(first, end, lanes, ValueRange{e.zero(e.vec(lanes, e.i32()))}, [&](Value k, ValueRange before) {
         Value inRange = e.min(e.max(e.mul(load(k), inverse), e.constantOf(e.vec(), -127)), e.constantOf(e.vec(), 127)); // of a NaN too
         Value code = e.toI32(e.roundEven(inRange));
         e.store(e.toI8(code), e.at(to, k), 1);
         return SmallVector<Value>{e.add(before[0], code)};
       })[0];
-      e.store(e.reduceAdd(sum), e.at(to, e.add(place, roundedRows->sums)));
-    });
+      e.store(e.reduceAdd(codes), placeOf(segment, roundedRows->sums));
+      return SmallVector<Value>{found[1]};
+    })[0];
+    // 0, or NaN where the row has one or an infinity: a scale that is NaN makes all sums of the row NaN.
+    Value scale = placeOf(e.constant(0), roundedRows->scales);
+    e.store(e.add(e.load(e.f32(), scale), e.extract(e.reduceAddSplat(wrong), 0)), scale);
   });
 }
 
@@ -54,11 +59,16 @@ public:
   void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end) {
     e.forRange(e.constant(0), e.constant(codes.width), vectors * lanes, [&](Value column) {
       PanelReader reader(e, codes, panel, column, vectors);
+      Value sumsOfColumns = e.at(sums, e.mul(column, 4));
+      e.ifThen(e.eq(begin, 0), [&] {
+        for (int64_t r = 0; r < block.height; ++r)
+          for (int64_t v = 0; v < vectors; ++v)
+            e.store(e.zero(e.vec()), e.at(e.at(sumsOfColumns, e.mul(sumBytes, r)), v * lanes * 4));
+      });
       e.forRange(e.div(begin, codes.group), e.ceilDiv(end, codes.group), 1, [&](Value g) {
         Value first = e.mul(g, codes.group);
         reader.startGroup(g);
-        emitSegment(reader, rows, e.at(sums, e.mul(column, 4)), sumBytes, first, e.max(e.sub(begin, first), 0),
-                    e.min(e.sub(end, first), codes.group));
+        emitSegment(reader, rows, sumsOfColumns, sumBytes, first, e.max(e.sub(begin, first), 0), e.min(e.sub(end, first), codes.group));
       });
     });
   }
@@ -88,7 +98,6 @@ private:
       });
       return dots;
     });
-    Value isFirst = e.eq(k0, 0);
     for (int64_t r = 0; r < block.height; ++r) {
       Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes);
       Value sumOfRow = codes.type.isAsymmetric() ? e.splat(e.toF32(rowSums[r]), lanes) : Value();
@@ -96,7 +105,9 @@ private:
         Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]), place = e.at(e.at(sums, e.mul(sumBytes, r)), v * lanes * 4);
         if (sumOfRow)
           value = e.fma(reader.offsets()[v], sumOfRow, value);
-        Value before = e.select(isFirst, e.zero(e.vec()), e.load(e.vec(), place));
+        // Volatile: LLVM would carry the sums of a group to the next in registers, of which there are none left.
+        auto before = cast<LLVM::LoadOp>(e.load(e.vec(), place).getDefiningOp());
+        before.setVolatile_(true);
         e.store(e.fma(value, scale, before), place);
       }
     }
