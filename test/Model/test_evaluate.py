@@ -272,7 +272,7 @@ def test_command_line_of_a_comparison(tmp_path, monkeypatch, capsys):
     ]
     ((model, text, variants), options), *_ = calls
     assert (model, str(text), variants) == ("model.gguf", "text", ["f32", "int4-g64"])
-    assert options == {"window": 512, "stride": 256, "threads": 2}
+    assert options == {"window": 512, "stride": 256, "threads": 2, "calibration": None}
     assert main(["compare", "model.gguf", "--text", "text", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[1] == dataclasses.asdict(rows[1])
     assert calls[1][0][2] == ["f32", "bf16", "int8", "int4-g64"]
