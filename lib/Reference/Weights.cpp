@@ -53,7 +53,7 @@ static Result<std::vector<double>> load(const TensorSource &source, ParameterOp 
 
 /// Rounds the rows of a quantized parameter to its grid, where they are not stored on it.
 static Result<void> quantize(const TensorSource &source, ParameterOp parameter, std::vector<double> &values) {
-  auto type = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
+  QuantizedType type = quantizedTypeOf(parameter);
   const StoredTensor *stored = source.find(*parameter.getSource());
   if (!type)
     return {};

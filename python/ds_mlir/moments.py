@@ -42,19 +42,21 @@ def _windows(model: Model, place: str, text: str, window: int, tokens: int) -> l
     raise errors.InvalidArgument(f"invalid argument: {place}: expects a text of at least {tokens} tokens, got {found}")
 
 
-def _observed(model: Model) -> tuple[str, dict[str, list]]:
+def _observed(model: Model, manifest: dict) -> tuple[dict, dict[str, list]]:
     """The program that observes, and the shapes of what it gives."""
-    for program in model.manifest["programs"]:
+    for program in manifest["programs"]:
         shapes = {output["name"]: output["shape"] for output in program["outputs"] if output["name"].startswith(PREFIX)}
         if shapes:
-            return program["name"], shapes
+            return program, shapes
     raise errors.InvalidArgument(f"invalid argument: '{model.path}': expects a model with linear layers, got one without")
 
 
 def _steps(model: Model, windows: list[list[int]]) -> Iterator[dict[str, np.ndarray]]:
     """Run the windows and give what matrices multiply, name -> [tokens, K]."""
-    name, shapes = _observed(model)
-    positions = model.manifest["positions"]
+    manifest = model.manifest  # read anew each time
+    program, shapes = _observed(model, manifest)
+    declared = {entry["name"] for entry in program["inputs"]}
+    positions = manifest["positions"]
     first = positions["pad_id"] + 1 if positions["rule"] == "from_ids" else positions["offset"]
     for ids in windows:
         sizes = {"batch": 1, "tokens": len(ids)}
@@ -65,9 +67,8 @@ def _steps(model: Model, windows: list[list[int]]) -> Iterator[dict[str, np.ndar
             "mask": np.ones(len(ids), np.int32),
             "token_type_ids": np.zeros(len(ids), np.int32),
         }
-        declared = {entry["name"] for program in model.manifest["programs"] if program["name"] == name for entry in program["inputs"]}
         given = [(key, value) for key, value in inputs.items() if key in declared]
-        model._model.run_program(name, 1, len(ids), given, list(outputs.items()))
+        model._model.run_program(program["name"], 1, len(ids), given, list(outputs.items()))
         yield {key: value.reshape(-1, value.shape[-1]) for key, value in outputs.items()}
 
 

@@ -1,6 +1,7 @@
-// Rows rounded with regard to what they multiply, against rounding to the nearest and against all codes there are.
+// Rows rounded with regard to what they multiply, against rounding to the nearest.
 #include "ds/Quantize/ErrorCorrection.h"
 #include "ds/Quantize/QuantizedMatrix.h"
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>
@@ -10,24 +11,6 @@ using namespace ds;
 
 namespace {
 
-/// Moments of tokens that lie near a few directions, as those of a model do.
-std::vector<float> momentsOf(int64_t columns, int64_t directions, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<double> normal;
-  std::vector<double> basis(directions * columns);
-  for (double &value : basis)
-    value = normal(random);
-  std::vector<float> moments(columns * columns);
-  for (int64_t i = 0; i < columns; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      double sum = i == j ? 0.05 * (1 + static_cast<double>(i % 7)) : 0;
-      for (int64_t d = 0; d < directions; ++d)
-        sum += basis[d * columns + i] * basis[d * columns + j] / static_cast<double>(directions);
-      moments[i * columns + j] = static_cast<float>(sum);
-    }
-  return moments;
-}
-
 std::vector<float> randomRows(int64_t count, int64_t columns, unsigned seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
@@ -35,6 +18,20 @@ std::vector<float> randomRows(int64_t count, int64_t columns, unsigned seed) {
   for (float &value : values)
     value = normal(random);
   return values;
+}
+
+/// Moments of tokens that lie near a few directions, as those of a model do.
+std::vector<float> momentsOf(int64_t columns, int64_t directions, unsigned seed) {
+  const std::vector<float> basis = randomRows(directions, columns, seed);
+  std::vector<float> moments(columns * columns);
+  for (int64_t i = 0; i < columns; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      double sum = i == j ? 0.05 * (1 + static_cast<double>(i % 7)) : 0;
+      for (int64_t d = 0; d < directions; ++d)
+        sum += static_cast<double>(basis[d * columns + i]) * static_cast<double>(basis[d * columns + j]) / static_cast<double>(directions);
+      moments[i * columns + j] = static_cast<float>(sum);
+    }
+  return moments;
 }
 
 QuantizationScheme schemeNamed(const char *name) { return *parseScheme(name); }

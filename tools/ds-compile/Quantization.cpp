@@ -73,7 +73,7 @@ Result<CorrectedWeights> Quantization::correct(ModuleOp module, const TensorSour
 }
 
 static std::optional<QuantizationScheme> schemeOfParameter(ParameterOp parameter) {
-  auto type = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
+  QuantizedType type = quantizedTypeOf(parameter);
   return type ? std::optional(schemeOf(type)) : std::nullopt;
 }
 

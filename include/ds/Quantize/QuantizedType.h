@@ -20,5 +20,10 @@ inline QuantizedType quantizedTypeOf(mlir::MLIRContext *context, const Quantizat
                             scale);
 }
 
+/// The type of a parameter's elements; null where they are not quantized.
+inline QuantizedType quantizedTypeOf(ParameterOp parameter) {
+  return mlir::dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
+}
+
 } // namespace ds
 #endif // DS_QUANTIZE_QUANTIZEDTYPE_H

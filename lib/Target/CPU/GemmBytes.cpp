@@ -63,7 +63,7 @@ public:
       e.ifThen(e.eq(begin, 0), [&] {
         for (int64_t r = 0; r < block.height; ++r)
           for (int64_t v = 0; v < vectors; ++v)
-            e.store(e.zero(e.vec()), e.at(e.at(sumsOfColumns, e.mul(sumBytes, r)), v * lanes * 4));
+            e.store(e.zero(e.vec()), placeOfSum(sumsOfColumns, sumBytes, r, v));
       });
       e.forRange(e.div(begin, codes.group), e.ceilDiv(end, codes.group), 1, [&](Value g) {
         Value first = e.mul(g, codes.group);
@@ -74,6 +74,8 @@ public:
   }
 
 private:
+  Value placeOfSum(Value sums, Value sumBytes, int64_t r, int64_t v) { return e.at(e.at(sums, e.mul(sumBytes, r)), v * lanes * 4); }
+
   /// k in [from, to) of the group that begins at `first`, within one pass.
   void emitSegment(PanelReader &reader, Value rows, Value sums, Value sumBytes, Value first, Value from, Value to) {
     Value k0 = e.add(first, from), segment = e.div(k0, block.layout.segment);
@@ -102,7 +104,7 @@ private:
       Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes);
       Value sumOfRow = codes.type.isAsymmetric() ? e.splat(e.toF32(rowSums[r]), lanes) : Value();
       for (int64_t v = 0; v < vectors; ++v) {
-        Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]), place = e.at(e.at(sums, e.mul(sumBytes, r)), v * lanes * 4);
+        Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]), place = placeOfSum(sums, sumBytes, r, v);
         if (sumOfRow)
           value = e.fma(reader.offsets()[v], sumOfRow, value);
         // Volatile: LLVM would carry the sums of a group to the next in registers, of which there are none left.

@@ -10,8 +10,7 @@ Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const Ten
   RankedTensorType type = parameter.getTensorType();
   reader.rowCount = type.getDimSize(0);
   reader.columnCount = type.getRank() == 2 ? type.getDimSize(1) : 1;
-  if (auto quantized = dyn_cast<QuantizedType>(type.getElementType()))
-    reader.quantized = quantized;
+  reader.quantized = quantizedTypeOf(parameter);
   if (matrices)
     if (auto found = matrices->find(reader.name); found != matrices->end())
       reader.chosen = &found->second;
@@ -24,9 +23,7 @@ Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const Ten
   std::string place = "parameter '" + parameter.getSymName().str() + "'";
   if (!reader.tensor)
     return Error::badData(place + ": expects tensor '" + parameter.getSource()->str() + "' in the model's files, found none");
-  int64_t stored = 1;
-  for (int64_t size : reader.tensor->shape)
-    stored *= size;
+  const int64_t stored = reader.tensor->elements();
   int64_t last = 0;
   if (std::optional<ViewAttr> view = parameter.getView()) {
     reader.offset = view->getOffset();

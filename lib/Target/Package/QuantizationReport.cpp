@@ -8,8 +8,6 @@
 using namespace mlir;
 using namespace ds;
 
-static QuantizedType typeOf(ParameterOp parameter) { return dyn_cast<QuantizedType>(parameter.getTensorType().getElementType()); }
-
 namespace {
 struct Errors {
   double signal = 0, noise = 0, greatest = 0;
@@ -54,7 +52,7 @@ Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &
   std::string text;
   llvm::raw_string_ostream out(text);
   for (ParameterOp parameter : module.getOps<ParameterOp>()) {
-    QuantizedType type = typeOf(parameter);
+    QuantizedType type = quantizedTypeOf(parameter);
     if (!type)
       continue;
     if (text.empty())
@@ -82,7 +80,7 @@ Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &
 std::string ds::mainScheme(ModuleOp module) {
   llvm::MapVector<QuantizedType, int64_t> weights;
   for (ParameterOp parameter : module.getOps<ParameterOp>())
-    if (QuantizedType type = typeOf(parameter))
+    if (QuantizedType type = quantizedTypeOf(parameter))
       weights[type] += parameter.getTensorType().getNumElements();
   auto most = llvm::max_element(weights, [](auto &a, auto &b) { return a.second < b.second; });
   return most == weights.end() ? "" : nameOf(schemeOf(most->first));

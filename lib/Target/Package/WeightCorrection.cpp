@@ -61,8 +61,7 @@ Result<void> Correction::prepare() {
     for (ParameterOp parameter : parameters) {
       if (!readers.moments)
         readers.moments = calibration.find(parameter.getSource()->str());
-      auto type = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
-      if (!type || tables.contains(parameter) || !seen.insert(parameter).second)
+      if (!quantizedTypeOf(parameter) || tables.contains(parameter) || !seen.insert(parameter).second)
         continue;
       Result<ParameterReader> reader = ParameterReader::create(parameter, tensors);
       if (!reader)
@@ -88,7 +87,7 @@ Result<void> Correction::prepare() {
                               "]");
       // Places are made here, so that threads only fill them.
       const std::string name = parameter.getSymName().str();
-      const QuantizationScheme scheme = schemeOf(cast<QuantizedType>(type.getElementType()));
+      const QuantizationScheme scheme = schemeOf(quantizedTypeOf(parameter));
       result.matrices.try_emplace(name, scheme, type.getDimSize(0), columns);
       result.errors.try_emplace(name);
     }
