@@ -26,6 +26,7 @@ class LoadOptions(ctypes.Structure):
         ("pin", INT32),
         ("huge_pages", INT32),
         ("isa", ctypes.c_char_p),
+        ("device", ctypes.c_char_p),
     ]
 
 
@@ -39,24 +40,30 @@ class TracedStep(ctypes.Structure):
     ]
 
 
-def library():
-    """Load the libdsrt beside the Python package."""
-    import ds_mlir
+def library(path=None):
+    """Load the libdsrt at `path`, else the one beside the Python package."""
+    if path is None:
+        import ds_mlir
 
-    folder = pathlib.Path(ds_mlir.__file__).parent.parent.parent / "lib"
-    lib = ctypes.CDLL(str(folder / "libdsrt.so"))
+        path = pathlib.Path(ds_mlir.__file__).parent.parent.parent / "lib" / "libdsrt.so"
+    lib = ctypes.CDLL(str(path))
     lib.dsrt_last_error.restype = lib.dsrt_version.restype = lib.dsrt_profile_description.restype = ctypes.c_char_p
     return lib
 
 
 class Model:
-    """A package, by libdsrt's C API."""
+    """A package, by libdsrt's C API.
+    Args: device, "cuda:0" and the like; None: as the library chooses. library_path, of libdsrt; None: beside the Python package.
+    """
 
-    def __init__(self, path, threads):
-        self.lib, self.handle, self.session = library(), ctypes.c_void_p(), ctypes.c_void_p()
+    def __init__(self, path, threads, device=None, library_path=None, skip_hashes=False):
+        self.handle, self.session = ctypes.c_void_p(), ctypes.c_void_p()
+        self.lib = library(library_path)
         options = LoadOptions()
+        options.size = ctypes.sizeof(options)
         self.lib.dsrt_load_options_init(ctypes.byref(options))
-        options.size, options.threads, options.huge_pages = ctypes.sizeof(options), threads, 1
+        options.size, options.threads, options.huge_pages = ctypes.sizeof(options), threads, int(device is None)
+        options.skip_hashes, options.device = int(skip_hashes), device.encode() if device else None
         self.check(self.lib.dsrt_load(str(path).encode(), ctypes.byref(options), ctypes.byref(self.handle)))
 
     def __del__(self):
@@ -70,12 +77,16 @@ class Model:
         if status:
             raise RuntimeError(self.lib.dsrt_last_error().decode())
 
-    def batch_of(self, ids):
-        """Describe ids [B, T] int32, which must live as long as what is returned."""
-        return Batch(ctypes.sizeof(Batch), *ids.shape, ids.ctypes.data_as(ctypes.POINTER(INT32)), None, None)
+    def batch_of(self, ids, mask=None):
+        """Describe ids and mask [B, T] int32, which must live as long as what is returned."""
+        masked = None if mask is None else mask.ctypes.data_as(ctypes.POINTER(INT32))
+        return Batch(ctypes.sizeof(Batch), *ids.shape, ids.ctypes.data_as(ctypes.POINTER(INT32)), masked, None)
 
     def open_session(self, batch):
         """Make the sequences that `feed` appends to."""
+        if self.session:
+            self.lib.dsrt_session_free(self.session)
+            self.session = ctypes.c_void_p()
         self.check(self.lib.dsrt_session_create(self.handle, batch, ctypes.byref(self.session)))
 
     def reset(self):
@@ -89,10 +100,10 @@ class Model:
         batch = self.batch_of(ids)
         self.check(self.lib.dsrt_session_forward(self.session, ctypes.byref(batch), out, ctypes.c_size_t(logits.size)))
 
-    def forward(self, ids, output, out):
+    def forward(self, ids, output, out, mask=None):
         """Compute one output for ids [B, T] int32 into `out` f32."""
         pointer = out.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        batch = self.batch_of(ids)
+        batch = self.batch_of(ids, mask)
         self.check(self.lib.dsrt_forward(self.handle, ctypes.byref(batch), output.encode(), pointer, ctypes.c_size_t(out.size)))
 
     def description(self):

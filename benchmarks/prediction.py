@@ -43,7 +43,9 @@ class Options(ctypes.Structure):
     """dsrt_load_options."""
 
     _fields_ = (
-        [("size", ctypes.c_size_t)] + [(name, ctypes.c_int32) for name in ("threads", "skip_hashes", "pin")] + [("isa", ctypes.c_char_p)]
+        [("size", ctypes.c_size_t)]
+        + [(name, ctypes.c_int32) for name in ("threads", "skip_hashes", "pin", "huge_pages")]
+        + [(name, ctypes.c_char_p) for name in ("isa", "device")]
     )
 
 

@@ -19,8 +19,8 @@ def DSPlan_StorageOp : DSPlan_Op<"storage", [Symbol]> {
     - (C1) `parameter` is given for every layout but `rope`, and `rope` for that one alone.
     - (C2) `type` is static.
     - (C3) `offset` is a multiple of 64.
-    - (C4) `type` has the shape of `layout`, bf16 lies in `panel_pairs` instead of `panels`, and i32 in `panel_codes`
-      alone.
+    - (C4) `type` has the shape of `layout`, bf16 lies in `panel_pairs` or `tiles` instead of `panels`, and i32 in `panel_codes`
+      and `tile_codes` alone.
     ```mlir
     ds_plan.storage @wq panels of @q offset 0 : memref<2x64x32xf32>
     ```

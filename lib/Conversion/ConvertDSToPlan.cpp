@@ -41,6 +41,10 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
       return failure();
     if (weights != "f32" && weights != "bf16")
       return module.emitError("expects weights to be f32 or bf16, got '") << weights << "'";
+    if (target != "cpu" && target != "cuda")
+      return module.emitError("expects target to be cpu or cuda, got '") << target << "'";
+    if (target == "cuda" && weights != "bf16")
+      return module.emitError("expects weights of bf16 for target cuda, got '") << weights << "'";
     flattenFusions(module);
     if (failed(moveConstants(module)))
       return failure();
@@ -60,7 +64,8 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
 
     MLIRContext *context = &getContext();
     SymbolTable symbols(module);
-    StorageTable storages(module, symbols, weights == "bf16" ? Type(BFloat16Type::get(context)) : Type(Float32Type::get(context)));
+    StorageTable storages(module, symbols, weights == "bf16" ? Type(BFloat16Type::get(context)) : Type(Float32Type::get(context)),
+                          /*inTiles=*/target == "cuda");
     KernelTable kernels(module, symbols);
     ProgramBuilder programs(KernelRegistry::standard(), *programBounds, *caches, storages, kernels);
     for (func::FuncOp function : functions)

@@ -1,5 +1,6 @@
 #include "StorageTable.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "dialects/DSPlan/TileCodes.h"
 #include "ds/Analysis/LinearRegion.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -10,8 +11,8 @@ using ds_plan::StorageOp;
 
 static constexpr int64_t alignment = 64;
 
-StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixType)
-    : symbols(symbols), builder(module.getContext()), matrixType(matrixType) {
+StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixType, bool inTiles)
+    : symbols(symbols), builder(module.getContext()), matrixType(matrixType), inTiles(inTiles) {
   // Storages follow what is there before: parameters, then storages, then kernels and programs.
   builder.setInsertionPointToEnd(module.getBody());
   llvm::DenseSet<Value> readForHeads;
@@ -38,9 +39,9 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
   Layout layout = Layout::vector;
   auto quantized = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
   if (quantized)
-    layout = Layout::panel_codes;
+    layout = inTiles ? Layout::tile_codes : Layout::panel_codes;
   else if (role == OperandRole::matrix || (role == OperandRole::table && linearWeights.contains(parameter.getSymNameAttr())))
-    layout = matrixType.isBF16() ? Layout::panel_pairs : Layout::panels;
+    layout = inTiles ? Layout::tiles : matrixType.isBF16() ? Layout::panel_pairs : Layout::panels;
   else if (role == OperandRole::table)
     layout = Layout::rows;
   StorageOp &storage = weights[{parameter.getSymNameAttr(), static_cast<int>(layout)}];
@@ -58,7 +59,11 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
     type = MemRefType::get({panels, shape[1], width}, matrixType);
   else if (layout == Layout::panel_pairs)
     type = MemRefType::get({panels, (shape[1] + 1) / 2, width, 2}, matrixType);
-  else if (layout == Layout::panel_codes)
+  else if (layout == Layout::tiles || layout == Layout::tile_codes) {
+    const ds_plan::Tiles tiles(quantized ? std::optional(quantized) : std::nullopt, shape[0], shape[1]);
+    type = layout == Layout::tiles ? MemRefType::get({tiles.blocks(), tiles.tiles(), ds_plan::Tiles::blockRows, ds_plan::Tiles::partDepth}, matrixType)
+                                   : MemRefType::get({tiles.blocks(), tiles.blockBytes() / 4}, builder.getI32Type());
+  } else if (layout == Layout::panel_codes)
     type = MemRefType::get({panels, ds_plan::PanelCodes(quantized, shape[1], width).rows(), width}, builder.getI32Type());
   std::string name = parameter.getSymName().str() + "." + ds_plan::stringifyLayout(layout).str();
   storage = create(name, layout, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), {}, type, parameter.getLoc());

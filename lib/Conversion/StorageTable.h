@@ -14,8 +14,9 @@ namespace ds {
 /// Gives each (parameter, layout) and each rope table one storage, in order of first use.
 class StorageTable {
 public:
-  /// `matrixType` is the element type of matrices and tables; `module` gets the storages, `symbols` are its names.
-  StorageTable(mlir::ModuleOp module, mlir::SymbolTable &symbols, mlir::Type matrixType);
+  /// `matrixType` is the element type of matrices and tables; `module` gets the storages, `symbols` are its names. `inTiles` says that
+  /// matrices lie in tiles for tensor cores, not in panels.
+  StorageTable(mlir::ModuleOp module, mlir::SymbolTable &symbols, mlir::Type matrixType, bool inTiles);
 
   /// The storage of `parameter` for an operand of `role` (matrix, table or vector).
   ds_plan::StorageOp weight(ParameterOp parameter, OperandRole role);
@@ -30,6 +31,7 @@ private:
   mlir::SymbolTable &symbols;
   mlir::OpBuilder builder;
   mlir::Type matrixType;
+  bool inTiles;
   llvm::DenseMap<mlir::StringAttr, bool> linearWeights; // parameters that a linear reads; with heads beside it
   llvm::DenseMap<std::pair<mlir::Attribute, int>, ds_plan::StorageOp> weights;
   llvm::MapVector<mlir::DictionaryAttr, ds_plan::StorageOp> ropes;

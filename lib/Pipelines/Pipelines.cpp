@@ -37,9 +37,12 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   conversion.maxBatch = options.maxBatch;
   conversion.maxRows = options.maxRows;
   conversion.weights = options.weights;
+  conversion.target = options.target;
   manager.addPass(createConvertDSToPlan(conversion));
-  manager.addPass(createPlanGroupRows());
-  manager.addPass(createPlanChainRows());
+  if (options.target == "cpu") { // what worker threads do with their caches
+    manager.addPass(createPlanGroupRows());
+    manager.addPass(createPlanChainRows());
+  }
   manager.addNestedPass<ds_plan::ProgramOp>(createPlanInsertBarriers());
   PlanReuseBuffersOptions places;
   places.report = options.report;

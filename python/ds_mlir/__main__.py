@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
     compare.add_argument("--calibration", metavar="FILE", help="of calibrate, for the quantized variants")
 
+    for command in (generate, embed, eval_):
+        command.add_argument("--device", help="cpu, cuda, cuda:N or emulate (default: what the package has code for)")
     for command in (eval_, compare):
         command.add_argument("--window", type=int, default=512, metavar="N", help="tokens of a run over the text (default: %(default)s)")
         command.add_argument("--stride", type=int, metavar="N", help="tokens from one window to the next (default: those of the window)")
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _generate(options) -> None:
-    loaded = model.load(options.package, threads=options.threads)
+    loaded = model.load(options.package, options.device, options.threads)
     tokenizer = loaded.tokenizer
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     chat = options.chat if options.chat is not None else bool(tokenizer.chat_template)
@@ -113,7 +115,7 @@ def _generate(options) -> None:
 def _embed(options) -> None:
     import numpy as np
 
-    loaded = model.load(options.package, threads=options.threads)
+    loaded = model.load(options.package, options.device, options.threads)
     texts = options.text or [line.rstrip("\n") for line in sys.stdin]
     if not texts:
         raise errors.InvalidArgument("invalid argument: expects at least one text, got none")
@@ -138,10 +140,11 @@ def _calibrate(options) -> None:
 
 def _eval(options) -> None:
     if options.labels:
-        result = evaluate.accuracy(options.package, options.labels, threads=options.threads)
+        result = evaluate.accuracy(options.package, options.labels, threads=options.threads, device=options.device)
         line = f"accuracy {result.accuracy:.4f}: {result.correct} of {result.examples} examples"
     else:
-        result = evaluate.perplexity(options.package, options.text, window=options.window, stride=options.stride, threads=options.threads)
+        names = ("window", "stride", "threads", "device")
+        result = evaluate.perplexity(options.package, options.text, **{name: getattr(options, name) for name in names})
         line = (
             f"perplexity {result.perplexity:.4f}: {result.nll:.6f} nats a token, {result.bits_per_byte:.4f} bits a byte, "
             f"{result.tokens} tokens in {result.windows} windows"

@@ -60,13 +60,14 @@ class Comparison:
     change: float
 
 
-def _opened(package: str | os.PathLike | Model, threads: int | None, task: str) -> Model:
+def _opened(package: str | os.PathLike | Model, threads: int | None, task: str, device: str | None = None) -> Model:
     if isinstance(package, Model):
-        if threads is not None:
-            raise errors.InvalidArgument(f"invalid argument: threads: expects None for a model that is loaded, got {threads}")
+        for name, value in (("threads", threads), ("device", device)):
+            if value is not None:
+                raise errors.InvalidArgument(f"invalid argument: {name}: expects None for a model that is loaded, got {value}")
         model = package
     else:
-        model = load(package, threads=threads)
+        model = load(package, device, threads)
     if model.info["task"] != task:
         raise errors.InvalidArgument(f"invalid argument: '{model.path}': expects a model of the task {task}, got {model.info['task']}")
     return model
@@ -130,17 +131,23 @@ def _prepare(model: Model, text: str | os.PathLike, window: int, stride: int) ->
 
 
 def perplexity(
-    package: str | os.PathLike | Model, text: str | os.PathLike, *, window: int = 512, stride: int | None = None, threads: int | None = None
+    package: str | os.PathLike | Model,
+    text: str | os.PathLike,
+    *,
+    window: int = 512,
+    stride: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
 ) -> Perplexity:
     """Measure how well a causal language model predicts a text.
     The whole text is tokenized once. Windows of `window` tokens begin every `stride` tokens; a token is scored in the first window that
     holds it together with one before it, as in transformers' guide to perplexity. No stride: windows do not overlap.
-    Args: package, a folder or a loaded model; text, the text itself, or a `pathlib.Path` of a UTF-8 file; threads, for a folder.
+    Args: package, a folder or a loaded model; text, the text itself, or a `pathlib.Path` of a UTF-8 file; threads and device, for a folder.
     Returns: a Perplexity; log-softmax and sums are in f64.
     Raises: InvalidArgument (window, stride, a text of fewer than two tokens, a package of another task), BadData, Missing, Internal (the
         model gives NaN).
     """
-    model = _opened(package, threads, "causal-lm")
+    model = _opened(package, threads, "causal-lm", device)
     stride = window if stride is None else stride
     ids, tokens_per_byte = _prepare(model, text, window, stride)
     total, scored, count = 0.0, 0, 0
@@ -217,16 +224,21 @@ def _examples(path: pathlib.Path, names: list[str]) -> tuple[list[str], np.ndarr
 
 
 def accuracy(
-    package: str | os.PathLike | Model, path: str | os.PathLike, *, batch: int | None = None, threads: int | None = None
+    package: str | os.PathLike | Model,
+    path: str | os.PathLike,
+    *,
+    batch: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
 ) -> Accuracy:
     """Measure how often a classifier is right.
     Args: package, a folder or a loaded model; path, a file of texts and labels: `.jsonl` with the keys text and label, `.csv` or `.tsv`
         with a header that has those columns; a label is an id or a name of the model's `id2label`, a text is cut at the model's length;
-        batch, texts of a run, as many as the package takes by default; threads, for a folder.
+        batch, texts of a run, as many as the package takes by default; threads and device, for a folder.
     Returns: an Accuracy.
     Raises: InvalidArgument, Missing, BadData with the line of the first wrong example.
     """
-    model = _opened(package, threads, "sequence-classification")
+    model = _opened(package, threads, "sequence-classification", device)
     names = model.manifest["model"]["labels"]
     texts, labels = _examples(pathlib.Path(path), names)
     batch = model.info["max_batch"] if batch is None else batch

@@ -66,9 +66,12 @@ class Model:
         isa: str | None = None,
         verify: bool = True,
         huge_pages: bool = False,
+        device: str | None = None,
     ):
         self.path = pathlib.Path(path)
-        self._model = _dsrt.Model(os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify, huge_pages=huge_pages)
+        self._model = _dsrt.Model(
+            os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify, huge_pages=huge_pages, device=device
+        )
         self.info: dict[str, Any] = self._model.info()
         self._defaults = self._generation_defaults()
         self._tokenizer: Tokenizer | None = None
@@ -93,7 +96,7 @@ class Model:
         return json.loads(self._model.manifest())
 
     def memory(self) -> dict[str, int]:
-        """Bytes of mapped weights, of the arena and of cache address space."""
+        """Bytes of mapped weights, of the arena, of cache address space, and of all that is on a device."""
         return self._model.memory()
 
     def profile(self, max_steps: int = 4096) -> Profile:
@@ -213,7 +216,7 @@ class Model:
 
 def load(
     package: str | os.PathLike,
-    device: str = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     *,
     isa: str | None = None,
@@ -221,11 +224,11 @@ def load(
     huge_pages: bool = False,
 ) -> Model:
     """Open a package.
-    Args: package, the folder; device, `cpu`; threads, None for all that may be used; isa, the highest CPU level to use; verify, hash the
-        weights as well as the code; huge_pages, copy the weights to 2 MiB pages where memory is plenty: faster steps, but a longer load
-        and memory that processes do not share.
-    Raises: Missing, BadData (a file was changed), Unavailable (no code for this machine).
+    Args: package, the folder; device, `cpu`, `cuda`, `cuda:1` or `emulate`, None for DS_DEVICE, else the CPU where the package has code
+        for it, else `cuda:0`; threads, None for all that may be used; isa, the highest CPU level to use; verify, hash the weights as well
+        as the code; huge_pages, copy the weights to 2 MiB pages where memory is plenty: faster steps, but a longer load and memory that
+        processes do not share.
+    Raises: Missing, BadData (a file was changed), Unavailable (no code for this machine or device, no GPU, no driver, out of memory),
+        InvalidArgument (another device).
     """
-    if device != "cpu":
-        raise errors.Unavailable(f"unavailable: device '{device}': expects cpu")
-    return Model(package, threads=threads, isa=isa, verify=verify, huge_pages=huge_pages)
+    return Model(package, threads=threads, isa=isa, verify=verify, huge_pages=huge_pages, device=device)

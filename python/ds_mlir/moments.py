@@ -103,7 +103,7 @@ def calibrate(
     with tempfile.TemporaryDirectory(prefix="ds-calibrate-") as folder:
         options = {"fusion": "generic", "target_cpu": "native", "max_batch": 1, "max_rows": window, "task": task, "progress": progress}
         package = compiler.compile(model, pathlib.Path(folder) / "observed", observe_inputs=True, **options)
-        loaded = load(package, threads=threads, verify=False)
+        loaded = load(package, "cpu", threads, verify=False)
         limit = min(value for value in (loaded.info["context"], loaded.info["max_positions"]) if value > 0)
         if window > limit:
             raise errors.InvalidArgument(

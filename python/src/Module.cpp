@@ -53,11 +53,13 @@ struct TokenStream {
 
 class Model {
 public:
-  Model(const std::string &path, int32_t threads, const std::optional<std::string> &isa, bool skipHashes, bool hugePages) {
+  Model(const std::string &path, int32_t threads, const std::optional<std::string> &isa, bool skipHashes, bool hugePages,
+        const std::optional<std::string> &device) {
     dsrt_load_options options;
     dsrt_load_options_init(&options);
     options.threads = threads;
     options.isa = isa ? isa->c_str() : nullptr;
+    options.device = device ? device->c_str() : nullptr;
     options.skip_hashes = skipHashes;
     options.huge_pages = hugePages;
     dsrt_status status;
@@ -83,7 +85,9 @@ public:
                               {"name", info.name},
                               {"task", info.task},
                               {"weights_dtype", info.weights_dtype},
-                              {"level", info.level}})
+                              {"level", info.level},
+                              {"device", info.device},
+                              {"device_name", info.device_name}})
       result[name] = text;
     for (auto [name, value] : {std::pair<const char *, int64_t>("threads", info.threads),
                                {"vocab_size", info.vocab_size},
@@ -114,6 +118,7 @@ public:
     result["arena"] = memory.arena;
     result["huge_weights"] = memory.huge_weights;
     result["kv"] = memory.kv;
+    result["device"] = memory.device;
     return result;
   }
 
@@ -249,11 +254,11 @@ NB_MODULE(_dsrt, module) {
   module.doc() = "Binding of libdsrt; use ds_mlir.load.";
   module.def("version", &dsrt_version, "The version of libdsrt.");
   nb::class_<Model>(module, "Model", "A loaded package.")
-      .def(nb::init<const std::string &, int32_t, const std::optional<std::string> &, bool, bool>(), "path"_a, "threads"_a = 0,
-           "isa"_a = nb::none(), "skip_hashes"_a = false, "huge_pages"_a = false)
+      .def(nb::init<const std::string &, int32_t, const std::optional<std::string> &, bool, bool, const std::optional<std::string> &>(),
+           "path"_a, "threads"_a = 0, "isa"_a = nb::none(), "skip_hashes"_a = false, "huge_pages"_a = false, "device"_a = nb::none())
       .def("manifest", &Model::manifest, "The text of manifest.json.")
       .def("info", &Model::info, "What the model is, by name.")
-      .def("memory", &Model::memory, "Bytes of weights, arena and caches.")
+      .def("memory", &Model::memory, "Bytes of weights, arena and caches, and of all that is on a device.")
       .def("forward", &Model::forward, "input_ids"_a, "attention_mask"_a.none(), "token_type_ids"_a.none(), "output"_a,
            "One output of a whole batch: logits, hidden or embedding.")
       .def("run_program", &Model::runProgram, "program"_a, "batch"_a, "tokens"_a, "inputs"_a, "outputs"_a,

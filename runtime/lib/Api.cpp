@@ -62,7 +62,7 @@ dsrt_status dsrt_get_info(const dsrt_model *model, dsrt_info *info) {
   known.name = record.name.c_str();
   known.task = nameOf(record.task);
   known.weights_dtype = record.weightsDtype.c_str();
-  known.level = nameOf(model->package.level);
+  known.level = model->level().c_str();
   known.package_version = DS_PACKAGE_VERSION;
   known.threads = model->pool->size();
   known.is_decoder = model->isDecoder();
@@ -84,6 +84,8 @@ dsrt_status dsrt_get_info(const dsrt_model *model, dsrt_info *info) {
   known.parameters = record.parameters;
   known.weights_bytes = manifest.weightsBytes;
   known.kv_bytes_per_sequence = manifest.kvBytes;
+  known.device = model->deviceText().c_str();
+  known.device_name = model->deviceProduct().c_str();
   return report(writeSized(known, "info", info));
 }
 

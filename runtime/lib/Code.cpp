@@ -107,14 +107,16 @@ Status Code::open() {
   return Status();
 }
 
+void *Code::address(const std::string &symbol) const { return dlsym(handle, symbol.c_str()); }
+
 Status Code::find(const std::string &symbol, DsProgramFn &program) const {
-  program = reinterpret_cast<DsProgramFn>(dlsym(handle, symbol.c_str()));
+  program = reinterpret_cast<DsProgramFn>(address(symbol));
   return program ? Status() : Status::badData(path, ": expects the symbol ", symbol, ", found none");
 }
 
 Status Code::findLaunches(const std::string &name, int32_t &launches) const {
   std::string symbol = concat(DS_LAUNCHES_PREFIX, name);
-  const auto *count = static_cast<const int32_t *>(dlsym(handle, symbol.c_str()));
+  const auto *count = static_cast<const int32_t *>(address(symbol));
   if (!count || *count < 0 || *count > (1 << 20))
     return Status::badData(path, ": expects the symbol ", symbol, " with the number of launches");
   launches = *count;

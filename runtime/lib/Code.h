@@ -21,6 +21,8 @@ public:
   Status open();
   /// Finds a program. Fails with bad data when the code lacks it.
   Status find(const std::string &symbol, DsProgramFn &program) const;
+  /// The address of any symbol; null when the code lacks it.
+  void *address(const std::string &symbol) const;
   /// How many launches the program of a name has. Fails with bad data when the code does not say a sensible number.
   Status findLaunches(const std::string &name, int32_t &launches) const;
 

@@ -186,10 +186,21 @@ static Status readWeights(const JsonPlace &root, Manifest &manifest) {
   return place.integer("data_bytes", 0, file->bytes - manifest.weightsOffset, manifest.weightsBytes);
 }
 
+/// What devices other than the CPU run: LaunchTable.h.
+static Status readLaunches(const JsonPlace &root, Manifest &manifest) {
+  if (const JsonValue *launches = root.value->find("launches"); !launches || launches->kind == JsonKind::null)
+    return Status();
+  DSRT_TRY(root.text("launches", manifest.launchesFile));
+  const FileRecord *file = manifest.file(manifest.launchesFile);
+  if (!file || file->sha256.empty())
+    return Status::badData(root.placeOf("launches"), ": expects a name in files with a sha256, found ", inQuotes(manifest.launchesFile));
+  return Status();
+}
+
 static Status readCode(const JsonPlace &root, Manifest &manifest) {
   JsonPlace list;
   DSRT_TRY(root.member("code", JsonKind::array, list));
-  if (list.value->elements.empty())
+  if (list.value->elements.empty() && manifest.launchesFile.empty())
     return Status::badData(list.place, ": expects code for at least one CPU level, found none");
   for (size_t i = 0; i < list.value->elements.size(); ++i) {
     JsonPlace place = list.element(i);
@@ -234,6 +245,7 @@ Status dsrt::parseManifest(std::string_view text, std::string_view place, Manife
   }
   DSRT_TRY(readFiles(root, manifest));
   DSRT_TRY(readWeights(root, manifest));
+  DSRT_TRY(readLaunches(root, manifest));
   DSRT_TRY(readCode(root, manifest));
   return readPrograms(root, manifest);
 }

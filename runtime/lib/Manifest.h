@@ -38,7 +38,7 @@ struct OutputRecord {
 };
 
 struct ProgramRecord {
-  std::string name, symbol;
+  std::string name, symbol; // the symbol is that of CPU code
   int32_t maxBatch = 0, maxRows = 0;
   int64_t arenaBytes = 0;
   std::vector<InputKind> inputs;
@@ -70,7 +70,8 @@ struct Manifest {
   int64_t kvBytes = 0; // of one sequence
   std::string weightsFile;
   int64_t weightsOffset = 0, weightsBytes = 0;
-  std::vector<CodeRecord> code;
+  std::vector<CodeRecord> code; // of CPU levels; may be empty where there are launches
+  std::string launchesFile;     // what devices run; empty: nothing
   std::vector<ProgramRecord> programs;
   std::vector<FileRecord> files;
 

@@ -106,12 +106,15 @@ static Status readProgram(const JsonPlace &place, const Manifest &manifest, Prog
     return Status::badData(place.placeOf("name"), ": expects encode, prefill, decode or forward, found ", inQuotes(program.name));
   if (manifest.program(program.name))
     return Status::badData(place.placeOf("name"), ": ", program.name, " occurs twice");
-  DSRT_TRY(place.text("symbol", program.symbol));
-  if (program.symbol != DS_PROGRAM_PREFIX + program.name)
-    return Status::badData(place.placeOf("symbol"), ": expects '", DS_PROGRAM_PREFIX, program.name, "', found ", inQuotes(program.symbol));
+  if (!manifest.code.empty()) {
+    DSRT_TRY(place.text("symbol", program.symbol));
+    if (program.symbol != DS_PROGRAM_PREFIX + program.name)
+      return Status::badData(place.placeOf("symbol"), ": expects '", DS_PROGRAM_PREFIX, program.name, "', found ",
+                             inQuotes(program.symbol));
+    DSRT_TRY(place.integer("arena_bytes", 0, arenaMost, program.arenaBytes));
+  }
   DSRT_TRY(place.integer("max_batch", 1, batchMost, program.maxBatch));
   DSRT_TRY(place.integer("max_rows", 1, rowsMost, program.maxRows));
-  DSRT_TRY(place.integer("arena_bytes", 0, arenaMost, program.arenaBytes));
   JsonPlace inputs, outputs;
   DSRT_TRY(place.member("inputs", JsonKind::array, inputs));
   for (size_t i = 0; i < inputs.value->elements.size(); ++i)

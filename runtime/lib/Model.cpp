@@ -17,12 +17,19 @@ void StepArrays::reset(int32_t newBatch, int32_t newTokens, size_t outputCount) 
 
 Status Model::load(const std::string &path, const dsrt_load_options &options) {
   CpuLevel level;
+  DeviceName device;
   int32_t threads = 0;
+  DSRT_TRY(chooseDevice(options.device, device));
   DSRT_TRY(chooseCpuLevel(options.isa, level));
   DSRT_TRY(chooseThreads(options.threads, threads));
   DSRT_TRY(WorkerPool::create(threads, options.pin, pool));
   WorkerPool::CallerPin pin(*pool);
-  DSRT_TRY(Package::open(path, level, options.skip_hashes != 0, *pool, package));
+  DSRT_TRY(Package::open(path, level, device, package));
+  deviceName = device.text();
+  if (device.kind != DeviceKind::cpu)
+    return loadOnDevice(device, options.skip_hashes != 0);
+  DSRT_TRY(package.check(options.skip_hashes != 0, *pool));
+  levelName = nameOf(package.level);
   if (options.huge_pages)
     package.moveWeights();
   for (const ProgramRecord &record : manifest().programs) {
@@ -31,6 +38,19 @@ Status Model::load(const std::string &path, const dsrt_load_options &options) {
     DSRT_TRY(package.code.findLaunches(record.name, program.launches));
     programs.push_back(program);
   }
+  return Status();
+}
+
+/// What the machine lacks is found before gigabytes are hashed.
+Status Model::loadOnDevice(const DeviceName &device, bool skipHashes) {
+  DSRT_TRY(DeviceModel::open(device, package, onDevice));
+  DSRT_TRY(package.check(skipHashes, *pool));
+  DSRT_TRY(onDevice->load());
+  package.dropWeights();
+  levelName = onDevice->device().level();
+  productName = onDevice->device().product();
+  for (size_t i = 0; i < manifest().programs.size(); ++i)
+    programs.push_back({&manifest().programs[i], nullptr, package.launches.programs[i].launchCount});
   return Status();
 }
 
@@ -51,6 +71,8 @@ Status Model::run(const Program &program, const StepArrays &arrays) {
                             " rows exceeds max_batch ", record.maxBatch, " and max_rows ", record.maxRows);
   if (!pool->usable())
     return Status::invalidArgument("the model was loaded before this process was forked; load it again in the new process");
+  if (onDevice)
+    return onDevice->run(&record - manifest().programs.data(), arrays, trace);
   if (arena.size() == 0) {
     int64_t bytes = DS_ALIGN;
     for (const Program &other : programs)
@@ -75,52 +97,64 @@ Status Model::run(const Program &program, const StepArrays &arrays) {
   step.barrier_context = &pool->barrier();
   DsProgramFn function = program.function;
   int32_t threads = pool->size();
-  step.trace = trace.begin(record, program.launches, threads, step, arrays.of(InputKind::past));
+  step.trace = trace.begin(record, program.launches, threads, {step.batch, step.tokens, step.rows}, arrays.of(InputKind::past));
   pool->run([&](int32_t worker) { function(&step, worker, threads); });
   if (step.trace)
     trace.finish();
   return Status();
 }
 
-Status Model::acquireKv(Mapping &block) {
+Status Model::acquireKv(KvBlock &block) {
   if (!freeKv.empty()) {
     block = std::move(freeKv.back());
     freeKv.pop_back();
-  } else {
-    // Small pages: a short sequence touches a little of every layer's part.
-    DSRT_TRY(Mapping::anonymous(manifest().kvBytes, false, block));
+    return Status();
   }
-  kvBytesInUse += block.size();
+  if (onDevice)
+    DSRT_TRY(onDevice->device().allocate(manifest().kvBytes, "the cache of a sequence", block.onDevice));
+  else // Small pages: a short sequence touches a little of every layer's part.
+    DSRT_TRY(Mapping::anonymous(manifest().kvBytes, false, block.memory));
+  ++kvBlocks;
   return Status();
 }
 
-void Model::releaseKv(Mapping block) {
-  kvBytesInUse -= block.size();
+void Model::releaseKv(KvBlock block) {
   // Blocks are kept for the next call, as many as a step takes.
-  if (block.size() > 0 && freeKv.size() < static_cast<size_t>(forwardProgram().record->maxBatch))
+  if (block.address() && freeKv.size() < static_cast<size_t>(forwardProgram().record->maxBatch)) {
     freeKv.push_back(std::move(block));
+    return;
+  }
+  if (block.onDevice)
+    onDevice->device().release(block.onDevice);
+  kvBlocks -= block.address() != nullptr;
+}
+
+Status Model::clearKv(uint8_t *block) {
+  if (onDevice)
+    return onDevice->device().zero(reinterpret_cast<uint64_t>(block), manifest().kvBytes);
+  std::fill_n(block, manifest().kvBytes, uint8_t(0));
+  return Status();
 }
 
 dsrt_memory Model::memory() const {
   dsrt_memory memory = {};
   memory.size = sizeof(memory);
   memory.weights = manifest().weightsBytes;
-  memory.arena = arena.size();
+  memory.arena = onDevice ? onDevice->arenaBytes() : arena.size();
   memory.huge_weights = package.hugeBytes;
-  memory.kv = kvBytesInUse;
-  for (const Mapping &block : freeKv)
-    memory.kv += block.size();
+  memory.kv = kvBlocks * manifest().kvBytes;
+  memory.device = onDevice ? onDevice->memoryBytes() + memory.kv : 0;
   return memory;
 }
 
 KvBlocks::~KvBlocks() {
-  for (Mapping &block : blocks)
+  for (KvBlock &block : blocks)
     model.releaseKv(std::move(block));
 }
 
 Status KvBlocks::acquire(size_t count) {
   for (size_t i = 0; i < count; ++i) {
-    Mapping block;
+    KvBlock block;
     DSRT_TRY(model.acquireKv(block));
     blocks.push_back(std::move(block));
   }

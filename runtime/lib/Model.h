@@ -2,29 +2,22 @@
 #ifndef DSRT_LIB_MODEL_H
 #define DSRT_LIB_MODEL_H
 
-#include "runtime/lib/Package.h"
-#include "runtime/lib/Trace.h"
+#include "runtime/lib/DeviceModel.h"
 #include <mutex>
 
 namespace dsrt {
 
 struct Program {
   const ProgramRecord *record = nullptr;
-  DsProgramFn function = nullptr;
-  int32_t launches = 0; // that it traces
+  DsProgramFn function = nullptr; // of CPU code
+  int32_t launches = 0;           // that it traces
 };
 
-/// The arrays of one step. Those that a program does not declare are ignored; the caller fills those it may declare.
-struct StepArrays {
-  int32_t batch = 0, tokens = 0;
-  std::vector<int32_t> inputs[inputKindCount]; // by InputKind
-  std::vector<uint8_t *> kv;                   // [batch], decoders
-  std::vector<float *> outputs;                // by output of the program; null: not wanted
-
-  std::vector<int32_t> &of(InputKind kind) { return inputs[static_cast<int>(kind)]; }
-  const std::vector<int32_t> &of(InputKind kind) const { return inputs[static_cast<int>(kind)]; }
-  /// Sizes for `batch` x `tokens`, all zero, no rows, no outputs.
-  void reset(int32_t newBatch, int32_t newTokens, size_t outputCount);
+/// The cache of a sequence, in this process's memory or on the model's device.
+struct KvBlock {
+  Mapping memory;
+  uint64_t onDevice = 0;
+  uint8_t *address() const { return onDevice ? reinterpret_cast<uint8_t *>(onDevice) : memory.data(); }
 };
 
 class Model {
@@ -42,9 +35,15 @@ public:
   Status run(const Program &program, const StepArrays &arrays);
 
   /// A cache block, `kvBytes` long; given back with releaseKv. Fails with out of memory.
-  Status acquireKv(Mapping &block);
-  void releaseKv(Mapping block);
+  Status acquireKv(KvBlock &block);
+  void releaseKv(KvBlock block);
+  /// Makes every byte of a block zero.
+  Status clearKv(uint8_t *block);
   dsrt_memory memory() const;
+  /// The code that runs, such as "x86-64-v3" or "sm_90a"; lives as long as the model.
+  const std::string &level() const { return levelName; }
+  const std::string &deviceText() const { return deviceName; }
+  const std::string &deviceProduct() const { return productName; }
 
   Package package;
   std::unique_ptr<WorkerPool> pool;
@@ -54,10 +53,14 @@ public:
   mutable std::mutex mutex;  // held by every call of the C API that runs something
 
 private:
+  Status loadOnDevice(const DeviceName &device, bool skipHashes);
+
   std::vector<Program> programs;
   Mapping arena;
-  std::vector<Mapping> freeKv;
-  int64_t kvBytesInUse = 0;
+  std::unique_ptr<DeviceModel> onDevice; // null: programs run on the CPU
+  std::string levelName, deviceName, productName;
+  std::vector<KvBlock> freeKv;
+  int64_t kvBlocks = 0; // in use and free
 };
 
 /// Cache blocks of a number of sequences, given back when it goes.
@@ -68,11 +71,11 @@ public:
   KvBlocks(const KvBlocks &) = delete;
   KvBlocks &operator=(const KvBlocks &) = delete;
   Status acquire(size_t count);
-  uint8_t *operator[](size_t index) const { return blocks[index].data(); }
+  uint8_t *operator[](size_t index) const { return blocks[index].address(); }
 
 private:
   Model &model;
-  std::vector<Mapping> blocks;
+  std::vector<KvBlock> blocks;
 };
 
 } // namespace dsrt

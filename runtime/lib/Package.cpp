@@ -57,8 +57,36 @@ Status Package::checkSizes() {
   return Status();
 }
 
-Status Package::chooseLevel(CpuLevel most, const CodeRecord *&chosen) {
-  chosen = nullptr;
+/// What the package has, for a message: "code for x86-64-v3 and kernels for cuda (sm_90a, compute_80)".
+std::string Package::offers() const {
+  std::string text;
+  for (const CodeRecord &code : manifest.code)
+    text += (text.empty() ? "code for " : ", ") + std::string(nameOf(code.level));
+  for (ModuleTarget target : {ModuleTarget::cuda, ModuleTarget::emulate})
+    if (launches.has(target))
+      text += (text.empty() ? "kernels for " : " and kernels for ") +
+              (target == ModuleTarget::cuda ? "cuda (" + launches.archs(target) + ")" : std::string("emulate"));
+  return text;
+}
+
+Status Package::chooseFor(DeviceName &device, CpuLevel most) {
+  if (device.kind == DeviceKind::automatic)
+    device.kind = manifest.code.empty() ? DeviceKind::cuda : DeviceKind::cpu;
+  bool onCpu = device.kind == DeviceKind::cpu;
+  if (onCpu && !manifest.code.empty())
+    return chooseLevel(most);
+  std::string text;
+  if (!manifest.launchesFile.empty()) {
+    DSRT_TRY(readSmallFile(manifest.launchesFile, text));
+    DSRT_TRY(parseLaunches(text, pathOf(manifest.launchesFile), manifest, launches));
+  }
+  if (onCpu || !launches.has(device.kind == DeviceKind::cuda ? ModuleTarget::cuda : ModuleTarget::emulate))
+    return Status::unavailable(path, " has ", offers(), ", nothing for the device ", device.text());
+  return Status();
+}
+
+Status Package::chooseLevel(CpuLevel most) {
+  const CodeRecord *chosen = nullptr;
   std::string offered;
   for (const CodeRecord &code : manifest.code) {
     offered += (offered.empty() ? "" : ", ") + std::string(nameOf(code.level));
@@ -69,6 +97,7 @@ Status Package::chooseLevel(CpuLevel most, const CodeRecord *&chosen) {
     return Status::unavailable(path, " has code for ", offered, "; this machine runs ", nameOf(most),
                                most < machineCpuLevel() ? ", as it was asked to" : "");
   level = chosen->level;
+  chosenCode = chosen;
   return Status();
 }
 
@@ -152,16 +181,24 @@ Status Package::readSmallFile(std::string_view name, std::string &text) const {
   return Status();
 }
 
-Status Package::open(const std::string &path, CpuLevel level, bool skipWeightHashes, WorkerPool &pool, Package &package) {
+Status Package::openCode(const std::string &name, Code &opened) const {
+  const FileRecord *file = manifest.file(name);
+  if (!file)
+    return Status::badData(pathOf(name), ": expects a file of the manifest");
+  DSRT_TRY(Code::copy(pathOf(file->name), file->bytes, file->sha256, opened));
+  return opened.open();
+}
+
+Status Package::open(const std::string &path, CpuLevel level, DeviceName &device, Package &package) {
   package.path = path;
   while (package.path.size() > 1 && package.path.back() == '/')
     package.path.pop_back();
-  const CodeRecord *chosen = nullptr;
   DSRT_TRY(package.readManifest());
   DSRT_TRY(package.checkSizes());
-  DSRT_TRY(package.chooseLevel(level, chosen));
-  DSRT_TRY(package.checkHashes(skipWeightHashes, pool));
-  const FileRecord *file = package.manifest.file(chosen->file);
-  DSRT_TRY(Code::copy(package.pathOf(file->name), file->bytes, file->sha256, package.code));
-  return package.code.open();
+  return package.chooseFor(device, level);
+}
+
+Status Package::check(bool skipWeightHashes, WorkerPool &pool) {
+  DSRT_TRY(checkHashes(skipWeightHashes, pool));
+  return chosenCode ? openCode(chosenCode->file, code) : Status();
 }

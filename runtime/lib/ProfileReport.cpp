@@ -38,7 +38,7 @@ static Status readModel(Model &model, ProfileInput &input, ProfileDescription &d
   input.modelName = record.name.empty() ? record.family : record.name;
   input.family = record.family;
   input.weightsType = record.weightsDtype;
-  input.level = nameOf(model.package.level);
+  input.level = model.level();
   input.packagePath = model.package.path;
   input.parameters = static_cast<double>(record.parameters);
   input.leftOut = model.trace.leftOut();

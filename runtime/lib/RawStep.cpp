@@ -99,7 +99,7 @@ Status dsrt::runRawStep(Model &model, std::string_view name, int32_t batch, int3
   if (model.manifest().kvBytes > 0) {
     DSRT_TRY(blocks.acquire(batch));
     for (int32_t row = 0; row < batch; ++row) {
-      std::fill_n(blocks[row], model.manifest().kvBytes, uint8_t(0));
+      DSRT_TRY(model.clearKv(blocks[row]));
       arrays.kv.push_back(blocks[row]);
     }
   }

@@ -34,15 +34,20 @@ void Trace::stop() {
   while (now() - firstNs < 2'000'000) {
   }
   nsPerTick = static_cast<double>(now() - firstNs) / static_cast<double>(__builtin_ia32_rdtsc() - firstStamp);
-  for (TracedStep &step : steps) {
-    step.times.resize(step.stamps.size());
-    for (size_t i = 0; i < step.stamps.size(); ++i)
-      step.times[i] = step.stamps[i] == 0 ? 0 : toNs(step.stamps[i]);
-  }
+  for (TracedStep &step : steps)
+    convert(step);
 }
 
-uint64_t *Trace::begin(const ProgramRecord &program, int32_t launches, int32_t threads, const DsStep &step,
-                       const std::vector<int32_t> &past) {
+void Trace::convert(TracedStep &step) const {
+  step.times.assign(step.stamps.size(), 0);
+  for (size_t i = 0; i + 1 < step.stamps.size(); i += 2)
+    for (size_t side = i; side < i + 2 && step.stamps[i + 1] != 0; ++side)
+      step.times[side] =
+          step.clock == TraceClock::processor ? toNs(step.stamps[side]) : toNs(step.begin) + static_cast<int64_t>(step.stamps[side]);
+}
+
+uint64_t *Trace::begin(const ProgramRecord &program, int32_t launches, int32_t threads, const TracedSizes &sizes,
+                       const std::vector<int32_t> &past, TraceClock clock) {
   if (!on)
     return nullptr;
   if (count() >= maxSteps) {
@@ -51,14 +56,15 @@ uint64_t *Trace::begin(const ProgramRecord &program, int32_t launches, int32_t t
   }
   TracedStep &traced = steps.emplace_back();
   traced.program = &program;
-  traced.batch = step.batch;
-  traced.tokens = step.tokens;
-  traced.rows = step.rows;
+  traced.batch = sizes.batch;
+  traced.tokens = sizes.tokens;
+  traced.rows = sizes.rows;
+  traced.clock = clock;
   traced.threads = threads;
   traced.launches = launches;
   traced.keys = traced.pairs = 0;
-  for (int32_t row = 0; row < step.batch; ++row) {
-    int64_t before = static_cast<size_t>(row) < past.size() ? past[row] : 0, tokens = step.tokens;
+  for (int32_t row = 0; row < sizes.batch; ++row) {
+    int64_t before = static_cast<size_t>(row) < past.size() ? past[row] : 0, tokens = sizes.tokens;
     traced.keys += before + tokens;
     traced.pairs += tokens * before + tokens * (tokens + 1) / 2;
   }

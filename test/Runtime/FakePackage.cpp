@@ -107,11 +107,56 @@ void Package::replace(const std::string &from, const std::string &to) {
   rewrite(text.replace(at, from.size(), to));
 }
 
-Loaded::Loaded(const std::string &path, int threads, const char *isa) {
+static std::string moduleFile(const std::string &arch) {
+  return "code/" + arch + (arch == "emulate" ? ".so" : arch[0] == 's' ? ".cubin" : ".ptx");
+}
+
+std::string fake::launchesText(const std::vector<std::string> &archs) {
+  std::string modules, programs;
+  for (const std::string &arch : archs)
+    modules += (modules.empty() ? "" : ", ") + std::string("{\"target\": ") + quote(arch == "emulate" ? "emulate" : "cuda") +
+               ", \"arch\": " + quote(arch == "emulate" ? "x86-64-v2" : arch) + ", \"file\": " + quote(moduleFile(arch)) + "}";
+  for (const char *name : {"prefill", "decode"})
+    programs += (programs.empty() ? "" : ", ") + std::string("{\"name\": ") + quote(name) +
+                R"(, "arena_bytes": 4096, "counters_bytes": 64, "launches": [
+    {"kernel": 0, "launch": 0, "grid": [[1, ["batch", 1]], [1], [1]], "args": [["input", 0], ["input", 1], ["input", 2], ["kv"], ["i64", 0],
+     ["arena", 256], ["counters", 4], ["batch"], ["tokens"]]},
+    {"kernel": 1, "launch": 1, "wants": [0], "grid": [[1, ["token_rows", 1]], [1], [1]],
+     "args": [["arena", 256], ["output", 0], ["token_rows"]]},
+    {"kernel": 2, "launch": 2, "wants": [1], "when": [["selected", 1, 2]], "grid": [[1, ["selected", 1]], [1], [1]],
+     "args": [["arena", 256], ["input", 3], ["weights", 0], ["output", 1], ["selected"]]},
+    {"kernel": 3, "launch": 2, "wants": [1], "when": [["selected", 3, 1000], ["batch", 1, 4]], "grid": [[1, ["selected", 2]], [1], [1]],
+     "args": [["arena", 256], ["input", 3], ["weights", 0], ["output", 1], ["selected"]]}]})";
+  return "{\"format\": \"ds-launches\", \"version\": 1,\n\"modules\": [" + modules +
+         "],\n\"kernels\": [{\"name\": \"fold_tokens\", \"threads\": 32, \"shared_bytes\": 0}, {\"name\": \"hidden_states\", \"threads\": "
+         "128, \"shared_bytes\": 1024}, {\"name\": \"logits_1\", \"threads\": 256, \"shared_bytes\": 65536}, {\"name\": \"logits_2\", "
+         "\"threads\": 256, \"shared_bytes\": 0}],\n\"programs\": [" +
+         programs + "]}\n";
+}
+
+void Package::addLaunches(const std::vector<std::string> &archs, bool keepCpu, std::string text) {
+  std::string entries;
+  if (text.empty())
+    text = launchesText(archs);
+  writeFile(file("code/launches.json"), text);
+  for (const std::string &arch : archs) {
+    writeFile(file(moduleFile(arch)), arch);
+    entries += fileEntry(moduleFile(arch), arch, 0) + ", ";
+  }
+  std::string changed = manifest;
+  auto swap = [&](const std::string &from, const std::string &to) { changed.replace(changed.find(from), from.size(), to); };
+  swap("\"files\": {", "\"launches\": \"code/launches.json\",\n\"files\": {" + entries + fileEntry("code/launches.json", text, 0) + ", ");
+  if (!keepCpu)
+    swap("{\"level\": \"x86-64-v2\", \"file\": \"code/x86-64-v2.so\"}", "");
+  rewrite(changed);
+}
+
+Loaded::Loaded(const std::string &path, int threads, const char *isa, const char *device) {
   dsrt_load_options options;
   dsrt_load_options_init(&options);
   options.threads = threads;
   options.isa = isa;
+  options.device = device;
   status = dsrt_load(path.c_str(), &options, &model);
 }
 

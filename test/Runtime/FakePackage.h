@@ -28,6 +28,9 @@ public:
   void rewrite(const std::string &text);
   /// Replaces the first `from` of the manifest, which must be there, and stores it.
   void replace(const std::string &from, const std::string &to);
+  /// Adds what a device runs to a decoder: modules of the given architectures ("emulate" for the emulator's), whose content is their name,
+  /// and launches.json with `text`. Then `keepCpu` false takes the CPU's code out.
+  void addLaunches(const std::vector<std::string> &archs = {"sm_90a", "compute_80"}, bool keepCpu = false, std::string text = "");
   std::string manifest;
 
 private:
@@ -40,12 +43,15 @@ void writeFile(const std::string &path, const std::string &content);
 /// A loaded model that is freed at the end. `status` says how loading went.
 class Loaded {
 public:
-  explicit Loaded(const std::string &path, int threads = 1, const char *isa = nullptr);
+  explicit Loaded(const std::string &path, int threads = 1, const char *isa = nullptr, const char *device = nullptr);
   ~Loaded() { dsrt_free(model); }
   Loaded(const Loaded &) = delete;
   dsrt_model *model = nullptr;
   dsrt_status status;
 };
+
+/// launches.json of the toy decoder: its kernels are in FakeCuda.cpp.
+std::string launchesText(const std::vector<std::string> &archs = {"sm_90a", "compute_80"});
 
 /// A batch over vectors that must outlive it.
 dsrt_batch batchOf(int32_t rows, const std::vector<int32_t> &ids, const std::vector<int32_t> *mask = nullptr);

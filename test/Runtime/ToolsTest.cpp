@@ -94,6 +94,8 @@ TEST(Tools, RunNamesBadInput) {
       {path + "-none --tokens 1", 66, "ds-run: missing: " + path + "-none/manifest.json: No such file or directory\n"},
       {path + " --input input_ids=1x2xi32=1 --output logits=@" + path + "/no/where.npy", 73,
        "ds-run: cannot write: " + path + "/no/where.npy: No such file or directory\n"},
+      {path + " --tokens 1 --device tpu", 2, "ds-run: invalid argument: device: expects cpu, cuda, cuda:N or emulate, got 'tpu'\n"},
+      {path + " --tokens 1 --device cuda", 69, "ds-run: unavailable: " + path + " has code for x86-64-v2, nothing for the device cuda:0\n"},
       {path + " --tokens 1,x", 2, "ds-run: invalid argument: --tokens: expects a number, got 'x'\n"},
   };
   for (const auto &test : cases) {
@@ -142,6 +144,7 @@ TEST(Tools, BenchPrintsLlamaBenchsWords) {
   EXPECT_EQ(bench(decoder.path() + " -pg 8").code, 2);
   EXPECT_EQ(bench(decoder.path() + " -o xml").code, 2);
   EXPECT_EQ(bench(decoder.path() + "-none").code, 66);
+  EXPECT_EQ(bench(decoder.path() + " --device cuda:1").code, 69);
 }
 
 TEST(Tools, BenchCalibratesThisMachine) {

@@ -1,4 +1,5 @@
 #include "Report.h"
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
@@ -17,6 +18,13 @@ static double deviation(const std::vector<double> &values) {
   for (double value : values)
     sum += (value - center) * (value - center);
   return values.size() < 2 ? 0 : std::sqrt(sum / static_cast<double>(values.size() - 1));
+}
+
+std::string Row::backend() const {
+  std::string text = device.substr(0, device.find(':'));
+  for (char &letter : text)
+    letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+  return text;
 }
 
 double Row::meanNs() const { return mean({samples.begin(), samples.end()}); }
@@ -51,6 +59,8 @@ Row describe(const dsrt_model *model, const Test &test) {
   row.weightsDtype = info.weights_dtype;
   row.level = info.level;
   row.cpu = cpuModel();
+  row.device = info.device;
+  row.gpu = info.device_name;
   row.packageVersion = info.package_version;
   row.threads = info.threads;
   row.modelSize = info.weights_bytes;
@@ -70,8 +80,10 @@ static nlohmann::ordered_json toJson(const Row &row) {
           {"producer", row.producer},
           {"package_version", row.packageVersion},
           {"cpu_info", row.cpu},
-          {"cpu_level", row.level},
-          {"backends", "CPU"},
+          {"cpu_level", row.gpu.empty() ? row.level : ""},
+          {"gpu_info", row.gpu},
+          {"gpu_arch", row.gpu.empty() ? "" : row.level},
+          {"backends", row.backend()},
           {"model_filename", row.packagePath},
           {"model_name", row.modelName},
           {"model_type", row.family + " " + row.weightsDtype},
@@ -138,8 +150,8 @@ void Report::add(const Row &row) {
     batch = showBatch ? number : "";
     // The sign takes two bytes, one column.
     std::printf("| %-30s | %10s | %10s | %-10s | %7d | %s%15s | %21s |\n", model.c_str(),
-                sizeText(static_cast<double>(row.modelSize)).c_str(), countText(static_cast<double>(row.modelParameters)).c_str(), "CPU",
-                row.threads, batch.c_str(), row.test.name(row.decoder).c_str(), speed);
+                sizeText(static_cast<double>(row.modelSize)).c_str(), countText(static_cast<double>(row.modelParameters)).c_str(),
+                row.backend().c_str(), row.threads, batch.c_str(), row.test.name(row.decoder).c_str(), speed);
   } else if (format == Format::jsonl) {
     std::printf("%s\n", dump(json).c_str());
   } else if (format == Format::json) {

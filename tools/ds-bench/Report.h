@@ -6,13 +6,15 @@
 
 /// One result with all that is needed to repeat it.
 struct Row {
-  std::string packagePath, modelName, family, producer, weightsDtype, level, cpu, date;
+  std::string packagePath, modelName, family, producer, weightsDtype, level, cpu, device, gpu, date;
   int32_t packageVersion = 0, threads = 0;
   int64_t modelSize = 0, modelParameters = 0;
   bool decoder = false;
   Test test;
   std::vector<int64_t> samples; // ns
 
+  /// CPU, CUDA or EMULATE, as llama-bench writes backends.
+  std::string backend() const;
   double meanNs() const;
   double deviationNs() const;
   std::vector<double> speeds() const; // tokens a second

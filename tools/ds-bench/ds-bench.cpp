@@ -9,13 +9,13 @@
 
 namespace {
 struct Options {
-  std::string package, isa, output;
+  std::string package, device, isa, output;
   std::vector<int32_t> prompts, generated, batches = {1}, threads = {0};
   std::vector<std::string> pairs;
   int32_t repetitions = 5;
   Format format = Format::md;
   Profiling profiling;
-  bool calibrate = false, json = false, quick = false;
+  bool calibrate = false, json = false, quick = false, skipHashes = false;
 };
 
 int fail(int code, const std::string &message) {
@@ -60,7 +60,9 @@ int runThreads(const Options &options, int32_t threads, Report &report) {
   dsrt_load_options load;
   dsrt_load_options_init(&load);
   load.threads = threads;
+  load.skip_hashes = options.skipHashes;
   load.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  load.device = options.device.empty() ? nullptr : options.device.c_str();
   dsrt_model *model = nullptr;
   const Profiling &profiling = options.profiling;
   if (dsrt_status status = dsrt_load(options.package.c_str(), &load, &model); status != DSRT_OK) {
@@ -115,7 +117,9 @@ void addOptions(CLI::App &app, Options &options) {
       ->check(CLI::Range(0, 1024));
   app.add_option("-r,--repetitions", options.repetitions, "runs of each test")->check(CLI::Range(1, 100000))->capture_default_str();
   app.add_option("-o,--output", options.output, "md, json, jsonl or csv; with --calibrate the file to write, such as machine.json");
+  app.add_option("--device", options.device, "cpu, cuda, cuda:N or emulate; by default what the package has code for");
   app.add_option("--isa", options.isa, "highest CPU level to use, such as x86-64-v2");
+  app.add_flag("--skip-hashes", options.skipHashes, "check the weights by size alone");
   options.profiling.addOptions(app);
   app.add_flag("--calibrate", options.calibrate, "measure this machine for the cost model (docs/cost-model.md), without a package");
   app.add_flag("--json", options.json, "with --calibrate: print the description in place of a table");

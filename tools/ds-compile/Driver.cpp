@@ -1,4 +1,5 @@
 #include "Driver.h"
+#include "GpuCode.h"
 #include "Progress.h"
 #include "Quantization.h"
 #include "Strict.h"
@@ -63,6 +64,7 @@ private:
   MLIRContext context;
   std::optional<ImportedModel> model;
   std::vector<CpuLevel> levels;
+  std::vector<GpuArch> archs; // none: the target is the CPU
   Quantization quantization;
   dsrt::MachineDescription machine;
   CostStep costStep;
@@ -116,13 +118,23 @@ Result<void> Driver::checkOptions() {
     last = Phase::normalized;
   } else if (options.emit == "plan") {
     last = Phase::planned;
-  } else if (options.emit != "package" && options.emit != "costs" && options.emit != "llvm" && options.emit != "asm") {
-    return Error::usage("--emit: expects package, ds, plan, costs, llvm or asm, got '" + options.emit + "'");
+  } else if (options.emit != "package" && options.emit != "costs" && options.emit != "llvm" && options.emit != "asm" && options.emit != "gpu" &&
+             options.emit != "ptx") {
+    return Error::usage("--emit: expects package, ds, plan, costs, llvm, asm, gpu or ptx, got '" + options.emit + "'");
   }
   if (options.output.empty() && !last && options.emit == "package")
     return Error::usage("-o: expects the package to write");
   if (options.weights != "f32" && options.weights != "bf16")
     return Error::usage("--weights: expects f32 or bf16, got '" + options.weights + "'");
+  Result<std::vector<GpuArch>> targets = gpuTargets(options.target);
+  if (!targets)
+    return targets.error();
+  archs = std::move(*targets);
+  if (!archs.empty() && options.weights != "bf16")
+    return Error::usage("--weights: expects bf16 for --target=" + options.target + ", got '" + options.weights + "'");
+  const bool emitsCpu = options.emit == "llvm" || options.emit == "asm", emitsGpu = options.emit == "gpu" || options.emit == "ptx";
+  if (archs.empty() ? emitsGpu : emitsCpu)
+    return Error::usage("--emit=" + options.emit + ": expects --target=" + (emitsGpu ? "cuda" : "cpu"));
   if (Result<void> prepared = quantization.prepare(); !prepared)
     return prepared;
   if (!symbolizeFusionLevel(options.fusion))
@@ -238,6 +250,7 @@ Result<void> Driver::runPhase(Phase phase) {
     plan.maxBatch = options.maxBatch;
     plan.maxRows = options.maxRows;
     plan.weights = options.weights;
+    plan.target = archs.empty() ? "cpu" : "cuda";
     plan.fusion = *symbolizeFusionLevel(options.fusion);
     plan.machine = options.machine;
     plan.observe = options.observe;
@@ -326,14 +339,30 @@ Result<void> Driver::run() {
     progress.finish();
     return write(costJson(*model->module, costStep, machine));
   }
-  Result<std::vector<CpuCode>> code = generate();
-  if (!code)
-    return code.error();
-  if (options.emit != "package")
-    return write(lowered);
   std::vector<PackageFile> files;
-  for (CpuCode &object : *code)
-    files.push_back({"code/" + object.level + ".so", std::move(object.bytes)});
+  if (archs.empty()) {
+    Result<std::vector<CpuCode>> code = generate();
+    if (!code)
+      return code.error();
+    if (options.emit != "package")
+      return write(lowered);
+    for (CpuCode &object : *code)
+      files.push_back({"code/" + object.level + ".so", std::move(object.bytes)});
+  } else {
+    progress.stage("code");
+    if (options.emit != "package") {
+      Result<std::string> emitted = emitGpuText(*model->module, archs, options.emit);
+      return emitted ? write(*emitted) : Result<void>(emitted.error());
+    }
+    std::vector<std::string> notes;
+    Result<std::vector<PackageFile>> code = compileForGpu(*model->module, archs, notes);
+    if (!code)
+      return code.error();
+    for (const std::string &note : notes)
+      if (!options.quiet)
+        llvm::errs() << "ds-compile: note: " << note << "\n";
+    files = std::move(*code);
+  }
   for (SideFile &file : model->sideFiles)
     files.push_back({file.name, std::move(file.content)});
   files.push_back({"profile.json", profileDescription(*model->module, options.fusion)});

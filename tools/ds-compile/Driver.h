@@ -13,11 +13,12 @@ namespace ds {
 struct CompileOptions {
   std::string model;  // folder or .gguf file
   std::string output; // package, or file of --emit; "-" is standard output
-  std::string emit;   // package, ds, plan, costs, llvm, asm
+  std::string emit;   // package, ds, plan, costs, llvm, asm, gpu, ptx
+  std::string target; // cpu, or cuda:ARCH,...
   std::string to;     // last phase; then its IR is the output
   std::string dumpPhases;
   std::string task;     // empty: what the model's configuration says
-  std::string weights;  // f32 or bf16
+  std::string weights;  // f32 or bf16; empty: f32, or bf16 for CUDA
   std::string quantize; // scheme of ds-quantize-weights: none, stored, int8, int4-g64 ...
   std::vector<std::string> quantizeRules;
   std::string calibration; // file of moments that matrices are corrected with; empty: none

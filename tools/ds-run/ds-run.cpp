@@ -13,7 +13,7 @@ namespace {
 constexpr int32_t mostTracedSteps = 4096;
 
 struct Options {
-  std::string package, program, isa, reference, tokens;
+  std::string package, program, device, isa, reference, tokens;
   std::vector<std::string> inputs, outputs, compares;
   double atol = 1e-4, rtol = 0;
   int benchmark = 0, threads = 0;
@@ -85,10 +85,11 @@ void printInfo(const dsrt_model *model) {
   dsrt_get_info(model, &info);
   std::printf("name: %s\nfamily: %s\ntask: %s\nparameters: %lld\nweights: %s, %lld bytes\nvocabulary: %d\ncontext: %d\nmax_batch: "
               "%d\nmax_rows: %d\n"
-              "kv_bytes_per_sequence: %lld\nproducer: %s\nlevel: %s\nthreads: %d\n",
+              "kv_bytes_per_sequence: %lld\nproducer: %s\ndevice: %s%s%s\nlevel: %s\nthreads: %d\n",
               info.name, info.family, info.task, static_cast<long long>(info.parameters), info.weights_dtype,
               static_cast<long long>(info.weights_bytes), info.vocab_size, info.context, info.max_batch, info.max_rows,
-              static_cast<long long>(info.kv_bytes_per_sequence), info.producer, info.level, info.threads);
+              static_cast<long long>(info.kv_bytes_per_sequence), info.producer, info.device, *info.device_name ? ", " : "",
+              info.device_name, info.level, info.threads);
 }
 
 Failure runOnce(dsrt_model *model, const Options &options, const NamedArrays &inputs, NamedArrays &outputs) {
@@ -182,6 +183,7 @@ void addOptions(CLI::App &app, Options &options) {
   app.add_option("--program", options.program, "run one step of this program: encode, prefill, decode");
   app.add_option("--benchmark", options.benchmark, "run so many times more and print times")->check(CLI::NonNegativeNumber);
   app.add_option("--threads", options.threads, "threads; 0: as many as this process may use")->capture_default_str();
+  app.add_option("--device", options.device, "cpu, cuda, cuda:N or emulate; by default what the package has code for");
   app.add_option("--isa", options.isa, "highest CPU level to use, such as x86-64-v2");
   app.add_flag("--skip-hashes", options.skipHashes, "check the weights by size alone");
   app.add_flag("--huge-pages", options.hugePages, "copy the weights to 2 MiB pages: faster steps, a longer load");
@@ -228,6 +230,7 @@ int main(int argc, char **argv) {
   load.skip_hashes = options.skipHashes;
   load.huge_pages = options.hugePages;
   load.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  load.device = options.device.empty() ? nullptr : options.device.c_str();
   dsrt_model *model = nullptr;
   Failure failure;
   if (dsrt_status status = dsrt_load(options.package.c_str(), &load, &model); status != DSRT_OK)

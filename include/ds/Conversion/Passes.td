@@ -26,7 +26,9 @@ def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
   let options = [Option<"maxBatch", "max-batch", "int64_t", /*default=*/"16", "sequences of one step">,
                  Option<"maxRows", "max-rows", "int64_t", /*default=*/"512",
                         "tokens of one step; at least one sequence of all positions where there is no cache, max-batch in decode">,
-                 Option<"weights", "weights", "std::string", /*default=*/"\"f32\"", "f32 or bf16: matrices and tables; vectors stay f32">];
+                 Option<"weights", "weights", "std::string", /*default=*/"\"f32\"", "f32 or bf16: matrices and tables; vectors stay f32">,
+                 Option<"target", "target", "std::string", /*default=*/"\"cpu\"",
+                        "cpu, or cuda: matrices lie in tiles for tensor cores; needs weights of bf16">];
   let dependentDialects = ["::ds_plan::DSPlanDialect"];
 }
 

@@ -1,5 +1,5 @@
 #include "Attention.h"
-#include "VectorMath.h"
+#include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
 using mlir::Value;

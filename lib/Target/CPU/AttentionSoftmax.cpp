@@ -1,6 +1,6 @@
 // The softmax of one step of an attention block.
 #include "Attention.h"
-#include "VectorMath.h"
+#include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
 using mlir::Value;

@@ -1,6 +1,6 @@
 #include "ds/Target/CPU/CodeGen.h"
-#include "Link.h"
-#include "MachineCode.h"
+#include "ds/Target/CPU/Link.h"
+#include "ds/Target/CPU/MachineCode.h"
 #include "Program.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"

@@ -1,5 +1,5 @@
-#include "Elementwise.h"
-#include "VectorMath.h"
+#include "ds/Target/CPU/Elementwise.h"
+#include "ds/Target/CPU/VectorMath.h"
 #include "dialects/DS/DSDialect.h"
 #include "llvm/ADT/TypeSwitch.h"
 

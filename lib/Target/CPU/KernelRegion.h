@@ -1,4 +1,4 @@
-// How builders find their way in the region of a kernel.
+// How builders find their way in the region of a kernel. A context is that of a CPU kernel, or the kernel or body of a GPU stage.
 #ifndef LIB_TARGET_CPU_KERNELREGION_H
 #define LIB_TARGET_CPU_KERNELREGION_H
 
@@ -7,7 +7,7 @@
 namespace ds {
 
 /// The operation of a region that holds just one, of this kind, and returns its result; null otherwise.
-template <typename Op> Op onlyOp(KernelContext &context) {
+template <typename Op, typename Context> Op onlyOp(Context &context) {
   mlir::Block &body = context.kernel.getBody().front();
   if (!llvm::hasNItems(body, 2) || context.outs.size() != 1)
     return {};
@@ -16,7 +16,7 @@ template <typename Op> Op onlyOp(KernelContext &context) {
 }
 
 /// The operand that a value of the region stands for, null when it is computed in the region or absent.
-inline const KernelOperand *operandOf(KernelContext &context, mlir::Value value) {
+template <typename Context> const KernelOperand *operandOf(Context &context, mlir::Value value) {
   auto argument = mlir::dyn_cast_if_present<mlir::BlockArgument>(value);
   return argument ? &context.ins[argument.getArgNumber()] : nullptr;
 }

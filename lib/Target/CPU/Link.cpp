@@ -1,4 +1,4 @@
-#include "Link.h"
+#include "ds/Target/CPU/Link.h"
 #include "lld/Common/Driver.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FileUtilities.h"

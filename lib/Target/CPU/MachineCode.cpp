@@ -1,4 +1,4 @@
-#include "MachineCode.h"
+#include "ds/Target/CPU/MachineCode.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"

@@ -1,6 +1,6 @@
 // Norms and softmax of rows. A row is read from memory once; later passes find it in L1.
 #include "RowRegion.h"
-#include "VectorMath.h"
+#include "ds/Target/CPU/VectorMath.h"
 #include "dialects/DS/DSDialect.h"
 
 using namespace ds;

@@ -12,10 +12,7 @@ using namespace mlir;
 using namespace ds;
 using namespace ds_plan;
 
-namespace {
-
-/// How a value of a program is passed to a kernel, apart from where it lies.
-KernelOperand describe(Value place, const SymbolTable &symbols) {
+KernelOperand ds::describeOperand(Value place, const SymbolTable &symbols) {
   KernelOperand operand{};
   operand.kind = KernelOperand::Kind::rows;
   operand.type = cast<MemRefType>(place.getType());
@@ -29,12 +26,15 @@ KernelOperand describe(Value place, const SymbolTable &symbols) {
         operand.kind = KernelOperand::Kind::weight;
         auto storage = symbols.lookup<StorageOp>(op.getStorage());
         operand.layout = storage.getLayout();
-        if (operand.layout != Layout::panel_codes)
-          return;
-        auto parameter = symbols.lookup<ParameterOp>(*storage.getParameter());
+        auto parameter = storage.getParameter() ? symbols.lookup<ParameterOp>(*storage.getParameter()) : ParameterOp();
         auto quantized = parameter ? dyn_cast<QuantizedType>(parameter.getTensorType().getElementType()) : QuantizedType();
-        if (quantized) // else no kernel takes it
+        // Without what they need no kernel takes them.
+        if (operand.layout == Layout::panel_codes && quantized)
           operand.codes.emplace(quantized, parameter.getTensorType().getDimSize(1), panelWidth(operand.type));
+        if (operand.layout == Layout::tiles && parameter)
+          operand.tiles.emplace(std::nullopt, parameter.getTensorType().getDimSize(0), parameter.getTensorType().getDimSize(1));
+        if (operand.layout == Layout::tile_codes && quantized)
+          operand.tiles.emplace(quantized, parameter.getTensorType().getDimSize(0), parameter.getTensorType().getDimSize(1));
       })
       .Case<ds_plan::CacheOp>([&](ds_plan::CacheOp op) {
         operand.kind = KernelOperand::Kind::cache;
@@ -43,6 +43,26 @@ KernelOperand describe(Value place, const SymbolTable &symbols) {
       });
   return operand;
 }
+
+std::string ds::kernelKey(LaunchOp launch, const SymbolTable &symbols) {
+  std::string key;
+  llvm::raw_string_ostream stream(key);
+  stream << launch.getKernel();
+  for (Value operand : launch->getOperands()) {
+    KernelOperand kind = describeOperand(operand, symbols);
+    stream << '|' << kind.type << ' ' << static_cast<int>(kind.kind) << ' ' << static_cast<int>(kind.rows) << ' '
+           << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads << ' ' << kind.grouped;
+    if (kind.codes)
+      stream << ' ' << kind.codes->type;
+    if (kind.tiles)
+      stream << ' ' << kind.tiles->rows << 'x' << kind.tiles->depth;
+    if (kind.tiles && kind.tiles->type)
+      stream << ' ' << *kind.tiles->type;
+  }
+  return key;
+}
+
+namespace {
 
 /// A barrier stands before the launch; places may stand between.
 bool meetsBefore(LaunchOp launch) {
@@ -112,7 +132,7 @@ LLVM::LLVMFuncOp ModuleEmitter::startFunction(llvm::StringRef name, ArrayRef<Typ
 
 /// The rows of outs[0].
 Value ModuleEmitter::rowsOf(LaunchOp launch) {
-  KernelOperand first = describe(launch.getOuts().front(), symbols);
+  KernelOperand first = describeOperand(launch.getOuts().front(), symbols);
   if (first.kind == KernelOperand::Kind::rows && first.rows == Rows::selected)
     return selected;
   return first.kind == KernelOperand::Kind::rows && first.rows == Rows::batch ? batch : tokenRows;
@@ -219,7 +239,7 @@ llvm::Error ModuleEmitter::emitChainAt(Block::iterator &op, int64_t &nextLaunch)
     ChainLaunch &linked = launches.emplace_back(ChainLaunch{*function, {}, launch != firstLaunch && meetsBefore(launch)});
     for (Value operand : launch->getOperands()) {
       used.insert(operand);
-      KernelOperand kind = describe(operand, symbols);
+      KernelOperand kind = describeOperand(operand, symbols);
       const int64_t rowBytes = kind.kind == KernelOperand::Kind::rows ? kind.width() * kind.element().getIntOrFloatBitWidth() / 8 : 0;
       linked.operands.push_back({static_cast<unsigned>(llvm::find(used, operand) - used.begin()), rowBytes, isInside(operand, chained)});
     }
@@ -262,17 +282,7 @@ llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {
 }
 
 llvm::Expected<LLVM::LLVMFuncOp> ModuleEmitter::kernelFunction(LaunchOp launch) {
-  std::string key;
-  llvm::raw_string_ostream stream(key);
-  stream << launch.getKernel();
-  for (Value operand : launch->getOperands()) {
-    KernelOperand kind = describe(operand, symbols);
-    stream << '|' << kind.type << ' ' << static_cast<int>(kind.kind) << ' ' << static_cast<int>(kind.rows) << ' '
-           << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads << ' ' << kind.grouped;
-    if (kind.codes)
-      stream << ' ' << kind.codes->type;
-  }
-  LLVM::LLVMFuncOp &function = kernels[key];
+  LLVM::LLVMFuncOp &function = kernels[kernelKey(launch, symbols)];
   if (function)
     return function;
   auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
@@ -301,7 +311,7 @@ llvm::Error ModuleEmitter::emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LL
   KernelContext context{e, level, kernel, {}, {}, {}, {}, {}, {}, {}, {}, {}};
   unsigned next = 0;
   auto take = [&](Value operand, SmallVector<KernelOperand> &list) {
-    KernelOperand described = describe(operand, symbols);
+    KernelOperand described = describeOperand(operand, symbols);
     described.pointer = function.getArgument(next);
     if (described.kind == KernelOperand::Kind::weight) {
       function.setArgAttr(next, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());

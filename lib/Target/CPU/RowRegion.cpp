@@ -1,5 +1,5 @@
 #include "RowRegion.h"
-#include "Elementwise.h"
+#include "ds/Target/CPU/Elementwise.h"
 #include "EmbeddingRow.h"
 #include "KernelRegion.h"
 #include "dialects/DS/DSDialect.h"

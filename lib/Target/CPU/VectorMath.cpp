@@ -1,6 +1,6 @@
 // exp by Cody-Waite reduction and a polynomial (coefficients of Cephes' expf); tanh from e^x - 1 without cancellation; the erf of gelu by a
 // polynomial for log2 erfc.
-#include "VectorMath.h"
+#include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
 using mlir::Type;

@@ -106,7 +106,10 @@ Result<std::string> ds::manifestText(ModuleOp planned, const std::string &produc
     json["files"][name] = std::move(entry);
     StringRef level = name;
     if (level.consume_front("code/") && level.consume_back(".so"))
-      json["code"].push_back({{"level", level.str()}, {"file", name}});
+      if (level != "emulate") // that one is listed with the launches
+        json["code"].push_back({{"level", level.str()}, {"file", name}});
+    if (name == "code/launches.json")
+      json["launches"] = name;
   }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -1,6 +1,7 @@
 #include "WeightPacker.h"
 #include "dialects/DS/Rope.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "dialects/DSPlan/TileCodes.h"
 #include "ds/Quantize/QuantizedType.h"
 #include <cmath>
 #include <cstring>
@@ -15,7 +16,11 @@ static int64_t elementBytes(StorageOp storage) { return typeOf(storage).getEleme
 
 int64_t ds::storageBytes(StorageOp storage) { return typeOf(storage).getNumElements() * elementBytes(storage); }
 
-int64_t ds::rowsPerUnit(StorageOp storage) { return isInPanels(storage.getLayout()) ? ds_plan::panelWidth(typeOf(storage)) : 1; }
+int64_t ds::rowsPerUnit(StorageOp storage) {
+  if (isInTiles(storage.getLayout()))
+    return ds_plan::Tiles::blockRows;
+  return isInPanels(storage.getLayout()) ? ds_plan::panelWidth(typeOf(storage)) : 1;
+}
 
 int64_t ds::unitCount(StorageOp storage) { return storage.getLayout() == Layout::vector ? 1 : typeOf(storage).getDimSize(0); }
 
@@ -90,6 +95,42 @@ static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterR
   return {};
 }
 
+/// One block of layout `tile_codes`.
+static Result<void> packTileCodes(const ds_plan::Tiles &tiles, const ParameterReader &reader, int64_t first, int64_t count, uint8_t *out) {
+  const QuantizationScheme scheme = schemeOf(*tiles.type);
+  auto storeScale = [&](float value, int64_t place) {
+    const uint16_t half = toHalf(value);
+    tiles.half() ? std::memcpy(out + place, &half, 2) : std::memcpy(out + place, &value, 4);
+  };
+  // What pads a row or stands behind the last has the value 0 where the type has one.
+  const auto zero = static_cast<uint8_t>(tiles.zeroCode());
+  std::memset(out, scheme.bits == 8 ? zero : zero << 4 | zero, tiles.codeBytes());
+  QuantizedRow row;
+  for (int64_t n = 0; n < count; ++n) {
+    if (Result<void> read = reader.readCodes(first + n, row); !read)
+      return read;
+    for (int64_t g = 0; g < tiles.groups(); ++g) {
+      storeScale(row.scales[g], tiles.scaleOf(n, g));
+      if (scheme.asymmetric)
+        storeScale(row.offsets[g], tiles.offsetOf(n, g));
+    }
+    for (int64_t k = 0; k < tiles.depth; ++k) {
+      const auto code = static_cast<uint32_t>(row.codes[k] + tiles.zeroCode());
+      uint8_t *place = out + tiles.placeOf(n, k);
+      if (scheme.bits == 8) {
+        *place = static_cast<uint8_t>(code);
+        continue;
+      }
+      uint32_t word;
+      std::memcpy(&word, place, 4);
+      const int64_t shift = ds_plan::Tiles::shiftOf(k);
+      word = (word & ~(uint32_t(15) << shift)) | (code & 15) << shift;
+      std::memcpy(place, &word, 4);
+    }
+  }
+  return {};
+}
+
 Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int64_t first, int64_t count, uint8_t *out) {
   if (storage.getLayout() == Layout::rope) {
     packRope(storage, first, count, out);
@@ -109,12 +150,32 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
     }
     return {};
   }
+  if (storage.getLayout() == Layout::tile_codes) {
+    if (!reader->quantizedType())
+      return Error::internal("storage '" + storage.getSymName().str() + "' is of codes, its parameter is not");
+    const ds_plan::Tiles tiles(reader->quantizedType(), reader->rows(), columns);
+    for (int64_t unit = 0; unit < count; ++unit) {
+      const int64_t begin = (first + unit) * group, length = std::clamp<int64_t>(reader->rows() - begin, 0, group);
+      if (Result<void> packed = packTileCodes(tiles, *reader, begin, length, out + unit * unitBytes(storage)); !packed)
+        return packed;
+    }
+    return {};
+  }
   std::vector<float> rows(group * columns);
   for (int64_t unit = 0; unit < count; ++unit, out += unitBytes(storage)) {
-    int64_t begin = (first + unit) * group, length = std::min(group, reader->rows() - begin);
+    int64_t begin = (first + unit) * group, length = std::clamp<int64_t>(reader->rows() - begin, 0, group);
+    if (length == 0)
+      continue; // the second half of the last pair of blocks
     if (Result<void> result = reader->read(begin, length, rows.data()); !result)
       return result;
     const Elements to(storage, out);
+    if (storage.getLayout() == Layout::tiles) {
+      const ds_plan::Tiles tiles(std::nullopt, reader->rows(), columns);
+      for (int64_t n = 0; n < length; ++n)
+        for (int64_t k = 0; k < columns; ++k)
+          to.store(tiles.placeOf(n, k) / 2, rows[n * columns + k]);
+      continue;
+    }
     if (!isInPanels(storage.getLayout())) {
       for (int64_t i = 0; i < length * columns; ++i)
         to.store(i, rows[i]);

@@ -25,7 +25,7 @@ typedef enum dsrt_status {
   DSRT_INVALID_ARGUMENT = 2, // "invalid argument": the caller's mistake; nothing ran
   DSRT_BAD_DATA = 65,        // "bad data": a file of the package is not what it should be
   DSRT_MISSING = 66,         // "missing": a file or folder is not there or cannot be read
-  DSRT_UNAVAILABLE = 69,     // "unavailable": this machine lacks a CPU level; "out of memory"
+  DSRT_UNAVAILABLE = 69,     // "unavailable": this machine lacks a CPU level, a GPU, its driver; "out of memory"
   DSRT_INTERNAL = 70,        // "internal": a mistake of this library or of the package's code
   DSRT_CANNOT_WRITE = 73     // "cannot write"
 } dsrt_status;
@@ -48,12 +48,15 @@ typedef struct dsrt_load_options {
   int32_t pin;         // 0: pin threads when they are as many as the allowed cores; 1: always; -1: never
   int32_t huge_pages;  // 1: copies the weights to 2 MiB pages where memory is plenty; faster steps, a longer load, nothing shared
   const char *isa;     // highest CPU level to use, such as "x86-64-v2"; NULL: DS_FORCE_ISA, else the machine's
+  const char
+      *device; // "cpu", "cuda" (cuda:0), "cuda:1", "emulate"; NULL: DS_DEVICE, else the CPU if the package has code for it, else cuda:0
 } dsrt_load_options;
 
 DSRT_API void dsrt_load_options_init(dsrt_load_options *options);
 
 /// Opens the package in folder `path`. `options` may be NULL. Checks everything docs/package-format.md says before opening code.
-/// Fails with bad data (a file changed, another version), missing, unavailable (no code for this machine). Then *model is NULL.
+/// Fails with bad data (a file changed, another version), missing, unavailable (no code for this machine or device; no GPU, no driver),
+/// out of memory. Then *model is NULL.
 DSRT_API dsrt_status dsrt_load(const char *path, const dsrt_load_options *options, dsrt_model **model);
 
 /// Frees a model; its sessions must be freed before. NULL is allowed.
@@ -66,7 +69,7 @@ DSRT_API const char *dsrt_manifest_json(const dsrt_model *model);
 typedef struct dsrt_info {
   size_t size;
   const char *path, *producer, *family, *name, *task, *weights_dtype;
-  const char *level; // of the code that was opened, such as "x86-64-v3"
+  const char *level; // of the code that was opened, such as "x86-64-v3"; of a GPU "sm_90a", or "compute_80" of what its driver compiled
   int32_t package_version;
   int32_t threads;
   int32_t is_decoder; // 1: task causal-lm (generate, sessions), 0: an encoder
@@ -80,6 +83,8 @@ typedef struct dsrt_info {
   int32_t pad; // -1: none
   int64_t parameters, weights_bytes;
   int64_t kv_bytes_per_sequence; // 0 for encoders
+  const char *device;            // "cpu", "cuda:0", "emulate"
+  const char *device_name;       // of a GPU, such as "NVIDIA H200"; else ""
 } dsrt_info;
 
 /// Fills the first info->size bytes of the structure.
@@ -91,6 +96,7 @@ typedef struct dsrt_memory {
   int64_t arena;        // working memory of the programs, allocated so far
   int64_t kv;           // address space of the cache blocks made so far; pages become resident as tokens are written
   int64_t huge_weights; // of the weights, on 2 MiB pages (dsrt_load_options.huge_pages)
+  int64_t device;       // all that is on the device: weights, arena, kv, inputs and outputs; 0 on the CPU
 } dsrt_memory;
 
 DSRT_API dsrt_status dsrt_get_memory(const dsrt_model *model, dsrt_memory *memory);
@@ -192,8 +198,8 @@ typedef struct dsrt_traced_step {
   size_t size;
   const char *program;
   int32_t batch, tokens, rows; // B, T, R of the step
-  int32_t threads, launches;
-  int64_t keys;         // sum over sequences of the tokens they have behind the step: past + T
+  int32_t threads, launches;   // threads: 1 on a device
+  int64_t keys;                // sum over sequences of the tokens they have behind the step: past + T
   int64_t pairs;        // sum over sequences and their tokens of the keys up to the token: what causal attention sees without a window
   int64_t begin, end;   // ns since tracing began: of the whole step, as the calling thread sees it
   const int64_t *times; // [threads][launches][2] ns since tracing began; begin and end are both 0 where a launch did not run

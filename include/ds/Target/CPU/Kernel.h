@@ -4,7 +4,9 @@
 
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "dialects/DSPlan/TileCodes.h"
 #include "ds/Target/CPU/Emitter.h"
+#include "mlir/IR/SymbolTable.h"
 #include "llvm/Support/Error.h"
 
 namespace ds {
@@ -24,6 +26,7 @@ struct KernelOperand {
   bool grouped = false;                                    // of `rows`: a buffer between products (ds_plan.buffer)
   ds_plan::Layout layout = ds_plan::Layout::panels;        // of `weight`
   std::optional<ds_plan::PanelCodes> codes;                // of `weight` in `panel_codes`
+  std::optional<ds_plan::Tiles> tiles;                     // of `weight` in `tiles` and `tile_codes`
   ds_plan::CacheKind cacheKind = ds_plan::CacheKind::keys; // of `cache`
   int64_t kvHeads = 0;                                     // of `cache`
 
@@ -31,6 +34,12 @@ struct KernelOperand {
   /// Values of one row: the last size, 1 for `?`.
   int64_t width() const { return type.getRank() == 1 && type.isDynamicDim(0) ? 1 : type.getShape().back(); }
 };
+
+/// How a value of a program is passed to a kernel, apart from where it lies.
+KernelOperand describeOperand(mlir::Value place, const mlir::SymbolTable &symbols);
+
+/// Equal for launches that can share a function.
+std::string kernelKey(ds_plan::LaunchOp launch, const mlir::SymbolTable &symbols);
 
 /// Makes the threads of a step meet: `step` is a pointer to the DsStep, `thread` the caller's number, an i64.
 void emitBarrier(Emitter &e, mlir::Value step, mlir::Value thread);

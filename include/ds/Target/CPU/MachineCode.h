@@ -1,6 +1,6 @@
 // LLVM IR to machine code of one level.
-#ifndef DS_LIB_TARGET_CPU_MACHINECODE_H
-#define DS_LIB_TARGET_CPU_MACHINECODE_H
+#ifndef DS_TARGET_CPU_MACHINECODE_H
+#define DS_TARGET_CPU_MACHINECODE_H
 
 #include "ds/Target/CPU/Level.h"
 #include "llvm/IR/Module.h"
@@ -21,4 +21,4 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine, const CpuLevel
 std::string emitMachineCode(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type);
 
 } // namespace ds
-#endif // DS_LIB_TARGET_CPU_MACHINECODE_H
+#endif // DS_TARGET_CPU_MACHINECODE_H

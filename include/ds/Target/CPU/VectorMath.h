@@ -1,8 +1,8 @@
 // Transcendental functions as vector arithmetic; no library is called. Scalars and vectors of f32 alike.
 //
 // NaN gives NaN, infinities the limits. Errors were measured against f64 over the whole range, with and without fused multiply-add.
-#ifndef LIB_TARGET_CPU_VECTORMATH_H
-#define LIB_TARGET_CPU_VECTORMATH_H
+#ifndef DS_TARGET_CPU_VECTORMATH_H
+#define DS_TARGET_CPU_VECTORMATH_H
 
 #include "ds/Target/CPU/Emitter.h"
 
@@ -24,4 +24,4 @@ mlir::Value emitTanh(Emitter &e, mlir::Value x);
 mlir::Value emitGeluErf(Emitter &e, mlir::Value x);
 
 } // namespace ds
-#endif // LIB_TARGET_CPU_VECTORMATH_H
+#endif // DS_TARGET_CPU_VECTORMATH_H

@@ -1,6 +1,6 @@
 // Objects to a shared object, with LLD in this process.
-#ifndef DS_LIB_TARGET_CPU_LINK_H
-#define DS_LIB_TARGET_CPU_LINK_H
+#ifndef DS_TARGET_CPU_LINK_H
+#define DS_TARGET_CPU_LINK_H
 
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
@@ -12,4 +12,4 @@ namespace ds {
 llvm::Expected<std::string> linkSharedObject(llvm::StringRef object);
 
 } // namespace ds
-#endif // DS_LIB_TARGET_CPU_LINK_H
+#endif // DS_TARGET_CPU_LINK_H

@@ -1,6 +1,6 @@
 // Element-wise ops as vector arithmetic: what any kernel inlines in its prologue or epilogue.
-#ifndef LIB_TARGET_CPU_ELEMENTWISE_H
-#define LIB_TARGET_CPU_ELEMENTWISE_H
+#ifndef DS_TARGET_CPU_ELEMENTWISE_H
+#define DS_TARGET_CPU_ELEMENTWISE_H
 
 #include "ds/Target/CPU/Emitter.h"
 #include "mlir/IR/Operation.h"
@@ -11,4 +11,4 @@ namespace ds {
 mlir::Value emitElementwise(Emitter &e, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
 
 } // namespace ds
-#endif // LIB_TARGET_CPU_ELEMENTWISE_H
+#endif // DS_TARGET_CPU_ELEMENTWISE_H

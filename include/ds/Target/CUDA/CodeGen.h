@@ -1,0 +1,49 @@
+// From a planned module to GPU kernels, and from those to what a package has of them.
+#ifndef DS_TARGET_CUDA_CODEGEN_H
+#define DS_TARGET_CUDA_CODEGEN_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/Support/Error.h"
+#include <string>
+
+namespace ds {
+
+/// The kernels of a package and how its programs launch them.
+struct GpuKernels {
+  /// Holds one `gpu.module @ds_kernels` of `gpu.func`s.
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  /// `kernels` and `programs` of code/launches.json (docs/package-format.md), in JSON.
+  std::string launches;
+};
+
+/// Gives every kernel of `planned` its stages and lists the launches of each program. Fails when a buffer or a weight has no offset, a kernel
+/// has no builder on CUDA or its builder refuses it.
+llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned);
+
+/// A machine that code is made for, such as `sm_90a`; `compute_80` is PTX that later machines compile when it is loaded.
+struct GpuArch {
+  std::string name;     // "sm_90a"
+  std::string features; // LLVM's: the PTX version it needs
+  int number = 0;       // 90
+};
+
+/// The architecture of a name: sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120, and compute_80. Fails for others, naming these.
+llvm::Expected<GpuArch> findGpuArch(llvm::StringRef name);
+
+/// PTX of `kernels.module` for `arch`. Needs no toolkit. Fails when lowering does.
+llvm::Expected<std::string> compileToPtx(const GpuKernels &kernels, const GpuArch &arch);
+
+/// The path of ptxas: DS_PTXAS, else in PATH, else in CUDA_HOME or /usr/local/cuda; empty when there is none.
+std::string findPtxas();
+
+/// The machine code of `ptx`, and in `log` what ptxas says of registers and spills. Fails with the assembler's words.
+llvm::Expected<std::string> assemblePtx(llvm::StringRef ptx, const GpuArch &arch, llvm::StringRef ptxas, std::string *log = nullptr);
+
+/// The text of code/launches.json: `kernels.launches` behind the list of `modules`, of (target, architecture, file).
+struct GpuModuleFile {
+  std::string target, arch, file;
+};
+std::string launchTable(const GpuKernels &kernels, llvm::ArrayRef<GpuModuleFile> modules);
+
+} // namespace ds
+#endif // DS_TARGET_CUDA_CODEGEN_H

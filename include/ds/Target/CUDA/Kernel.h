@@ -1,0 +1,96 @@
+// What the builder of a kernel family gets on the GPU, and which builder serves which family. A builder gives a kernel of the plan one or
+// more stages: GPU functions that are launched one behind the other, each for the steps whose sizes it is made for.
+#ifndef DS_TARGET_CUDA_KERNEL_H
+#define DS_TARGET_CUDA_KERNEL_H
+
+#include "ds/Target/CPU/Kernel.h"
+#include "ds/Target/CUDA/GpuEmitter.h"
+#include <array>
+
+namespace ds {
+
+/// A size of a step.
+enum class GpuSize { batch, tokens, rows }; // B; T; rows of outs[0]: B * T, R or B (B * T where outs[0] is a cache or `packed`)
+
+/// A number of blocks: `constant` times, of each of `factors`, the size divided by a number and rounded up.
+struct GpuGrid {
+  int64_t constant = 1;
+  llvm::SmallVector<std::pair<GpuSize, int64_t>, 2> factors;
+};
+
+/// `least <= size <= most`.
+struct GpuBound {
+  GpuSize size;
+  int64_t least, most;
+};
+
+/// How a stage is launched.
+struct GpuShape {
+  std::string name;                            // tells the stages of a kernel apart; becomes a part of the function's name
+  llvm::SmallVector<GpuBound, 2> when;         // all of which hold; none: always
+  std::array<GpuGrid, 3> grid;                 // blocks; the last two at most 65535
+  int64_t threads = 256;                       // of a block, a multiple of 32
+  int64_t sharedBytes = 0;                     // dynamic shared memory of a block, up to 227 KiB
+  int64_t blocksPerProcessor = 1;              // that have to fit one multiprocessor at once: bounds the registers
+  bool waitsItself = false;                    // the body calls `gridWait`; else it stands at the start
+};
+
+/// A kernel of the plan, as the launches that share its functions have it. Without values: those of a body are in `GpuBody`.
+class GpuKernel;
+
+/// What the body of a stage works with. All sizes are i32, the same in every thread.
+struct GpuBody {
+  GpuEmitter &e;
+  llvm::SmallVector<KernelOperand> ins, aux, outs; // with pointers; those of caches with `cacheOffset` (i64)
+  mlir::Value batch, tokens, rows;
+  /// `GpuKernel::needScratch` and `needCounters` say how much there is.
+  mlir::Value scratch;  // bytes aligned to 256, undefined; shared by the stages of one launch alone
+  mlir::Value counters; // i32, 0 at the first launch: a kernel leaves them as it found them
+};
+
+class GpuKernel {
+public:
+  GpuKernel(ds_plan::KernelOp kernel, llvm::SmallVector<KernelOperand> ins, llvm::SmallVector<KernelOperand> aux,
+            llvm::SmallVector<KernelOperand> outs)
+      : kernel(kernel), ins(std::move(ins)), aux(std::move(aux)), outs(std::move(outs)) {}
+
+  ds_plan::KernelOp kernel;                        // region and schedule; its operands are `ins`, its results `outs`, in order
+  llvm::SmallVector<KernelOperand> ins, aux, outs; // pointers are null
+
+  /// Adds a stage. `body` is called later, once for each package.
+  void stage(GpuShape shape, std::function<void(GpuBody &)> body) { stages.push_back({std::move(shape), std::move(body)}); }
+  /// Asks for `bytes` of scratch for each row (GpuSize::rows rounded up to a multiple of 128).
+  void needScratch(int64_t bytes) { scratchPerRow = std::max(scratchPerRow, bytes); }
+  /// Asks for `count` counters for each sequence of the batch.
+  void needCounters(int64_t count) { countersPerSequence = std::max(countersPerSequence, count); }
+
+  /// An error that names the kernel.
+  llvm::Error error(const llvm::Twine &message) const;
+
+  struct Stage {
+    GpuShape shape;
+    std::function<void(GpuBody &)> body;
+  };
+  std::vector<Stage> stages;
+  int64_t scratchPerRow = 0, countersPerSequence = 0;
+};
+
+/// Gives a kernel its stages. Fails when the family cannot compute the region or the operand types. What it captures in bodies has to own
+/// itself or live in the plan.
+using GpuKernelBuilder = llvm::Error (*)(GpuKernel &);
+
+/// The builder of a family, or null.
+GpuKernelBuilder findGpuKernelBuilder(llvm::StringRef family);
+
+llvm::Error buildGpuAttention(GpuKernel &);
+llvm::Error buildGpuCopy(GpuKernel &);
+llvm::Error buildGpuEmbed(GpuKernel &);
+llvm::Error buildGpuGather(GpuKernel &);
+llvm::Error buildGpuGemm(GpuKernel &);
+llvm::Error buildGpuPool(GpuKernel &);
+llvm::Error buildGpuRope(GpuKernel &);
+llvm::Error buildGpuRow(GpuKernel &);
+llvm::Error buildGpuStoreCache(GpuKernel &);
+
+} // namespace ds
+#endif // DS_TARGET_CUDA_KERNEL_H

@@ -1,0 +1,86 @@
+#include "ds/Target/CUDA/Emulation.h"
+#include "EmulationLowering.h"
+#include "ds/Target/CPU/Link.h"
+#include "ds/Target/CPU/MachineCode.h"
+#include "mlir/Bytecode/BytecodeWriter.h"
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/Module.h"
+
+using namespace mlir;
+using namespace ds;
+
+/// The modules of the GPU alone, as bytecode.
+static std::string gpuModulesOf(ModuleOp module) {
+  OwningOpRef<ModuleOp> copy = ModuleOp::create(UnknownLoc::get(module.getContext()));
+  for (auto gpuModule : module.getOps<gpu::GPUModuleOp>())
+    copy->push_back(gpuModule->clone());
+  std::string bytes;
+  llvm::raw_string_ostream stream(bytes);
+  (void)writeBytecodeToFile(*copy, stream); // fails for old versions alone
+  return bytes;
+}
+
+llvm::Expected<std::string> ds::compileForEmulation(ModuleOp module) {
+  const CpuLevel &level = *findCpuLevel("x86-64-v3");
+  DialectRegistry registry;
+  registry.insert<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect, scf::SCFDialect,
+                  vector::VectorDialect>();
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  context.loadAllAvailableDialects();
+  std::string diagnostics;
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+    diagnostics += diagnostic.str() + "\n";
+    return success();
+  });
+  auto failed = [&](llvm::StringRef what) {
+    return llvm::createStringError("code for emulation: " + what + ": " + llvm::StringRef(diagnostics).rtrim());
+  };
+
+  OwningOpRef<ModuleOp> lowered = parseSourceString<ModuleOp>(gpuModulesOf(module), ParserConfig(&context));
+  if (!lowered)
+    return failed("reading the kernels failed");
+  if (llvm::Error error = EmulationLowering(*lowered, level).run())
+    return std::move(error);
+  PassManager passes(&context);
+  passes.addPass(createSCFToControlFlowPass());
+  passes.addPass(createConvertVectorToLLVMPass());
+  passes.addPass(createArithToLLVMConversionPass());
+  passes.addPass(createConvertControlFlowToLLVMPass());
+  passes.addPass(createReconcileUnrealizedCastsPass());
+  passes.enableVerifier(false);
+  if (mlir::failed(verify(*lowered)))
+    return failed("the lowered kernels are not valid");
+  if (mlir::failed(passes.run(*lowered)))
+    return failed("lowering failed");
+
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> translated = translateModuleToLLVMIR(*lowered, llvmContext, "ds-emulation");
+  if (!translated)
+    return failed("translation to LLVM IR failed");
+  llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine = targetMachineFor(level);
+  if (!machine)
+    return machine.takeError();
+  optimize(*translated, **machine, level);
+  return linkSharedObject(emitMachineCode(*translated, **machine, llvm::CodeGenFileType::ObjectFile));
+}

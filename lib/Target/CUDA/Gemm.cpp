@@ -1,0 +1,190 @@
+#include "Gemm.h"
+#include "dialects/DS/DSDialect.h"
+
+using namespace mlir;
+using namespace ds;
+using ds_plan::Tiles;
+
+unsigned GpuGemm::resultOf(Value value) const {
+  Operation *results = kernel->kernel.getBody().front().getTerminator();
+  return llvm::find(results->getOperands(), value) - results->operand_begin();
+}
+
+unsigned GpuGemm::tableOf(RopeOp rope) const {
+  unsigned index = 0;
+  for (Operation &op : *rope->getBlock()) {
+    if (&op == rope)
+      break;
+    index += isa<RopeOp>(op);
+  }
+  return index;
+}
+
+/// Rope by halves whose halves are whole blocks of 8 rows.
+static bool hasWholeHalves(const LinearDomain &domain) {
+  RopeOp rope = domain.rope;
+  const auto heads = static_cast<int64_t>(rope.getHeads()), rotary = static_cast<int64_t>(rope.getRotary());
+  return rotary % 16 == 0 && domain.columns / heads % 16 == 0;
+}
+
+static GpuDomain domainOf(const LinearDomain &domain, int64_t &headsScratch) {
+  GpuDomain made;
+  made.domain = &domain;
+  made.units = llvm::divideCeil(domain.columns, 16);
+  if (domain.linears.size() == 2) {
+    made.kind = UnitKind::pairs;
+    made.units = llvm::divideCeil(domain.columns, 8);
+  } else if (domain.rope && RopeOp(domain.rope).getStyle() == RopeStyle::half) {
+    if (hasWholeHalves(domain)) {
+      made.kind = UnitKind::partners;
+    } else {
+      made.scratchColumn = headsScratch;
+      headsScratch += llvm::alignTo(domain.columns * 4, 16);
+    }
+  }
+  return made;
+}
+
+llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
+  auto gemm = std::make_shared<GpuGemm>();
+  gemm->kernel = &kernel;
+  SmallVector<Operation *> ops;
+  for (Operation &op : kernel.kernel.getBody().front().without_terminator())
+    ops.push_back(&op);
+  std::string reason;
+  std::optional<LinearRegion> region = LinearRegion::match(ops, reason);
+  if (!region)
+    return kernel.error("gemm cannot serve the region: " + reason);
+  gemm->region = std::move(*region);
+  const int64_t depth = gemm->region.depth;
+  const KernelOperand &input = kernel.ins[gemm->operandOf(gemm->region.input)];
+  if (input.kind != KernelOperand::Kind::rows || !input.element().isF32() || input.width() != depth || input.grouped)
+    return kernel.error("expects an input of f32 rows of " + Twine(depth) + " values");
+  for (const LinearDomain &domain : gemm->region.domains) {
+    if (domain.linears.size() > 2)
+      return kernel.error("expects one or two products that meet, found " + Twine(domain.linears.size()));
+    std::optional<Tiles> tiles;
+    for (LinearOp linear : domain.linears) {
+      const KernelOperand &weight = kernel.ins[gemm->operandOf(linear.getWeight())];
+      std::optional<Tiles> mine = tilesOf(weight);
+      if (!mine || mine->depth != depth)
+        return kernel.error("expects weights of depth " + Twine(depth) + " in tiles");
+      if (tiles && tiles->type != mine->type)
+        return kernel.error("expects products that meet to have weights of one type");
+      tiles = mine;
+    }
+    auto group = llvm::find_if(gemm->groups, [&](const GpuGroup &other) { return other.tiles.type == tiles->type; });
+    if (group == gemm->groups.end())
+      group = gemm->groups.insert(gemm->groups.end(), GpuGroup{*tiles, {}, 0});
+    GpuDomain made = domainOf(domain, gemm->headsScratch);
+    made.firstUnit = group->units;
+    group->units += made.units;
+    group->domains.push_back(made);
+  }
+  addSkinnyStages(gemm);
+  addTileStages(gemm);
+  if (gemm->headsScratch)
+    addHeadStage(gemm);
+  return llvm::Error::success();
+}
+
+/// The blocks of 8 rows of a unit of a domain, i32. They are of the first linear, the second one of the other where there are two.
+static std::pair<Value, Value> blocksOf(GpuEmitter &e, const GpuDomain &domain, Value unit) {
+  if (domain.kind == UnitKind::pairs)
+    return {unit, unit};
+  Value first = e.mul(unit, 2);
+  if (domain.kind == UnitKind::plain)
+    return {first, e.add(first, 1)};
+  RopeOp rope = domain.domain->rope;
+  const auto headSize = domain.domain->columns / static_cast<int64_t>(rope.getHeads()), rotary = static_cast<int64_t>(rope.getRotary());
+  Value inHead = e.rem(unit, headSize / 16), head = e.mul(e.div(unit, headSize / 16), headSize / 8);
+  Value turned = e.add(head, inHead), rest = e.add(head, e.mul(inHead, 2));
+  Value isTurned = e.lt(inHead, rotary / 16);
+  return {e.select(isTurned, turned, rest), e.select(isTurned, e.add(turned, rotary / 16), e.add(rest, 1))};
+}
+
+UnitPlace ds::placeOfUnit(GpuBody &body, const GpuGemm &gemm, const GpuGroup &group, Value unit) {
+  GpuEmitter &e = body.e;
+  UnitPlace place;
+  for (const GpuDomain &domain : group.domains) {
+    Value mine = e.sub(unit, domain.firstUnit);
+    auto [first, second] = blocksOf(e, domain, mine);
+    UnitPlace here{mine, {}};
+    Value blocks[] = {first, second};
+    for (auto [i, block] : llvm::enumerate(blocks)) {
+      LinearOp linear = domain.domain->linears[domain.kind == UnitKind::pairs ? i : 0];
+      Value pointer = body.ins[gemm.operandOf(linear.getWeight())].pointer;
+      here.blocks[i] = e.at(pointer, e.mul(e.toI64(block), group.tiles.blockBytes()));
+    }
+    if (!place.unit) {
+      place = here;
+      continue;
+    }
+    Value isHere = e.ge(unit, domain.firstUnit);
+    place.unit = e.select(isHere, here.unit, place.unit);
+    for (int i = 0; i < 2; ++i)
+      place.blocks[i] = e.select(isHere, here.blocks[i], place.blocks[i]);
+  }
+  return place;
+}
+
+Emitter::Values ds::scalesOfTile(GpuBody &body, const GpuGroup &group, ArrayRef<Value> blocks, Value tile) {
+  GpuEmitter &e = body.e;
+  Emitter::Values scales;
+  if (!group.tiles.type)
+    return scales;
+  const Tiles &tiles = group.tiles;
+  const int64_t inTile = std::max<int64_t>(1, tiles.tileDepth() / tiles.group());
+  Value g = e.shiftRight(e.lane(), 2);
+  Type f16 = e.getBuilder().getF16Type(), type = tiles.half() ? f16 : e.f32();
+  // The last group of a depth that no tile ends with stands for those behind it too, whose codes meet zeros.
+  for (int64_t i = 0; i < inTile; ++i) {
+    Value groupOfK = tiles.group() >= tiles.tileDepth() ? e.div(tile, tiles.group() / tiles.tileDepth()) : e.add(e.mul(tile, inTile), i);
+    groupOfK = e.min(groupOfK, tiles.groups() - 1);
+    Value place = e.mul(e.add(e.mul(groupOfK, Tiles::blockRows), g), tiles.scaleBytes());
+    for (int64_t kind = 0; kind < (tiles.isAsymmetric() ? 2 : 1); ++kind)
+      for (Value block : blocks) {
+        int64_t first = tiles.codeBytes() + kind * tiles.groups() * Tiles::blockRows * tiles.scaleBytes();
+        Value scale = e.load(type, e.at(block, e.add(place, first)));
+        if (!tiles.half())
+          scale = e.narrow(scale);
+        scales.push_back(e.splat(scale, 2));
+      }
+  }
+  return scales;
+}
+
+PartWords ds::partOfTile(GpuBody &body, const GpuGroup &group, ValueRange words, ValueRange scales, int64_t part) {
+  GpuEmitter &e = body.e;
+  const Tiles &tiles = group.tiles;
+  PartWords factors;
+  if (!tiles.type) {
+    for (int64_t block = 0; block < 2; ++block)
+      for (int64_t i = 0; i < 4; ++i)
+        factors[block].push_back(e.extract(words[block], i));
+    return factors;
+  }
+  const int64_t kinds = tiles.isAsymmetric() ? 2 : 1, inTile = std::max<int64_t>(1, tiles.tileDepth() / tiles.group());
+  const int64_t index = part * Tiles::partDepth / (tiles.tileDepth() / inTile);
+  auto pairs = e.vec(2, e.getBuilder().getF16Type());
+  // A code below an exponent of 10 is 1024 + code in f16.
+  Value exponent = e.index(0x64006400), zero = e.constantOf(pairs, 1024.0 + static_cast<double>(tiles.zeroCode()));
+  for (int64_t block = 0; block < 2; ++block)
+    for (int64_t i = 0; i < 4; ++i) {
+      Value word;
+      if (tiles.bits() == 4) {
+        word = e.extract(words[block], part);
+        word = e.bitAnd(i ? e.shiftRight(word, i * 4) : word, e.index(0x000f000f));
+      } else {
+        word = e.extract(words[block], part * 2 + i / 2);
+        Value bytes = e.bitcast(word, e.vec(4, e.i8())), none = e.zero(e.vec(4, e.i8()));
+        const int64_t first = i % 2 * 2;
+        word = e.bitcast(e.shuffle(bytes, none, {first, 4, first + 1, 4}), e.i32());
+      }
+      Value value = e.mul(e.sub(e.bitcast(e.bitOr(word, exponent), pairs), zero), scales[index * kinds * 2 + block]);
+      if (kinds == 2)
+        value = e.add(value, scales[index * kinds * 2 + 2 + block]);
+      factors[block].push_back(e.bitcast(value, e.i32()));
+    }
+  return factors;
+}

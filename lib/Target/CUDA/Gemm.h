@@ -1,0 +1,128 @@
+// Kernels around matrix products on tensor cores: a norm, linears that read it, and element-wise ops, rope and cache writes behind them.
+// Weights are the left factor of the instruction, so that its 8 columns are tokens and its cost is the same for 1 to 8 of them.
+#ifndef LIB_TARGET_CUDA_GEMM_H
+#define LIB_TARGET_CUDA_GEMM_H
+
+#include "TileReader.h"
+#include "ds/Analysis/LinearRegion.h"
+#include "ds/Target/CUDA/Kernel.h"
+
+namespace ds {
+
+/// The 16 rows of weights that one instruction multiplies: two blocks of 8, chosen so that what the epilogue joins lies in one unit.
+enum class UnitKind {
+  plain,    // rows 16 u to 16 u + 15
+  partners, // of a head that rope turns by halves: 8 rows and the 8 they are turned with
+  pairs     // 8 rows of each of two linears
+};
+
+/// A domain of the region (LinearRegion.h) and its units.
+struct GpuDomain {
+  const LinearDomain *domain = nullptr;
+  UnitKind kind = UnitKind::plain;
+  int64_t units = 0;
+  int64_t firstUnit = 0; // in its group
+  /// The rope, or the writes to caches, come in a launch of their own, from rows of scratch at this byte of each; -1: here.
+  int64_t scratchColumn = -1;
+};
+
+/// Domains whose weights are of one type, so that one loop multiplies them.
+struct GpuGroup {
+  ds_plan::Tiles tiles; // of one of them: type and depth are those of all
+  llvm::SmallVector<GpuDomain, 3> domains;
+  int64_t units = 0;
+
+  MmaType mma() const { return tiles.type ? MmaType::f16 : MmaType::bf16; }
+  int64_t paddedDepth() const { return tiles.tiles() * tiles.tileDepth(); }
+};
+
+/// What the stages of a kernel share. Lives as long as they do.
+struct GpuGemm {
+  GpuKernel *kernel = nullptr;
+  LinearRegion region;
+  llvm::SmallVector<GpuGroup, 2> groups;
+  int64_t headsScratch = 0; // bytes of scratch a row, for domains with a launch of their own
+
+  unsigned operandOf(mlir::Value value) const { return mlir::cast<mlir::BlockArgument>(value).getArgNumber(); }
+  /// The result of the kernel that `value` is; it is one.
+  unsigned resultOf(mlir::Value value) const;
+  /// The number of `rope` among the ropes of the region: of its table in `aux`.
+  unsigned tableOf(RopeOp rope) const;
+};
+
+/// A unit in its domain, and the weights of its two blocks of 8 rows.
+struct UnitPlace {
+  mlir::Value unit;      // i32, of its domain
+  mlir::Value blocks[2]; // pointers
+};
+/// Of unit `unit` (i32) of a group, below `group.units`.
+UnitPlace placeOfUnit(GpuBody &body, const GpuGemm &gemm, const GpuGroup &group, mlir::Value unit);
+
+/// The two factors a lane gives to the instructions of one part (32 k) of a unit: 2 times 4 words.
+using PartWords = std::array<llvm::SmallVector<mlir::Value, 4>, 2>;
+/// Of the words a lane has of tile `tile` (i32) of both blocks; `part` of the tile. Codes become f16 values.
+PartWords partOfTile(GpuBody &body, const GpuGroup &group, mlir::ValueRange words, mlir::ValueRange scales, int64_t part);
+/// Scales (and offsets) of the rows g = lane / 4 of both blocks, for each group of k that tile `tile` touches, as pairs of f16.
+Emitter::Values scalesOfTile(GpuBody &body, const GpuGroup &group, llvm::ArrayRef<mlir::Value> blocks, mlir::Value tile);
+
+/// The rows that are multiplied, after the norm, rounded for the instruction.
+class GemmRows {
+public:
+  /// `threads` threads of which this one is number `index` (i32) work on a row together: a warp, or a whole block with `scratch` (shared, one
+  /// f32 a warp).
+  GemmRows(GpuBody &body, const GpuGemm &gemm, MmaType type, int64_t threads, mlir::Value index, mlir::Value scratch)
+      : body(body), e(body.e), gemm(gemm), type(type), threads(threads), index(index), scratch(scratch) {}
+
+  /// Reads row `row` (i32) and prepares to write it. All threads of the team come here.
+  void start(mlir::Value row);
+  /// Writes elements [first, first + count) of the row, zeros behind the depth, `to(k)` being the place of element k; 4 elements that begin
+  /// at a multiple of 4 stand side by side.
+  void write(int64_t first, int64_t count, llvm::function_ref<mlir::Value(mlir::Value)> to);
+  /// Writes the norm's result to `out`.
+  void writeNorm(mlir::Value out);
+  /// What sums of this row have to be multiplied by, f32.
+  mlir::Value factor() const { return unscale; }
+
+private:
+  mlir::Value reduce(mlir::Value value, bool isMax);
+  mlir::Value sum(llvm::function_ref<mlir::Value(mlir::Value)> of);
+  mlir::Value load(mlir::Value k);
+  mlir::Value normalized(mlir::Value k);
+  int64_t lanes() const { return gemm.region.depth % 4 == 0 ? 4 : 1; }
+
+  GpuBody &body;
+  GpuEmitter &e;
+  const GpuGemm &gemm;
+  MmaType type;
+  int64_t threads;
+  mlir::Value index, scratch;
+  mlir::Value row, mean, inverse, scale, unscale;
+};
+
+/// A product of a token whose epilogue is due.
+struct EpilogueItem {
+  mlir::Value unit;  // i32, of its domain
+  mlir::Value r;     // i32, the row of the unit
+  mlir::Value token; // i32, the row of the step, below `rows`
+  /// The sum of row r (i32, 0..15) of the unit for this token.
+  llvm::function_ref<mlir::Value(mlir::Value)> sum;
+};
+/// Computes and writes what the region makes of the item.
+void emitEpilogue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, const EpilogueItem &item);
+/// Turns and stores the product, with its bias, that `product(column)` gives at `column` of `token`.
+void emitHeadValue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, mlir::Value token, mlir::Value column,
+                   llvm::function_ref<mlir::Value(mlir::Value)> product);
+/// The items of units [firstUnit, firstUnit + units) of a group and of tokens [firstToken, firstToken + tokens), shared by `threads` threads.
+/// `sum(unit, r, token)` gives sums by place in these ranges.
+void emitEpilogues(GpuBody &body, const GpuGemm &gemm, const GpuGroup &group, mlir::Value firstUnit, int64_t units, mlir::Value firstToken,
+                   int64_t tokens, int64_t threads, llvm::function_ref<mlir::Value(mlir::Value, mlir::Value, mlir::Value)> sum);
+
+/// Steps of 1 to 16 rows: weights go from memory to registers once, past shared memory.
+void addSkinnyStages(std::shared_ptr<GpuGemm> gemm);
+/// Steps of more rows: rows are prepared in scratch, then multiplied tile by tile.
+void addTileStages(std::shared_ptr<GpuGemm> gemm);
+/// The launch behind the products that turns and stores heads which end inside a block of 8 rows.
+void addHeadStage(std::shared_ptr<GpuGemm> gemm);
+
+} // namespace ds
+#endif // LIB_TARGET_CUDA_GEMM_H

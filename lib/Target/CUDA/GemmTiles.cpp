@@ -1,0 +1,274 @@
+// More than 16 rows. A launch prepares the rows once: through the norm, rounded, in the blocks of 8 rows and 32 k that weights lie in, so that
+// both factors of an instruction are 16 bytes of a lane, read without conflicts. The next one multiplies tiles of units and rows, their
+// blocks copied to shared memory some steps ahead.
+#include "Gemm.h"
+
+using namespace mlir;
+using namespace ds;
+using ds_plan::Tiles;
+using Values = Emitter::Values;
+
+static constexpr int64_t rowBlock = 8, blockBytes = Tiles::tileBytes, paddedRows = 128;
+static constexpr int64_t sumStride = 20; // f32, as few-row steps have it
+static constexpr int64_t processors = 132;
+
+namespace {
+/// The part of a product that one block of threads computes, 4 warps in a square.
+struct TileShape {
+  int64_t units, rows; // 16 rows of weights each; rows of the step
+  int64_t unitsOfWarp() const { return units / 2; }
+  int64_t columnsOfWarp() const { return rows / rowBlock / 2; }
+};
+constexpr int64_t threads = 128;
+constexpr TileShape shapes[] = {{8, 128}, {4, 64}, {2, 32}};
+
+struct Layout {
+  Layout(const GpuGroup &group, const TileShape &shape) {
+    weightBytes = shape.units * 2 * blockBytes;
+    rowBytes = shape.rows / rowBlock * blockBytes * (group.tiles.tileDepth() / Tiles::partDepth);
+    stageBytes = weightBytes + rowBytes;
+    stages = std::clamp<int64_t>((96 << 10) / stageBytes, 2, 4);
+    bytes = std::max(stages * stageBytes, shape.units * shape.rows * sumStride * 4);
+  }
+  int64_t weightBytes, rowBytes, stageBytes, stages, bytes;
+};
+
+/// Bytes of scratch before the prepared rows of a group, and of those of all groups, for each row.
+struct PreparedRows {
+  explicit PreparedRows(const GpuGemm &gemm) : bytes(gemm.headsScratch) {
+    for (const GpuGroup &group : gemm.groups) {
+      first.push_back(bytes);
+      bytes += group.paddedDepth() * 2 + 4;
+    }
+  }
+  SmallVector<int64_t> first;
+  int64_t bytes;
+
+  /// i32 rows of scratch.
+  static Value rowsOf(GpuBody &body) { return body.e.mul(body.e.ceilDiv(body.rows, paddedRows), paddedRows); }
+  Value rows(GpuBody &body, size_t group) const {
+    return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group]));
+  }
+  /// Factors of the rows, f32.
+  Value factors(GpuBody &body, const GpuGemm &gemm, size_t group) const {
+    return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group] + gemm.groups[group].paddedDepth() * 2));
+  }
+};
+
+class TileBody {
+public:
+  TileBody(GpuBody &body, const GpuGemm &gemm, size_t index, const TileShape &shape)
+      : body(body), e(body.e), gemm(gemm), group(gemm.groups[index]), index(index), shape(shape), layout(group, shape), prepared(gemm) {}
+  void emit(Value block);
+
+private:
+  void copy(Value tile, Value buffer);
+  Emitter::Values multiply(Value tile, Value buffer, ValueRange sums);
+
+  GpuBody &body;
+  GpuEmitter &e;
+  const GpuGemm &gemm;
+  const GpuGroup &group;
+  size_t index;
+  const TileShape &shape;
+  Layout layout;
+  PreparedRows prepared;
+  Value firstUnit, firstRow, rows, lane, unitsOfWarp, columnsOfWarp;
+  SmallVector<Value> weightSources; // of this thread's copies, at tile 0
+  SmallVector<UnitPlace> places;    // of the warp's units, for scales
+};
+} // namespace
+
+/// Asks for tile `tile` (i32) of the depth.
+void TileBody::copy(Value tile, Value buffer) {
+  Value thread16 = e.mul(e.thread(), 16);
+  for (auto [i, source] : llvm::enumerate(weightSources))
+    e.copyAsync(e.at(buffer, e.add(thread16, static_cast<int64_t>(i) * threads * 16)), e.at(source, e.mul(tile, blockBytes)));
+  // The blocks of a row of blocks stand side by side along k, as many as a tile of weights is deep.
+  const int64_t parts = group.tiles.tileDepth() / Tiles::partDepth, rowOfBlocks = group.paddedDepth() / Tiles::partDepth * blockBytes;
+  Value to = e.at(buffer, layout.weightBytes);
+  for (int64_t i = 0; i < layout.rowBytes / 16 / threads; ++i) {
+    Value piece = e.add(e.thread(), i * threads), block = e.div(piece, parts * 32), inBlock = e.rem(piece, parts * 32);
+    Value from = e.add(e.mul(e.toI64(e.add(e.div(firstRow, rowBlock), block)), rowOfBlocks),
+                       e.toI64(e.add(e.mul(tile, parts * blockBytes), e.mul(inBlock, 16))));
+    e.copyAsync(e.at(to, e.mul(piece, 16)), e.at(rows, from));
+  }
+}
+
+Emitter::Values TileBody::multiply(Value tile, Value buffer, ValueRange sums) {
+  Emitter::Values result(sums);
+  const int64_t parts = group.tiles.tileDepth() / Tiles::partDepth, units = shape.unitsOfWarp(), columns = shape.columnsOfWarp();
+  Value lane16 = e.mul(lane, 16);
+  SmallVector<Values> words, scales;
+  for (int64_t u = 0; u < units; ++u) {
+    Values &ofUnit = words.emplace_back();
+    for (int64_t block = 0; block < 2; ++block) {
+      Value place = e.add(e.mul(e.add(e.mul(e.add(unitsOfWarp, u), 2), block), blockBytes), lane16);
+      ofUnit.push_back(e.load(e.vec(4, e.i32()), e.at(buffer, place), 16));
+    }
+    scales.push_back(scalesOfTile(body, group, places[u].blocks, tile));
+  }
+  Value rowsAt = e.at(buffer, layout.weightBytes);
+  for (int64_t part = 0; part < parts; ++part) {
+    SmallVector<Value> right;
+    for (int64_t column = 0; column < columns; ++column) {
+      Value place = e.add(e.mul(e.add(columnsOfWarp, column), parts * blockBytes), e.add(lane16, part * blockBytes));
+      right.push_back(e.load(e.vec(4, e.i32()), e.at(rowsAt, place), 16));
+    }
+    for (int64_t u = 0; u < units; ++u) {
+      PartWords weights = partOfTile(body, group, words[u], scales[u], part);
+      for (int64_t half = 0; half < 2; ++half) {
+        Values a{weights[0][2 * half], weights[1][2 * half], weights[0][2 * half + 1], weights[1][2 * half + 1]};
+        for (int64_t column = 0; column < columns; ++column) {
+          Values b{e.extract(right[column], 2 * half), e.extract(right[column], 2 * half + 1)};
+          const int64_t at = (u * columns + column) * 4;
+          llvm::copy(e.mma(group.mma(), a, b, ValueRange(result).slice(at, 4)), result.begin() + at);
+        }
+      }
+    }
+  }
+  return result;
+}
+
+void TileBody::emit(Value block) {
+  const int64_t tiles = group.tiles.tiles(), units = shape.unitsOfWarp(), columns = shape.columnsOfWarp();
+  firstUnit = e.mul(block, shape.units);
+  firstRow = e.mul(e.block(1), shape.rows);
+  lane = e.lane();
+  unitsOfWarp = e.mul(e.bitAnd(e.warp(), e.index(1)), units);
+  columnsOfWarp = e.mul(e.shiftRight(e.warp(), 1), columns);
+  rows = prepared.rows(body, index);
+  auto unitAt = [&](Value unit) { return e.min(e.add(firstUnit, unit), group.units - 1); };
+  for (int64_t i = 0; i < layout.weightBytes / 16 / threads; ++i) {
+    Value piece = e.add(e.thread(), i * threads), ofBlock = e.div(piece, 32);
+    UnitPlace place = placeOfUnit(body, gemm, group, unitAt(e.div(ofBlock, 2)));
+    Value source = e.select(e.eq(e.bitAnd(ofBlock, e.index(1)), 0), place.blocks[0], place.blocks[1]);
+    weightSources.push_back(e.at(source, e.mul(e.bitAnd(piece, e.index(31)), 16)));
+  }
+  if (group.tiles.type)
+    for (int64_t u = 0; u < units; ++u)
+      places.push_back(placeOfUnit(body, gemm, group, unitAt(e.add(unitsOfWarp, u))));
+  else
+    places.resize(units);
+
+  const int64_t stages = layout.stages;
+  auto bufferOf = [&](Value tile) { return e.at(e.shared(), e.mul(e.rem(tile, stages), layout.stageBytes)); };
+  for (int64_t i = 0; i < stages - 1; ++i) {
+    if (i < tiles)
+      copy(e.index(i), bufferOf(e.index(i)));
+    e.commitCopies();
+  }
+  Values begin(units * columns * 4, e.constantF32(0));
+  Values sums = e.forRange(e.index(0), e.index(tiles), 1, begin, [&](Value tile, ValueRange carried) {
+    e.waitCopies(stages - 2);
+    e.barrier(); // all copies of the tile are there, and the buffer of the last one is read
+    Value ahead = e.add(tile, stages - 1);
+    e.ifThen(e.lt(ahead, tiles), [&] { copy(ahead, bufferOf(ahead)); });
+    e.commitCopies();
+    return multiply(tile, bufferOf(tile), carried);
+  });
+  e.waitCopies(0);
+  e.barrier();
+  Value g = e.shiftRight(lane, 2), t2 = e.mul(e.bitAnd(lane, e.index(3)), 2);
+  for (int64_t u = 0; u < units; ++u)
+    for (int64_t column = 0; column < columns; ++column)
+      for (int64_t i = 0; i < 4; ++i) {
+        Value row = e.add(e.mul(e.add(columnsOfWarp, column), rowBlock), e.add(t2, i % 2));
+        Value at = e.add(e.mul(e.add(e.mul(e.add(unitsOfWarp, u), shape.rows), row), sumStride), e.add(g, i / 2 * 8));
+        e.store(sums[(u * columns + column) * 4 + i], e.element(e.shared(), e.f32(), at));
+      }
+  e.barrier();
+  Value factors = prepared.factors(body, gemm, index);
+  emitEpilogues(body, gemm, group, firstUnit, shape.units, firstRow, shape.rows, threads, [&](Value unit, Value r, Value token) {
+    Value at = e.add(e.mul(e.add(e.mul(unit, shape.rows), token), sumStride), r);
+    Value sum = e.load(e.f32(), e.element(e.shared(), e.f32(), at));
+    if (group.mma() == MmaType::bf16)
+      return sum;
+    return e.mul(sum, e.load(e.f32(), e.element(factors, e.f32(), e.add(firstRow, token))));
+  });
+}
+
+/// A warp prepares a row; a block of threads 8 rows, which are a row of blocks.
+static void addPrepareStage(std::shared_ptr<GpuGemm> gemm) {
+  GpuShape shape;
+  shape.name = "prepare";
+  shape.when = {{GpuSize::rows, 17, int64_t(1) << 30}};
+  shape.grid[0].factors = {{GpuSize::rows, rowBlock}};
+  shape.threads = rowBlock * GpuEmitter::warpThreads;
+  gemm->kernel->stage(shape, [gemm](GpuBody &body) {
+    GpuEmitter &e = body.e;
+    PreparedRows prepared(*gemm);
+    Value row = e.add(e.mul(e.block(), rowBlock), e.warp());
+    e.ifThen(e.lt(row, body.rows), [&] {
+      for (auto [index, group] : llvm::enumerate(gemm->groups)) {
+        GemmRows rows(body, *gemm, group.mma(), GpuEmitter::warpThreads, e.lane(), Value());
+        rows.start(row);
+        Value blocks = e.at(prepared.rows(body, index), e.mul(e.toI64(e.block()), group.paddedDepth() / Tiles::partDepth * blockBytes));
+        Value first = e.at(blocks, e.mul(e.warp(), 64));
+        rows.write(0, group.paddedDepth(), [&](Value k) {
+          return e.at(first, e.add(e.mul(e.shiftRight(k, 5), blockBytes), e.mul(e.bitAnd(k, e.index(31)), 2)));
+        });
+        if (group.mma() == MmaType::f16)
+          e.ifThen(e.eq(e.lane(), 0), [&] { e.store(rows.factor(), e.element(prepared.factors(body, *gemm, index), e.f32(), row)); });
+        if (index == 0 && gemm->region.normIsResult)
+          rows.writeNorm(body.outs[gemm->resultOf(gemm->region.norm->getResult(0))].pointer);
+      }
+    });
+  });
+}
+
+/// The largest tile that gives every multiprocessor one for so many rows.
+static const TileShape &shapeFor(const GpuGemm &gemm, int64_t rows) {
+  for (const TileShape &shape : shapes) {
+    int64_t blocks = 0;
+    for (const GpuGroup &group : gemm.groups)
+      blocks += llvm::divideCeil(group.units, shape.units) * llvm::divideCeil(rows, shape.rows);
+    if (blocks >= processors)
+      return shape;
+  }
+  return shapes[std::size(shapes) - 1];
+}
+
+static void addTileStage(std::shared_ptr<GpuGemm> gemm, const TileShape &tile, int64_t least, int64_t most) {
+  GpuShape shape;
+  shape.name = "tiles" + std::to_string(tile.units * 16) + "x" + std::to_string(tile.rows);
+  shape.when = {{GpuSize::rows, least, most}};
+  shape.threads = threads;
+  shape.blocksPerProcessor = 2;
+  int64_t blocks = 0;
+  for (const GpuGroup &group : gemm->groups) {
+    blocks += llvm::divideCeil(group.units, tile.units);
+    shape.sharedBytes = std::max(shape.sharedBytes, Layout(group, tile).bytes);
+  }
+  shape.grid[0].constant = blocks;
+  shape.grid[1].factors = {{GpuSize::rows, tile.rows}};
+  gemm->kernel->stage(shape, [gemm, tile](GpuBody &body) {
+    GpuEmitter &e = body.e;
+    int64_t first = 0;
+    for (size_t index = 0; index < gemm->groups.size(); ++index) {
+      const int64_t count = llvm::divideCeil(gemm->groups[index].units, tile.units);
+      Value block = e.block();
+      auto emit = [&] { TileBody(body, *gemm, index, tile).emit(e.sub(block, first)); };
+      if (gemm->groups.size() == 1)
+        emit();
+      else
+        e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, first + count)), emit);
+      first += count;
+    }
+  });
+}
+
+void ds::addTileStages(std::shared_ptr<GpuGemm> gemm) {
+  gemm->kernel->needScratch(PreparedRows(*gemm).bytes);
+  addPrepareStage(gemm);
+  // Steps by their rows, neighbours with one shape together.
+  const int64_t bounds[] = {17, 33, 65, 129, 257, 513, 1025, int64_t(1) << 30};
+  for (size_t i = 0; i + 1 < std::size(bounds);) {
+    const TileShape &shape = shapeFor(*gemm, bounds[i]);
+    size_t end = i + 1;
+    while (end + 1 < std::size(bounds) && &shapeFor(*gemm, bounds[end]) == &shape)
+      ++end;
+    addTileStage(gemm, shape, bounds[i], bounds[end] - 1);
+    i = end;
+  }
+}

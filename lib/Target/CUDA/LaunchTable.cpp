@@ -1,0 +1,14 @@
+#include "ds/Target/CUDA/CodeGen.h"
+#include <nlohmann/json.hpp>
+
+using Json = nlohmann::ordered_json;
+
+std::string ds::launchTable(const GpuKernels &kernels, llvm::ArrayRef<GpuModuleFile> modules) {
+  Json table = {{"format", "ds-launches"}, {"version", 1}, {"modules", Json::array()}};
+  for (const GpuModuleFile &module : modules)
+    table["modules"].push_back({{"target", module.target}, {"arch", module.arch}, {"file", module.file}});
+  Json launches = Json::parse(kernels.launches, nullptr, /*allow_exceptions=*/false);
+  table["kernels"] = std::move(launches["kernels"]);
+  table["programs"] = std::move(launches["programs"]);
+  return table.dump(1, ' ') + "\n";
+}

@@ -1,0 +1,256 @@
+// Every kernel of a plan becomes stages, every launch of a program launches of those.
+#include "ds/Target/CUDA/CodeGen.h"
+#include "ds/Target/CUDA/Kernel.h"
+#include "dsrt/package.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <nlohmann/json.hpp>
+
+using namespace mlir;
+using namespace ds;
+using namespace ds_plan;
+using Json = nlohmann::ordered_json;
+
+static constexpr int64_t scratchAlignment = 256, scratchRows = 128;
+
+namespace {
+
+/// A kernel of the plan with its stages, and the functions of those that some program launches.
+struct BuiltKernel {
+  std::unique_ptr<GpuKernel> kernel;
+  SmallVector<int64_t> functions; // by stage: index in `kernels`, or -1
+};
+
+class KernelsEmitter {
+public:
+  explicit KernelsEmitter(ModuleOp planned)
+      : planned(planned), symbols(planned), builder(planned.getContext()), loc(builder.getUnknownLoc()), module(ModuleOp::create(loc)),
+        e(builder, *module) {}
+
+  llvm::Expected<GpuKernels> run();
+
+private:
+  llvm::Error emitProgram(ProgramOp program);
+  llvm::Error emitLaunch(LaunchOp launch, ProgramOp program, int64_t number, int64_t scratchOffset, Json &launches);
+  llvm::Expected<BuiltKernel *> built(LaunchOp launch);
+  int64_t function(BuiltKernel &built, size_t stage, LaunchOp launch);
+  llvm::Expected<Json> argument(Operation *place);
+
+  ModuleOp planned;
+  SymbolTable symbols;
+  OpBuilder builder;
+  Location loc;
+  OwningOpRef<ModuleOp> module;
+  GpuEmitter e;
+  gpu::GPUModuleOp kernelModule;
+  llvm::StringMap<BuiltKernel> kernels;
+  llvm::StringMap<int64_t> names; // of functions, and how often each was taken
+  Json kernelList = Json::array(), programList = Json::array();
+};
+
+/// The JSON name of a size in a launch.
+StringRef nameOfSize(GpuSize size, LaunchOp launch, const SymbolTable &symbols) {
+  if (size == GpuSize::batch)
+    return "batch";
+  if (size == GpuSize::tokens)
+    return "tokens";
+  KernelOperand first = describeOperand(launch.getOuts().front(), symbols);
+  if (first.kind == KernelOperand::Kind::rows && first.rows == Rows::selected)
+    return "selected";
+  return first.kind == KernelOperand::Kind::rows && first.rows == Rows::batch ? "batch" : "token_rows";
+}
+
+int64_t mostOf(StringRef size, ProgramOp program) { return size == "batch" ? program.getMaxBatch() : program.getMaxRows(); }
+
+} // namespace
+
+llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
+  BuiltKernel &entry = kernels[kernelKey(launch, symbols)];
+  if (entry.kernel)
+    return &entry;
+  auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
+  GpuKernelBuilder build = findGpuKernelBuilder(kernel.getFamily());
+  if (!build)
+    return llvm::createStringError("kernel '" + kernel.getSymName() + "' is of family '" + kernel.getFamily() +
+                                   "', which the CUDA target does not have");
+  auto describe = [&](OperandRange operands) {
+    SmallVector<KernelOperand> list;
+    for (Value operand : operands)
+      list.push_back(describeOperand(operand, symbols));
+    return list;
+  };
+  auto made = std::make_unique<GpuKernel>(kernel, describe(launch.getIns()), describe(launch.getAux()), describe(launch.getOuts()));
+  if (llvm::Error error = build(*made))
+    return std::move(error);
+  if (made->stages.empty())
+    return made->error("its builder made no stage");
+  entry.kernel = std::move(made);
+  entry.functions.assign(entry.kernel->stages.size(), -1);
+  return &entry;
+}
+
+int64_t KernelsEmitter::function(BuiltKernel &built, size_t stage, LaunchOp launch) {
+  if (built.functions[stage] >= 0)
+    return built.functions[stage];
+  const GpuKernel &kernel = *built.kernel;
+  const GpuShape &shape = kernel.stages[stage].shape;
+  std::string name = ds_plan::KernelOp(kernel.kernel).getSymName().str() + (shape.name.empty() ? "" : "_" + shape.name);
+  for (char &c : name)
+    if (!llvm::isAlnum(c))
+      c = '_';
+  if (int64_t taken = names[name]++)
+    name += "_" + std::to_string(taken);
+
+  SmallVector<Type> types;
+  SmallVector<bool> isWeight;
+  GpuBody body{e, kernel.ins, kernel.aux, kernel.outs, {}, {}, {}, {}, {}};
+  for (auto *list : {&body.ins, &body.aux, &body.outs})
+    for (KernelOperand &operand : *list) {
+      types.push_back(e.ptr());
+      isWeight.push_back(operand.kind == KernelOperand::Kind::weight);
+      if (operand.kind == KernelOperand::Kind::cache) {
+        types.push_back(e.i64());
+        isWeight.push_back(false);
+      }
+    }
+  types.append({e.ptr(), e.ptr(), e.i32(), e.i32(), e.i32()});
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToEnd(kernelModule.getBody());
+  auto function = gpu::GPUFuncOp::create(builder, loc, name, builder.getFunctionType(types, {}));
+  function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), builder.getUnitAttr());
+  function->setAttr("nvvm.maxntid", builder.getDenseI32ArrayAttr({static_cast<int32_t>(shape.threads)}));
+  function->setAttr("nvvm.minctasm", builder.getI32IntegerAttr(static_cast<int32_t>(shape.blocksPerProcessor)));
+  for (auto [index, weight] : llvm::enumerate(isWeight))
+    if (weight) {
+      auto number = static_cast<unsigned>(index);
+      function.setArgAttr(number, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());
+      function.setArgAttr(number, LLVM::LLVMDialect::getReadonlyAttrName(), builder.getUnitAttr());
+    }
+  builder.setInsertionPointToStart(&function.getBody().front());
+  unsigned next = 0;
+  for (auto *list : {&body.ins, &body.aux, &body.outs})
+    for (KernelOperand &operand : *list) {
+      operand.pointer = function.getArgument(next++);
+      if (operand.kind == KernelOperand::Kind::cache)
+        operand.cacheOffset = function.getArgument(next++);
+    }
+  for (Value *value : {&body.scratch, &body.counters, &body.batch, &body.tokens, &body.rows})
+    *value = function.getArgument(next++);
+  e.gridLaunchDependents();
+  if (!shape.waitsItself)
+    e.gridWait();
+  kernel.stages[stage].body(body);
+  gpu::ReturnOp::create(builder, loc);
+
+  built.functions[stage] = static_cast<int64_t>(kernelList.size());
+  kernelList.push_back({{"name", name}, {"threads", shape.threads}, {"shared_bytes", shape.sharedBytes}});
+  return built.functions[stage];
+}
+
+llvm::Expected<Json> KernelsEmitter::argument(Operation *op) {
+  if (auto input = dyn_cast<InputOp>(op))
+    return Json{"input", input.getIndex()};
+  if (auto output = dyn_cast<OutputOp>(op))
+    return Json{"output", output.getIndex()};
+  if (isa<ds_plan::CacheOp>(op))
+    return Json::array({"kv"});
+  if (auto buffer = dyn_cast<BufferOp>(op)) {
+    if (!buffer.getOffset())
+      return llvm::createStringError("a buffer has no offset: place the buffers before code is made");
+    return Json{"arena", *buffer.getOffset()};
+  }
+  auto storage = symbols.lookup<StorageOp>(cast<ds_plan::WeightOp>(op).getStorage());
+  if (!storage.getOffset())
+    return llvm::createStringError("storage '" + storage.getSymName() + "' has no offset: place the weights before code is made");
+  return Json{"weights", *storage.getOffset()};
+}
+
+llvm::Error KernelsEmitter::emitLaunch(LaunchOp launch, ProgramOp program, int64_t number, int64_t scratchOffset, Json &launches) {
+  llvm::Expected<BuiltKernel *> entry = built(launch);
+  if (!entry)
+    return entry.takeError();
+  Json arguments = Json::array(), wants = Json::array();
+  for (Value operand : launch->getOperands()) {
+    llvm::Expected<Json> one = argument(operand.getDefiningOp());
+    if (!one)
+      return one.takeError();
+    arguments.push_back(*one);
+    if (auto cache = operand.getDefiningOp<ds_plan::CacheOp>())
+      arguments.push_back({"i64", cache.getOffset()});
+  }
+  std::string rows = nameOfSize(GpuSize::rows, launch, symbols).str();
+  arguments.push_back({"arena", scratchOffset});
+  arguments.push_back({"counters", 0});
+  arguments.push_back(Json::array({"batch"}));
+  arguments.push_back(Json::array({"tokens"}));
+  arguments.push_back(Json::array({rows}));
+  for (Value out : launch.getOuts())
+    if (auto output = out.getDefiningOp<OutputOp>())
+      wants.push_back(output.getIndex());
+
+  auto sizeName = [&](GpuSize size) { return nameOfSize(size, launch, symbols).str(); };
+  for (auto [stage, built] : llvm::enumerate((*entry)->kernel->stages)) {
+    const GpuShape &shape = built.shape;
+    if (llvm::any_of(shape.when, [&](const GpuBound &bound) { return bound.least > mostOf(sizeName(bound.size), program); }))
+      continue;
+    Json json = {{"kernel", function(**entry, stage, launch)}, {"launch", number}};
+    for (const GpuBound &bound : shape.when)
+      json["when"].push_back(Json::array({sizeName(bound.size), bound.least, bound.most}));
+    if (!wants.empty())
+      json["wants"] = wants;
+    for (const GpuGrid &grid : shape.grid) {
+      Json dimension = Json::array({grid.constant});
+      for (auto [size, divisor] : grid.factors)
+        dimension.push_back(Json::array({sizeName(size), divisor}));
+      json["grid"].push_back(dimension);
+    }
+    json["args"] = arguments;
+    launches.push_back(json);
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error KernelsEmitter::emitProgram(ProgramOp program) {
+  const int64_t scratchOffset = llvm::alignTo(program.getArenaBytes(), scratchAlignment);
+  int64_t scratch = 0, counters = 0, number = 0;
+  Json launches = Json::array();
+  for (LaunchOp launch : program.getBody().getOps<LaunchOp>()) {
+    if (llvm::Error error = emitLaunch(launch, program, number++, scratchOffset, launches))
+      return error;
+    const GpuKernel &kernel = *kernels[kernelKey(launch, symbols)].kernel;
+    int64_t rows = mostOf(nameOfSize(GpuSize::rows, launch, symbols), program);
+    scratch = std::max<int64_t>(scratch, kernel.scratchPerRow * llvm::alignTo(rows, scratchRows));
+    counters = std::max<int64_t>(counters, kernel.countersPerSequence * program.getMaxBatch() * 4);
+  }
+  programList.push_back({{"name", program.getSymName().str()},
+                         {"arena_bytes", scratchOffset + scratch},
+                         {"counters_bytes", counters},
+                         {"launches", std::move(launches)}});
+  return llvm::Error::success();
+}
+
+llvm::Expected<GpuKernels> KernelsEmitter::run() {
+  (*module)->setAttr(gpu::GPUDialect::getContainerModuleAttrName(), builder.getUnitAttr());
+  builder.setInsertionPointToEnd(module->getBody());
+  kernelModule = gpu::GPUModuleOp::create(builder, loc, "ds_kernels");
+  builder.setInsertionPointToStart(kernelModule.getBody());
+  auto bytes = LLVM::LLVMArrayType::get(builder.getI8Type(), 0);
+  LLVM::GlobalOp::create(builder, loc, bytes, /*isConstant=*/false, LLVM::Linkage::External, GpuEmitter::sharedName, Attribute(),
+                         /*alignment=*/16, static_cast<unsigned>(NVVM::NVVMMemorySpace::Shared));
+  for (ProgramOp program : planned.getOps<ProgramOp>())
+    if (llvm::Error error = emitProgram(program))
+      return std::move(error);
+  return GpuKernels{std::move(module), Json{{"kernels", std::move(kernelList)}, {"programs", std::move(programList)}}.dump()};
+}
+
+llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned) {
+  planned.getContext()
+      ->loadDialect<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect, scf::SCFDialect,
+                    vector::VectorDialect>();
+  return KernelsEmitter(planned).run();
+}

@@ -1,0 +1,260 @@
+#include "runtime/lib/DeviceModel.h"
+#include "runtime/lib/CudaDevice.h"
+#include "runtime/lib/EmulatedDevice.h"
+#include <algorithm>
+#include <cstring>
+
+using namespace dsrt;
+
+namespace {
+constexpr int64_t alignment = 256; // of what lies side by side in one memory
+constexpr size_t recordingsMost = 64;
+constexpr size_t argsMost = 4096; // bytes of parameters that every GPU takes
+
+int64_t aligned(int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+int64_t elementsOf(InputKind kind, int64_t batch, int64_t tokenRows, int64_t selected) {
+  return kind == InputKind::rows ? selected : kind == InputKind::past ? batch : tokenRows;
+}
+
+int64_t elementsOf(const OutputRecord &output, const StepArrays &arrays) {
+  int64_t items = output.axes == OutputAxes::batch  ? arrays.batch
+                  : output.axes == OutputAxes::rows ? static_cast<int64_t>(arrays.of(InputKind::rows).size())
+                                                    : static_cast<int64_t>(arrays.batch) * arrays.tokens;
+  return items * output.width;
+}
+} // namespace
+
+Status DeviceModel::open(const DeviceName &name, const Package &package, std::unique_ptr<DeviceModel> &model) {
+  std::unique_ptr<Device> device;
+  DSRT_TRY(name.kind == DeviceKind::emulate ? makeEmulatedDevice(device) : makeCudaDevice(name.index, device));
+  model = std::make_unique<DeviceModel>(std::move(device), package);
+  return Status();
+}
+
+DeviceModel::DeviceModel(std::unique_ptr<Device> device, const Package &package) : package(package), target(std::move(device)) {}
+
+Status DeviceModel::allocate(int64_t bytes, std::string_view what, Memory &memory) {
+  // Also what is empty has an address of its own.
+  int64_t whole = std::max(aligned(bytes), alignment);
+  DSRT_TRY(target->allocate(whole, what, memory.address));
+  memory.bytes = whole;
+  return Status();
+}
+
+Status DeviceModel::load() {
+  const Manifest &manifest = package.manifest;
+  const LaunchTable &table = package.launches;
+  DSRT_TRY(target->loadModule(table, package));
+  int64_t arenaMost = 0, countersSum = 0, inputsMost = 0;
+  for (size_t i = 0; i < table.programs.size(); ++i) {
+    const ProgramRecord &record = manifest.programs[i];
+    arenaMost = std::max(arenaMost, table.programs[i].arenaBytes);
+    countersOffsets.push_back(countersSum);
+    countersSum += aligned(table.programs[i].countersBytes);
+    int64_t bytes = aligned(record.maxBatch * sizeof(uint64_t));
+    for (InputKind kind : record.inputs)
+      bytes += aligned(elementsOf(kind, record.maxBatch, record.maxRows, record.maxRows) * sizeof(int32_t));
+    inputsMost = std::max(inputsMost, bytes);
+    readsKv.push_back(false);
+    for (const LaunchRecord &launch : table.programs[i].launches)
+      for (const LaunchArg &arg : launch.args)
+        readsKv[i] = readsKv[i] || arg.kind == ArgKind::kv;
+    outputs.emplace_back(record.outputs.size());
+  }
+  DSRT_TRY(allocate(manifest.weightsBytes, "the weights", weights));
+  DSRT_TRY(allocate(arenaMost, "the arena", arena));
+  DSRT_TRY(allocate(countersSum, "counters", counters));
+  DSRT_TRY(allocate(inputsMost, "inputs", inputs));
+  if (manifest.weightsBytes > 0)
+    DSRT_TRY(target->upload(weights.address, package.weights(), manifest.weightsBytes));
+  return target->synchronize();
+}
+
+int64_t DeviceModel::memoryBytes() const {
+  int64_t bytes = weights.bytes + arena.bytes + counters.bytes + inputs.bytes;
+  for (const std::vector<Memory> &ofProgram : outputs)
+    for (const Memory &output : ofProgram)
+      bytes += output.bytes;
+  return bytes;
+}
+
+/// Packs the step's inputs into `staging` as they will lie on the device: one copy for all.
+Status DeviceModel::placeInputs(const ProgramRecord &record, const StepArrays &arrays) {
+  int64_t tokenRows = static_cast<int64_t>(arrays.batch) * arrays.tokens;
+  auto selected = static_cast<int64_t>(arrays.of(InputKind::rows).size());
+  int64_t bytes = aligned(arrays.batch * sizeof(uint64_t));
+  inputOffsets.clear();
+  for (InputKind kind : record.inputs) {
+    int64_t elements = elementsOf(kind, arrays.batch, tokenRows, selected);
+    if (arrays.of(kind).size() != static_cast<size_t>(elements))
+      return Status::internal(record.name, ": ", nameOf(kind), ": expects ", elements, " elements, got ", arrays.of(kind).size());
+    inputOffsets.push_back(bytes);
+    bytes += aligned(elements * sizeof(int32_t));
+  }
+  if (bytes > inputs.bytes)
+    return Status::internal(record.name, ": inputs of ", bytes, " bytes exceed the ", inputs.bytes, " there are");
+  staging.resize(bytes);
+  if (!arrays.kv.empty())
+    std::memcpy(staging.data(), arrays.kv.data(), arrays.kv.size() * sizeof(uint64_t));
+  for (size_t i = 0; i < record.inputs.size(); ++i)
+    if (const std::vector<int32_t> &values = arrays.of(record.inputs[i]); !values.empty())
+      std::memcpy(staging.data() + inputOffsets[i], values.data(), values.size() * sizeof(int32_t));
+  return Status();
+}
+
+/// Outputs have memory of the size of the largest step so far. Recordings hold addresses: they go when one moves.
+Status DeviceModel::placeOutputs(const ProgramRecord &record, const StepArrays &arrays) {
+  size_t program = &record - package.manifest.programs.data();
+  for (size_t i = 0; i < record.outputs.size(); ++i) {
+    // A launch may write an output that nobody wants, for another to read it.
+    int64_t needed = elementsOf(record.outputs[i], arrays) * static_cast<int64_t>(sizeof(float));
+    Memory &output = outputs[program][i];
+    if (needed <= output.bytes && output.address != 0)
+      continue;
+    recordings.remove_if([&](const auto &recording) { return recording.first.program == program; });
+    if (output.address != 0)
+      target->release(output.address);
+    int64_t grown = std::max(needed, output.bytes + output.bytes / 2);
+    output = Memory();
+    DSRT_TRY(allocate(grown, concat("the output ", record.outputs[i].name), output));
+  }
+  return Status();
+}
+
+Status DeviceModel::readOutputs(const ProgramRecord &record, const StepArrays &arrays) {
+  const std::vector<Memory> &ofProgram = outputs[&record - package.manifest.programs.data()];
+  for (size_t i = 0; i < record.outputs.size(); ++i)
+    if (int64_t elements = elementsOf(record.outputs[i], arrays); arrays.outputs[i] && elements > 0)
+      DSRT_TRY(target->download(arrays.outputs[i], ofProgram[i].address, elements * static_cast<int64_t>(sizeof(float))));
+  return Status();
+}
+
+uint64_t DeviceModel::addressOf(size_t program, const LaunchArg &arg) const {
+  switch (arg.kind) {
+  case ArgKind::arena:
+    return arena.address + arg.value;
+  case ArgKind::weights:
+    return weights.address + arg.value;
+  case ArgKind::counters:
+    return counters.address + countersOffsets[program] + arg.value;
+  case ArgKind::kv:
+    return inputs.address;
+  case ArgKind::input:
+    return inputs.address + inputOffsets[arg.value];
+  case ArgKind::output:
+    return outputs[program][arg.value].address;
+  default:
+    return static_cast<uint64_t>(arg.value);
+  }
+}
+
+Status DeviceModel::launchOne(const StepKey &key, const LaunchRecord &launch, const uint32_t blocks[3]) {
+  constexpr size_t most = argsMost / sizeof(uint64_t);
+  uint64_t values[most];
+  const void *pointers[most];
+  size_t bytes[most];
+  if (launch.args.size() > most)
+    return Status::internal(package.launches.kernels[launch.kernel].name, ": ", launch.args.size(), " parameters are more than ", most);
+  LaunchSizes sizes(key.batch, key.tokens, key.selected);
+  for (size_t i = 0; i < launch.args.size(); ++i) {
+    const LaunchArg &arg = launch.args[i];
+    bytes[i] = arg.bytes();
+    pointers[i] = &values[i];
+    if (arg.kind == ArgKind::size) {
+      auto size = static_cast<int32_t>(sizes.of(arg.size));
+      std::memcpy(&values[i], &size, sizeof(size));
+    } else {
+      values[i] = addressOf(key.program, arg);
+    }
+  }
+  GpuLaunch asked;
+  asked.kernel = launch.kernel;
+  std::copy_n(blocks, 3, asked.grid);
+  asked.args = pointers;
+  asked.argBytes = bytes;
+  asked.argCount = launch.args.size();
+  return target->launch(asked);
+}
+
+/// Asks for every launch that the step's sizes and the wanted outputs call for. With `launched`, a stamp follows each, and it lists them.
+Status DeviceModel::launchAll(const StepKey &key, std::vector<int32_t> *launched) {
+  LaunchSizes sizes(key.batch, key.tokens, key.selected);
+  for (const LaunchRecord &launch : package.launches.programs[key.program].launches) {
+    uint32_t blocks[3];
+    bool wanted = std::all_of(launch.wants.begin(), launch.wants.end(), [&](int32_t output) { return key.wanted[output]; });
+    if (!wanted || !launch.runs(sizes, blocks))
+      continue;
+    DSRT_TRY(launchOne(key, launch, blocks));
+    if (launched) {
+      launched->push_back(launch.launch);
+      DSRT_TRY(target->stamp());
+    }
+  }
+  return Status();
+}
+
+Status DeviceModel::replay(const StepKey &key) {
+  auto found = std::find_if(recordings.begin(), recordings.end(), [&](const auto &recording) { return recording.first == key; });
+  if (found == recordings.end()) {
+    std::unique_ptr<Recording> recording;
+    DSRT_TRY(target->beginRecording());
+    Status launched = launchAll(key, nullptr);
+    Status ended = target->endRecording(recording); // whatever happened: the device must not go on recording
+    DSRT_TRY(std::move(launched));
+    DSRT_TRY(std::move(ended));
+    if (recordings.size() >= recordingsMost)
+      recordings.pop_back();
+    recordings.emplace_front(key, std::move(recording));
+  } else {
+    recordings.splice(recordings.begin(), recordings, found);
+  }
+  return target->replay(*recordings.front().second);
+}
+
+/// Launch by launch, with stamps between them: `times` [launches][2] are ns since the step began.
+Status DeviceModel::runTraced(const StepKey &key, const StepArrays &arrays, Trace &trace, uint64_t *times) {
+  std::vector<int32_t> launched;
+  std::vector<int64_t> ns;
+  const ProgramRecord &record = package.manifest.programs[key.program];
+  auto run = [&] {
+    DSRT_TRY(target->stamp());
+    DSRT_TRY(target->upload(inputs.address, staging.data(), static_cast<int64_t>(staging.size())));
+    DSRT_TRY(target->stamp());
+    DSRT_TRY(launchAll(key, &launched));
+    return readOutputs(record, arrays);
+  };
+  Status status = run(), read = target->stamps(ns);
+  trace.finish();
+  DSRT_TRY(std::move(status));
+  DSRT_TRY(std::move(read));
+  // Stamp 1 comes before the first launch. Stages of one launch count together.
+  for (size_t i = 0; i < launched.size() && i + 2 < ns.size(); ++i) {
+    uint64_t *of = times + 2 * static_cast<ptrdiff_t>(launched[i]);
+    if (of[1] == 0)
+      of[0] = static_cast<uint64_t>(ns[i + 1]);
+    of[1] = std::max<uint64_t>(static_cast<uint64_t>(ns[i + 2]), of[0] + 1);
+  }
+  return Status();
+}
+
+Status DeviceModel::run(size_t program, const StepArrays &arrays, Trace &trace) {
+  const ProgramRecord &record = package.manifest.programs[program];
+  if (readsKv[program] && arrays.kv.size() != static_cast<size_t>(arrays.batch))
+    return Status::internal(record.name, ": expects ", arrays.batch, " caches, got ", arrays.kv.size());
+  StepKey key{program, arrays.batch, arrays.tokens, static_cast<int32_t>(arrays.of(InputKind::rows).size()), {}};
+  for (const float *output : arrays.outputs)
+    key.wanted.push_back(output != nullptr);
+  DSRT_TRY(placeInputs(record, arrays));
+  DSRT_TRY(placeOutputs(record, arrays));
+  if (trace.isOn()) {
+    DSRT_TRY(target->synchronize());
+    const LaunchProgram &launches = package.launches.programs[program];
+    if (uint64_t *times = trace.begin(record, launches.launchCount, 1, {key.batch, key.tokens, key.selected}, arrays.of(InputKind::past),
+                                      TraceClock::device))
+      return runTraced(key, arrays, trace, times);
+  }
+  DSRT_TRY(target->upload(inputs.address, staging.data(), static_cast<int64_t>(staging.size())));
+  DSRT_TRY(target->records() ? replay(key) : launchAll(key, nullptr));
+  return readOutputs(record, arrays);
+}

@@ -1,0 +1,97 @@
+// code/launches.json as docs/package-format.md has it: which kernels the programs of a package launch on a device, with what.
+#ifndef DSRT_LIB_LAUNCHTABLE_H
+#define DSRT_LIB_LAUNCHTABLE_H
+
+#include "runtime/lib/Manifest.h"
+
+namespace dsrt {
+
+enum class ModuleTarget { cuda, emulate };
+
+/// One file with all kernels: a cubin or PTX of an architecture, or host code for the emulator.
+struct ModuleRecord {
+  ModuleTarget target = ModuleTarget::cuda;
+  std::string arch; // sm_90a, compute_80; of the emulator a CPU level
+  std::string file;
+  int32_t version = 0;       // of CUDA: 90 of sm_90a and compute_90
+  bool isPtx = false;        // of CUDA: compute_... or a file .ptx, compiled by the driver
+  bool thisArchOnly = false; // of CUDA: sm_90a and compute_90a run on 9.0 alone
+};
+
+struct KernelRecord {
+  std::string name;
+  int32_t threads = 0;     // of a block
+  int32_t sharedBytes = 0; // dynamic shared memory of a block
+};
+
+/// Sizes of a step: B, T, B * T, R.
+enum class StepSize { batch, tokens, tokenRows, selected };
+constexpr int stepSizeCount = 4;
+const char *nameOf(StepSize size);
+
+struct LaunchSizes {
+  int64_t values[stepSizeCount] = {}; // by StepSize
+  LaunchSizes(int32_t batch, int32_t tokens, int32_t selected) : values{batch, tokens, static_cast<int64_t>(batch) * tokens, selected} {}
+  int64_t of(StepSize size) const { return values[static_cast<int>(size)]; }
+};
+
+/// `least` <= size <= `most`.
+struct SizeBound {
+  StepSize size = StepSize::batch;
+  int64_t least = 0, most = 0;
+};
+
+/// A number of blocks: `constant` times, for each factor, the size divided by a number and rounded up.
+struct GridSize {
+  int64_t constant = 1;
+  std::vector<std::pair<StepSize, int64_t>> factors;
+  int64_t of(const LaunchSizes &sizes) const;
+};
+
+enum class ArgKind { arena, weights, input, output, kv, counters, constant, size };
+
+/// What a parameter of a kernel gets.
+struct LaunchArg {
+  ArgKind kind = ArgKind::arena;
+  int64_t value = 0;               // the byte offset, the index of the input or output, the constant
+  StepSize size = StepSize::batch; // of ArgKind::size
+  bool isPointer() const { return kind != ArgKind::constant && kind != ArgKind::size; }
+  /// 8, or 4 of a size.
+  size_t bytes() const { return kind == ArgKind::size ? 4 : 8; }
+};
+
+struct LaunchRecord {
+  int32_t kernel = 0; // of LaunchTable::kernels
+  int32_t launch = 0; // of the plan; several stages may share it
+  std::vector<SizeBound> when;
+  std::vector<int32_t> wants; // outputs
+  GridSize grid[3];
+  std::vector<LaunchArg> args;
+
+  /// True where `when` holds and no dimension of the grid is 0. Then `blocks` is the grid.
+  bool runs(const LaunchSizes &sizes, uint32_t blocks[3]) const;
+};
+
+struct LaunchProgram {
+  std::string name;
+  int64_t arenaBytes = 0, countersBytes = 0;
+  int32_t launchCount = 0; // of the plan: one more than the greatest `launch`
+  std::vector<LaunchRecord> launches;
+};
+
+struct LaunchTable {
+  std::vector<ModuleRecord> modules;
+  std::vector<KernelRecord> kernels;
+  std::vector<LaunchProgram> programs; // in the order of the manifest's
+
+  bool has(ModuleTarget target) const;
+  /// "sm_90a, compute_80": the architectures of a target.
+  std::string archs(ModuleTarget target) const;
+};
+
+/// Parses and checks a table against the manifest of its package. `place` opens the messages: the file's path.
+/// Fails with bad data, naming the key, what was expected and what was found.
+Status parseLaunches(std::string_view text, std::string_view place, const Manifest &manifest, LaunchTable &table);
+
+} // namespace dsrt
+#endif // DSRT_LIB_LAUNCHTABLE_H

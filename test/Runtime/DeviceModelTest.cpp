@@ -1,0 +1,165 @@
+// What the executor asks of a device: sizes, grids and arguments of each launch, inputs, outputs, caches.
+#include "runtime/lib/DeviceModel.h"
+#include "FakePackage.h"
+#include <algorithm>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <map>
+
+using namespace dsrt;
+
+namespace {
+/// Memory of the process; launches are noted.
+class NotingDevice final : public Device {
+public:
+  struct Noted {
+    std::string kernel;
+    std::vector<uint32_t> grid;
+    std::vector<uint64_t> values;
+    std::vector<size_t> bytes;
+  };
+  std::string level() const override { return "noting"; }
+  Status loadModule(const LaunchTable &launches, const Package &) override {
+    table = &launches;
+    return Status();
+  }
+  Status allocate(int64_t bytes, std::string_view what, uint64_t &address) override {
+    if (bytes > most)
+      return Status::outOfMemory(what, " needs ", bytes, " bytes");
+    std::vector<uint8_t> memory(bytes);
+    address = reinterpret_cast<uint64_t>(memory.data());
+    blocks[std::string(what)] = address;
+    memories[address] = std::move(memory);
+    return Status();
+  }
+  void release(uint64_t address) override { memories.erase(address); }
+  Status zero(uint64_t address, int64_t bytes) override {
+    std::memset(reinterpret_cast<void *>(address), 0, bytes);
+    return Status();
+  }
+  Status upload(uint64_t to, const void *from, int64_t bytes) override {
+    std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+    return Status();
+  }
+  Status download(void *to, uint64_t from, int64_t bytes) override {
+    std::memcpy(to, reinterpret_cast<void *>(from), bytes);
+    return Status();
+  }
+  Status launch(const GpuLaunch &launch) override {
+    Noted &noted = launches.emplace_back();
+    noted.kernel = table->kernels[launch.kernel].name;
+    noted.grid.assign(launch.grid, launch.grid + 3);
+    for (size_t i = 0; i < launch.argCount; ++i) {
+      noted.values.push_back(0);
+      std::memcpy(&noted.values.back(), launch.args[i], launch.argBytes[i]);
+      noted.bytes.push_back(launch.argBytes[i]);
+    }
+    return Status();
+  }
+  Status synchronize() override { return Status(); }
+
+  const LaunchTable *table = nullptr;
+  std::vector<Noted> launches;
+  std::map<std::string, uint64_t> blocks; // the last of each name
+  std::map<uint64_t, std::vector<uint8_t>> memories;
+  int64_t most = 1 << 20;
+};
+
+struct Executor {
+  Executor() : files(fake::Package::decoder) {
+    files.addLaunches();
+    EXPECT_TRUE(parseManifest(files.manifest, "m", package.manifest).ok());
+    EXPECT_TRUE(parseLaunches(fake::launchesText(), "l", package.manifest, package.launches).ok());
+    package.manifest.weightsBytes = 0; // nothing is mapped here
+    auto made = std::make_unique<NotingDevice>();
+    device = made.get();
+    model = std::make_unique<DeviceModel>(std::move(made), package);
+  }
+  StepArrays step(int32_t batch, int32_t tokens, std::vector<int32_t> rows) const {
+    StepArrays arrays;
+    arrays.reset(batch, tokens, 2);
+    for (int32_t i = 0; i < batch * tokens; ++i)
+      arrays.of(InputKind::inputIds)[i] = 100 + i;
+    for (int32_t i = 0; i < batch; ++i)
+      arrays.kv.push_back(reinterpret_cast<uint8_t *>(0x1000ull * (i + 1)));
+    arrays.of(InputKind::rows) = std::move(rows);
+    return arrays;
+  }
+  fake::Package files;
+  Package package;
+  NotingDevice *device = nullptr;
+  std::unique_ptr<DeviceModel> model;
+  Trace trace;
+};
+} // namespace
+
+TEST(DeviceModel, GivesEachLaunchItsArguments) {
+  Executor executor;
+  ASSERT_TRUE(executor.model->load().ok());
+  std::vector<float> logits(3 * fake::vocab);
+  StepArrays arrays = executor.step(2, 3, {2, 4, 5});
+  arrays.outputs[1] = logits.data();
+  Status status = executor.model->run(0, arrays, executor.trace);
+  ASSERT_TRUE(status.ok()) << status.message();
+  auto &launches = executor.device->launches;
+  ASSERT_EQ(launches.size(), 2u); // nobody wants hidden; three rows call for logits_2
+  EXPECT_EQ(launches[0].kernel, "fold_tokens");
+  EXPECT_EQ(launches[0].grid, (std::vector<uint32_t>{2, 1, 1}));
+  EXPECT_EQ(launches[0].bytes, (std::vector<size_t>{8, 8, 8, 8, 8, 8, 8, 4, 4}));
+  EXPECT_EQ(launches[1].kernel, "logits_2");
+  EXPECT_EQ(launches[1].grid, (std::vector<uint32_t>{2, 1, 1}));
+  uint64_t inputs = executor.device->blocks["inputs"], arena = executor.device->blocks["the arena"];
+  const std::vector<uint64_t> &values = launches[0].values;
+  EXPECT_EQ(values[0], inputs + 256); // behind the caches
+  EXPECT_EQ(values[1], inputs + 512);
+  EXPECT_EQ(values[2], inputs + 768);
+  EXPECT_EQ(values[3], inputs);
+  EXPECT_EQ(values[4], 0u);
+  EXPECT_EQ(values[5], arena + 256);
+  EXPECT_EQ(values[6], executor.device->blocks["counters"] + 4);
+  EXPECT_EQ(values[7], 2u);
+  EXPECT_EQ(values[8], 3u);
+  EXPECT_EQ(launches[1].values[1], inputs + 1024);
+  EXPECT_EQ(launches[1].values[3], executor.device->blocks["the output logits"]);
+  EXPECT_EQ(launches[1].values[4], 3u);
+  EXPECT_EQ(reinterpret_cast<const uint64_t *>(inputs)[1], 0x2000u);
+  EXPECT_EQ(reinterpret_cast<const int32_t *>(inputs + 256)[5], 105);
+  EXPECT_EQ(reinterpret_cast<const int32_t *>(inputs + 1024)[1], 4);
+  // Another program has counters of its own.
+  launches.clear();
+  ASSERT_TRUE(executor.model->run(1, executor.step(1, 1, {}), executor.trace).ok());
+  ASSERT_EQ(launches.size(), 1u);
+  EXPECT_EQ(launches[0].values[6], executor.device->blocks["counters"] + 256 + 4);
+}
+
+TEST(DeviceModel, OutputsGrowBeforeAnythingRuns) {
+  Executor executor;
+  ASSERT_TRUE(executor.model->load().ok());
+  std::vector<float> hidden(16 * fake::hidden, -1);
+  StepArrays arrays = executor.step(1, 1, {});
+  arrays.outputs[0] = hidden.data();
+  ASSERT_TRUE(executor.model->run(0, arrays, executor.trace).ok());
+  int64_t before = executor.model->memoryBytes();
+  executor.device->launches.clear();
+  executor.device->most = 256;
+  StepArrays larger = executor.step(1, 16, {0, 1, 2, 3});
+  larger.outputs[0] = hidden.data();
+  EXPECT_EQ(executor.model->run(0, larger, executor.trace).message(), "out of memory: the output logits needs 512 bytes");
+  EXPECT_TRUE(executor.device->launches.empty());
+  executor.device->most = 1 << 20;
+  ASSERT_TRUE(executor.model->run(0, larger, executor.trace).ok());
+  EXPECT_EQ(executor.model->memoryBytes(), before + 256);
+  EXPECT_EQ(hidden[0], 0); // what the device has there: nothing wrote it
+  EXPECT_EQ(hidden.back(), 0);
+}
+
+TEST(DeviceModel, RefusesWhatWouldReadBeyond) {
+  Executor executor;
+  ASSERT_TRUE(executor.model->load().ok());
+  StepArrays arrays = executor.step(2, 1, {});
+  arrays.kv.pop_back();
+  EXPECT_EQ(executor.model->run(0, arrays, executor.trace).message(), "internal: prefill: expects 2 caches, got 1");
+  arrays = executor.step(2, 1, {});
+  arrays.of(InputKind::positions).pop_back();
+  EXPECT_EQ(executor.model->run(0, arrays, executor.trace).message(), "internal: prefill: positions: expects 2 elements, got 1");
+}

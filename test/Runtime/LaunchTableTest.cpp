@@ -1,0 +1,132 @@
+// Every rule of launches.json, each by a change of a good one; what a record means for given sizes.
+#include "runtime/lib/LaunchTable.h"
+#include "FakePackage.h"
+#include <gtest/gtest.h>
+
+using namespace dsrt;
+
+namespace {
+/// The manifest of a decoder with launches.
+Manifest deviceManifest() {
+  fake::Package package(fake::Package::decoder);
+  package.addLaunches({"sm_90a", "compute_80", "emulate"});
+  Manifest manifest;
+  EXPECT_TRUE(parseManifest(package.manifest, "m", manifest).ok());
+  return manifest;
+}
+} // namespace
+
+TEST(LaunchTable, NamesWhatIsWrong) {
+  Manifest manifest = deviceManifest();
+  const std::string good = fake::launchesText({"sm_90a", "compute_80", "emulate"});
+  LaunchTable table;
+  Status read = parseLaunches(good, "l", manifest, table);
+  ASSERT_TRUE(read.ok()) << read.message();
+  const struct {
+    const char *from, *to, *message;
+  } cases[] = {
+      {"ds-launches", "other", "format: expects 'ds-launches', found 'other'"},
+      {"\"version\": 1", "\"version\": 2", "version: this runtime reads version 1, the file has version 2"},
+      {"\"target\": \"cuda\"", "\"target\": \"rocm\"", "modules[0].target: expects cuda or emulate, found 'rocm'"},
+      {"\"sm_90a\"", "\"sm_9a\"", "modules[0].arch: expects sm_90a, compute_80 or the like, found 'sm_9a'"},
+      {"\"sm_90a\"", "\"sm_90b\"", "modules[0].arch: expects sm_90a, compute_80 or the like, found 'sm_90b'"},
+      {"\"x86-64-v2\"", "\"sm_90a\"", "modules[2].arch: expects a CPU level such as x86-64-v3, found 'sm_90a'"},
+      {"\"compute_80\"", "\"sm_90a\"", "modules[1].arch: sm_90a occurs twice"},
+      {"code/sm_90a.cubin", "code/none", "modules[0].file: expects a name in the manifest's files with a sha256, found 'code/none'"},
+      {"code/sm_90a.cubin", "weights-00001.safetensors",
+       "modules[0].file: expects a name in the manifest's files with a sha256, found 'weights-00001.safetensors'"},
+      {"\"fold_tokens\"", "\"fold tokens\"", "kernels[0].name: expects letters, digits, _, $ and ., found 'fold tokens'"},
+      {"\"fold_tokens\"", "\"logits_1\"", "kernels: logits_1 occurs twice"},
+      {"\"threads\": 32", "\"threads\": 0", "kernels[0].threads: expects an integer in 1..1024, found 0"},
+      {"\"threads\": 32", "\"threads\": 2048", "kernels[0].threads: expects an integer in 1..1024, found 2048"},
+      {"\"shared_bytes\": 1024", "\"shared_bytes\": 300000", "kernels[1].shared_bytes: expects an integer in 0..232448, found 300000"},
+      {"\"name\": \"prefill\"", "\"name\": \"encode\"", "programs[0].name: expects a program of the manifest, found 'encode'"},
+      {"\"name\": \"prefill\"", "\"name\": \"decode\"", "programs[1].name: decode occurs twice"},
+      {"\"arena_bytes\": 4096", "\"arena_bytes\": 255", "programs[0].launches[0].args[5][1]: expects an integer in 0..255, found 256"},
+      {"\"counters_bytes\": 64", "\"counters_bytes\": 3", "programs[0].launches[0].args[6][1]: expects an integer in 0..3, found 4"},
+      {"\"kernel\": 0", "\"kernel\": 4", "programs[0].launches[0].kernel: expects an integer in 0..3, found 4"},
+      {"\"launch\": 0", "\"launch\": -1", "programs[0].launches[0].launch: expects an integer in 0..1048575, found -1"},
+      {"\"wants\": [0]", "\"wants\": [2]", "programs[0].launches[1].wants[0]: expects an output in 0..1, found 2"},
+      {"[\"selected\", 1, 2]", "[\"rows\", 1, 2]",
+       "programs[0].launches[2].when[0][0]: expects batch, tokens, token_rows or selected, found 'rows'"},
+      {"[\"selected\", 1, 2]", "[\"selected\", 3, 2]",
+       "programs[0].launches[2].when[0][2]: expects an integer in 3..9223372036854775807, found 2"},
+      {"[\"selected\", 1, 2]", "[\"selected\", 1]", "programs[0].launches[2].when[0]: expects [size, least, most], found 2 elements"},
+      {"[[1, [\"batch\", 1]], [1], [1]]", "[[1], [1]]", "programs[0].launches[0].grid: expects three dimensions, found 2 elements"},
+      {"[[1, [\"batch\", 1]], [1], [1]]", "[[0], [1], [1]]",
+       "programs[0].launches[0].grid[0][0]: expects an integer in 1..2147483647, found 0"},
+      {"[\"batch\", 1]", "[\"batch\", 0]", "programs[0].launches[0].grid[0][1][1]: expects an integer in 1..2147483647, found 0"},
+      {"[[1, [\"batch\", 1]], [1], [1]]", "[[1], [65536], [1]]",
+       "programs[0].launches[0].grid[1]: expects at most 65535 blocks at max_batch 4 and max_rows 16, found 65536"},
+      {"[[1, [\"batch\", 1]], [1], [1]]", "[[2000000000, [\"tokens\", 1], [\"tokens\", 1], [\"tokens\", 1]], [1], [1]]",
+       "programs[0].launches[0].grid[0]: expects at most 2147483647 blocks at max_batch 4 and max_rows 16, found 8192000000000"},
+      {"[[1, [\"batch\", 1]], [1], [1]]", "[[1], [9000, [\"batch\", 1], [\"tokens\", 2]], [1]]",
+       "programs[0].launches[0].grid[1]: expects at most 65535 blocks at max_batch 4 and max_rows 16, found 81000"},
+      {"[\"input\", 2]", "[\"input\", 4]", "programs[0].launches[0].args[2][1]: expects an integer in 0..3, found 4"},
+      {"[\"output\", 0]", "[\"output\", 2]", "programs[0].launches[1].args[1][1]: expects an integer in 0..1, found 2"},
+      {"[\"weights\", 0]", "[\"weights\", 129]", "programs[0].launches[2].args[2][1]: expects an integer in 0..128, found 129"},
+      {"[\"kv\"]", "[\"kv\", 0]", "programs[0].launches[0].args[3]: expects [name], found 2 elements"},
+      {"[\"tokens\"]", "[\"words\"]",
+       "programs[0].launches[0].args[8][0]: expects arena, weights, input, output, kv, counters, i64, batch, tokens, token_rows or "
+       "selected, "
+       "found 'words'"},
+      {"\"kernel\": 3", "\"kernel\": 1",
+       "programs[0].launches[3].args: expects the parameters of another launch of hidden_states, ppi, found ppppi (p pointer, l i64, i "
+       "i32)"},
+  };
+  for (const auto &test : cases) {
+    std::string text = good;
+    size_t at = text.find(test.from);
+    ASSERT_NE(at, text.npos) << test.from;
+    Status status = parseLaunches(text.replace(at, std::string(test.from).size(), test.to), "l", manifest, table);
+    EXPECT_EQ(status.code(), DSRT_BAD_DATA) << test.message;
+    EXPECT_EQ(status.message(), std::string("bad data: l: ") + test.message);
+  }
+  manifest.kvBytes = 0;
+  EXPECT_EQ(parseLaunches(good, "l", manifest, table).message(),
+            "bad data: l: programs[0].launches[0].args[3]: expects no kv in a package without a cache");
+}
+
+TEST(LaunchTable, CutAtEveryByte) {
+  Manifest manifest = deviceManifest();
+  const std::string good = fake::launchesText({"sm_90a", "compute_80", "emulate"});
+  LaunchTable table;
+  for (size_t length = 0; length + 2 < good.size(); ++length)
+    EXPECT_EQ(parseLaunches(std::string_view(good).substr(0, length), "l", manifest, table).code(), DSRT_BAD_DATA) << length;
+}
+
+TEST(LaunchTable, KeepsWhatItReads) {
+  Manifest manifest = deviceManifest();
+  LaunchTable table;
+  ASSERT_TRUE(parseLaunches(fake::launchesText({"sm_90a", "compute_80", "emulate"}), "l", manifest, table).ok());
+  EXPECT_EQ(manifest.launchesFile, "code/launches.json");
+  EXPECT_TRUE(manifest.code.empty());
+  EXPECT_EQ(table.archs(ModuleTarget::cuda), "sm_90a, compute_80");
+  EXPECT_EQ(table.modules[0].version, 90);
+  EXPECT_TRUE(table.modules[0].thisArchOnly);
+  EXPECT_TRUE(table.modules[1].isPtx);
+  ASSERT_EQ(table.programs.size(), 2u);
+  EXPECT_EQ(table.programs[1].name, "decode");
+  EXPECT_EQ(table.programs[0].launchCount, 3);
+  const LaunchRecord &fold = table.programs[0].launches[0];
+  EXPECT_EQ(fold.args[4].kind, ArgKind::constant);
+  EXPECT_EQ(fold.args[8].size, StepSize::tokens);
+  EXPECT_EQ(fold.args[8].bytes(), 4u);
+}
+
+TEST(LaunchTable, SizesDecideWhatRuns) {
+  LaunchRecord launch;
+  launch.when = {{StepSize::selected, 2, 5}, {StepSize::tokens, 1, 8}};
+  launch.grid[0] = {6, {{StepSize::tokenRows, 8}}};
+  launch.grid[1] = {1, {{StepSize::selected, 1}, {StepSize::batch, 2}}};
+  uint32_t blocks[3];
+  ASSERT_TRUE(launch.runs(LaunchSizes(3, 7, 5), blocks));
+  EXPECT_EQ(blocks[0], 18u); // 6 * ceil(21 / 8)
+  EXPECT_EQ(blocks[1], 10u); // 5 * ceil(3 / 2)
+  EXPECT_EQ(blocks[2], 1u);
+  EXPECT_FALSE(launch.runs(LaunchSizes(3, 7, 6), blocks));
+  EXPECT_FALSE(launch.runs(LaunchSizes(3, 7, 1), blocks));
+  EXPECT_FALSE(launch.runs(LaunchSizes(1, 9, 3), blocks));
+  launch.when.clear();
+  EXPECT_FALSE(launch.runs(LaunchSizes(1, 1, 0), blocks)) << "a dimension is 0";
+}

@@ -1,0 +1,51 @@
+// Compiles the text of a planned module for the GPU and runs its programs on the emulator, in several orders.
+#ifndef DS_TEST_TARGET_CUDA_EMULATEDPLAN_H
+#define DS_TEST_TARGET_CUDA_EMULATEDPLAN_H
+
+#include "../CPU/OneLaunch.h"
+#include "dsrt/emulate.h"
+#include "runtime/lib/LaunchTable.h"
+#include <span>
+
+namespace ds::test {
+
+/// What a program works on. Memory is the device's: nothing else may be touched, and f32 and bytes begin at multiples of 64 at least.
+struct EmulatedStep {
+  int32_t batch = 1, tokens = 1, rows = 0;
+  std::vector<std::span<int32_t>> inputs;
+  std::vector<std::span<float>> outputs; // an empty one is not wanted
+  std::vector<std::span<float>> kv;      // of each sequence
+  std::span<uint8_t> weights;
+};
+
+inline std::span<float> all(const Floats &values) { return {values.as<float>(), static_cast<size_t>(values.count)}; }
+inline std::span<uint8_t> bytesOf(const GuardedBytes &bytes) { return {bytes.as<uint8_t>(), bytes.size()}; }
+
+/// The kernels of a plan, compiled for the emulator.
+class EmulatedPlan {
+public:
+  /// On failure `error()` says why.
+  explicit EmulatedPlan(const std::string &text);
+  ~EmulatedPlan();
+  EmulatedPlan(EmulatedPlan &&other);
+
+  explicit operator bool() const { return handle != nullptr; }
+  const std::string &error() const { return message; }
+  /// `kernels` and `programs` of code/launches.json.
+  const std::string &launches() const { return table; }
+
+  /// Runs the plan's only program once for each seed, with all checks, from what outputs and caches hold at first. They have to become the
+  /// same each time. The arena is poisoned, and counters have to be 0 again. Returns what went wrong, or nothing.
+  std::string run(const EmulatedStep &step) const;
+
+private:
+  std::string runOnce(const EmulatedStep &step, uint64_t seed) const;
+
+  void *handle = nullptr;
+  int file = -1;
+  std::string message, table;
+  dsrt::LaunchTable parsed; // without modules
+};
+
+} // namespace ds::test
+#endif // DS_TEST_TARGET_CUDA_EMULATEDPLAN_H
