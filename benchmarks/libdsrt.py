@@ -46,7 +46,7 @@ def library(path=None):
         import ds_mlir
 
         path = pathlib.Path(ds_mlir.__file__).parent.parent.parent / "lib" / "libdsrt.so"
-    lib = ctypes.CDLL(str(path))
+    lib = ctypes.CDLL(str(pathlib.Path(path).resolve()))
     lib.dsrt_last_error.restype = lib.dsrt_version.restype = lib.dsrt_profile_description.restype = ctypes.c_char_p
     return lib
 

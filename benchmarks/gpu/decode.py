@@ -29,6 +29,15 @@ def floor_bytes(package, program):
     return sum(launch["weight_bytes"] for launch in package.profile[program])
 
 
+def compare_launches(loaded, runtime):
+    """Hold a prompt run by launches.py against the same by the library: the same kernels, so what differs is how they are launched."""
+    from .expected import difference
+
+    ids = np.random.default_rng(6).integers(3, loaded.package.manifest["model"]["vocab_size"], (1, CHECK_TOKENS), dtype=np.int32)
+    found = Program(loaded, "prefill", 1, CHECK_TOKENS).run(ids)["logits"]
+    return difference(np.nan_to_num(found, nan=1e9), runtime.start(ids))
+
+
 def compare_logits(package, data, runtime, model, dtype):
     """Hold the library's logits of a prompt against transformers' with the same weights.
     Returns: cosine and greatest error; or which weights differ in form, so that nothing can be said.
@@ -77,6 +86,8 @@ def run(settings, name, emit):
         if data is None:
             data = attempt(result, "data", lambda: weights.random_data(package, device.NAME))
         runtime = attempt(result, "libdsrt", lambda: RuntimeModel(package, data, settings))
+    if loaded and runtime and not settings.dry:
+        result["launches_check"] = attempt(result, "launches check", lambda: compare_launches(loaded, runtime))
     model = None
     if sides & {"eager", "compile"}:
         from . import torch_model

@@ -99,7 +99,7 @@ def make(name, entry, model, weights, settings, scratch):
     out, is_random = settings.packages / name, entry["group"] != "correct"
     shutil.rmtree(out, ignore_errors=True)
     source, options = source_of(model, scratch, is_random), flags(entry, weights)
-    target = [f"--target={settings.target}"]
+    target = [f"--target={settings.target}", *(["--no-emulation"] if is_random else [])]
     seconds = compile_model(settings.compiler, source, out, [*options, *target])
     plan = scratch / "plan.mlir"
     compile_model(settings.compiler, source, plan, [*options, *target, "--emit=plan"])
@@ -133,15 +133,10 @@ def pack(settings):
     carry = settings.out / "carry"
     shutil.rmtree(carry, ignore_errors=True)
     carry.mkdir(parents=True)
-    left_out = ["emulate*.so", "tokenizer*.json", "*.jinja"] if settings.lean else []
-
-    def keep(member):
-        return None if any(pathlib.PurePath(member.name).match(pattern) for pattern in left_out) else member
-
     with lzma.open(carry / "packages.tar.xz", "wb", preset=6) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
         for folder in sorted(settings.packages.iterdir()):
             if (folder / "manifest.json").is_file():
-                archive.add(folder, folder.name, filter=keep)
+                archive.add(folder, folder.name)
     library = ROOT / "build" / "release" / "lib" / "libdsrt.so"
     shutil.copyfile(library.resolve(), carry / "libdsrt.so")
     size = sum(path.stat().st_size for path in carry.iterdir())
@@ -161,9 +156,6 @@ def main():
     parser.add_argument("--compiler", default=os.environ.get("DS_BIN", str(ROOT / "build" / "release" / "bin")) + "/ds-compile")
     parser.add_argument("--force", action="store_true", help="make packages again that are there")
     parser.add_argument("--no-pack", dest="pack", action="store_false", help="do not write build/gpu/carry")
-    parser.add_argument(
-        "--lean", action="store_true", help="leave out of the archive what no GPU needs: packages then fail their checks on the CPU"
-    )
     settings = parser.parse_args()
     settings.out, settings.packages = settings.out.resolve(), settings.out.resolve() / "packages"
     settings.packages.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import torch
 
@@ -99,7 +100,8 @@ class Ours:
         if device.REHEARSAL:
             return {"nmse": 0.0, "ok": True}
         nmse = float(((y - wanted).double().square().sum() / wanted.double().square().sum()).item())
-        return {"nmse": nmse, "ok": nmse <= BOUNDS[self.storage.bits]}
+        # What is no number at all has no place in JSON.
+        return {"nmse": nmse if math.isfinite(nmse) else 1e300, "ok": nmse <= BOUNDS[self.storage.bits]}
 
     def numbers(self, all_rows):
         """Registers and the like of the kernels that run, and their grids by the rows of activations."""

@@ -84,6 +84,16 @@ class Program:
             raise Inconsistent(f"{self.loaded.package.name}: {self.name} has the input {name}, which nobody knows")
         return values.to(torch.int32).reshape(-1).contiguous().to(device.NAME)
 
+    def run(self, ids):
+        """Run the step once for ids [B, T]. Returns: its outputs by name, f32 on the CPU."""
+        self.inputs[[place["name"] for place in self.manifest["inputs"]].index("input_ids")].copy_(torch.as_tensor(ids).reshape(-1))
+        for output in self.outputs.values():
+            output.fill_(float("nan"))
+        for call in self.calls():
+            self.loaded.module.launch(call, device.stream(), False)
+        device.synchronize()
+        return {name: output.cpu().numpy() for name, output in self.outputs.items()}
+
     def calls(self, chosen=None):
         """The launches of a step. With `chosen`, numbers of the plan's launches, theirs alone."""
         stages = [stage for stage in self.record["launches"] if chosen is None or stage["launch"] in chosen]

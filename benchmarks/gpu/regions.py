@@ -41,8 +41,7 @@ def add_ours(result, runs, loaded, package, program, tokens, number, times):
 
 def attention(settings, result, loaded, package, program, tokens):
     """Causal attention of a prompt, with grouped heads."""
-    config = package.description["config"]
-    heads, kv_heads, dim = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
+    heads, kv_heads, dim = heads_of(package)
     runs, times = {}, 1 if settings.dry else 4
     number, _ = launch_of(package, program, "attention", "attention")
     add_ours(result, runs, loaded, package, program, tokens, number, times)
@@ -119,6 +118,13 @@ def layer(settings, result, loaded, package, program, tokens):
     result["ratio"] = {kernel: side["us"] / ours[kernel]["us"] for kernel, side in result["torch"].items() if kernel in ours}
 
 
+def heads_of(package):
+    """Heads, heads of keys and values, and the width of a head."""
+    config = package.description["config"]
+    heads = next((config[name] for name in ("num_attention_heads", "n_head", "num_heads") if name in config), 12)
+    return heads, config.get("num_key_value_heads", heads), config.get("head_dim", package.manifest["model"]["hidden_size"] // heads)
+
+
 def kernels_of(package, program):
     """The launches of a program by the name of their kernel: name -> numbers."""
     found = {}
@@ -163,11 +169,10 @@ def eager_twin(package, launch, tokens):
             x, y = tensor(rows, width), tensor(rows, width)
             found.append(lambda x=x, y=y: y.copy_(x))
         elif op["op"] == "attention" and launch["rows"] == "tokens" and tokens > 1:
-            config = package.description["config"]
-            heads = config.get("num_attention_heads") or config.get("n_head") or config.get("num_heads") or 12
-            dim = package.manifest["model"]["hidden_size"] // heads
-            q, k, v = (tensor(1, heads, tokens, dim) for _ in range(3))
-            found.append(lambda q=q, k=k, v=v: functional.scaled_dot_product_attention(q, k, v))
+            heads, kv_heads, dim = heads_of(package)
+            q, k, v = tensor(1, heads, tokens, dim), tensor(1, kv_heads, tokens, dim), tensor(1, kv_heads, tokens, dim)
+            causal = package.manifest["model"]["task"] == "causal-lm"
+            found.append(lambda q=q, k=k, v=v, c=causal: functional.scaled_dot_product_attention(q, k, v, is_causal=c, enable_gqa=True))
         else:
             return []
     return found

@@ -97,6 +97,8 @@ def models(part, cases, read):
     head = [part, "graph", "apart", "libdsrt", "eager", "compile", "vs eager", "vs compile", "read"]
     lines = rows_of([head, *table]) if table else []
     for name, case in cases.items():
+        if case.get("launches_check"):
+            lines.append(f"{name}: launches here and by libdsrt differ by {case['launches_check']['max_abs_error']:.1e}")
         if case.get("check"):
             check = case["check"]
             lines.append(

@@ -92,6 +92,8 @@ def rehearsed_names(part, settings):
         return [f"{rows}x{depth}" for rows, depth in sorted(shapes)[:2]]
     if part == "regions":
         found = [f"{package.name}:layer:1" for package in decoders[:1]] + [f"{package.name}:layer:16" for package in encoders[:1]]
+        norms = [package for package in decoders if any(is_norm(launch) for launch in package.profile["prefill"])]
+        found += [f"{package.name}:norm:16" for package in norms[:1]]
         return found + [f"{package.name}:attention:16" for package in decoders[:1]]
     if part == "decode":
         return [package.name for package in decoders[:2]]
@@ -102,13 +104,18 @@ def rehearsed_names(part, settings):
     return []
 
 
+def is_norm(launch):
+    """Whether a launch is a norm and nothing else."""
+    return launch["family"] == "row" and [op["op"] for op in launch["ops"]] in (["rms_norm"], ["layer_norm"])
+
+
 def case_of(part, name, settings):
     """The entry of cases.json for a case of `regions`, `decode` or `prefill`; in a dry run one that any package serves."""
     package, *rest = name.split(":")
     if settings.dry:
         program = "decode" if settings.package(package).manifest["model"]["task"] == "causal-lm" else "encode"
         kind = rest[0] if rest else ""
-        if kind == "attention":
+        if kind in ("attention", "norm"):
             program = "prefill"
         sides = ["graph", "libdsrt", "eager", "compile"]
         return {"package": package, "kind": kind, "program": program, "past": [8], "tokens": [16], "batches": [1, 2], "sides": sides,

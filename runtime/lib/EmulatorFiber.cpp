@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #if __has_feature(address_sanitizer)
+#include <pthread.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -76,12 +77,22 @@ void FiberStacks::start(int32_t stack, void (*entry)(void *), void *argument, Fi
 }
 
 #if __has_feature(address_sanitizer)
+/// The stack of the calling thread, for contexts that were not started here.
+static void findStack(FiberContext &context) {
+  pthread_attr_t attributes;
+  pthread_getattr_np(pthread_self(), &attributes);
+  void *low = nullptr;
+  pthread_attr_getstack(&attributes, &low, &context.stackBytes);
+  context.stackLow = low;
+  pthread_attr_destroy(&attributes);
+}
+
 void dsrt::switchFiber(FiberContext &from, FiberContext &to) {
+  if (!from.stackLow)
+    findStack(from);
   __sanitizer_start_switch_fiber(&from.fakeStack, to.stackLow, to.stackBytes);
   dsrt_fiber_switch(&from.stackPointer, to.stackPointer);
-  const void *low = nullptr;
-  size_t bytes = 0;
-  __sanitizer_finish_switch_fiber(from.fakeStack, &low, &bytes);
+  __sanitizer_finish_switch_fiber(from.fakeStack, nullptr, nullptr);
 }
 void dsrt::leaveFiber(FiberContext &to) {
   void *gone = nullptr;

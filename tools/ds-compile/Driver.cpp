@@ -355,7 +355,7 @@ Result<void> Driver::run() {
       return emitted ? write(*emitted) : Result<void>(emitted.error());
     }
     std::vector<std::string> notes;
-    Result<std::vector<PackageFile>> code = compileForGpu(*model->module, archs, notes);
+    Result<std::vector<PackageFile>> code = compileForGpu(*model->module, archs, !options.noEmulation, notes);
     if (!code)
       return code.error();
     for (const std::string &note : notes)

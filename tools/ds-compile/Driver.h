@@ -30,7 +30,7 @@ struct CompileOptions {
   std::vector<std::string> targetCpus;
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;
-  bool observe = false, strict = false, report = false, reportCosts = false, quiet = false;
+  bool noEmulation = false, observe = false, strict = false, report = false, reportCosts = false, quiet = false;
   /// Set by a signal: the package is given up and its unfinished folder removed.
   const std::atomic<bool> *interrupted = nullptr;
 };

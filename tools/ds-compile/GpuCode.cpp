@@ -40,7 +40,7 @@ Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, c
   return std::move(*ptx);
 }
 
-Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, std::vector<std::string> &notes) {
+Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, bool emulation, std::vector<std::string> &notes) {
   auto failed = [](llvm::Error error) { return Error::internal("code: " + llvm::toString(std::move(error))); };
   llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned);
   if (!kernels)
@@ -71,10 +71,12 @@ Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<Gp
       return failed(cubin.takeError());
     add("cuda", arch.name, ".cubin", std::move(*cubin));
   }
-  llvm::Expected<std::string> emulated = compileForEmulation(*kernels->module);
-  if (!emulated)
-    return failed(emulated.takeError());
-  add("emulate", "x86-64-v3", ".so", std::move(*emulated));
+  if (emulation) {
+    llvm::Expected<std::string> emulated = compileForEmulation(*kernels->module);
+    if (!emulated)
+      return failed(emulated.takeError());
+    add("emulate", "x86-64-v3", ".so", std::move(*emulated));
+  }
   files.push_back({"code/launches.json", launchTable(*kernels, modules)});
   return files;
 }

@@ -22,6 +22,8 @@ static cl::opt<std::string> dumpPhases("dump-phases", cl::value_desc("dir"), cl:
 static cl::opt<std::string> target("target", cl::init("cpu"), cl::value_desc("target"),
                                    cl::desc("cpu, or cuda:ARCH,... (sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120; default sm_90a)"),
                                    cl::cat(category));
+static cl::opt<bool> noEmulation("no-emulation", cl::desc("leave out of a package for CUDA the code that runs it on the CPU (--device=emulate)"),
+                                 cl::cat(category));
 static cl::list<std::string> targetCpus(
     "target-cpu", cl::CommaSeparated,
     cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, native (default: the first three, and what "
@@ -87,6 +89,7 @@ int main(int argc, char **argv) {
   options.output = output;
   options.emit = emit;
   options.target = target;
+  options.noEmulation = noEmulation;
   options.to = to;
   options.dumpPhases = dumpPhases;
   options.task = task;

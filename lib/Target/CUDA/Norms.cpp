@@ -200,9 +200,7 @@ void NormKernel::softmax() {
     largest = e.reduceMax(largest);
   largest = sharing.isWarp() ? e.warpMax(largest) : e.blockMax(largest, e.shared(), sharing.threads);
   Value result = norm->getResult(0);
-  auto power = [&](GpuRowRegion &region) {
-    return inRow(region, emitExpNonPositive(e, e.sub(input(region), largest)), e.zero(type));
-  };
+  auto power = [&](GpuRowRegion &region) { return inRow(region, emitExpNonPositive(e, e.sub(input(region), largest)), e.zero(type)); };
   Value sum = sumOf([&](GpuRowRegion &region, Value total) {
     region.set(result, power(region));
     return e.add(total, region.get(result));

@@ -63,17 +63,16 @@ void PoolBody::pick() {
   Value row = e.mul(b, body.tokens);
   if (op.getKind() == PoolKind::last)
     row = e.add(row, lastToken(row));
-  e.ifThen(e.lt(column, width), [&] {
-    storeLanes(e, loadLanes(e, elementOfRow(e, input, row, column), lanes), elementOfRow(e, pooled(), b, column));
-  });
+  e.ifThen(e.lt(column, width),
+           [&] { storeLanes(e, loadLanes(e, elementOfRow(e, input, row, column), lanes), elementOfRow(e, pooled(), b, column)); });
 }
 
 void PoolBody::mean() {
   Value b = e.block(), column = e.mul(e.add(e.mul(e.block(1), GpuEmitter::warpThreads), e.lane()), lanes);
   Value isColumn = e.lt(column, width), readable = e.min(column, width - lanes), firstRow = e.mul(b, body.tokens);
   Value none = lanes == 1 ? e.constantF32(0) : e.zero(e.vec(lanes)), lastRow = e.sub(e.add(firstRow, body.tokens), 1);
-  Emitter::Values sums = e.forRange(
-      e.warp(), body.tokens, warps * tokensAtOnce, Emitter::Values{none, e.index(0)}, [&](Value t, mlir::ValueRange carried) {
+  Emitter::Values sums =
+      e.forRange(e.warp(), body.tokens, warps * tokensAtOnce, Emitter::Values{none, e.index(0)}, [&](Value t, mlir::ValueRange carried) {
         Value sum = carried[0], count = carried[1];
         for (int64_t i = 0; i < tokensAtOnce; ++i) {
           Value token = e.add(t, i * warps), row = e.min(e.add(firstRow, token), lastRow);

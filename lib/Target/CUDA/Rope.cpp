@@ -25,8 +25,8 @@ struct Rotation {
 
 Rotation::Rotation(RopeOp op, int64_t width)
     : op(op), isHalf(op.getStyle() == RopeStyle::half), headSize(width / int64_t(op.getHeads())), rotary(op.getRotary()), half(rotary / 2),
-      lanes(headSize % 4 == 0 && (isHalf ? half : rotary) % 4 == 0 ? 4 : 1),
-      turns(isHalf || lanes == 1 ? half / lanes : rotary / lanes), rests((headSize - rotary) / lanes) {}
+      lanes(headSize % 4 == 0 && (isHalf ? half : rotary) % 4 == 0 ? 4 : 1), turns(isHalf || lanes == 1 ? half / lanes : rotary / lanes),
+      rests((headSize - rotary) / lanes) {}
 
 /// Pairs `(i, i + rotary / 2)`, or one pair of neighbours.
 void Rotation::turn(GpuEmitter &e, Value from, Value to, Value angles, Value i) const {

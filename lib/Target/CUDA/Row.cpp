@@ -1,6 +1,6 @@
 // Kernels in which each row stands alone: norms with element-wise ops around them, or element-wise ops alone.
-#include "RowRegion.h"
 #include "../CPU/RowRegion.h"
+#include "RowRegion.h"
 #include "dialects/DS/DSDialect.h"
 
 using namespace ds;

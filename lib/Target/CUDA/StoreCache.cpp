@@ -55,7 +55,8 @@ llvm::Error ds::buildGpuStoreCache(GpuKernel &kernel) {
       for (auto [out, value] : llvm::zip_equal(body.outs, stores())) {
         auto store = value.getDefiningOp<ds_plan::StoreCacheOp>();
         const int64_t lanes = lanesOf(store, out);
-        e.ifThen(e.lt(item, out.width() / lanes), [&, &out = out] { storeColumns(body, store, out, row, b, t, e.mul(item, lanes), lanes); });
+        e.ifThen(e.lt(item, out.width() / lanes),
+                 [&, &out = out] { storeColumns(body, store, out, row, b, t, e.mul(item, lanes), lanes); });
       }
     });
   });

@@ -114,18 +114,20 @@ static Result<void> packTileCodes(const ds_plan::Tiles &tiles, const ParameterRe
       if (scheme.asymmetric)
         storeScale(row.offsets[g], tiles.offsetOf(n, g));
     }
-    for (int64_t k = 0; k < tiles.depth; ++k) {
-      const auto code = static_cast<uint32_t>(row.codes[k] + tiles.zeroCode());
+    for (int64_t k = 0; k < tiles.depth; k += 8) { // 8 k of a row stand together
       uint8_t *place = out + tiles.placeOf(n, k);
-      if (scheme.bits == 8) {
-        *place = static_cast<uint8_t>(code);
-        continue;
-      }
-      uint32_t word;
+      uint32_t word = 0;
       std::memcpy(&word, place, 4);
-      const int64_t shift = ds_plan::Tiles::shiftOf(k);
-      word = (word & ~(uint32_t(15) << shift)) | (code & 15) << shift;
-      std::memcpy(place, &word, 4);
+      for (int64_t i = 0; i < std::min<int64_t>(8, tiles.depth - k); ++i) {
+        const auto code = static_cast<uint32_t>(row.codes[k + i] + tiles.zeroCode());
+        const int64_t shift = ds_plan::Tiles::shiftOf(i);
+        if (scheme.bits == 8)
+          place[i] = static_cast<uint8_t>(code);
+        else
+          word = (word & ~(uint32_t(15) << shift)) | (code & 15) << shift;
+      }
+      if (scheme.bits == 4)
+        std::memcpy(place, &word, 4);
     }
   }
   return {};
@@ -172,8 +174,11 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
     if (storage.getLayout() == Layout::tiles) {
       const ds_plan::Tiles tiles(std::nullopt, reader->rows(), columns);
       for (int64_t n = 0; n < length; ++n)
-        for (int64_t k = 0; k < columns; ++k)
-          to.store(tiles.placeOf(n, k) / 2, rows[n * columns + k]);
+        for (int64_t k = 0; k < columns; k += 8) { // 8 k of a row stand together
+          const int64_t place = tiles.placeOf(n, k) / 2;
+          for (int64_t i = 0; i < std::min<int64_t>(8, columns - k); ++i)
+            to.store(place + i, rows[n * columns + k + i]);
+        }
       continue;
     }
     if (!isInPanels(storage.getLayout())) {

@@ -186,47 +186,42 @@ EmulatedPlan compile(const Shape &s) {
 }
 
 TEST(GpuAttention, encoder) {
-  for (Shape s : {Shape{12, 12, 32}, Shape{2, 2, 64}, Shape{3, 1, 20}, Shape{1, 1, 8}, Shape{2, 2, 12}, Shape{2, 1, 80}, Shape{1, 1, 128}})
-    for (bool causal : {false, true}) {
-      s.causal = causal;
-      EmulatedPlan code = compile(s);
-      ASSERT_TRUE(code);
-      for (int64_t tokens : {1, 2, 17, 64, 130})
-        Step(s, tokens % 2 + 1, tokens, {}, tokens).check(code);
-    }
+  for (Shape s : {Shape{12, 12, 32}, Shape{3, 1, 20}, Shape{1, 1, 8, 0, true}, Shape{2, 1, 80}, Shape{2, 2, 64, 0, true}}) {
+    EmulatedPlan code = compile(s);
+    ASSERT_TRUE(code);
+    for (int64_t tokens : {1, 2, 17, 64, 130})
+      Step(s, tokens % 2 + 1, tokens, {}, tokens).check(code);
+  }
 }
 
 TEST(GpuAttention, masks) {
-  for (Shape s : {Shape{2, 2, 32}, Shape{4, 2, 24}})
-    for (bool causal : {false, true}) {
-      s.causal = causal, s.mask = true;
-      EmulatedPlan code = compile(s);
-      ASSERT_TRUE(code);
-      for (int64_t tokens : {1, 33, 140})
-        for (int kind = 0; kind < 5; ++kind) {
-          Step step(s, 2, tokens, {}, tokens);
-          for (int64_t b = 0; b < 2; ++b)
-            for (int64_t t = 0; t < tokens; ++t) {
-              int32_t &seen = step.mask[b * tokens + t];
-              if (kind == 1)
-                seen = t < tokens - b * 5; // right padding
-              else if (kind == 2)
-                seen = t >= b * 3; // left padding
-              else if (kind == 3)
-                seen = step.numbers.below(3) != 0;
-              else if (kind == 4)
-                seen = b == 1 ? 0 : 7; // nothing is seen; any number but 0 counts
-            }
-          step.check(code);
-        }
-    }
+  for (Shape s : {Shape{2, 2, 32, 0, false, true}, Shape{4, 2, 24, 0, true, true}}) {
+    EmulatedPlan code = compile(s);
+    ASSERT_TRUE(code);
+    for (int64_t tokens : {1, 33, 140})
+      for (int kind = 0; kind < 5; ++kind) {
+        Step step(s, 2, tokens, {}, tokens);
+        for (int64_t b = 0; b < 2; ++b)
+          for (int64_t t = 0; t < tokens; ++t) {
+            int32_t &seen = step.mask[b * tokens + t];
+            if (kind == 1)
+              seen = t < tokens - b * 5; // right padding
+            else if (kind == 2)
+              seen = t >= b * 3; // left padding
+            else if (kind == 3)
+              seen = step.numbers.below(3) != 0;
+            else if (kind == 4)
+              seen = b == 1 ? 0 : 7; // nothing is seen; any number but 0 counts
+          }
+        step.check(code);
+      }
+  }
 }
 
 TEST(GpuAttention, decoder) {
   for (Shape s :
-       {Shape{9, 3, 64, 128, true}, Shape{4, 4, 32, 144, true}, Shape{8, 1, 16, 112, true}, Shape{14, 2, 12, 128, true},
-        Shape{6, 3, 20, 128, true, false, true}, Shape{4, 2, 32, 128, true, false, false, 5}, Shape{2, 2, 16, 128, true, false, true, 40},
-        Shape{2, 1, 16, 128, false}, Shape{9, 1, 128, 96, true}, Shape{2, 1, 256, 96, true}}) {
+       {Shape{9, 3, 64, 128, true}, Shape{8, 1, 16, 112, true}, Shape{14, 2, 12, 144, true}, Shape{6, 3, 20, 128, true, false, true},
+        Shape{2, 2, 16, 128, true, false, true, 40}, Shape{2, 1, 16, 128, false}, Shape{2, 1, 256, 96, true}}) {
     EmulatedPlan code = compile(s);
     ASSERT_TRUE(code);
     for (int64_t tokens : {1, 2, 70}) {
@@ -240,17 +235,15 @@ TEST(GpuAttention, decoder) {
 
 /// Long caches are shared out among blocks.
 TEST(GpuAttention, sharedCache) {
-  for (Shape s : {Shape{3, 1, 64, 1280, true}, Shape{2, 2, 20, 1280, true}, Shape{10, 1, 128, 640, true},
-                  Shape{3, 1, 32, 4096, true, false, true}, Shape{2, 2, 64, 1280, true, false, false, 300}}) {
-    for (int64_t partials : {2, 8}) {
-      s.partials = partials;
-      EmulatedPlan code = compile(s);
-      ASSERT_TRUE(code);
-      for (int64_t past : {int64_t(0), s.context / 2, s.context - 1})
-        Step(s, 1, 1, {int32_t(past)}, past).check(code);
-      Step(s, 3, 1, {600, 2, 37}, 3).check(code);
-      Step(s, 2, 2, {600, 300}, 4).check(code);
-    }
+  for (Shape s : {Shape{3, 1, 64, 1280, true, false, false, 0, 8}, Shape{2, 2, 20, 1280, true, false, false, 0, 2},
+                  Shape{10, 1, 128, 640, true, false, false, 0, 8}, Shape{3, 1, 32, 4096, true, false, true, 0, 8},
+                  Shape{2, 2, 64, 1280, true, false, false, 300, 3}}) {
+    EmulatedPlan code = compile(s);
+    ASSERT_TRUE(code);
+    for (int64_t past : {int64_t(0), s.context / 2, s.context - 1})
+      Step(s, 1, 1, {int32_t(past)}, past).check(code);
+    Step(s, 3, 1, {600, 2, 37}, 3).check(code);
+    Step(s, 2, 2, {600, 300}, 4).check(code);
   }
 }
 
@@ -271,10 +264,10 @@ TEST(GpuAttention, notANumberInSharedCache) {
 
 /// A NaN reaches the outputs that see it, and no other.
 TEST(GpuAttention, notANumberPropagates) {
+  Shape s{3, 3, 16, 96, true};
+  EmulatedPlan code = compile(s);
+  ASSERT_TRUE(code);
   for (int64_t tokens : {1, 40}) {
-    Shape s{3, 3, 16, 96, true};
-    EmulatedPlan code = compile(s);
-    ASSERT_TRUE(code);
     Step step(s, 2, tokens, {30, 7}, 5);
     float &key = step.keys[0][(30 * s.kvHeads + 1) * s.size + 3]; // token 30 of sequence 0, head 1
     const float before = key;
@@ -295,10 +288,10 @@ TEST(GpuAttention, notANumberPropagates) {
 
 /// Values that no token sees may be anything, also in a tile that others see.
 TEST(GpuAttention, hiddenValues) {
+  Shape s{2, 1, 16, 0, false, true};
+  EmulatedPlan code = compile(s);
+  ASSERT_TRUE(code);
   for (int64_t tokens : {1, 2, 70}) {
-    Shape s{2, 1, 16, 0, false, true};
-    EmulatedPlan code = compile(s);
-    ASSERT_TRUE(code);
     Step step(s, 2, tokens, {}, 5);
     for (int64_t t = 0; t < tokens; t += 3) {
       step.mask[t] = 0;

@@ -98,12 +98,13 @@ TEST(GpuStoreCache, keysAndValuesAtOnce) {
   OneLaunch plan;
   std::string k = plan.rows("tokens", 24), v = plan.rows("tokens", 10), p = plan.indices("batch");
   std::string kc = plan.cache("keys", 2, 0, 32, 24), vc = plan.cache("values", 2, 32 * 24 * 4, 32, 10);
-  EmulatedPlan code(plan.text("store_cache",
-                              "^bb0(%k: tensor<?x?x24xf32>, %v: tensor<?x?x10xf32>, %p: tensor<?xi32>):\n"
-                              "  %a = ds_plan.store_cache keys heads 2 %k past %p : tensor<?x?x24xf32>, tensor<?xi32> -> tensor<?x32x24xf32>\n"
-                              "  %b = ds_plan.store_cache values heads 2 %v past %p : tensor<?x?x10xf32>, tensor<?xi32> -> tensor<?x32x10xf32>\n"
-                              "  ds_plan.return %a, %b : tensor<?x32x24xf32>, tensor<?x32x10xf32>\n",
-                              {k, v, p}, {kc, vc}));
+  EmulatedPlan code(
+      plan.text("store_cache",
+                "^bb0(%k: tensor<?x?x24xf32>, %v: tensor<?x?x10xf32>, %p: tensor<?xi32>):\n"
+                "  %a = ds_plan.store_cache keys heads 2 %k past %p : tensor<?x?x24xf32>, tensor<?xi32> -> tensor<?x32x24xf32>\n"
+                "  %b = ds_plan.store_cache values heads 2 %v past %p : tensor<?x?x10xf32>, tensor<?xi32> -> tensor<?x32x10xf32>\n"
+                "  ds_plan.return %a, %b : tensor<?x32x24xf32>, tensor<?x32x10xf32>\n",
+                {k, v, p}, {kc, vc}));
   ASSERT_TRUE(code) << code.error();
   const int64_t tokens = 5, past = 13;
   Floats keys(Numbers(1).take(tokens * 24)), values(Numbers(2).take(tokens * 10)), block(32 * 34);

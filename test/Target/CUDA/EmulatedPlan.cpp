@@ -3,8 +3,8 @@
 #include "ds/Target/CUDA/CodeGen.h"
 #include "ds/Target/CUDA/Emulation.h"
 #include "mlir/Parser/Parser.h"
-#include "llvm/Support/raw_ostream.h"
 #include "runtime/lib/Emulator.h"
+#include "llvm/Support/raw_ostream.h"
 #include <cstdlib>
 #include <dlfcn.h>
 #include <sys/mman.h>
@@ -199,7 +199,6 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
     add(step.kv[i].data(), step.kv[i].size_bytes(), "kv of sequence " + std::to_string(i));
 
   const dsrt::LaunchSizes sizes(step.batch, step.tokens, step.rows);
-  bool isFirst = true;
   for (const dsrt::LaunchRecord &launch : program.launches) {
     dsrt::EmulatedLaunch emulated;
     auto isUnwanted = [&](int32_t output) { return step.outputs[output].empty(); };
@@ -214,8 +213,7 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
     emulated.sharedBytes = kernel.sharedBytes;
     Arguments arguments = argumentsOf(launch, step, memory, sizes);
     emulated.args = arguments.list();
-    emulated.overlaps = !isFirst;
-    isFirst = false;
+    emulated.overlaps = true; // also the first: a step before may be running
     if (dsrt::Status status = emulator->launch(emulated); !status.ok())
       return status.message();
   }

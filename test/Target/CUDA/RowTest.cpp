@@ -218,7 +218,8 @@ TEST(GpuNorms, extremes) {
 EmulatedPlan unary(const std::string &op, int64_t width) {
   OneLaunch plan;
   std::string x = plan.rows("tokens", width), y = plan.rows("tokens", width), t = tensor(width);
-  return EmulatedPlan(plan.text("row", "^bb0(%x: " + t + "):\n  %y = ds." + op + " %x : " + t + "\n  ds_plan.return %y : " + t + "\n", {x}, {y}));
+  return EmulatedPlan(
+      plan.text("row", "^bb0(%x: " + t + "):\n  %y = ds." + op + " %x : " + t + "\n  ds_plan.return %y : " + t + "\n", {x}, {y}));
 }
 
 std::vector<float> run(const EmulatedPlan &code, const std::vector<float> &values, int32_t rows) {
@@ -317,10 +318,9 @@ TEST(GpuElementwise, chains) {
 TEST(GpuElementwise, refusesWhatItCannotCompute) {
   OneLaunch plan;
   std::string x = plan.rows("tokens", 8), y = plan.rows("tokens", 8), t = tensor(8);
-  EmulatedPlan code(plan.text("row",
-                              "^bb0(%x: " + t + "):\n  %a = ds.softmax %x : " + t + "\n  %b = ds.softmax %a : " + t +
-                                  "\n  ds_plan.return %b : " + t + "\n",
-                              {x}, {y}));
+  EmulatedPlan code(plan.text(
+      "row", "^bb0(%x: " + t + "):\n  %a = ds.softmax %x : " + t + "\n  %b = ds.softmax %a : " + t + "\n  ds_plan.return %b : " + t + "\n",
+      {x}, {y}));
   EXPECT_FALSE(code);
   EXPECT_NE(code.error().find("kernel 'k' on CUDA: row cannot serve the region: two norms in one region"), std::string::npos)
       << code.error();

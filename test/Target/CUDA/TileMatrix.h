@@ -70,7 +70,8 @@ private:
     if (type.bits == 16)
       return std::nullopt;
     auto scale = type.half ? mlir::FloatType(mlir::Float16Type::get(&context)) : mlir::Float32Type::get(&context);
-    return QuantizedType::get(&context, type.bits, type.asymmetric ? QuantizedZero::asymmetric : QuantizedZero::symmetric, type.group, scale);
+    return QuantizedType::get(&context, type.bits, type.asymmetric ? QuantizedZero::asymmetric : QuantizedZero::symmetric, type.group,
+                              scale);
   }
   uint8_t *block(int64_t row) { return bytes.as<uint8_t>() + row / ds_plan::Tiles::blockRows * tiles.blockBytes(); }
 

@@ -85,13 +85,14 @@ TEST(GpuTokens, embeddingsInRegions) {
       std::string memref = "memref<10x" + number(width) + "xf32>", i = plan.indices("tokens"), j = plan.indices("tokens");
       std::string a = plan.weight("rows", 0, memref), b = plan.weight("rows", (rows * width * 4 + 63) / 64 * 64, memref);
       std::string x = plan.rows("tokens", width), y = plan.rows("tokens", width);
-      EmulatedPlan code(plan.text(
-          "embed",
-          "^bb0(%i: tensor<?x?xi32>, %j: tensor<?x?xi32>, %a: " + table + ", %b: " + table + ", %x: " + t +
-              "):\n  %u = ds.embedding %i, %a : tensor<?x?xi32>, " + table + "\n  %v = ds.embedding %j, %b : tensor<?x?xi32>, " + table +
-              "\n  %s = ds.add %u, %v : " + t + "\n  %y = ds.add %s, %x : " + t + "\n" +
-              (norm ? "  %n = ds.l2_normalize %y eps 1.0e-12 : " + t + "\n" : "") + "  ds_plan.return " + (norm ? "%n" : "%y") + " : " + t + "\n",
-          {i, j, a, b, x}, {y}));
+      EmulatedPlan code(plan.text("embed",
+                                  "^bb0(%i: tensor<?x?xi32>, %j: tensor<?x?xi32>, %a: " + table + ", %b: " + table + ", %x: " + t +
+                                      "):\n  %u = ds.embedding %i, %a : tensor<?x?xi32>, " + table +
+                                      "\n  %v = ds.embedding %j, %b : tensor<?x?xi32>, " + table + "\n  %s = ds.add %u, %v : " + t +
+                                      "\n  %y = ds.add %s, %x : " + t + "\n" +
+                                      (norm ? "  %n = ds.l2_normalize %y eps 1.0e-12 : " + t + "\n" : "") + "  ds_plan.return " +
+                                      (norm ? "%n" : "%y") + " : " + t + "\n",
+                                  {i, j, a, b, x}, {y}));
       ASSERT_TRUE(code) << code.error();
       const int64_t tokens = 6, second = (rows * width + 15) / 16 * 16;
       Floats weights(Numbers(5).take(second + rows * width)), in(Numbers(6).take(tokens * width)), out(tokens * width);
