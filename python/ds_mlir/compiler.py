@@ -28,7 +28,7 @@ def compile(
     model: str | os.PathLike,
     package: str | os.PathLike,
     *,
-    weights: str = "f32",
+    weights: str | None = None,
     quantize: str | None = None,
     activations: str | None = None,
     calibration: str | os.PathLike | None = None,
@@ -38,25 +38,29 @@ def compile(
     max_batch: int | None = None,
     max_rows: int | None = None,
     task: str | None = None,
+    target: str = "cpu",
+    emulation: bool = True,
     target_cpu: str | Sequence[str] | None = None,
     threads: int | None = None,
     strict: bool = False,
     progress: str = "auto",
 ) -> pathlib.Path:
     """Compile a model to a package.
-    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16`; quantize, a scheme for
-        the weights of linear layers: `int8`, `int8-g32`, `int4-g32`, `int4-g64`, `int4-g128`, `int4-g32-asym` and the like, `stored` for
+    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16` (None: f32 on CPUs, bf16 on
+        GPUs); quantize, a scheme for the weights of linear layers: `int8`, `int8-g32`, `int4-g32`, `int4-g64`, `int4-g128`, `int4-g32-asym` and the like, `stored` for
         that of the file, or a JSON file of schemes; activations, `f32` or `int8`, what quantized matrices multiply in steps of many tokens;
         calibration, a file of `calibrate` that quantized matrices are rounded with; observe_inputs, also give what matrices multiply as
         outputs, which is what `calibrate` runs; fusion, `none`, `generic` or `specialized`; context, slots of the cache;
-        max_batch and max_rows, sequences and tokens of one step; target_cpu, CPU levels such as `x86-64-v3`, or `native`.
+        max_batch and max_rows, sequences and tokens of one step; target, `cpu` or `cuda:sm_90a,...`; emulation, whether a package for GPUs also has
+        code that runs it on the CPU (`load(..., device="emulate")`); target_cpu, CPU levels such as `x86-64-v3`, or `native`.
     Returns: the path of the package.
     Raises: an `errors.Error` that carries the compiler's line.
     """
     terminal = progress == "on" or (progress == "auto" and sys.stderr.isatty())
-    command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--weights={weights}", f"--fusion={fusion}"]
+    command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--target={target}", f"--fusion={fusion}"]
     levels = target_cpu if target_cpu is None or isinstance(target_cpu, str) else ",".join(target_cpu)
     options = {
+        "weights": weights,
         "quantize": quantize,
         "activations": activations,
         "calibration": calibration and os.fspath(calibration),
@@ -69,6 +73,7 @@ def compile(
     }
     command += [f"--{name}={value}" for name, value in options.items() if value is not None]
     command += ["--observe-inputs"] if observe_inputs else []
+    command += [] if emulation else ["--no-emulation"]
     command += ["--strict"] if strict else []
     command.append(f"--progress={'on' if terminal else 'off'}")
     written = b""

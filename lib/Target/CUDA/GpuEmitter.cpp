@@ -131,10 +131,11 @@ Value GpuEmitter::rsqrt(Value x) { return intrinsic(*this, "llvm.nvvm.rsqrt.appr
 
 Value GpuEmitter::loadStream(Value pointer) {
   OpBuilder &builder = getBuilder();
-  // Volatile assembly: LLVM would sink a load to its first use, behind the wait for the launch before.
+  // Volatile assembly: LLVM would sink a load to its first use, behind the wait for the launch before; and of loads marked .nc ptxas puts
+  // the wait first.
   auto result = LLVM::LLVMStructType::getLiteral(builder.getContext(), SmallVector<Type>(4, i32()));
   auto op = LLVM::InlineAsmOp::create(builder, getLoc(), result, castPointer(*this, pointer, NVVM::NVVMMemorySpace::Global),
-                                      "ld.global.nc.L1::no_allocate.L2::256B.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l",
+                                      "ld.global.L1::no_allocate.L2::256B.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l",
                                       /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None,
                                       LLVM::AsmDialectAttr(), ArrayAttr());
   Value lanes = zero(vec(4, i32()));

@@ -33,13 +33,13 @@ inline constexpr TileType tileTypes[] = {{16},
                                          {4, true, 32, false},
                                          {4, false, 0, false}};
 
-/// A matrix [rows, depth]; a group divides `depth`.
+/// A matrix [rows, depth]; a group divides `depth`. Another `seed`, other values.
 class TileMatrix {
 public:
-  TileMatrix(TileType type, int64_t rows, int64_t depth)
+  TileMatrix(TileType type, int64_t rows, int64_t depth, uint64_t seed = 0)
       : tiles(quantized(type), rows, depth), bytes(tiles.blocks() * tiles.blockBytes()), values(rows * depth), type(type) {
     memset(bytes.as<uint8_t>(), 0, bytes.size());
-    Numbers numbers(rows * depth + type.bits);
+    Numbers numbers(rows * depth + type.bits + seed * 1000003);
     for (int64_t row = 0; row < tiles.blocks() * ds_plan::Tiles::blockRows; ++row)
       type.bits == 16 ? fillRow(row, numbers) : fillCodes(row, numbers);
   }

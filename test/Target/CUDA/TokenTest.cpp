@@ -253,7 +253,7 @@ TEST(GpuTokens, poolThenNorm) {
         PoolKernel kernel(kind, width, givesPooled, givesUnit);
         EmulatedPlan code(kernel.text());
         ASSERT_TRUE(code) << code.error();
-        for (int32_t tokens : {1, 5, 33, 70})
+        for (int32_t tokens : {1, 5, 12, 33, 70}) // also in the middle of what a thread reads at once
           kernel.check(code, tokens);
       }
 }

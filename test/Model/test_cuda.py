@@ -1,0 +1,65 @@
+"""Packages for CUDA: tiny models of every family compile for four architectures; some run whole on the emulator, beside the CPU."""
+
+import numpy as np
+import pytest
+import tiny_models
+
+ARCHITECTURES = "cuda:sm_80,sm_90a,sm_100a,sm_120"
+
+
+def model_folder(name, folder):
+    tiny_models.make_model(name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["gpt2", "gpt_neo", "llama"])
+def decoders(request, torch, tmp_path_factory):
+    """One model on the CPU and on the emulator, with the same weights."""
+    import ds_mlir
+
+    folder = model_folder(request.param, tmp_path_factory.mktemp(request.param))
+    options = {"max_rows": 32, "context": 64, "max_batch": 4}
+    cpu = ds_mlir.compile(folder, folder / "cpu", weights="bf16", target_cpu="x86-64-v3", **options)
+    gpu = ds_mlir.compile(folder, folder / "gpu", target="cuda:sm_90a", **options)
+    return ds_mlir.load(cpu), ds_mlir.load(gpu, device="emulate")
+
+
+def test_emulated_logits(decoders):
+    """Rows of activations are rounded to bf16 for the products: 2^-9 each."""
+    cpu, gpu = decoders
+    ids = np.random.default_rng(0).integers(3, 96, (2, 21)).astype(np.int32)
+    expected, found = cpu.logits(ids), gpu.logits(ids)
+    assert np.square(found - expected).mean() <= 1e-3 * np.square(expected).mean()
+
+
+def test_emulated_tokens(decoders):
+    """Steps of one token through the cache, for one and for several sequences."""
+    cpu, gpu = decoders
+    for rows in (1, 3):
+        ids = np.random.default_rng(rows).integers(3, 96, (rows, 6)).astype(np.int32)
+        assert gpu.generate(ids, max_new_tokens=8).tolist() == cpu.generate(ids, max_new_tokens=8).tolist()
+
+
+def test_emulated_encoder(torch, tmp_path):
+    import ds_mlir
+
+    folder = model_folder("bert", tmp_path / "bert")
+    cpu = ds_mlir.load(ds_mlir.compile(folder, folder / "cpu", weights="bf16", target_cpu="x86-64-v3"))
+    gpu = ds_mlir.load(ds_mlir.compile(folder, folder / "gpu", target="cuda:sm_90a"), device="emulate")
+    ids = np.random.default_rng(0).integers(3, 96, (3, 17)).astype(np.int32)
+    mask = (np.arange(17) < np.array([[17], [5], [11]])).astype(np.int32)
+    for given in (None, mask):
+        expected, found = cpu.hidden_states(ids, given), gpu.hidden_states(ids, given)
+        seen = np.ones_like(mask, dtype=bool) if given is None else mask.astype(bool)
+        assert np.square(found - expected)[seen].mean() <= 1e-3 * np.square(expected)[seen].mean()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neo", "gptj", "llama", "qwen2", "bert", "distilbert-mlm"])
+def test_compiles_for_four_architectures(torch, tmp_path, name):
+    """Seven families; machine code where there is an assembler, PTX otherwise."""
+    import ds_mlir
+
+    folder = model_folder(name, tmp_path / name)
+    package = ds_mlir.compile(folder, folder / "gpu", target=ARCHITECTURES, emulation=False, max_rows=32, max_batch=2)
+    made = {path.stem for path in (package / "code").iterdir()}
+    assert made == {"sm_80", "sm_90a", "sm_100a", "sm_120", "compute_80", "launches"}
