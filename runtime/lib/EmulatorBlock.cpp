@@ -95,11 +95,11 @@ void EmulatorBlock::enter(void *argument) {
   launch.function(&fiber.seen, launch.args);
   fiber.state = State::done;
   if (++block.done == block.threads)
-    leaveFiber(block.scheduler);
+    leaveFiber(fiber.context, block.scheduler);
   Fiber *other = block.next();
   if (!other)
     block.failStuck();
-  leaveFiber(other->context);
+  leaveFiber(fiber.context, other->context);
 }
 
 EmulatorBlock::Fiber *EmulatorBlock::next() {
@@ -207,7 +207,7 @@ void EmulatorBlock::failAt(const Fiber &fiber, int32_t op, std::string &&what) {
     run->fail(concat("kernel '", run->launch.kernel, "', block (", at[0], ", ", at[1], ", ", at[2], "), thread ", fiber.seen.thread, ", ",
                      opText(op), ": ", text));
   }
-  leaveFiber(scheduler);
+  leaveFiber(abandoned, scheduler);
 }
 
 void EmulatorBlock::failDivergent(const Fiber &fiber, int32_t op, State state) {

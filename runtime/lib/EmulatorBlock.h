@@ -123,7 +123,7 @@ private:
   uint8_t *shared = nullptr;
   std::vector<DsEmulatedRange> ranges; // by op
   EmulatorSharedRaces sharedRaces;
-  FiberContext scheduler;
+  FiberContext scheduler, abandoned;
 
   uint32_t epoch = 0; // barriers of all blocks so far
   uint32_t block = 0;

@@ -4,6 +4,7 @@
 
 #if __has_feature(address_sanitizer)
 #include <pthread.h>
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -60,6 +61,9 @@ void FiberStacks::start(int32_t stack, void (*entry)(void *), void *argument, Fi
   uint8_t *low = memory.data() + stack * stackBytes;
   // Stacks that all begin at one multiple of a large power of two would share a few lines of the caches.
   const int64_t color = (stack % 64) * 192;
+#if __has_feature(address_sanitizer)
+  __asan_unpoison_memory_region(low, stackBytes); // what a fiber had that never returned
+#endif
   void **top = reinterpret_cast<void **>(low + stackBytes - color);
   *--top = nullptr; // a stack as a call leaves it: 16 divides the address of the return address plus 8
   *--top = nullptr;
@@ -94,18 +98,16 @@ void dsrt::switchFiber(FiberContext &from, FiberContext &to) {
   dsrt_fiber_switch(&from.stackPointer, to.stackPointer);
   __sanitizer_finish_switch_fiber(from.fakeStack, nullptr, nullptr);
 }
-void dsrt::leaveFiber(FiberContext &to) {
-  void *gone = nullptr;
+void dsrt::leaveFiber(FiberContext &from, FiberContext &to) {
   __sanitizer_start_switch_fiber(nullptr, to.stackLow, to.stackBytes);
-  dsrt_fiber_switch(&gone, to.stackPointer);
+  dsrt_fiber_switch(&from.stackPointer, to.stackPointer);
   abort();
 }
 void dsrt::enterFiber() { __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr); }
 #else
 void dsrt::switchFiber(FiberContext &from, FiberContext &to) { dsrt_fiber_switch(&from.stackPointer, to.stackPointer); }
-void dsrt::leaveFiber(FiberContext &to) {
-  void *gone = nullptr;
-  dsrt_fiber_switch(&gone, to.stackPointer);
+void dsrt::leaveFiber(FiberContext &from, FiberContext &to) {
+  dsrt_fiber_switch(&from.stackPointer, to.stackPointer);
   abort();
 }
 void dsrt::enterFiber() {}

@@ -34,8 +34,8 @@ private:
 
 /// Keeps the caller in `from` and goes on with `to`.
 void switchFiber(FiberContext &from, FiberContext &to);
-/// Goes on with `to` for good: the caller is not continued.
-[[noreturn]] void leaveFiber(FiberContext &to);
+/// Goes on with `to` for good: the caller, `from`, is not continued.
+[[noreturn]] void leaveFiber(FiberContext &from, FiberContext &to);
 /// The first call of a fiber's entry.
 void enterFiber();
 

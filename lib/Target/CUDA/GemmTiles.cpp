@@ -20,7 +20,7 @@ struct TileShape {
   int64_t columnsOfWarp() const { return rows / rowBlock / 2; }
 };
 constexpr int64_t threads = 128;
-constexpr TileShape shapes[] = {{8, 128}, {4, 64}, {2, 32}};
+constexpr TileShape shapes[] = {{8, 128}, {8, 64}, {4, 64}, {2, 32}};
 
 struct Layout {
   Layout(const GpuGroup &group, const TileShape &shape) {
@@ -220,6 +220,9 @@ static void addPrepareStage(std::shared_ptr<GpuGemm> gemm) {
 /// The largest tile that gives every multiprocessor one for so many rows.
 static const TileShape &shapeFor(const GpuGemm &gemm, int64_t rows) {
   for (const TileShape &shape : shapes) {
+    // The sums of the largest leave no registers for codes.
+    if (&shape == &shapes[0] && llvm::any_of(gemm.groups, [](const GpuGroup &group) { return group.tiles.type.has_value(); }))
+      continue;
     int64_t blocks = 0;
     for (const GpuGroup &group : gemm.groups)
       blocks += llvm::divideCeil(group.units, shape.units) * llvm::divideCeil(rows, shape.rows);

@@ -35,8 +35,8 @@ using namespace mlir;
 using namespace ds;
 
 llvm::Expected<GpuArch> ds::findGpuArch(llvm::StringRef name) {
-  // The first PTX version that knows the machine: a later one would ask for a later driver.
-  static const GpuArch known[] = {{"compute_80", "+ptx70", 80}, {"sm_80", "+ptx70", 80},   {"sm_86", "+ptx71", 86},   {"sm_89", "+ptx78", 89},
+  // The first PTX version that knows the machine and the hints of loads: a later one would ask for a later driver.
+  static const GpuArch known[] = {{"compute_80", "+ptx74", 80}, {"sm_80", "+ptx74", 80},   {"sm_86", "+ptx74", 86},   {"sm_89", "+ptx78", 89},
                                   {"sm_90", "+ptx78", 90},      {"sm_90a", "+ptx80", 90}, {"sm_100a", "+ptx86", 100}, {"sm_120", "+ptx87", 120}};
   std::string names;
   for (const GpuArch &arch : known) {
@@ -210,6 +210,6 @@ llvm::Expected<std::string> ds::assemblePtx(llvm::StringRef ptx, const GpuArch &
   if (log)
     *log = said;
   if (code != 0)
-    return llvm::createStringError("code for " + arch.name + ": " + ptxas + ": " + llvm::StringRef(said).rtrim());
+    return llvm::createStringError("code for " + arch.name + ": " + ptxas + ": " + llvm::StringRef(said).split('\n').first);
   return read(output);
 }

@@ -54,7 +54,7 @@ static void dump(const GpuKernels &kernels, const std::string &folder) {
   write(".log", log);
 }
 
-EmulatedPlan::EmulatedPlan(const std::string &text) {
+EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change) {
   mlir::DialectRegistry registry;
   registry.insert<DSDialect, ds_plan::DSPlanDialect>();
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
@@ -73,6 +73,8 @@ EmulatedPlan::EmulatedPlan(const std::string &text) {
   if (const char *folder = std::getenv("DS_TEST_DUMP"))
     dump(*kernels, folder);
   table = kernels->launches;
+  if (change)
+    change(*kernels->module);
   auto code = compileForEmulation(*kernels->module);
   if (!code) {
     message += llvm::toString(code.takeError());

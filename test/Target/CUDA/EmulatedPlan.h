@@ -4,7 +4,9 @@
 
 #include "../CPU/OneLaunch.h"
 #include "dsrt/emulate.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "runtime/lib/LaunchTable.h"
+#include <functional>
 #include <span>
 
 namespace ds::test {
@@ -24,8 +26,11 @@ inline std::span<uint8_t> bytesOf(const GuardedBytes &bytes) { return {bytes.as<
 /// The kernels of a plan, compiled for the emulator.
 class EmulatedPlan {
 public:
+  /// What a test does to the kernels before they are compiled.
+  using Change = std::function<void(mlir::ModuleOp)>;
+
   /// On failure `error()` says why.
-  explicit EmulatedPlan(const std::string &text);
+  explicit EmulatedPlan(const std::string &text, const Change &change = {});
   ~EmulatedPlan();
   EmulatedPlan(EmulatedPlan &&other);
 

@@ -1,0 +1,178 @@
+// The checks of the emulator against kernels that are almost right: without one of their barriers or waits, or with a bound that is off by one,
+// something has to be said, or results have to differ.
+#include "GemmKernel.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include <map>
+
+using namespace ds;
+using namespace ds::test;
+using namespace mlir;
+
+namespace {
+
+/// One way to change kernels: at the places of `find`, one at a time, by `change`.
+struct Mutation {
+  const char *name;
+  std::function<bool(Operation *)> find;
+  std::function<void(Operation *)> change;
+};
+
+/// An `slt` that an `scf.if` asks for, alone or with others.
+bool isBound(Operation *op) {
+  auto compare = dyn_cast<arith::CmpIOp>(op);
+  if (!compare || compare.getPredicate() != arith::CmpIPredicate::slt)
+    return false;
+  std::function<bool(Value)> isAsked = [&](Value value) {
+    return llvm::any_of(value.getUsers(), [&](Operation *user) {
+      return isa<scf::IfOp>(user) || (isa<arith::AndIOp>(user) && isAsked(user->getResult(0)));
+    });
+  };
+  return isAsked(compare.getResult());
+}
+
+const Mutation mutations[] = {
+    {"barrier", [](Operation *op) { return isa<gpu::BarrierOp>(op); }, [](Operation *op) { op->erase(); }},
+    {"wait", [](Operation *op) { return isa<NVVM::CpAsyncWaitGroupOp>(op); }, [](Operation *op) { op->erase(); }},
+    {"launch wait",
+     [](Operation *op) {
+       auto control = dyn_cast<NVVM::GriddepcontrolOp>(op);
+       return control && control.getKind() == NVVM::GridDepActionKind::wait;
+     },
+     [](Operation *op) { op->erase(); }},
+    {"bound", isBound, [](Operation *op) { cast<arith::CmpIOp>(op).setPredicate(arith::CmpIPredicate::sle); }},
+    {"end of a loop", [](Operation *op) { return isa<scf::ForOp>(op); },
+     [](Operation *op) {
+       auto loop = cast<scf::ForOp>(op);
+       OpBuilder builder(op);
+       Value one = arith::ConstantOp::create(builder, op->getLoc(), builder.getIntegerAttr(loop.getUpperBound().getType(), 1));
+       loop.setUpperBound(arith::AddIOp::create(builder, op->getLoc(), loop.getUpperBound(), one));
+     }},
+};
+
+/// A plan, the stage whose function is changed, and a step that runs it.
+struct Subject {
+  std::string text, stage;
+  /// What the step writes, or `error`.
+  std::function<std::vector<std::vector<float>>(const EmulatedPlan &, std::string &error)> run;
+  /// Mutants that compute the same, and why.
+  std::map<std::string, std::string> equivalent = {};
+  /// Of the mutations; none: all.
+  std::string only = {};
+};
+
+/// Applies `mutation` at its place `number` in the function of a stage. Says where that is, or nothing where there are fewer places.
+std::string mutate(ModuleOp module, const std::string &stage, const Mutation &mutation, int64_t number) {
+  Operation *place = nullptr;
+  module.walk([&](gpu::GPUFuncOp function) {
+    if (function.getName().ends_with(stage))
+      function.walk([&](Operation *op) {
+        if (mutation.find(op) && number-- == 0)
+          place = op;
+      });
+  });
+  if (!place)
+    return "";
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  place->print(stream, OpPrintingFlags().skipRegions().useLocalScope());
+  mutation.change(place);
+  return text;
+}
+
+void check(const Subject &subject) {
+  std::string error;
+  EmulatedPlan right(subject.text);
+  ASSERT_TRUE(right) << right.error();
+  const auto expected = subject.run(right, error);
+  ASSERT_EQ(error, "");
+  auto isSame = [](const std::vector<float> &a, const std::vector<float> &b) { return memcmp(a.data(), b.data(), a.size() * 4) == 0; };
+  for (const Mutation &mutation : mutations) {
+    if (!subject.only.empty() && mutation.name != subject.only)
+      continue;
+    for (int64_t number = 0;; ++number) {
+      std::string where;
+      EmulatedPlan wrong(subject.text, [&](ModuleOp module) { where = mutate(module, subject.stage, mutation, number); });
+      if (where.empty())
+        break;
+      ASSERT_TRUE(wrong) << wrong.error();
+      const auto results = subject.run(wrong, error);
+      const bool survives = error.empty() && std::equal(results.begin(), results.end(), expected.begin(), isSame);
+      const std::string name = mutation.name + (" " + std::to_string(number));
+      EXPECT_EQ(survives, subject.equivalent.contains(name)) << subject.stage << ": " << name << ": " << where << " " << error;
+    }
+  }
+}
+
+Subject gemm(const GemmShape &shape, const std::string &stage, int32_t rows) {
+  auto kernel = std::make_shared<GemmKernel>(shape);
+  return {kernel->text(rows), stage, [kernel, rows](const EmulatedPlan &code, std::string &error) { return kernel->run(code, 1, rows, error); }};
+}
+
+const std::string firstSum = "of the first sum over the block, whose memory nobody has used before", oneRow = "row 0 is always there",
+                  beyondUnits = "a unit that is not there has no columns", beyondTurns = "a turn too many has no units",
+                  behindRow = "behind a row is room that nobody reads";
+
+TEST(GpuMutations, oneRow) {
+  Subject subject = gemm({96, {{264, {16}, true}}, "layer_norm"}, "_rows1", 1);
+  subject.equivalent = {{"barrier 0", firstSum},   {"bound 0", oneRow},          {"bound 1", oneRow},           {"bound 2", beyondUnits},
+                        {"bound 3", oneRow},       {"end of a loop 3", behindRow}, {"end of a loop 5", beyondTurns}};
+  check(subject);
+}
+
+TEST(GpuMutations, fewRows) {
+  Subject subject = gemm({96, {{264, {8, false, 32, true}}}}, "_rows8", 5);
+  subject.equivalent = {{"bound 0", "a factor of a row that is not there has room"},
+                        {"bound 1", "a row that is not there is made from the last one, and its results are not looked at"},
+                        {"bound 2", beyondUnits},
+                        {"end of a loop 2", behindRow},
+                        {"end of a loop 4", beyondTurns}};
+  check(subject);
+}
+
+/// Rows in parts share their memory.
+TEST(GpuMutations, rowsInParts) {
+  Subject subject = gemm({3200, {{16, {16}}}}, "_rows16", 16);
+  subject.only = "barrier";
+  check(subject);
+}
+
+/// Sums of one turn stand beside those of the next.
+TEST(GpuMutations, turns) {
+  Subject subject = gemm({32, {{70000, {16}}}}, "_rows1", 1);
+  subject.only = "barrier";
+  check(subject);
+}
+
+TEST(GpuMutations, preparation) { check(gemm({100, {{24, {16}}}, "rms_norm"}, "_prepare", 19)); }
+
+TEST(GpuMutations, tiles) {
+  Subject subject = gemm({160, {{40, {16}, true}}}, "_tiles32x32", 35);
+  subject.equivalent = {{"wait 1", "the last tile has arrived: the groups behind it are empty"}, {"bound 1", beyondUnits}};
+  check(subject);
+}
+
+TEST(GpuMutations, norm) {
+  constexpr int64_t width = 1100, rows = 2;
+  OneLaunch plan;
+  const std::string t = "tensor<?x?x1100xf32>", v = "tensor<1100xf32>";
+  std::string x = plan.rows("tokens", width), g = plan.weight("vector", 0, "memref<1120xf32>"), y = plan.rows("tokens", width);
+  std::string text = plan.text("row",
+                               "^bb0(%x: " + t + ", %g: " + v + "):\n  %y = ds.layer_norm %x, %g eps 1.0e-5 : " + t + ", " + v +
+                                   "\n  ds_plan.return %y : " + t + "\n",
+                               {x, g}, {y});
+  auto run = [](const EmulatedPlan &code, std::string &error) {
+    Floats in(Numbers(3).take(rows * width)), out(rows * width), gain(Numbers(4).take(width));
+    EmulatedStep step;
+    step.tokens = rows;
+    step.outputs = {all(in), all(out)};
+    step.weights = bytesOf(gain);
+    error = code.run(step);
+    return std::vector<std::vector<float>>{std::vector<float>(all(out).begin(), all(out).end())};
+  };
+  check({text, "", run, {{"barrier 0", firstSum}}});
+}
+
+} // namespace

@@ -1,0 +1,155 @@
+// What machine code of typical kernels looks like: it is accepted, keeps its values in registers, as many as its blocks have, and uses the
+// instructions that were planned. Needs ptxas.
+#include "GemmKernel.h"
+#include "dialects/DSPlan/DSPlanDialect.h"
+#include "ds/Target/CUDA/CodeGen.h"
+#include "mlir/Parser/Parser.h"
+#include <nlohmann/json.hpp>
+#include <regex>
+
+using namespace ds;
+using namespace ds::test;
+
+namespace {
+
+struct Plan {
+  std::string name, text;
+};
+
+constexpr TileType bf16{16}, int8{8, false, 64, true}, int4{4, false, 64, true};
+
+Product withHeads(TileType type, int64_t heads, int64_t size, const std::string &rope, const std::string &store) {
+  Product product{heads * size, type};
+  product.heads = heads;
+  product.rope = rope;
+  product.rotary = rope.empty() ? 0 : size;
+  product.store = store;
+  product.result = store.empty();
+  return product;
+}
+
+Plan gemm(const std::string &name, const GemmShape &shape) { return {name, GemmKernel(shape).text()}; }
+
+/// The products of a small decoder's layer.
+std::vector<Plan> llama(TileType type) {
+  GemmShape queries{576, {withHeads(type, 9, 64, "half", ""), withHeads(type, 3, 64, "half", "keys"), withHeads(type, 3, 64, "", "values")},
+                    "rms_norm", false, 2048};
+  const std::string of = " of " + std::to_string(type.bits) + " bits";
+  return {gemm("queries, keys and values" + of, queries), gemm("gate and up" + of, {576, {{1536, type, false, "silu", true}}, "rms_norm"}),
+          gemm("down" + of, {1536, {{576, type, false, "", false, true}}})};
+}
+
+/// Those of an encoder's.
+std::vector<Plan> bert() {
+  GemmShape queries{384, {withHeads(bf16, 12, 32, "", ""), withHeads(bf16, 12, 32, "", "keys"), withHeads(bf16, 12, 32, "", "values")}};
+  for (Product &product : queries.products)
+    product.bias = true;
+  return {gemm("an encoder's queries, keys and values", queries), gemm("an encoder's up", {384, {{1536, bf16, true, "gelu erf"}}}),
+          gemm("an encoder's down", {1536, {{384, bf16, true, "", false, true}}})};
+}
+
+Plan attention(bool decoder) {
+  OneLaunch plan;
+  const std::string q = decoder ? "tensor<?x?x576xf32>" : "tensor<?x?x384xf32>", k = decoder ? "tensor<?x2048x192xf32>" : "tensor<?x?x384xf32>";
+  const int64_t width = decoder ? 576 : 384;
+  std::vector<std::string> ins = {plan.rows("tokens", width)}, aux;
+  if (decoder)
+    ins.insert(ins.end(), {plan.cache("keys", 3, 0, 2048, 192), plan.cache("values", 3, 2048 * 192 * 4, 2048, 192), plan.indices("batch")});
+  else
+    ins.insert(ins.end(), {plan.rows("packed", 384), plan.rows("packed", 384), plan.indices("tokens")});
+  std::string out = plan.rows("tokens", width);
+  if (decoder)
+    aux = {plan.rows("batch", 9 * 8 * 80)};
+  const std::string region = "^bb0(%q: " + q + ", %k: " + k + ", %v: " + k + (decoder ? ", %p: tensor<?xi32>" : ", %m: tensor<?x?xi32>") +
+                             "):\n  %y = ds.attention %q, %k, %v " +
+                             (decoder ? "past %p : tensor<?xi32> heads 9 kv_heads 3 scale 0.125 causal : "
+                                      : "mask %m : tensor<?x?xi32> heads 12 kv_heads 12 scale 0.177 : ") +
+                             q + ", " + k + "\n  ds_plan.return %y : " + q + "\n";
+  return {decoder ? "attention" : "an encoder's attention", plan.text("attention", region, ins, {out}, aux)};
+}
+
+Plan norm(const std::string &op, int64_t width) {
+  OneLaunch plan;
+  const std::string t = "tensor<?x?x" + std::to_string(width) + "xf32>", v = "tensor<" + std::to_string(width) + "xf32>";
+  std::string x = plan.rows("tokens", width), g = plan.weight("vector", 0, "memref<" + std::to_string(width) + "xf32>"), y = plan.rows("tokens", width);
+  return {op, plan.text("row", "^bb0(%x: " + t + ", %g: " + v + "):\n  %y = ds." + op + " %x, %g eps 1.0e-5 : " + t + ", " + v + "\n  ds_plan.return %y : " + t + "\n", {x, g}, {y})};
+}
+
+bool has(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
+
+/// The number behind the first match of `pattern`, or -1.
+int64_t numberIn(const std::string &text, const std::string &pattern) {
+  std::smatch match;
+  return std::regex_search(text, match, std::regex(pattern)) ? std::stoll(match[1]) : -1;
+}
+
+/// From `begin` to the next `end`.
+std::string between(const std::string &text, const std::string &begin, const std::string &end) {
+  const size_t at = text.find(begin);
+  return at == std::string::npos ? "" : text.substr(at, text.find(end, at + begin.size()) - at);
+}
+
+/// Bytes of shared memory that a block may have.
+int64_t mostShared(const GpuArch &arch) { return arch.number == 80 ? 163 << 10 : arch.number == 90 || arch.number == 100 ? 227 << 10 : 99 << 10; }
+
+void checkKernel(const std::string &ptx, const std::string &log, const std::string &name, int64_t threads, int64_t shared, const GpuArch &arch) {
+  const std::string said = between(log, "'" + name + "'", "Compiling entry function"), code = between(ptx, ".entry " + name + "(", "\n}\n");
+  ASSERT_NE(said, "") << log;
+  ASSERT_NE(code, "");
+  EXPECT_TRUE(has(said, " 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")) << said;
+  const int64_t registers = numberIn(said, "Used (\\d+) registers"), blocks = numberIn(code, "\\.minnctapersm (\\d+)");
+  ASSERT_GT(registers, 0) << said;
+  ASSERT_GT(blocks, 0) << code.substr(0, 2000);
+  EXPECT_LE((registers + 7) / 8 * 8 * threads * blocks, 65536) << said;
+  EXPECT_LE(shared, mostShared(arch));
+
+  const bool skinny = std::regex_search(name, std::regex("_rows\\d+$")), tiles = has(name, "_tiles"), prefill = has(name, "_prefill");
+  EXPECT_EQ(has(code, "mma.sync.aligned.m16n8k16"), skinny || tiles || prefill) << code.substr(0, 2000);
+  EXPECT_EQ(has(code, ".L1::no_allocate.L2::256B.v4.b32"), skinny); // weights, past the first-level cache
+  if (tiles)
+    EXPECT_TRUE(has(code, "cp.async.cg.shared.global"));
+  EXPECT_TRUE(tiles || std::regex_search(code, std::regex("\\sld\\.(global\\.)?[^ ]*v4\\.[bf]32"))) << "no loads of 128 bits";
+  EXPECT_EQ(has(code, "griddepcontrol.wait"), arch.number >= 90);
+  EXPECT_EQ(has(code, "griddepcontrol.launch_dependents"), arch.number >= 90);
+  EXPECT_FALSE(has(code, ".local")) << "memory of a thread";
+}
+
+void check(const std::vector<Plan> &plans, const std::vector<std::string> &archs) {
+  const std::string ptxas = findPtxas();
+  if (ptxas.empty())
+    GTEST_SKIP() << "no ptxas";
+  for (const Plan &plan : plans) {
+    mlir::DialectRegistry registry;
+    registry.insert<DSDialect, ds_plan::DSPlanDialect>();
+    mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
+    auto module = mlir::parseSourceString<mlir::ModuleOp>(plan.text, mlir::ParserConfig(&context));
+    ASSERT_TRUE(module) << plan.text;
+    auto kernels = emitGpuKernels(*module);
+    ASSERT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
+    const auto launches = nlohmann::json::parse(kernels->launches);
+    for (const std::string &name : archs) {
+      const GpuArch arch = llvm::cantFail(findGpuArch(name));
+      auto ptx = compileToPtx(*kernels, arch);
+      ASSERT_TRUE(bool(ptx)) << llvm::toString(ptx.takeError());
+      std::string log;
+      auto code = assemblePtx(*ptx, arch, ptxas, &log);
+      ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
+      for (const auto &kernel : launches["kernels"]) {
+        const std::string kernelName = kernel["name"];
+        SCOPED_TRACE(plan.name + ", " + kernelName + ", " + name);
+        checkKernel(*ptx, log, kernelName, kernel["threads"], kernel["shared_bytes"], arch);
+      }
+    }
+  }
+}
+
+const std::vector<std::string> allArchs = {"sm_80", "sm_90a", "sm_100a", "sm_120"};
+
+TEST(GpuStaticGates, decoderProducts) { check(llama(bf16), allArchs); }
+TEST(GpuStaticGates, decoderProductsOfBytes) { check(llama(int8), {"sm_90a"}); }
+TEST(GpuStaticGates, decoderProductsOf4Bits) { check(llama(int4), {"sm_90a"}); }
+TEST(GpuStaticGates, encoderProducts) { check(bert(), {"sm_90a"}); }
+TEST(GpuStaticGates, attention) { check({attention(true), attention(false)}, allArchs); }
+TEST(GpuStaticGates, norms) { check({norm("rms_norm", 576), norm("layer_norm", 384), norm("layer_norm", 2048)}, allArchs); }
+
+} // namespace
