@@ -61,8 +61,9 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
     type = MemRefType::get({panels, (shape[1] + 1) / 2, width, 2}, matrixType);
   else if (layout == Layout::tiles || layout == Layout::tile_codes) {
     const ds_plan::Tiles tiles(quantized ? std::optional(quantized) : std::nullopt, shape[0], shape[1]);
-    type = layout == Layout::tiles ? MemRefType::get({tiles.blocks(), tiles.tiles(), ds_plan::Tiles::blockRows, ds_plan::Tiles::partDepth}, matrixType)
-                                   : MemRefType::get({tiles.blocks(), tiles.blockBytes() / 4}, builder.getI32Type());
+    type = layout == Layout::tiles
+               ? MemRefType::get({tiles.blocks(), tiles.tiles(), ds_plan::Tiles::blockRows, ds_plan::Tiles::partDepth}, matrixType)
+               : MemRefType::get({tiles.blocks(), tiles.blockBytes() / 4}, builder.getI32Type());
   } else if (layout == Layout::panel_codes)
     type = MemRefType::get({panels, ds_plan::PanelCodes(quantized, shape[1], width).rows(), width}, builder.getI32Type());
   std::string name = parameter.getSymName().str() + "." + ds_plan::stringifyLayout(layout).str();

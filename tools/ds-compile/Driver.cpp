@@ -118,8 +118,8 @@ Result<void> Driver::checkOptions() {
     last = Phase::normalized;
   } else if (options.emit == "plan") {
     last = Phase::planned;
-  } else if (options.emit != "package" && options.emit != "costs" && options.emit != "llvm" && options.emit != "asm" && options.emit != "gpu" &&
-             options.emit != "ptx") {
+  } else if (options.emit != "package" && options.emit != "costs" && options.emit != "llvm" && options.emit != "asm" &&
+             options.emit != "gpu" && options.emit != "ptx") {
     return Error::usage("--emit: expects package, ds, plan, costs, llvm, asm, gpu or ptx, got '" + options.emit + "'");
   }
   if (options.output.empty() && !last && options.emit == "package")

@@ -40,7 +40,8 @@ Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, c
   return std::move(*ptx);
 }
 
-Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, bool emulation, std::vector<std::string> &notes) {
+Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, bool emulation,
+                                                   std::vector<std::string> &notes) {
   auto failed = [](llvm::Error error) { return Error::internal("code: " + llvm::toString(std::move(error))); };
   llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned);
   if (!kernels)
@@ -54,7 +55,8 @@ Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<Gp
   };
   const std::string ptxas = findPtxas();
   if (ptxas.empty())
-    notes.push_back("no ptxas in DS_PTXAS, PATH, CUDA_HOME or /usr/local/cuda: the package has PTX alone, which the driver compiles at load");
+    notes.push_back(
+        "no ptxas in DS_PTXAS, PATH, CUDA_HOME or /usr/local/cuda: the package has PTX alone, which the driver compiles at load");
   std::vector<GpuArch> all(archs.begin(), archs.end());
   if (llvm::none_of(archs, [](const GpuArch &arch) { return arch.name == "compute_80"; }))
     all.push_back(llvm::cantFail(findGpuArch("compute_80")));

@@ -14,7 +14,7 @@ Result<std::vector<GpuArch>> gpuTargets(const std::string &target);
 /// Compiles `planned` for `archs`. PTX of compute_80 is always there as well, machine code where a ptxas is found (else PTX of that machine
 /// stands in its place, and `notes` says so), code for the CPU with `emulation`. Errors: Internal.
 Result<std::vector<PackageFile>> compileForGpu(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs, bool emulation,
-                                              std::vector<std::string> &notes);
+                                               std::vector<std::string> &notes);
 
 /// The text of `--emit=gpu` (MLIR) and `--emit=ptx` (of the first machine). Errors: Internal.
 Result<std::string> emitGpuText(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs, const std::string &emit);

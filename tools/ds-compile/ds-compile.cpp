@@ -13,16 +13,17 @@ static cl::opt<std::string> model(cl::Positional, cl::value_desc("model"), cl::d
                                   cl::Required, cl::cat(category));
 static cl::opt<std::string> output("o", cl::value_desc("package"),
                                    cl::desc("the package to write, or the file for --emit and --to (- is stdout)"), cl::cat(category));
-static cl::opt<std::string> emit("emit", cl::init("package"),
-                                 cl::desc("package, ds, plan, costs (JSON), llvm or asm (of one --target-cpu), gpu or ptx (of --target=cuda)"),
-                                 cl::cat(category));
+static cl::opt<std::string>
+    emit("emit", cl::init("package"),
+         cl::desc("package, ds, plan, costs (JSON), llvm or asm (of one --target-cpu), gpu or ptx (of --target=cuda)"), cl::cat(category));
 static cl::opt<std::string> to("to", cl::desc("stop after this phase and write its IR: imported, normalized, planned"), cl::cat(category));
 static cl::opt<std::string> dumpPhases("dump-phases", cl::value_desc("dir"), cl::desc("write the IR of every phase to this folder"),
                                        cl::cat(category));
 static cl::opt<std::string> target("target", cl::init("cpu"), cl::value_desc("target"),
                                    cl::desc("cpu, or cuda:ARCH,... (sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120; default sm_90a)"),
                                    cl::cat(category));
-static cl::opt<bool> noEmulation("no-emulation", cl::desc("leave out of a package for CUDA the code that runs it on the CPU (--device=emulate)"),
+static cl::opt<bool> noEmulation("no-emulation",
+                                 cl::desc("leave out of a package for CUDA the code that runs it on the CPU (--device=emulate)"),
                                  cl::cat(category));
 static cl::list<std::string> targetCpus(
     "target-cpu", cl::CommaSeparated,
@@ -32,8 +33,8 @@ static cl::list<std::string> targetCpus(
 static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),
                                  cl::cat(category));
 static cl::opt<std::string> fusion("fusion", cl::init("specialized"), cl::desc("none, generic or specialized"), cl::cat(category));
-static cl::opt<std::string> weights("weights", cl::desc("type of stored matrices: f32 or bf16 (default: f32; bf16, and that alone, for CUDA)"),
-                                    cl::cat(category));
+static cl::opt<std::string>
+    weights("weights", cl::desc("type of stored matrices: f32 or bf16 (default: f32; bf16, and that alone, for CUDA)"), cl::cat(category));
 static cl::opt<std::string>
     quantize("quantize", cl::init("none"), cl::value_desc("scheme"),
              cl::desc("codes of stored matrices: none, int8, int8-row, int8-gN, int4-gN (groups of N), each also with -asym, or "

@@ -68,8 +68,8 @@ Emitter::Values scalesOfTile(GpuBody &body, const GpuGroup &group, llvm::ArrayRe
 /// The rows that are multiplied, after the norm, rounded for the instruction.
 class GemmRows {
 public:
-  /// `threads` threads of which this one is number `index` (i32) work on a row together: a warp, or a whole block with `scratch` (shared, one
-  /// f32 a warp).
+  /// `threads` threads of which this one is number `index` (i32) work on a row together: a warp, or a whole block with `scratch` (shared,
+  /// one f32 a warp).
   GemmRows(GpuBody &body, const GpuGemm &gemm, MmaType type, int64_t threads, mlir::Value index, mlir::Value scratch)
       : body(body), e(body.e), gemm(gemm), type(type), threads(threads), index(index), scratch(scratch) {}
 
@@ -112,8 +112,8 @@ void emitEpilogue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, c
 /// Turns and stores the product, with its bias, that `product(column)` gives at `column` of `token`.
 void emitHeadValue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, mlir::Value token, mlir::Value column,
                    llvm::function_ref<mlir::Value(mlir::Value)> product);
-/// The items of units [firstUnit, firstUnit + units) of a group and of tokens [firstToken, firstToken + tokens), shared by `threads` threads.
-/// `sum(unit, r, token)` gives sums by place in these ranges.
+/// The items of units [firstUnit, firstUnit + units) of a group and of tokens [firstToken, firstToken + tokens), shared by `threads`
+/// threads. `sum(unit, r, token)` gives sums by place in these ranges.
 void emitEpilogues(GpuBody &body, const GpuGemm &gemm, const GpuGroup &group, mlir::Value firstUnit, int64_t units, mlir::Value firstToken,
                    int64_t tokens, int64_t threads, llvm::function_ref<mlir::Value(mlir::Value, mlir::Value, mlir::Value)> sum);
 

@@ -32,9 +32,7 @@ public:
     return computed[value] = result;
   }
 
-  Value placeOf(Value rows) {
-    return e.element(rows, e.f32(), e.add(e.mul(e.toI64(token), domain.domain->columns), e.toI64(column)));
-  }
+  Value placeOf(Value rows) { return e.element(rows, e.f32(), e.add(e.mul(e.toI64(token), domain.domain->columns), e.toI64(column))); }
   /// The value behind the rope.
   Value turned();
   void storeToCache(ds_plan::StoreCacheOp store, Value value);

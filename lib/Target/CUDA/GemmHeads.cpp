@@ -19,11 +19,9 @@ void ds::addHeadStage(std::shared_ptr<GpuGemm> gemm) {
           continue;
         // The product with its bias is there; what is left is to turn and to store it.
         Value products = e.at(row, domain.scratchColumn);
-        e.forRange(e.thread(), e.index(domain.domain->columns), threads,
-                   [&](Value column) {
-                     emitHeadValue(body, *gemm, domain, token, column,
-                                   [&](Value at) { return e.load(e.f32(), e.element(products, e.f32(), at)); });
-                   });
+        e.forRange(e.thread(), e.index(domain.domain->columns), threads, [&](Value column) {
+          emitHeadValue(body, *gemm, domain, token, column, [&](Value at) { return e.load(e.f32(), e.element(products, e.f32(), at)); });
+        });
       }
   });
 }

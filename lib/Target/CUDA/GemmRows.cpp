@@ -53,7 +53,8 @@ void GemmRows::start(Value newRow) {
       Value x = mean ? e.sub(load(k), mean) : load(k);
       return e.mul(x, x);
     });
-    double eps = isa<LayerNormOp>(norm) ? cast<LayerNormOp>(norm).getEps().convertToDouble() : cast<RmsNormOp>(norm).getEps().convertToDouble();
+    double eps =
+        isa<LayerNormOp>(norm) ? cast<LayerNormOp>(norm).getEps().convertToDouble() : cast<RmsNormOp>(norm).getEps().convertToDouble();
     Value variance = e.fma(squares, e.constantF32(static_cast<float>(1 / depth)), e.constantF32(static_cast<float>(eps)));
     inverse = e.div(e.constantF32(1), e.sqrt(variance));
   }
@@ -86,8 +87,7 @@ void GemmRows::write(int64_t first, int64_t count, llvm::function_ref<Value(Valu
       words = e.insert(e.pack(type, e.extract(x, 2 * i), e.extract(x, 2 * i + 1)), words, i);
     e.store(words, to(k), 8);
   });
-  e.forRange(e.add(index, std::max(end, first)), e.index(first + count), threads,
-             [&](Value k) { e.store(e.zero(e.i16()), to(k)); });
+  e.forRange(e.add(index, std::max(end, first)), e.index(first + count), threads, [&](Value k) { e.store(e.zero(e.i16()), to(k)); });
 }
 
 void GemmRows::writeNorm(Value out) {

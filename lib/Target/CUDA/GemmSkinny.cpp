@@ -1,7 +1,7 @@
-// 1 to 16 rows. A block's warps share units of 16 rows of weights and their depth: each streams its part of both blocks of a unit from memory
-// to registers, several tiles ahead, the first of them before it waits for the launch that makes the rows. The rows lie in shared memory, and
-// the blocks that fit the machine take turns at the units, so that rows are prepared once a block. Where rows do not fit they come in
-// segments of the depth, and a block has one turn. Sums of the parts of a unit meet in shared memory.
+// 1 to 16 rows. A block's warps share units of 16 rows of weights and their depth: each streams its part of both blocks of a unit from
+// memory to registers, several tiles ahead, the first of them before it waits for the launch that makes the rows. The rows lie in shared
+// memory, and the blocks that fit the machine take turns at the units, so that rows are prepared once a block. Where rows do not fit they
+// come in segments of the depth, and a block has one turn. Sums of the parts of a unit meet in shared memory.
 #include "Gemm.h"
 
 using namespace mlir;
@@ -183,9 +183,8 @@ Values SkinnyBody::multiplySegment(Values carried, const Blocks &blocks, int64_t
   if (rounds < 2)
     return carried;
   return e.forRange(e.index(0), e.index((rounds - 1) * ahead()), ahead(), carried, [&](Value first, ValueRange inside) {
-    return round(inside, first, ahead(), [&](int64_t i) {
-      return loadTile(blocks, e.add(e.add(firstOfWarp, first), cut.firstTiles[segment] + ahead() + i));
-    });
+    return round(inside, first, ahead(),
+                 [&](int64_t i) { return loadTile(blocks, e.add(e.add(firstOfWarp, first), cut.firstTiles[segment] + ahead() + i)); });
   });
 }
 
@@ -246,9 +245,8 @@ void SkinnyBody::emitTurns(Value block) {
     Values values(inside.slice(3, loadedCount));
     values.append(sumCount(), e.constantF32(0));
     values = multiplySegment(values, now, 0);
-    values = round(values, e.index(lastFull), ahead(), [&](int64_t i) {
-      return i < rest ? loadTile(now, e.add(firstOfWarp, lastFull + ahead() + i)) : loadNext(i);
-    });
+    values = round(values, e.index(lastFull), ahead(),
+                   [&](int64_t i) { return i < rest ? loadTile(now, e.add(firstOfWarp, lastFull + ahead() + i)) : loadNext(i); });
     values = round(values, e.index(lastFull + ahead()), rest, loadNext);
     finish(ValueRange(values).take_back(sumCount()), turn, e.at(e.shared(cut.sumsAt), sumsOffset));
     Values behind{next[0], next[1], e.sub(e.index(cut.sumsBytes), sumsOffset)};

@@ -1,6 +1,6 @@
-// More than 16 rows. A launch prepares the rows once: through the norm, rounded, in the blocks of 8 rows and 32 k that weights lie in, so that
-// both factors of an instruction are 16 bytes of a lane, read without conflicts. The next one multiplies tiles of units and rows, their
-// blocks copied to shared memory some steps ahead.
+// More than 16 rows. A launch prepares the rows once: through the norm, rounded, in the blocks of 8 rows and 32 k that weights lie in, so
+// that both factors of an instruction are 16 bytes of a lane, read without conflicts. The next one multiplies tiles of units and rows,
+// their blocks copied to shared memory some steps ahead.
 #include "Gemm.h"
 
 using namespace mlir;
@@ -46,9 +46,7 @@ struct PreparedRows {
 
   /// i32 rows of scratch.
   static Value rowsOf(GpuBody &body) { return body.e.mul(body.e.ceilDiv(body.rows, paddedRows), paddedRows); }
-  Value rows(GpuBody &body, size_t group) const {
-    return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group]));
-  }
+  Value rows(GpuBody &body, size_t group) const { return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group])); }
   /// Factors of the rows, f32.
   Value factors(GpuBody &body, const GpuGemm &gemm, size_t group) const {
     return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group] + gemm.groups[group].paddedDepth() * 2));
@@ -205,9 +203,8 @@ static void addPrepareStage(std::shared_ptr<GpuGemm> gemm) {
         rows.start(row);
         Value blocks = e.at(prepared.rows(body, index), e.mul(e.toI64(e.block()), group.paddedDepth() / Tiles::partDepth * blockBytes));
         Value first = e.at(blocks, e.mul(e.warp(), 64));
-        rows.write(0, group.paddedDepth(), [&](Value k) {
-          return e.at(first, e.add(e.mul(e.shiftRight(k, 5), blockBytes), e.mul(e.bitAnd(k, e.index(31)), 2)));
-        });
+        rows.write(0, group.paddedDepth(),
+                   [&](Value k) { return e.at(first, e.add(e.mul(e.shiftRight(k, 5), blockBytes), e.mul(e.bitAnd(k, e.index(31)), 2))); });
         if (group.mma() == MmaType::f16)
           e.ifThen(e.eq(e.lane(), 0), [&] { e.store(rows.factor(), e.element(prepared.factors(body, *gemm, index), e.f32(), row)); });
         if (index == 0 && gemm->region.normIsResult)

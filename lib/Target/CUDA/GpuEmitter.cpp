@@ -18,9 +18,7 @@ GpuEmitter::GpuEmitter(OpBuilder &builder, ModuleOp module) : Emitter(builder, m
 
 static constexpr gpu::Dimension dimensions[] = {gpu::Dimension::x, gpu::Dimension::y, gpu::Dimension::z};
 
-static Value toIndex32(Emitter &e, Value value) {
-  return arith::IndexCastOp::create(e.getBuilder(), e.getLoc(), e.i32(), value);
-}
+static Value toIndex32(Emitter &e, Value value) { return arith::IndexCastOp::create(e.getBuilder(), e.getLoc(), e.i32(), value); }
 
 Value GpuEmitter::thread() { return toIndex32(*this, gpu::ThreadIdOp::create(getBuilder(), getLoc(), gpu::Dimension::x)); }
 Value GpuEmitter::lane() { return bitAnd(thread(), index(warpThreads - 1)); }

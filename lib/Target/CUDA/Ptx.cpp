@@ -36,8 +36,9 @@ using namespace ds;
 
 llvm::Expected<GpuArch> ds::findGpuArch(llvm::StringRef name) {
   // The first PTX version that knows the machine and the hints of loads: a later one would ask for a later driver.
-  static const GpuArch known[] = {{"compute_80", "+ptx74", 80}, {"sm_80", "+ptx74", 80},   {"sm_86", "+ptx74", 86},   {"sm_89", "+ptx78", 89},
-                                  {"sm_90", "+ptx78", 90},      {"sm_90a", "+ptx80", 90}, {"sm_100a", "+ptx86", 100}, {"sm_120", "+ptx87", 120}};
+  static const GpuArch known[] = {{"compute_80", "+ptx74", 80}, {"sm_80", "+ptx74", 80},  {"sm_86", "+ptx74", 86},
+                                  {"sm_89", "+ptx78", 89},      {"sm_90", "+ptx78", 90},  {"sm_90a", "+ptx80", 90},
+                                  {"sm_100a", "+ptx86", 100},   {"sm_120", "+ptx87", 120}};
   std::string names;
   for (const GpuArch &arch : known) {
     if (arch.name == name)

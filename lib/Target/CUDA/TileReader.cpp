@@ -32,7 +32,8 @@ Value ds::loadMatrixElement(GpuEmitter &e, const KernelOperand &operand, Value r
   mlir::Type scaleType = tiles->half() ? mlir::Type(e.getBuilder().getF16Type()) : e.f32();
   Value scaleAt = e.add(e.mul(e.div(k, tiles->group()), Tiles::blockRows), g);
   auto scale = [&](int64_t firstGroup) {
-    Value at = e.at(block, e.add(e.mul(scaleAt, tiles->scaleBytes()), tiles->codeBytes() + firstGroup * Tiles::blockRows * tiles->scaleBytes()));
+    Value at =
+        e.at(block, e.add(e.mul(scaleAt, tiles->scaleBytes()), tiles->codeBytes() + firstGroup * Tiles::blockRows * tiles->scaleBytes()));
     return e.loadF32(scaleType, at, 0);
   };
   Value value = e.mul(e.toF32(e.sub(code, tiles->zeroCode())), scale(0));

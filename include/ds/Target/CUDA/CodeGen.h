@@ -16,8 +16,8 @@ struct GpuKernels {
   std::string launches;
 };
 
-/// Gives every kernel of `planned` its stages and lists the launches of each program. Fails when a buffer or a weight has no offset, a kernel
-/// has no builder on CUDA or its builder refuses it.
+/// Gives every kernel of `planned` its stages and lists the launches of each program. Fails when a buffer or a weight has no offset, a
+/// kernel has no builder on CUDA or its builder refuses it.
 llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned);
 
 /// A machine that code is made for, such as `sm_90a`; `compute_80` is PTX that later machines compile when it is loaded.

@@ -10,8 +10,8 @@ namespace ds {
 enum class MmaType { bf16, f16 };
 
 /// Adds to `Emitter` the ops of the `gpu` and `nvvm` dialects that kernels use. This class alone creates them, so that code generation and
-/// emulation (Emulation.h) have one list to serve. Sizes and indices on the GPU are i32 where they can be; pointers are generic `!llvm.ptr`.
-/// `vec()` has 4 lanes: 16 bytes of f32.
+/// emulation (Emulation.h) have one list to serve. Sizes and indices on the GPU are i32 where they can be; pointers are generic
+/// `!llvm.ptr`. `vec()` has 4 lanes: 16 bytes of f32.
 class GpuEmitter : public Emitter {
 public:
   GpuEmitter(mlir::OpBuilder &builder, mlir::ModuleOp module);
@@ -24,9 +24,9 @@ public:
   Value index(int64_t value) { return constantI32(static_cast<int32_t>(value)); }
 
   // Where this thread is; i32.
-  Value thread();                    // in its block, 0 .. threads - 1; blocks have one dimension
-  Value lane();                      // in its warp
-  Value warp();                      // of its block
+  Value thread();                      // in its block, 0 .. threads - 1; blocks have one dimension
+  Value lane();                        // in its warp
+  Value warp();                        // of its block
   Value block(unsigned dimension = 0); // in the grid
   Value gridSize(unsigned dimension = 0);
 

@@ -26,13 +26,13 @@ struct GpuBound {
 
 /// How a stage is launched.
 struct GpuShape {
-  std::string name;                            // tells the stages of a kernel apart; becomes a part of the function's name
-  llvm::SmallVector<GpuBound, 2> when;         // all of which hold; none: always
-  std::array<GpuGrid, 3> grid;                 // blocks; the last two at most 65535
-  int64_t threads = 256;                       // of a block, a multiple of 32
-  int64_t sharedBytes = 0;                     // dynamic shared memory of a block, up to 227 KiB
-  int64_t blocksPerProcessor = 1;              // that have to fit one multiprocessor at once: bounds the registers
-  bool waitsItself = false;                    // the body calls `gridWait`; else it stands at the start
+  std::string name;                    // tells the stages of a kernel apart; becomes a part of the function's name
+  llvm::SmallVector<GpuBound, 2> when; // all of which hold; none: always
+  std::array<GpuGrid, 3> grid;         // blocks; the last two at most 65535
+  int64_t threads = 256;               // of a block, a multiple of 32
+  int64_t sharedBytes = 0;             // dynamic shared memory of a block, up to 227 KiB
+  int64_t blocksPerProcessor = 1;      // that have to fit one multiprocessor at once: bounds the registers
+  bool waitsItself = false;            // the body calls `gridWait`; else it stands at the start
 };
 
 /// A kernel of the plan, as the launches that share its functions have it. Without values: those of a body are in `GpuBody`.
