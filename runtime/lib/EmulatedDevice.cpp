@@ -58,10 +58,11 @@ Status EmulatedDevice::loadModule(const LaunchTable &table, const Package &packa
 
 Status EmulatedDevice::findKernels(const LaunchTable &table, const std::string &place) {
   const auto *opCount = static_cast<const int32_t *>(code.address(DS_EMULATE_OP_COUNT_SYMBOL));
-  const auto *ops = static_cast<const char *>(code.address(DS_EMULATE_OPS_SYMBOL));
-  if (!opCount || !ops)
-    return Status::badData(place, ": expects the symbols " DS_EMULATE_OP_COUNT_SYMBOL " and " DS_EMULATE_OPS_SYMBOL);
-  emulator->setOps(*opCount, ops);
+  const auto *ops = static_cast<const DsEmulatedOp *>(code.address(DS_EMULATE_OPS_SYMBOL));
+  const auto *texts = static_cast<const char *>(code.address(DS_EMULATE_OP_TEXTS_SYMBOL));
+  if (!opCount || !ops || !texts)
+    return Status::badData(place, ": expects the symbols of its ops, " DS_EMULATE_OP_COUNT_SYMBOL " and others");
+  emulator->setOps(*opCount, ops, texts);
   for (const KernelRecord &record : table.kernels) {
     Kernel kernel;
     kernel.function = reinterpret_cast<DsEmulatedKernelFn>(code.address(DS_EMULATED_PREFIX + record.name));

@@ -2,7 +2,6 @@
 #include "runtime/lib/CpuBudget.h"
 #include "runtime/lib/EmulatorBlock.h"
 #include <cstdlib>
-#include <cstring>
 
 using namespace dsrt;
 
@@ -36,11 +35,12 @@ Status Emulator::create(const EmulatorOptions &options, std::unique_ptr<Emulator
   return WorkerPool::create(emulator->chosen.workers, /*pin=*/-1, emulator->pool);
 }
 
-void Emulator::setOps(int32_t count, const char *texts) {
-  ops.clear();
+void Emulator::setOps(int32_t count, const DsEmulatedOp *described, const char *texts) {
+  ops = described;
+  opTexts.clear();
   for (int32_t i = 0; i < count; ++i) {
-    ops.emplace_back(texts);
-    texts += ops.back().size() + 1;
+    opTexts.emplace_back(texts);
+    texts += opTexts.back().size() + 1;
   }
 }
 

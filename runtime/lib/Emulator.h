@@ -48,8 +48,9 @@ public:
   static Status create(const EmulatorOptions &options, std::unique_ptr<Emulator> &emulator);
   ~Emulator();
 
-  /// The ops of the code that will run: symbols DS_EMULATE_OP_COUNT_SYMBOL and DS_EMULATE_OPS_SYMBOL.
-  void setOps(int32_t count, const char *texts);
+  /// The ops of the code that will run: what its symbols DS_EMULATE_OP_COUNT_SYMBOL, DS_EMULATE_OPS_SYMBOL and DS_EMULATE_OP_TEXTS_SYMBOL
+  /// have. They live as long as launches of the code.
+  void setOps(int32_t count, const DsEmulatedOp *described, const char *texts);
   /// Memory that kernels may touch. `name` is for messages.
   void addMemory(uint64_t address, int64_t bytes, std::string_view name);
   void removeMemory(uint64_t address);
@@ -64,8 +65,9 @@ public:
 
   const EmulatorOptions &options() const { return chosen; }
   const EmulatorMemory &memory() const { return allocations; }
-  int32_t opCount() const { return static_cast<int32_t>(ops.size()); }
-  std::string_view op(int32_t number) const { return ops[number]; }
+  int32_t opCount() const { return static_cast<int32_t>(opTexts.size()); }
+  const DsEmulatedOp &op(int32_t number) const { return ops[number]; }
+  std::string_view opText(int32_t number) const { return opTexts[number]; }
   /// Null without all checks.
   EmulatorGlobalRaces *races() { return globalRaces.get(); }
 
@@ -74,7 +76,8 @@ private:
 
   EmulatorOptions chosen;
   EmulatorMemory allocations;
-  std::vector<std::string_view> ops;
+  const DsEmulatedOp *ops = nullptr;
+  std::vector<std::string_view> opTexts;
   std::unique_ptr<EmulatorGlobalRaces> globalRaces;
   std::unique_ptr<WorkerPool> pool;
   std::vector<std::unique_ptr<EmulatorBlock>> blocks; // one a worker

@@ -30,7 +30,8 @@ Status EmulatorBlock::begin(EmulatedRun &newRun) {
     shared = sharedMemory.data() + room;
   }
   const bool checksNothing = emulator.options().checks == EmulatorChecks::none;
-  ranges.assign(emulator.opCount(), DsEmulatedRange{0, checksNothing ? UINT64_MAX : 0});
+  ranges.assign(emulator.opCount(), DsEmulatedRange{0, checksNothing ? UINT64_MAX : 0, 0, 0});
+  places.assign(emulator.opCount(), Place());
   if (emulator.races())
     sharedRaces.reset(launch.sharedBytes);
   fibers.resize(threads);
@@ -195,7 +196,7 @@ void EmulatorBlock::meetBlock(Fiber &fiber, int32_t op) {
 }
 
 std::string EmulatorBlock::opText(int32_t op) const {
-  std::string_view text = emulator.op(op);
+  std::string_view text = emulator.opText(op);
   constexpr size_t most = 160;
   return text.size() <= most ? concat("'", text, "'") : concat("'", text.substr(0, most), "...'");
 }

@@ -40,8 +40,8 @@ private:
   enum class Space : uint8_t { shared, global, stack };
   /// Memory that may be touched.
   struct Place {
-    uint64_t begin, bytes;
-    Space space;
+    uint64_t begin = 0, bytes = 0;
+    Space space = Space::global;
   };
   /// A cp.async on its way.
   struct Copy {
@@ -74,8 +74,7 @@ private:
   static const DsEmulatedCalls calls;
   static Fiber &fiberOf(DsEmulatedThread *thread) { return *reinterpret_cast<Fiber *>(thread); }
   static void enter(void *fiber);
-  static void onAccess(DsEmulatedThread *thread, int32_t op, uint64_t address, int32_t bytes, int32_t lanes, uint64_t mask, int32_t how,
-                       int32_t alignment);
+  static void onAccess(DsEmulatedThread *thread, int32_t op, uint64_t address, uint64_t mask);
   static void onBarrier(DsEmulatedThread *thread, int32_t op);
   static uint32_t onShuffle(DsEmulatedThread *thread, int32_t op, int32_t mode, uint32_t value, int32_t lane);
   static void onMma(DsEmulatedThread *thread, int32_t op, int32_t type, DsEmulatedFragments *fragments);
@@ -97,6 +96,7 @@ private:
   void goOn(Fiber &last);
   static void arrive(const Copy &copy);
 
+  void checkAccess(Fiber &fiber, int32_t op, const DsEmulatedOp &access, uint64_t address, uint64_t mask);
   Place placeOf(const Fiber &fiber, int32_t op, uint64_t address, int32_t bytes, int32_t how);
   void checkRace(const Fiber &fiber, int32_t op, uint64_t address, int32_t bytes, int32_t how, const Place &place);
   int64_t sharedOffset(uint64_t address) const { return static_cast<int64_t>(address - reinterpret_cast<uint64_t>(shared)); }
@@ -122,6 +122,7 @@ private:
   Mapping sharedMemory;
   uint8_t *shared = nullptr;
   std::vector<DsEmulatedRange> ranges; // by op
+  std::vector<Place> places;           // by op: of its last access to global memory
   EmulatorSharedRaces sharedRaces;
   FiberContext scheduler, abandoned;
 

@@ -54,8 +54,9 @@ void EmulatorBlock::onCopy(DsEmulatedThread *thread, int32_t op, uint64_t to, ui
     std::string what = "copies to another place than shared memory";
     block.failAt(fiber, op, std::move(what));
   }
-  onAccess(thread, op, to, copyBytes, 1, 1, DS_EMULATE_WRITE, copyBytes);
-  onAccess(thread, op, from, bytes, 1, bytes > 0, 0, copyBytes);
+  block.checkAccess(fiber, op, {copyBytes, 1, DS_EMULATE_WRITE, copyBytes}, to, 1);
+  if (bytes > 0)
+    block.checkAccess(fiber, op, {bytes, 1, 0, copyBytes}, from, 1);
   if (block.emulator.races())
     block.sharedRaces.copyBegins(block.sharedOffset(to), copyBytes, block.stampOf(fiber), op);
   memset(reinterpret_cast<void *>(to), 0xff, copyBytes); // whoever reads it now is early
@@ -91,32 +92,36 @@ void EmulatorBlock::onWait(DsEmulatedThread *thread, int32_t pending) {
 
 // Checks.
 
-void EmulatorBlock::onAccess(DsEmulatedThread *thread, int32_t op, uint64_t address, int32_t bytes, int32_t lanes, uint64_t mask,
-                             int32_t how, int32_t alignment) {
+void EmulatorBlock::onAccess(DsEmulatedThread *thread, int32_t op, uint64_t address, uint64_t mask) {
   Fiber &fiber = fiberOf(thread);
-  EmulatorBlock &block = *fiber.block;
-  if (block.emulator.options().checks == EmulatorChecks::none)
+  fiber.block->checkAccess(fiber, op, fiber.block->emulator.op(op), address, mask);
+}
+
+void EmulatorBlock::checkAccess(Fiber &fiber, int32_t op, const DsEmulatedOp &access, uint64_t address, uint64_t mask) {
+  if (emulator.options().checks == EmulatorChecks::none)
     return;
-  if (mask && address % static_cast<uint32_t>(alignment) != 0) {
-    std::string what =
-        concat("expects an address that ", alignment, " divides, found ", address % static_cast<uint32_t>(alignment), " behind one");
-    block.failAt(fiber, op, std::move(what));
+  const uint64_t misaligned = static_cast<uint64_t>(access.alignment) - 1; // the bits of an address that may not be set
+  if (mask && (address & misaligned)) {
+    std::string what = concat("expects an address that ", access.alignment, " divides, found ", address & misaligned, " behind one");
+    failAt(fiber, op, std::move(what));
   }
-  // Whatever the first lane's place is allows the op all of the lanes there.
-  DsEmulatedRange &range = block.ranges[op];
-  const uint64_t span = static_cast<uint64_t>(bytes) * lanes;
+  // Whatever the place of one lane is, the op may touch all lanes there from now on.
+  const uint64_t span = static_cast<uint64_t>(access.bytes) * access.lanes;
   for (uint64_t left = mask; left; left &= left - 1) {
-    const uint64_t at = address + static_cast<uint64_t>(std::countr_zero(left)) * bytes;
-    const Place place = block.placeOf(fiber, op, at, bytes, how);
-    if (block.emulator.races())
-      block.checkRace(fiber, op, at, bytes, how, place);
+    const uint64_t at = address + static_cast<uint64_t>(std::countr_zero(left)) * access.bytes;
+    const Place place = placeOf(fiber, op, at, access.bytes, access.how);
+    if (emulator.races())
+      checkRace(fiber, op, at, access.bytes, access.how, place);
     else if (place.bytes >= span)
-      range = {place.begin, place.bytes - span + 1};
+      ranges[op] = {place.begin, place.bytes - span + 1, misaligned, 0};
   }
 }
 
 EmulatorBlock::Place EmulatorBlock::placeOf(const Fiber &fiber, int32_t op, uint64_t address, int32_t bytes, int32_t how) {
   const uint64_t count = static_cast<uint64_t>(bytes);
+  Place &last = places[op];
+  if (const uint64_t offset = address - last.begin; offset < last.bytes && count <= last.bytes - offset)
+    return last;
   const char *verb = how & DS_EMULATE_WRITE ? "writes " : "reads ";
   if (isShared(address)) {
     const int64_t offset = sharedOffset(address);
@@ -137,7 +142,8 @@ EmulatorBlock::Place EmulatorBlock::placeOf(const Fiber &fiber, int32_t op, uint
     }
     failAt(fiber, op, std::move(what));
   }
-  return {memory->begin, memory->bytes, Space::global};
+  last = {memory->begin, memory->bytes, Space::global};
+  return last;
 }
 
 void EmulatorBlock::checkRace(const Fiber &fiber, int32_t op, uint64_t address, int32_t bytes, int32_t how, const Place &place) {

@@ -1,8 +1,12 @@
 #include "runtime/lib/EmulatorFiber.h"
 #include <cstdlib>
-#include <sys/mman.h>
 
+#if defined(__has_feature)
 #if __has_feature(address_sanitizer)
+#define DSRT_ADDRESS_SANITIZER
+#endif
+#endif
+#ifdef DSRT_ADDRESS_SANITIZER
 #include <pthread.h>
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -50,18 +54,15 @@ Status FiberStacks::reserve(int32_t wanted) {
     return Status();
   count = 0;
   DSRT_TRY(Mapping::anonymous(wanted * stackBytes, /*huge=*/false, memory));
-  for (int32_t stack = 0; stack < wanted; ++stack)
-    if (mprotect(memory.data() + stack * stackBytes, 4096, PROT_NONE) != 0)
-      return Status::outOfMemory("guard pages of ", wanted, " emulated threads");
   count = wanted;
   return Status();
 }
 
 void FiberStacks::start(int32_t stack, void (*entry)(void *), void *argument, FiberContext &context) const {
   uint8_t *low = memory.data() + stack * stackBytes;
-  // Stacks that all begin at one multiple of a large power of two would share a few lines of the caches.
-  const int64_t color = (stack % 64) * 192;
-#if __has_feature(address_sanitizer)
+  // Stacks that all begin at one multiple of a page would share a few lines of the caches.
+  const int64_t color = (stack % 64) * 64;
+#ifdef DSRT_ADDRESS_SANITIZER
   __asan_unpoison_memory_region(low, stackBytes); // what a fiber had that never returned
 #endif
   void **top = reinterpret_cast<void **>(low + stackBytes - color);
@@ -80,7 +81,7 @@ void FiberStacks::start(int32_t stack, void (*entry)(void *), void *argument, Fi
   context.stackBytes = stackBytes;
 }
 
-#if __has_feature(address_sanitizer)
+#ifdef DSRT_ADDRESS_SANITIZER
 /// The stack of the calling thread, for contexts that were not started here.
 static void findStack(FiberContext &context) {
   pthread_attr_t attributes;

@@ -2,6 +2,7 @@
 #ifndef DSRT_LIB_EMULATORFIBER_H
 #define DSRT_LIB_EMULATORFIBER_H
 
+#include "dsrt/emulate.h"
 #include "runtime/lib/Memory.h"
 
 namespace dsrt {
@@ -14,10 +15,10 @@ struct FiberContext {
   size_t stackBytes = 0;
 };
 
-/// The stacks of the threads of a block. Below each lies a page that must not be touched.
+/// The stacks of the threads of a block, side by side: what a kernel uses is known when it is compiled, the runtime's calls need little.
 class FiberStacks {
 public:
-  static constexpr int64_t stackBytes = 128 << 10;
+  static constexpr int64_t stackBytes = DS_EMULATE_STACK_BYTES + (32 << 10);
 
   /// Makes sure that there are `count`. Fails with out of memory. Stacks in use must be none.
   Status reserve(int32_t count);

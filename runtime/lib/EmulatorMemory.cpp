@@ -24,16 +24,15 @@ const EmulatorMemory::Block *EmulatorMemory::find(uint64_t address, uint64_t cou
 }
 
 std::string EmulatorMemory::describe(uint64_t address) const {
-  constexpr uint64_t near = 1 << 20;
+  constexpr uint64_t far = 1 << 20;
   auto next = behind(blocks, address);
-  if (next != blocks.begin()) {
-    const Block &before = *std::prev(next);
-    if (uint64_t offset = address - before.begin; offset < before.bytes)
-      return concat("across the end of '", before.name, "' of ", before.bytes, " bytes, at byte ", offset);
-    else if (offset - before.bytes < near)
-      return concat(offset - before.bytes, " bytes behind the end of '", before.name, "' of ", before.bytes, " bytes");
-  }
-  if (next != blocks.end() && next->begin - address < near)
-    return concat(next->begin - address, " bytes before '", next->name, "'");
+  const Block *before = next == blocks.begin() ? nullptr : &*std::prev(next);
+  const uint64_t toNext = next == blocks.end() ? far : next->begin - address;
+  if (before && address - before->begin < before->bytes)
+    return concat("across the end of '", before->name, "' of ", before->bytes, " bytes, at byte ", address - before->begin);
+  if (const uint64_t past = before ? address - before->begin - before->bytes : far; past < far && past <= toNext)
+    return concat(past, " bytes behind the end of '", before->name, "' of ", before->bytes, " bytes");
+  if (toNext < far)
+    return concat(toNext, " bytes before '", next->name, "'");
   return address < 4096 ? concat("at address ", address) : "far from all memory of the device";
 }

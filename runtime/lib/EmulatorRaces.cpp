@@ -71,19 +71,19 @@ void EmulatorGlobalRaces::launchBegins(uint64_t number, uint64_t blockCount) {
 
 EmulatorGlobalRaces::Page *EmulatorGlobalRaces::pageOf(uint64_t word, bool make) {
   const uint64_t number = word / pageWords;
-  if (number == lastNumber && (lastPage || !make))
-    return lastPage;
-  lastNumber = number;
-  auto found = pages.find(number);
-  if (found == pages.end() && make)
-    found = pages.emplace(number, std::make_unique<Page>()).first;
-  lastPage = found == pages.end() ? nullptr : found->second.get();
-  return lastPage;
+  Found &last = found[number % found.size()];
+  if (number == last.number && (last.page || !make))
+    return last.page;
+  auto place = pages.find(number);
+  if (place == pages.end() && make)
+    place = pages.emplace(number, std::make_unique<Page>()).first;
+  last = {number, place == pages.end() ? nullptr : place->second.get()};
+  return last.page;
 }
 
 void EmulatorGlobalRaces::forget(uint64_t address, int64_t bytes) {
   const uint64_t first = address / 4, end = (address + static_cast<uint64_t>(bytes) + 3) / 4;
-  lastNumber = ~uint64_t(0);
+  found.fill(Found());
   for (auto at = pages.begin(); at != pages.end();) {
     const uint64_t begin = at->first * pageWords;
     const uint64_t from = std::max(begin, first), to = std::min(begin + pageWords, end);
@@ -96,8 +96,13 @@ void EmulatorGlobalRaces::forget(uint64_t address, int64_t bytes) {
 EmulatorConflict EmulatorGlobalRaces::access(uint64_t address, int64_t bytes, const EmulatorStamp &now, int32_t op, uint32_t block,
                                              bool isWrite, bool waited) {
   EmulatorConflict conflict;
+  const uint64_t first = address / 4, last = (address + static_cast<uint64_t>(bytes) - 1) / 4;
+  Page *page = pageOf(first, isWrite);
+  if (!page && first / pageWords == last / pageWords)
+    return conflict; // what nobody has written, such as weights
   forWords(address, bytes, [&](uint64_t word, uint32_t mask) {
-    Page *page = pageOf(word, isWrite);
+    if (word % pageWords == 0)
+      page = pageOf(word, isWrite);
     if (!page)
       return true;
     Cell &cell = page->cells[word % pageWords];

@@ -3,6 +3,7 @@
 #ifndef DSRT_LIB_EMULATORRACES_H
 #define DSRT_LIB_EMULATORRACES_H
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
@@ -85,8 +86,12 @@ private:
   Page *pageOf(uint64_t word, bool make);
 
   std::unordered_map<uint64_t, std::unique_ptr<Page>> pages;
-  uint64_t lastNumber = ~uint64_t(0); // of the page that was found last
-  Page *lastPage = nullptr;
+  /// Pages looked for of late, also in vain; by the low bits of their numbers.
+  struct Found {
+    uint64_t number = ~uint64_t(0);
+    Page *page = nullptr;
+  };
+  std::array<Found, 64> found;
   std::vector<uint64_t> releases; // by block: the time of its last atomic operation, 0: none
   uint64_t launch = 0, finished = 0, clock = 0;
 };

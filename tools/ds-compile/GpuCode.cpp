@@ -25,7 +25,7 @@ Result<std::vector<GpuArch>> ds::gpuTargets(const std::string &target) {
 }
 
 Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, const std::string &emit) {
-  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned);
+  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs);
   if (!kernels)
     return Error::internal("code: " + llvm::toString(kernels.takeError()));
   if (emit == "gpu") {
@@ -43,7 +43,7 @@ Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, c
 Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, bool emulation,
                                                    std::vector<std::string> &notes) {
   auto failed = [](llvm::Error error) { return Error::internal("code: " + llvm::toString(std::move(error))); };
-  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned);
+  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs);
   if (!kernels)
     return failed(kernels.takeError());
   std::vector<PackageFile> files;

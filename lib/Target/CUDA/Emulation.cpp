@@ -2,6 +2,7 @@
 #include "EmulationLowering.h"
 #include "ds/Target/CPU/Link.h"
 #include "ds/Target/CPU/MachineCode.h"
+#include "dsrt/emulate.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -22,6 +23,7 @@
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 
@@ -37,6 +39,22 @@ static std::string gpuModulesOf(ModuleOp module) {
   llvm::raw_string_ostream stream(bytes);
   (void)writeBytecodeToFile(*copy, stream); // fails for old versions alone
   return bytes;
+}
+
+/// The stacks of emulated threads are small, and nothing lies between them.
+static constexpr uint64_t mostStackBytes = DS_EMULATE_STACK_BYTES;
+
+/// Errors for functions that need more stack than there is, once code is made of `module`.
+static void watchStacks(llvm::Module &module, std::string &errors) {
+  for (llvm::Function &function : module)
+    function.addFnAttr("warn-stack-size", std::to_string(mostStackBytes));
+  module.getContext().setDiagnosticHandlerCallBack(
+      [](const llvm::DiagnosticInfo *info, void *errors) {
+        if (auto *stack = llvm::dyn_cast<llvm::DiagnosticInfoStackSize>(info))
+          llvm::raw_string_ostream(*static_cast<std::string *>(errors))
+              << stack->getFunction().getName() << " needs " << stack->getStackSize() << " bytes of stack, more than " << mostStackBytes;
+      },
+      &errors);
 }
 
 llvm::Expected<std::string> ds::compileForEmulation(ModuleOp module) {
@@ -81,6 +99,8 @@ llvm::Expected<std::string> ds::compileForEmulation(ModuleOp module) {
   llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine = targetMachineFor(level);
   if (!machine)
     return machine.takeError();
+  watchStacks(*translated, diagnostics);
   optimize(*translated, **machine, level);
-  return linkSharedObject(emitMachineCode(*translated, **machine, llvm::CodeGenFileType::ObjectFile));
+  std::string object = emitMachineCode(*translated, **machine, llvm::CodeGenFileType::ObjectFile);
+  return diagnostics.empty() ? linkSharedObject(object) : failed("making machine code failed");
 }

@@ -26,10 +26,11 @@ Value EmulationLowering::callRuntime(size_t function, Type result, ValueRange ar
   return result ? call.getResult() : Value();
 }
 
-Value EmulationLowering::number(Operation *op) {
-  ops += texts.lookup(op);
-  ops += '\0';
-  return e.constantI32(opCount++);
+Value EmulationLowering::number(Operation *op, const DsEmulatedOp &described) {
+  opTexts += texts.lookup(op);
+  opTexts += '\0';
+  ops.push_back(described);
+  return e.constantI32(static_cast<int32_t>(ops.size()) - 1);
 }
 
 EmulationLowering::Rewrite EmulationLowering::refuse(Operation *op, const Twine &why) {
@@ -171,7 +172,7 @@ void EmulationLowering::addConstant(llvm::StringRef name, int32_t value) {
 }
 
 llvm::Error EmulationLowering::run() {
-  addAccessFunction();
+  addCheckFunctions();
   SmallVector<gpu::GPUModuleOp> modules(module.getOps<gpu::GPUModuleOp>());
   for (gpu::GPUModuleOp gpuModule : modules) {
     for (Operation &op : *gpuModule.getBody())
@@ -186,7 +187,8 @@ llvm::Error EmulationLowering::run() {
   }
   addConstant(DS_ABI_SYMBOL, DS_ABI);
   addConstant(DS_EMULATE_ABI_SYMBOL, DS_EMULATE_ABI);
-  addConstant(DS_EMULATE_OP_COUNT_SYMBOL, opCount);
-  addText(DS_EMULATE_OPS_SYMBOL, ops);
+  addConstant(DS_EMULATE_OP_COUNT_SYMBOL, static_cast<int32_t>(ops.size()));
+  addText(DS_EMULATE_OP_TEXTS_SYMBOL, opTexts);
+  addText(DS_EMULATE_OPS_SYMBOL, std::string(reinterpret_cast<const char *>(ops.data()), ops.size() * sizeof(DsEmulatedOp)));
   return llvm::Error::success();
 }

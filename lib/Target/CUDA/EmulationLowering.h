@@ -55,18 +55,19 @@ private:
     return load;
   }
   mlir::Value callRuntime(size_t function, mlir::Type result, mlir::ValueRange arguments);
-  /// The number of an op in messages of the runtime.
-  mlir::Value number(mlir::Operation *op);
-  void check(mlir::Operation *op, const EmulatedAccess &access, int32_t elementBytes, int64_t lanes, uint64_t alignment);
-  void addAccessFunction();
+  /// The number of an op, which the runtime knows as `described` and by its text.
+  mlir::Value number(mlir::Operation *op, const DsEmulatedOp &described = {});
+  void check(mlir::Operation *op, const EmulatedAccess &access, const DsEmulatedOp &described);
+  mlir::LLVM::LLVMFuncOp startCheck(llvm::StringRef name);
+  void addCheckFunctions();
   void addConstant(llvm::StringRef name, int32_t value);
   void addText(const llvm::Twine &name, std::string text);
 
   mlir::ModuleOp module;
   mlir::OpBuilder builder;
   Emitter e;
-  std::string ops; // their texts, each ended by a zero byte
-  int32_t opCount = 0;
+  llvm::SmallVector<DsEmulatedOp> ops;
+  std::string opTexts; // each ended by a zero byte
 
   // Of the function at hand.
   llvm::StringRef kernel;

@@ -6,7 +6,7 @@
 using namespace mlir;
 using namespace ds;
 
-static constexpr llvm::StringLiteral accessName = "ds_access";
+static constexpr llvm::StringLiteral accessName = "ds_access", checkName = "ds_check";
 
 EmulationLowering::Rewrite EmulationLowering::intrinsic(LLVM::CallIntrinsicOp op) {
   llvm::StringRef name = op.getIntrin();
@@ -24,7 +24,7 @@ EmulationLowering::Rewrite EmulationLowering::assembly(LLVM::InlineAsmOp op) {
   if (!text.starts_with("ld.global.") || !text.ends_with(".v4.b32 {$0, $1, $2, $3}, [$4];"))
     return refuse(op, " of '" + text + "'");
   Value pointer = op.getOperand(0);
-  check(op, {pointer, e.vec(4, e.i32()), {}, 0, 16}, 16, 1, 16);
+  check(op, {pointer, {}, {}}, {16, 1, 0, 16});
   Value loaded = e.load(e.vec(4, e.i32()), pointer, 16);
   Value result = LLVM::UndefOp::create(builder, e.getLoc(), op.getResultTypes()[0]);
   for (int64_t i = 0; i < 4; ++i)
@@ -93,32 +93,13 @@ EmulationLowering::Rewrite EmulationLowering::truncate(arith::TruncFOp op) {
   return SmallVector<Value>{e.bitcast(e.toBf16(op.getIn()), op.getType())};
 }
 
-void EmulationLowering::check(Operation *op, const EmulatedAccess &access, int32_t elementBytes, int64_t lanes, uint64_t alignment) {
-  Value opNumber = number(op);
-  Value address = LLVM::PtrToIntOp::create(builder, e.getLoc(), e.i64(), access.pointer);
-  Value range = e.at(field(e.ptr(), offsetof(DsEmulatedThread, ranges)), (opCount - 1) * static_cast<int64_t>(sizeof(DsEmulatedRange)));
-  Value offset = e.sub(address, e.load(e.i64(), range));
-  Value starts = e.load(e.i64(), e.at(range, static_cast<int64_t>(offsetof(DsEmulatedRange, starts))));
-  Value bad = arith::CmpIOp::create(builder, e.getLoc(), arith::CmpIPredicate::uge, offset, starts);
-  if (alignment > 1)
-    bad = e.bitOr(bad, e.ne(e.bitAnd(address, e.constant(static_cast<int64_t>(alignment) - 1)), int64_t(0)));
-  e.ifThen(bad, [&] {
-    Value mask = access.mask;
-    if (!mask)
-      mask = e.constant(lanes == 64 ? -1 : (int64_t(1) << lanes) - 1);
-    else
-      mask = arith::ExtUIOp::create(builder, e.getLoc(), e.i64(), e.bitcast(mask, builder.getIntegerType(lanes)));
-    SmallVector<Value> arguments{thread,
-                                 opNumber,
-                                 address,
-                                 e.constantI32(elementBytes),
-                                 e.constantI32(lanes),
-                                 mask,
-                                 e.constantI32(access.how),
-                                 e.constantI32(static_cast<int32_t>(alignment))};
-    auto function = cast<LLVM::LLVMFuncOp>(module.lookupSymbol(accessName));
-    LLVM::CallOp::create(builder, e.getLoc(), function, arguments).setCConv(LLVM::cconv::CConv::PreserveAll);
-  });
+void EmulationLowering::check(Operation *op, const EmulatedAccess &access, const DsEmulatedOp &described) {
+  Value address = LLVM::PtrToIntOp::create(builder, e.getLoc(), e.i64(), access.pointer), mask = e.constant(1);
+  if (access.mask)
+    mask = arith::ExtUIOp::create(builder, e.getLoc(), e.i64(), e.bitcast(access.mask, builder.getIntegerType(described.lanes)));
+  auto function = cast<LLVM::LLVMFuncOp>(module.lookupSymbol(checkName));
+  LLVM::CallOp::create(builder, e.getLoc(), function, ValueRange{thread, number(op, described), address, mask})
+      .setCConv(LLVM::cconv::CConv::PreserveAll);
 }
 
 EmulationLowering::Rewrite EmulationLowering::checked(Operation *op, const EmulatedAccess &access) {
@@ -126,31 +107,48 @@ EmulationLowering::Rewrite EmulationLowering::checked(Operation *op, const Emula
   auto vector = dyn_cast<VectorType>(access.type);
   const int64_t lanes = vector ? vector.getNumElements() : 1;
   int64_t bits = isa<LLVM::LLVMPointerType>(element) ? 64 : element.isIntOrFloat() ? element.getIntOrFloatBitWidth() : 0;
-  if (bits == 0 || bits % 8 != 0 || lanes > 63)
+  if (bits == 0 || bits % 8 != 0 || lanes > 64)
     return refuse(op, " of this type");
-  const int32_t bytes = static_cast<int32_t>(bits / 8);
-  const uint64_t alignment = access.alignment ? access.alignment : llvm::PowerOf2Ceil(bytes * lanes);
+  const auto bytes = static_cast<int32_t>(bits / 8), all = static_cast<int32_t>(bytes * lanes);
+  const auto alignment = static_cast<int32_t>(access.alignment ? access.alignment : llvm::PowerOf2Ceil(all));
   if (access.mask)
-    check(op, access, bytes, lanes, alignment);
+    check(op, access, {bytes, static_cast<int32_t>(lanes), access.how, alignment});
   else
-    check(op, access, static_cast<int32_t>(bytes * lanes), 1, alignment);
+    check(op, access, {all, 1, access.how, alignment});
   return Replacement();
 }
 
-/// The way to the runtime keeps every register of its caller, which hardly ever goes it. LLVM ends functions with a vzeroupper, which would
-/// lose the upper halves: here it must not.
-void EmulationLowering::addAccessFunction() {
+/// A function of a thread, an op, an address and a mask that keeps every register of its caller. LLVM ends functions with a vzeroupper,
+/// which would lose the upper halves: here it must not.
+LLVM::LLVMFuncOp EmulationLowering::startCheck(llvm::StringRef name) {
   builder.setInsertionPointToEnd(module.getBody());
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()),
-                                          {e.ptr(), e.i32(), e.i64(), e.i32(), e.i32(), e.i64(), e.i32(), e.i32()});
-  auto function = LLVM::LLVMFuncOp::create(builder, e.getLoc(), accessName, type, LLVM::Linkage::Internal);
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), {e.ptr(), e.i32(), e.i64(), e.i64()});
+  auto function = LLVM::LLVMFuncOp::create(builder, e.getLoc(), name, type, LLVM::Linkage::Internal);
   Attribute features = builder.getStrArrayAttr({"target-features", "-vzeroupper"});
-  function.setPassthroughAttr(builder.getArrayAttr({builder.getStringAttr("noinline"), builder.getStringAttr("cold"), features}));
+  function.setPassthroughAttr(builder.getArrayAttr({builder.getStringAttr("noinline"), features}));
   function.setCConv(LLVM::cconv::CConv::PreserveAll);
-  Block *entry = function.addEntryBlock(builder);
-  builder.setInsertionPointToEnd(entry);
-  thread = entry->getArgument(0);
+  builder.setInsertionPointToEnd(function.addEntryBlock(builder));
+  thread = function.getArgument(0);
+  return function;
+}
+
+/// `ds_check` calls `ds_access`, and that the runtime, where the range of the op does not say that all is well. As calls, checks do not
+/// multiply the blocks of a kernel, and it is compiled in a third of the time.
+void EmulationLowering::addCheckFunctions() {
+  LLVM::LLVMFuncOp toRuntime = startCheck(accessName);
   LLVM::CallIntrinsicOp::create(builder, e.getLoc(), builder.getStringAttr("llvm.x86.avx.vzeroupper"), ValueRange());
-  callRuntime(offsetof(DsEmulatedCalls, access), {}, entry->getArguments().drop_front());
+  callRuntime(offsetof(DsEmulatedCalls, access), {}, toRuntime.getArguments().drop_front());
+  LLVM::ReturnOp::create(builder, e.getLoc(), ValueRange());
+
+  LLVM::LLVMFuncOp function = startCheck(checkName);
+  Value op = function.getArgument(1), address = function.getArgument(2);
+  Value range = e.at(field(e.ptr(), offsetof(DsEmulatedThread, ranges)), e.mul(e.toI64(op), sizeof(DsEmulatedRange)));
+  auto load = [&](size_t offset) { return e.load(e.i64(), e.at(range, static_cast<int64_t>(offset))); };
+  Value offset = e.sub(address, load(offsetof(DsEmulatedRange, begin)));
+  Value isOutside = arith::CmpIOp::create(builder, e.getLoc(), arith::CmpIPredicate::uge, offset, load(offsetof(DsEmulatedRange, starts)));
+  Value isMisaligned = e.ne(e.bitAnd(address, load(offsetof(DsEmulatedRange, misaligned))), int64_t(0));
+  e.ifThen(e.bitOr(isOutside, isMisaligned), [&] {
+    LLVM::CallOp::create(builder, e.getLoc(), toRuntime, function.getArguments()).setCConv(LLVM::cconv::CConv::PreserveAll);
+  });
   LLVM::ReturnOp::create(builder, e.getLoc(), ValueRange());
 }

@@ -65,7 +65,7 @@ PartWords partOfTile(GpuBody &body, const GpuGroup &group, mlir::ValueRange word
 /// Scales (and offsets) of the rows g = lane / 4 of both blocks, for each group of k that tile `tile` touches, as pairs of f16.
 Emitter::Values scalesOfTile(GpuBody &body, const GpuGroup &group, llvm::ArrayRef<mlir::Value> blocks, mlir::Value tile);
 
-/// The rows that are multiplied, after the norm, rounded for the instruction.
+/// The rows that are multiplied, after the norm, rounded for the instruction. A thread has every `threads`th chunk of 4 elements.
 class GemmRows {
 public:
   /// `threads` threads of which this one is number `index` (i32) work on a row together: a warp, or a whole block with `scratch` (shared,
@@ -73,6 +73,8 @@ public:
   GemmRows(GpuBody &body, const GpuGemm &gemm, MmaType type, int64_t threads, mlir::Value index, mlir::Value scratch)
       : body(body), e(body.e), gemm(gemm), type(type), threads(threads), index(index), scratch(scratch) {}
 
+  /// Loads what the norm multiplies with, where registers hold it; may stand before the rows are there.
+  void loadVectors();
   /// Reads row `row` (i32) and prepares to write it. All threads of the team come here.
   void start(mlir::Value row);
   /// Writes elements [first, first + count) of the row, zeros behind the depth, `to(k)` being the place of element k; 4 elements that begin
@@ -84,12 +86,26 @@ public:
   mlir::Value factor() const { return unscale; }
 
 private:
-  mlir::Value reduce(mlir::Value value, bool isMax);
-  mlir::Value sum(llvm::function_ref<mlir::Value(mlir::Value)> of);
-  mlir::Value load(mlir::Value k);
-  mlir::Value normalized(mlir::Value k);
+  /// A chunk of this thread: its first element, whether it is in the row (null: it is), and what it holds.
+  struct Chunk {
+    mlir::Value k, isInside, x, gain, bias;
+  };
   int64_t lanes() const { return gemm.region.depth % 4 == 0 ? 4 : 1; }
+  int64_t chunkCount() const { return llvm::divideCeil(gemm.region.depth, threads * lanes()); }
+  bool isHeld() const { return chunkCount() <= chunksAtOnce; }
+  mlir::Type chunkType() { return lanes() == 4 ? mlir::Type(e.vec()) : e.f32(); }
+  Chunk chunkAt(mlir::Value number, bool mayEnd);
+  mlir::Value loadAt(mlir::Value from, mlir::Value k);
+  void loadVectors(Chunk &chunk);
+  void loadRow(Chunk &chunk);
+  /// Calls `body` for some chunks at a time, all of them loaded, carrying values along.
+  Emitter::Values forChunks(mlir::ValueRange carried, llvm::function_ref<Emitter::Values(const Chunk &, mlir::ValueRange)> body);
+  void forChunks(llvm::function_ref<void(const Chunk &)> body);
+  mlir::Value reduce(mlir::Value value, bool isMax);
+  mlir::Value total(llvm::function_ref<mlir::Value(const Chunk &)> of, bool isMax);
+  mlir::Value normalized(const Chunk &chunk);
 
+  static constexpr int64_t chunksAtOnce = 8;
   GpuBody &body;
   GpuEmitter &e;
   const GpuGemm &gemm;
@@ -97,6 +113,7 @@ private:
   int64_t threads;
   mlir::Value index, scratch;
   mlir::Value row, mean, inverse, scale, unscale;
+  llvm::SmallVector<Chunk> held; // all of the row
 };
 
 /// A product of a token whose epilogue is due.

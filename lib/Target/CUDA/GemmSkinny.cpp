@@ -10,24 +10,27 @@ using ds_plan::Tiles;
 using Values = Emitter::Values;
 
 /// Tiles of a block of 8 rows that are on their way to a lane: 8 KiB a warp for both blocks, less where sums or scales take registers.
-static constexpr int64_t tilesAhead = 8, tilesAheadOfMany = 6, tilesAheadOfCodes = 4;
+static constexpr int64_t tilesAhead = 8, tilesAheadOfSome = 6, tilesAheadOfMany = 5, tilesAheadOfCodes = 4;
 /// Of the largest machine; 16 warps of 128 registers fill each.
 static constexpr int64_t processors = 132, warpsOfProcessor = 16;
-static constexpr int64_t mostRowBytes = 96 << 10;
+/// Of shared memory of a multiprocessor that is not for rows: sums, and what the system takes.
+static constexpr int64_t otherSharedBytes = 37 << 10;
 /// f32 from one token of the sums to the next: 16 rows, and 4 so that lanes meet no bank twice.
 static constexpr int64_t sumStride = 20;
 
 namespace {
 /// How a group is cut for steps of up to `rows` rows.
 struct Cut {
-  Cut(const GpuGroup &group, int64_t rows, int64_t warps) : rows(rows), warps(warps) {
+  /// `sharedBytes` is what one block of 16 warps may have.
+  Cut(const GpuGroup &group, int64_t rows, int64_t warps, int64_t sharedBytes) : rows(rows), warps(warps) {
     const int64_t tiles = group.tiles.tiles(), depth = group.tiles.tileDepth();
     splits = 1;
     while (splits < warps && group.units * splits < processors * warpsOfProcessor && tiles >= 2 * splits * 2)
       splits *= 2;
     unitsPerTurn = warps / splits;
     turns = llvm::divideCeil(group.units, unitsPerTurn);
-    int64_t most = std::max<int64_t>(splits, mostRowBytes / (rows * depth * 2) / splits * splits);
+    const int64_t rowRoom = (sharedBytes - otherSharedBytes) * warps / warpsOfProcessor;
+    int64_t most = std::max<int64_t>(splits, rowRoom / (rows * depth * 2) / splits * splits);
     const int64_t segments = llvm::divideCeil(tiles, most);
     perWarp = llvm::divideCeil(llvm::divideCeil(tiles, segments), splits);
     for (int64_t first = 0; first < tiles; first += perWarp * splits)
@@ -65,6 +68,7 @@ private:
   Blocks blocksOfTurn(Value turn);
   Emitter::Values loadTile(const Blocks &blocks, Value tile);
   Emitter::Values loadFirst(const Blocks &blocks, int64_t segment);
+  void makeRows();
   void startRows();
   void stageRows(int64_t segment);
   Emitter::Values multiply(ValueRange loaded, Value inSegment, ValueRange sums);
@@ -78,7 +82,11 @@ private:
   int64_t sumCount() const { return cut.tokens() / 8 * 4; }
   int64_t valuesOfTile() const { return 2 + scales; }
   int64_t ahead() const {
-    return std::min(group.tiles.type ? tilesAheadOfCodes : cut.rows > 8 ? tilesAheadOfMany : tilesAhead, cut.perWarp);
+    const int64_t most = group.tiles.type ? tilesAheadOfCodes
+                         : cut.rows == 1  ? tilesAhead
+                         : cut.rows <= 8  ? tilesAheadOfSome
+                                          : tilesAheadOfMany;
+    return std::min(most, cut.perWarp);
   }
 
   GpuBody &body;
@@ -118,13 +126,20 @@ Values SkinnyBody::loadFirst(const Blocks &blocks, int64_t segment) {
   return loaded;
 }
 
-/// A row is worked on by the whole block, or each of several by a warp. Norms look at whole rows once.
-void SkinnyBody::startRows() {
+/// A row is worked on by the whole block, or each of several by a warp.
+void SkinnyBody::makeRows() {
   const bool wholeBlock = cut.rows == 1;
   Value scratch = e.shared(cut.factorsAt + 64), first = wholeBlock ? e.thread() : lane;
-  for (int64_t i = 0; i < (wholeBlock ? 1 : static_cast<int64_t>(llvm::divideCeil(cut.rows, cut.warps))); ++i) {
-    GemmRows &of = rows.emplace_back(body, gemm, group.mma(), wholeBlock ? cut.threads() : GpuEmitter::warpThreads, first, scratch);
-    Value row = wholeBlock ? e.index(0) : e.add(e.warp(), i * cut.warps);
+  for (int64_t i = 0; i < (wholeBlock ? 1 : static_cast<int64_t>(llvm::divideCeil(cut.rows, cut.warps))); ++i)
+    rows.emplace_back(body, gemm, group.mma(), wholeBlock ? cut.threads() : GpuEmitter::warpThreads, first, scratch).loadVectors();
+}
+
+/// Norms look at whole rows once.
+void SkinnyBody::startRows() {
+  const bool wholeBlock = cut.rows == 1;
+  Value first = wholeBlock ? e.thread() : lane;
+  for (auto [i, of] : llvm::enumerate(rows)) {
+    Value row = wholeBlock ? e.index(0) : e.add(e.warp(), static_cast<int64_t>(i) * cut.warps);
     of.start(e.min(row, e.sub(body.rows, 1)));
     e.ifThen(e.bitAnd(e.eq(first, 0), e.lt(row, cut.rows)),
              [&] { e.store(of.factor(), e.element(e.shared(cut.factorsAt), e.f32(), row)); });
@@ -214,6 +229,7 @@ void SkinnyBody::finish(ValueRange sums, Value turn, Value sumsAt) {
 void SkinnyBody::emitTurns(Value block) {
   Blocks blocks = blocksOfTurn(block);
   Values loaded = loadFirst(blocks, 0);
+  makeRows();
   e.gridWait();
   startRows();
   stageRows(0);
@@ -258,6 +274,7 @@ void SkinnyBody::emitTurns(Value block) {
 void SkinnyBody::emitSegments(Value block) {
   Blocks blocks = blocksOfTurn(block);
   Values loaded = loadFirst(blocks, 0), sums(sumCount(), e.constantF32(0));
+  makeRows();
   e.gridWait();
   startRows();
   const int64_t rest = cut.perWarp % ahead(), lastFull = cut.perWarp - rest - ahead();
@@ -300,8 +317,9 @@ void ds::addSkinnyStages(std::shared_ptr<GpuGemm> gemm) {
   int64_t units = 0;
   for (const GpuGroup &group : gemm->groups)
     units += group.units;
-  const int64_t warps = units <= processors ? warpsOfProcessor : warpsOfProcessor / 2;
   for (auto [least, most] : {std::pair<int64_t, int64_t>{1, 1}, {2, 8}, {9, 16}}) {
+    // Of several rows each block has a copy, so there is one for each multiprocessor.
+    const int64_t warps = most > 1 || units <= processors ? warpsOfProcessor : warpsOfProcessor / 2;
     GpuShape shape;
     shape.name = "rows" + std::to_string(most);
     shape.when = {{GpuSize::rows, least, most}};
@@ -310,7 +328,7 @@ void ds::addSkinnyStages(std::shared_ptr<GpuGemm> gemm) {
     shape.waitsItself = true;
     int64_t blocks = 0;
     for (const GpuGroup &group : gemm->groups) {
-      Cut cut(group, most, warps);
+      Cut cut(group, most, warps, gemm->kernel->mostSharedBytes);
       blocks += cut.blocks;
       shape.sharedBytes = std::max(shape.sharedBytes, cut.bytes);
     }
@@ -320,7 +338,7 @@ void ds::addSkinnyStages(std::shared_ptr<GpuGemm> gemm) {
       GpuEmitter &e = body.e;
       int64_t first = 0;
       for (const GpuGroup &group : gemm->groups) {
-        Cut cut(group, rows, warps);
+        Cut cut(group, rows, warps, gemm->kernel->mostSharedBytes);
         auto emit = [&] { SkinnyBody(body, *gemm, group, cut).emit(e.sub(e.block(), first)); };
         if (gemm->groups.size() == 1) {
           emit();

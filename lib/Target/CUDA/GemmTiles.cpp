@@ -22,14 +22,26 @@ struct TileShape {
 constexpr int64_t threads = 128;
 constexpr TileShape shapes[] = {{8, 128}, {8, 64}, {4, 64}, {2, 32}};
 
+/// What is copied together, and how often ahead.
 struct Layout {
   Layout(const GpuGroup &group, const TileShape &shape) {
-    weightBytes = shape.units * 2 * blockBytes;
-    rowBytes = shape.rows / rowBlock * blockBytes * (group.tiles.tileDepth() / Tiles::partDepth);
-    stageBytes = weightBytes + rowBytes;
-    stages = std::clamp<int64_t>((96 << 10) / stageBytes, 2, 4);
+    // Some 128 k a barrier, in whole tiles.
+    tiles = std::max<int64_t>(1, 128 / group.tiles.tileDepth());
+    setBytes(group, shape);
+    while (tiles > 1 && (group.tiles.tiles() % tiles != 0 || stageBytes > mostBytes / 3)) {
+      tiles /= 2;
+      setBytes(group, shape);
+    }
+    stages = std::clamp<int64_t>(mostBytes / stageBytes, 2, 4);
     bytes = std::max(stages * stageBytes, shape.units * shape.rows * sumStride * 4);
   }
+  void setBytes(const GpuGroup &group, const TileShape &shape) {
+    weightBytes = shape.units * 2 * blockBytes * tiles;
+    rowBytes = shape.rows / rowBlock * blockBytes * tiles * (group.tiles.tileDepth() / Tiles::partDepth);
+    stageBytes = weightBytes + rowBytes;
+  }
+  static constexpr int64_t mostBytes = 96 << 10;
+  int64_t tiles; // of a stage
   int64_t weightBytes, rowBytes, stageBytes, stages, bytes;
 };
 
@@ -60,8 +72,9 @@ public:
   void emit(Value block);
 
 private:
-  void copy(Value tile, Value buffer);
-  Emitter::Values multiply(Value tile, Value buffer, ValueRange sums);
+  void copy(Value step, Value buffer);
+  Emitter::Values multiply(Value step, Value buffer, ValueRange sums);
+  Emitter::Values multiplyTile(Value tile, int64_t inStage, Value buffer, ValueRange sums);
 
   GpuBody &body;
   GpuEmitter &e;
@@ -77,23 +90,32 @@ private:
 };
 } // namespace
 
-/// Asks for tile `tile` (i32) of the depth.
-void TileBody::copy(Value tile, Value buffer) {
-  Value thread16 = e.mul(e.thread(), 16);
+/// Asks for what step `step` (i32) along the depth multiplies.
+void TileBody::copy(Value step, Value buffer) {
+  // The tiles of a block, and the blocks of a row of blocks, stand side by side along k.
+  Value thread16 = e.mul(e.thread(), 16), tile = e.mul(step, layout.tiles);
   for (auto [i, source] : llvm::enumerate(weightSources))
     e.copyAsync(e.at(buffer, e.add(thread16, static_cast<int64_t>(i) * threads * 16)), e.at(source, e.mul(tile, blockBytes)));
-  // The blocks of a row of blocks stand side by side along k, as many as a tile of weights is deep.
-  const int64_t parts = group.tiles.tileDepth() / Tiles::partDepth, rowOfBlocks = group.paddedDepth() / Tiles::partDepth * blockBytes;
+  const int64_t parts = layout.tiles * group.tiles.tileDepth() / Tiles::partDepth;
+  const int64_t rowOfBlocks = group.paddedDepth() / Tiles::partDepth * blockBytes;
   Value to = e.at(buffer, layout.weightBytes);
   for (int64_t i = 0; i < layout.rowBytes / 16 / threads; ++i) {
     Value piece = e.add(e.thread(), i * threads), block = e.div(piece, parts * 32), inBlock = e.rem(piece, parts * 32);
     Value from = e.add(e.mul(e.toI64(e.add(e.div(firstRow, rowBlock), block)), rowOfBlocks),
-                       e.toI64(e.add(e.mul(tile, parts * blockBytes), e.mul(inBlock, 16))));
+                       e.toI64(e.add(e.mul(step, parts * blockBytes), e.mul(inBlock, 16))));
     e.copyAsync(e.at(to, e.mul(piece, 16)), e.at(rows, from));
   }
 }
 
-Emitter::Values TileBody::multiply(Value tile, Value buffer, ValueRange sums) {
+Emitter::Values TileBody::multiply(Value step, Value buffer, ValueRange sums) {
+  Emitter::Values result(sums);
+  for (int64_t i = 0; i < layout.tiles; ++i)
+    result = multiplyTile(e.add(e.mul(step, layout.tiles), i), i, buffer, result);
+  return result;
+}
+
+/// Tile `tile` (i32), which is number `inStage` of those in the buffer.
+Emitter::Values TileBody::multiplyTile(Value tile, int64_t inStage, Value buffer, ValueRange sums) {
   Emitter::Values result(sums);
   const int64_t parts = group.tiles.tileDepth() / Tiles::partDepth, units = shape.unitsOfWarp(), columns = shape.columnsOfWarp();
   Value lane16 = e.mul(lane, 16);
@@ -101,7 +123,8 @@ Emitter::Values TileBody::multiply(Value tile, Value buffer, ValueRange sums) {
   for (int64_t u = 0; u < units; ++u) {
     Values &ofUnit = words.emplace_back();
     for (int64_t block = 0; block < 2; ++block) {
-      Value place = e.add(e.mul(e.add(e.mul(e.add(unitsOfWarp, u), 2), block), blockBytes), lane16);
+      Value number = e.add(e.mul(e.add(unitsOfWarp, u), 2), block);
+      Value place = e.add(e.mul(number, layout.tiles * blockBytes), e.add(lane16, inStage * blockBytes));
       ofUnit.push_back(e.load(e.vec(4, e.i32()), e.at(buffer, place), 16));
     }
     scales.push_back(scalesOfTile(body, group, places[u].blocks, tile));
@@ -110,7 +133,8 @@ Emitter::Values TileBody::multiply(Value tile, Value buffer, ValueRange sums) {
   for (int64_t part = 0; part < parts; ++part) {
     SmallVector<Value> right;
     for (int64_t column = 0; column < columns; ++column) {
-      Value place = e.add(e.mul(e.add(columnsOfWarp, column), parts * blockBytes), e.add(lane16, part * blockBytes));
+      Value place = e.add(e.mul(e.add(columnsOfWarp, column), layout.tiles * parts * blockBytes),
+                          e.add(lane16, (inStage * parts + part) * blockBytes));
       right.push_back(e.load(e.vec(4, e.i32()), e.at(rowsAt, place), 16));
     }
     for (int64_t u = 0; u < units; ++u) {
@@ -129,7 +153,7 @@ Emitter::Values TileBody::multiply(Value tile, Value buffer, ValueRange sums) {
 }
 
 void TileBody::emit(Value block) {
-  const int64_t tiles = group.tiles.tiles(), units = shape.unitsOfWarp(), columns = shape.columnsOfWarp();
+  const int64_t steps = group.tiles.tiles() / layout.tiles, units = shape.unitsOfWarp(), columns = shape.columnsOfWarp();
   firstUnit = e.mul(block, shape.units);
   firstRow = e.mul(e.block(1), shape.rows);
   lane = e.lane();
@@ -138,10 +162,10 @@ void TileBody::emit(Value block) {
   rows = prepared.rows(body, index);
   auto unitAt = [&](Value unit) { return e.min(e.add(firstUnit, unit), group.units - 1); };
   for (int64_t i = 0; i < layout.weightBytes / 16 / threads; ++i) {
-    Value piece = e.add(e.thread(), i * threads), ofBlock = e.div(piece, 32);
+    Value piece = e.add(e.thread(), i * threads), ofBlock = e.div(piece, layout.tiles * 32);
     UnitPlace place = placeOfUnit(body, gemm, group, unitAt(e.div(ofBlock, 2)));
     Value source = e.select(e.eq(e.bitAnd(ofBlock, e.index(1)), 0), place.blocks[0], place.blocks[1]);
-    weightSources.push_back(e.at(source, e.mul(e.bitAnd(piece, e.index(31)), 16)));
+    weightSources.push_back(e.at(source, e.mul(e.rem(piece, layout.tiles * 32), 16)));
   }
   if (group.tiles.type)
     for (int64_t u = 0; u < units; ++u)
@@ -150,23 +174,23 @@ void TileBody::emit(Value block) {
     places.resize(units);
 
   const int64_t stages = layout.stages;
-  auto bufferOf = [&](Value tile) { return e.at(e.shared(), e.mul(e.rem(tile, stages), layout.stageBytes)); };
+  auto bufferOf = [&](Value step) { return e.at(e.shared(), e.mul(e.rem(step, stages), layout.stageBytes)); };
   for (int64_t i = 0; i < stages - 1; ++i) {
-    if (i < tiles)
+    if (i < steps)
       copy(e.index(i), bufferOf(e.index(i)));
     e.commitCopies();
   }
   Values begin(units * columns * 4, e.constantF32(0));
-  Values sums = e.forRange(e.index(0), e.index(tiles), 1, begin, [&](Value tile, ValueRange carried) {
+  Values sums = e.forRange(e.index(0), e.index(steps), 1, begin, [&](Value step, ValueRange carried) {
     e.waitCopies(stages - 2);
-    e.barrier(); // all copies of the tile are there, and the buffer of the last one is read
-    Value ahead = e.add(tile, stages - 1);
-    e.ifThen(e.lt(ahead, tiles), [&] { copy(ahead, bufferOf(ahead)); });
+    e.barrier(); // all copies of the step are there, and the buffer of the last one is read
+    Value ahead = e.add(step, stages - 1);
+    e.ifThen(e.lt(ahead, steps), [&] { copy(ahead, bufferOf(ahead)); });
     e.commitCopies();
-    return multiply(tile, bufferOf(tile), carried);
+    return multiply(step, bufferOf(step), carried);
   });
-  e.waitCopies(0);
-  e.barrier();
+  e.gridLaunchDependents();
+  e.barrier(); // the last buffer is read; sums take their place
   Value g = e.shiftRight(lane, 2), t2 = e.mul(e.bitAnd(lane, e.index(3)), 2);
   for (int64_t u = 0; u < units; ++u)
     for (int64_t column = 0; column < columns; ++column)
@@ -193,6 +217,7 @@ static void addPrepareStage(std::shared_ptr<GpuGemm> gemm) {
   shape.when = {{GpuSize::rows, 17, int64_t(1) << 30}};
   shape.grid[0].factors = {{GpuSize::rows, rowBlock}};
   shape.threads = rowBlock * GpuEmitter::warpThreads;
+  shape.letsNextBegin = false; // blocks of the product would crowd on the multiprocessors that are done first
   gemm->kernel->stage(shape, [gemm](GpuBody &body) {
     GpuEmitter &e = body.e;
     PreparedRows prepared(*gemm);
@@ -214,19 +239,23 @@ static void addPrepareStage(std::shared_ptr<GpuGemm> gemm) {
   });
 }
 
-/// The largest tile that gives every multiprocessor one for so many rows.
+/// The tile with which so many rows take the least time: in units of the largest one's, what a multiprocessor needs for its tiles.
 static const TileShape &shapeFor(const GpuGemm &gemm, int64_t rows) {
-  for (const TileShape &shape : shapes) {
+  static constexpr double times[std::size(shapes)] = {1.0, 0.55, 0.32, 0.14};
+  const TileShape *best = nullptr;
+  double least = 0;
+  for (auto [i, shape] : llvm::enumerate(shapes)) {
     // The sums of the largest leave no registers for codes.
-    if (&shape == &shapes[0] && llvm::any_of(gemm.groups, [](const GpuGroup &group) { return group.tiles.type.has_value(); }))
+    if (i == 0 && llvm::any_of(gemm.groups, [](const GpuGroup &group) { return group.tiles.type.has_value(); }))
       continue;
     int64_t blocks = 0;
     for (const GpuGroup &group : gemm.groups)
       blocks += llvm::divideCeil(group.units, shape.units) * llvm::divideCeil(rows, shape.rows);
-    if (blocks >= processors)
-      return shape;
+    const double time = static_cast<double>(llvm::divideCeil(blocks, processors)) * times[i];
+    if (!best || time < least)
+      best = &shape, least = time;
   }
-  return shapes[std::size(shapes) - 1];
+  return *best;
 }
 
 static void addTileStage(std::shared_ptr<GpuGemm> gemm, const TileShape &tile, int64_t least, int64_t most) {
@@ -235,6 +264,7 @@ static void addTileStage(std::shared_ptr<GpuGemm> gemm, const TileShape &tile, i
   shape.when = {{GpuSize::rows, least, most}};
   shape.threads = threads;
   shape.blocksPerProcessor = 2;
+  shape.letsNextBegin = false; // the body does, behind the last product
   int64_t blocks = 0;
   for (const GpuGroup &group : gemm->groups) {
     blocks += llvm::divideCeil(group.units, tile.units);
@@ -263,10 +293,11 @@ void ds::addTileStages(std::shared_ptr<GpuGemm> gemm) {
   addPrepareStage(gemm);
   // Steps by their rows, neighbours with one shape together.
   const int64_t bounds[] = {17, 33, 65, 129, 257, 513, 1025, int64_t(1) << 30};
+  auto shapeOf = [&](size_t i) { return &shapeFor(*gemm, std::min<int64_t>(bounds[i + 1] - 1, 2048)); };
   for (size_t i = 0; i + 1 < std::size(bounds);) {
-    const TileShape &shape = shapeFor(*gemm, bounds[i]);
+    const TileShape &shape = *shapeOf(i);
     size_t end = i + 1;
-    while (end + 1 < std::size(bounds) && &shapeFor(*gemm, bounds[end]) == &shape)
+    while (end + 1 < std::size(bounds) && shapeOf(end) == &shape)
       ++end;
     addTileStage(gemm, shape, bounds[i], bounds[end] - 1);
     i = end;

@@ -28,9 +28,9 @@ struct BuiltKernel {
 
 class KernelsEmitter {
 public:
-  explicit KernelsEmitter(ModuleOp planned)
-      : planned(planned), symbols(planned), builder(planned.getContext()), loc(builder.getUnknownLoc()), module(ModuleOp::create(loc)),
-        e(builder, *module) {}
+  KernelsEmitter(ModuleOp planned, int64_t mostSharedBytes)
+      : planned(planned), mostSharedBytes(mostSharedBytes), symbols(planned), builder(planned.getContext()), loc(builder.getUnknownLoc()),
+        module(ModuleOp::create(loc)), e(builder, *module) {}
 
   llvm::Expected<GpuKernels> run();
 
@@ -42,6 +42,7 @@ private:
   llvm::Expected<Json> argument(Operation *place);
 
   ModuleOp planned;
+  int64_t mostSharedBytes;
   SymbolTable symbols;
   OpBuilder builder;
   Location loc;
@@ -85,8 +86,13 @@ llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
     return list;
   };
   auto made = std::make_unique<GpuKernel>(kernel, describe(launch.getIns()), describe(launch.getAux()), describe(launch.getOuts()));
+  made->mostSharedBytes = mostSharedBytes;
   if (llvm::Error error = build(*made))
     return std::move(error);
+  for (const GpuKernel::Stage &stage : made->stages)
+    if (stage.shape.sharedBytes > mostSharedBytes)
+      return made->error("stage '" + stage.shape.name + "' needs " + llvm::Twine(stage.shape.sharedBytes) +
+                         " bytes of shared memory, a block has at most " + llvm::Twine(mostSharedBytes));
   if (made->stages.empty())
     return made->error("its builder made no stage");
   entry.kernel = std::move(made);
@@ -141,7 +147,8 @@ int64_t KernelsEmitter::function(BuiltKernel &built, size_t stage, LaunchOp laun
     }
   for (Value *value : {&body.scratch, &body.counters, &body.batch, &body.tokens, &body.rows})
     *value = function.getArgument(next++);
-  e.gridLaunchDependents();
+  if (shape.letsNextBegin)
+    e.gridLaunchDependents();
   if (!shape.waitsItself)
     e.gridWait();
   kernel.stages[stage].body(body);
@@ -248,9 +255,12 @@ llvm::Expected<GpuKernels> KernelsEmitter::run() {
   return GpuKernels{std::move(module), Json{{"kernels", std::move(kernelList)}, {"programs", std::move(programList)}}.dump()};
 }
 
-llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned) {
+llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned, llvm::ArrayRef<GpuArch> archs) {
+  int64_t mostSharedBytes = 227 << 10;
+  for (const GpuArch &arch : archs)
+    mostSharedBytes = std::min(mostSharedBytes, arch.sharedBytes);
   planned.getContext()
       ->loadDialect<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect, scf::SCFDialect,
                     vector::VectorDialect>();
-  return KernelsEmitter(planned).run();
+  return KernelsEmitter(planned, mostSharedBytes).run();
 }

@@ -36,9 +36,10 @@ using namespace ds;
 
 llvm::Expected<GpuArch> ds::findGpuArch(llvm::StringRef name) {
   // The first PTX version that knows the machine and the hints of loads: a later one would ask for a later driver.
-  static const GpuArch known[] = {{"compute_80", "+ptx74", 80}, {"sm_80", "+ptx74", 80},  {"sm_86", "+ptx74", 86},
-                                  {"sm_89", "+ptx78", 89},      {"sm_90", "+ptx78", 90},  {"sm_90a", "+ptx80", 90},
-                                  {"sm_100a", "+ptx86", 100},   {"sm_120", "+ptx87", 120}};
+  constexpr int64_t ampere = 163 << 10, small = 99 << 10, hopper = 227 << 10;
+  static const GpuArch known[] = {{"compute_80", "+ptx74", 80, ampere}, {"sm_80", "+ptx74", 80, ampere}, {"sm_86", "+ptx74", 86, small},
+                                  {"sm_89", "+ptx78", 89, small},       {"sm_90", "+ptx78", 90, hopper}, {"sm_90a", "+ptx80", 90, hopper},
+                                  {"sm_100a", "+ptx86", 100, hopper},   {"sm_120", "+ptx87", 120, small}};
   std::string names;
   for (const GpuArch &arch : known) {
     if (arch.name == name)

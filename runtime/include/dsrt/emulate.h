@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 #define DS_EMULATE_ABI 1
+/// The most stack that a kernel uses for itself.
+#define DS_EMULATE_STACK_BYTES 65536
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,12 +34,17 @@ typedef struct DsEmulatedFragments {
   float c[4];          // read, then written
 } DsEmulatedFragments;
 
+/// How an op accesses memory: lane i of `lanes` is `bytes` long and lies `i * bytes` behind its address.
+typedef struct DsEmulatedOp {
+  int32_t bytes, lanes;
+  int32_t how;       // DS_EMULATE_WRITE, DS_EMULATE_ATOMIC
+  int32_t alignment; // of the address; 0: the op accesses nothing by `access`
+} DsEmulatedOp;
+
 /// What threads ask of the runtime. `op` numbers the op that asks, from 0 over the whole of the code.
 typedef struct DsEmulatedCalls {
-  /// An access that `ranges` does not cover. Lane i, of `lanes`, is `bytes` long and `i * bytes` behind `address`; it is touched when bit i
-  /// of `mask` is set.
-  void (*access)(DsEmulatedThread *thread, int32_t op, uint64_t address, int32_t bytes, int32_t lanes, uint64_t mask, int32_t how,
-                 int32_t alignment);
+  /// An access that `ranges` does not cover. Lane i is touched when bit i of `mask` is set.
+  void (*access)(DsEmulatedThread *thread, int32_t op, uint64_t address, uint64_t mask);
   void (*barrier)(DsEmulatedThread *thread, int32_t op);
   uint32_t (*shuffle)(DsEmulatedThread *thread, int32_t op, int32_t mode, uint32_t value, int32_t lane);
   void (*mma)(DsEmulatedThread *thread, int32_t op, int32_t type, DsEmulatedFragments *fragments);
@@ -48,9 +55,9 @@ typedef struct DsEmulatedCalls {
   void (*grid_wait)(DsEmulatedThread *thread);
 } DsEmulatedCalls;
 
-/// Where an op may touch memory without a call: accesses that begin at `begin` .. `begin + starts - 1`.
+/// Where an op may touch memory without a call: from addresses `begin` .. `begin + starts - 1` on that have no bit of `misaligned`.
 typedef struct DsEmulatedRange {
-  uint64_t begin, starts;
+  uint64_t begin, starts, misaligned, reserved;
 } DsEmulatedRange;
 
 /// A thread of a launch.
@@ -69,17 +76,18 @@ typedef void (*DsEmulatedKernelFn)(DsEmulatedThread *thread, const void *const *
 
 // Symbols of code/emulate.so: `ds_emulate_abi`, an int32_t equal to DS_EMULATE_ABI, besides `ds_package_abi` of package.h; for each kernel
 // the function `ds_emulated_<name>`, and `ds_emulate_params_<name>`, a text with the bytes of each parameter, a digit each;
-// `ds_emulate_op_count`, an int32_t, and `ds_emulate_ops`, the text of each op. Texts end by a zero byte.
+// `ds_emulate_op_count`, an int32_t, `ds_emulate_ops`, a DsEmulatedOp for each op, and `ds_emulate_op_texts`. Texts end by a zero byte.
 #define DS_EMULATE_ABI_SYMBOL "ds_emulate_abi"
 #define DS_EMULATED_PREFIX "ds_emulated_"
 #define DS_EMULATE_PARAMS_PREFIX "ds_emulate_params_"
 #define DS_EMULATE_OP_COUNT_SYMBOL "ds_emulate_op_count"
 #define DS_EMULATE_OPS_SYMBOL "ds_emulate_ops"
+#define DS_EMULATE_OP_TEXTS_SYMBOL "ds_emulate_op_texts"
 
 #ifdef __cplusplus
 }
 static_assert(sizeof(DsEmulatedThread) == 56 && offsetof(DsEmulatedThread, shared) == 32 && sizeof(DsEmulatedCalls) == 64 &&
-                  sizeof(DsEmulatedFragments) == 40 && sizeof(DsEmulatedRange) == 16,
+                  sizeof(DsEmulatedFragments) == 40 && sizeof(DsEmulatedRange) == 32 && sizeof(DsEmulatedOp) == 16,
               "generated code uses these offsets");
 #endif
 #endif // DSRT_EMULATE_H

@@ -61,7 +61,8 @@ EmulatedKernel::~EmulatedKernel() {
 
 void EmulatedKernel::use(dsrt::Emulator &emulator) const {
   emulator.setOps(*static_cast<const int32_t *>(dlsym(handle, DS_EMULATE_OP_COUNT_SYMBOL)),
-                  static_cast<const char *>(dlsym(handle, DS_EMULATE_OPS_SYMBOL)));
+                  static_cast<const DsEmulatedOp *>(dlsym(handle, DS_EMULATE_OPS_SYMBOL)),
+                  static_cast<const char *>(dlsym(handle, DS_EMULATE_OP_TEXTS_SYMBOL)));
 }
 
 dsrt::Status EmulatedKernel::launch(dsrt::Emulator &emulator, const Launch &launch, const std::vector<void *> &pointers) const {

@@ -7,6 +7,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include <cstdlib>
 #include <dlfcn.h>
+#include <numeric>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -184,7 +185,8 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
   if (dsrt::Status status = dsrt::Emulator::create(options, emulator); !status.ok())
     return status.message();
   emulator->setOps(*static_cast<const int32_t *>(dlsym(handle, DS_EMULATE_OP_COUNT_SYMBOL)),
-                   static_cast<const char *>(dlsym(handle, DS_EMULATE_OPS_SYMBOL)));
+                   static_cast<const DsEmulatedOp *>(dlsym(handle, DS_EMULATE_OPS_SYMBOL)),
+                   static_cast<const char *>(dlsym(handle, DS_EMULATE_OP_TEXTS_SYMBOL)));
   auto add = [&](const void *begin, size_t bytes, const std::string &name) {
     if (bytes)
       emulator->addMemory(reinterpret_cast<uint64_t>(begin), static_cast<int64_t>(bytes), name);
@@ -225,7 +227,7 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
   return "";
 }
 
-std::string EmulatedPlan::run(const EmulatedStep &step) const {
+std::string EmulatedPlan::run(const EmulatedStep &step, size_t seedCount) const {
   std::vector<std::span<float>> written(step.outputs);
   written.insert(written.end(), step.kv.begin(), step.kv.end());
   auto contents = [&] {
@@ -237,7 +239,8 @@ std::string EmulatedPlan::run(const EmulatedStep &step) const {
   auto sameBytes = [](const std::vector<float> &a, std::span<float> b) {
     return a.empty() || memcmp(a.data(), b.data(), b.size_bytes()) == 0;
   };
-  std::vector<uint64_t> seeds = {0, 1, 2, 3, 4};
+  std::vector<uint64_t> seeds(seedCount);
+  std::iota(seeds.begin(), seeds.end(), 0);
   if (const char *seed = std::getenv("DS_EMULATE_SEED"))
     seeds = {std::strtoull(seed, nullptr, 10)};
   const auto before = contents();

@@ -39,9 +39,9 @@ public:
   /// `kernels` and `programs` of code/launches.json.
   const std::string &launches() const { return table; }
 
-  /// Runs the plan's only program once for each seed, with all checks, from what outputs and caches hold at first. They have to become the
-  /// same each time. The arena is poisoned, and counters have to be 0 again. Returns what went wrong, or nothing.
-  std::string run(const EmulatedStep &step) const;
+  /// Runs the plan's only program once for each of some seeds, with all checks, from what outputs and caches hold at first. They have to
+  /// become the same each time. The arena is poisoned, and counters have to be 0 again. Returns what went wrong, or nothing.
+  std::string run(const EmulatedStep &step, size_t seedCount = 5) const;
 
 private:
   std::string runOnce(const EmulatedStep &step, uint64_t seed) const;

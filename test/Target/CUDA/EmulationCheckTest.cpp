@@ -30,10 +30,11 @@ TEST(EmulationCheck, accessOutsideOfMemory) {
     e.store(e.thread(), e.element(pointers[0], e.i32(), e.add(e.thread(), e.load(e.i32(), pointers[1]))));
   });
   ASSERT_TRUE(kernel) << kernel.error();
-  std::vector<int32_t> out(65), shift{0};
+  std::vector<int32_t> room(192), shift{0};
+  int32_t *out = &room[64];
   auto run = [&](int32_t by, EmulatorChecks checks = EmulatorChecks::bounds) {
     shift[0] = by;
-    return kernel.run(launchWith(checks, 64, 0), {{out.data(), 64 * 4}, memoryOf(shift)});
+    return kernel.run(launchWith(checks, 64, 0), {{out, 64 * 4}, memoryOf(shift)});
   };
   EXPECT_EQ(run(0), "");
   std::string message = run(1);

@@ -1,6 +1,7 @@
 // What kernels compute when they are emulated.
 #include "EmulatedKernel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include <cmath>
 #include <cstring>
@@ -301,6 +302,14 @@ TEST(EmulationMemory, maskedAndStreamedAccess) {
   ASSERT_EQ(kernel.run({}, {{in, sizeof(in)}, memoryOf(out)}), "");
   for (int32_t i = 0; i < 127; ++i)
     EXPECT_EQ(out[i], 1000 + i);
+}
+
+TEST(EmulationMemory, aStackThatIsTooLargeIsRefused) {
+  const EmulatedKernel kernel(1, [](GpuEmitter &e, ValueRange pointers) {
+    Value stack = mlir::LLVM::AllocaOp::create(e.getBuilder(), e.getLoc(), e.ptr(), e.i8(), e.index(1 << 20), 16);
+    e.store(stack, pointers[0]);
+  });
+  EXPECT_NE(kernel.error().find("ds_emulated_kernel needs 1048"), std::string::npos) << kernel.error();
 }
 
 TEST(EmulationMemory, anUnknownOpIsNamed) {

@@ -12,8 +12,8 @@ static std::string vectorTensor(int64_t width) { return "tensor<" + number(width
 /// Memory and sizes of one step.
 struct GemmKernel::Step {
   Step(const GemmKernel &kernel, int32_t batch, int32_t tokens)
-      : batch(batch), tokens(tokens), rows(int64_t(batch) * tokens), capacity(kernel.shape.context ? kernel.shape.context : (tokens + 15) / 16 * 16),
-        weights(kernel.weights.size()) {
+      : batch(batch), tokens(tokens), rows(int64_t(batch) * tokens),
+        capacity(kernel.shape.context ? kernel.shape.context : (tokens + 15) / 16 * 16), weights(kernel.weights.size()) {
     memcpy(weights.as<uint8_t>(), kernel.weights.data(), kernel.weights.size());
     Numbers numbers(rows + kernel.shape.depth);
     auto add = [&](int64_t count) -> Floats & { return *memory.emplace_back(std::make_unique<Floats>(count)); };
@@ -111,22 +111,26 @@ GemmKernel::GemmKernel(const GemmShape &shape) : shape(shape), matrices(shape.pr
     argument("%g", v, vector(shape.depth, gain));
     if (layer)
       argument("%s", v, vector(shape.depth, shift));
-    body += "  %n = ds." + shape.norm + " %x, %g " + (layer ? "bias %s " : "") + "eps 1.0e-5 : " + t + ", " + v + (layer ? ", " + v : "") + "\n";
+    body += "  %n = ds." + shape.norm + " %x, %g " + (layer ? "bias %s " : "") + "eps 1.0e-5 : " + t + ", " + v + (layer ? ", " + v : "") +
+            "\n";
     if (shape.normIsResult)
       give("%n", t, plan.rows("tokens", shape.depth));
   }
   for (size_t i = 0; i < shape.products.size(); ++i) {
     addProduct(i);
     const Product &product = shape.products[i];
-    std::string name = names[i], kept = "tensor<?x" + (shape.context ? number(shape.context) : std::string("?")) + "x" + number(product.columns) + "xf32>";
+    std::string name = names[i],
+                kept = "tensor<?x" + (shape.context ? number(shape.context) : std::string("?")) + "x" + number(product.columns) + "xf32>";
     if (product.result)
       give(name, rowsTensor(product.columns), plan.rows("tokens", product.columns));
     if (product.store.empty())
       continue;
     body += "  %c" + std::to_string(i) + " = ds_plan.store_cache " + product.store + " heads " + number(product.heads) + " " + name +
-            (shape.context ? " past %past : " : " : ") + rowsTensor(product.columns) + (shape.context ? ", tensor<?xi32>" : "") + " -> " + kept + "\n";
+            (shape.context ? " past %past : " : " : ") + rowsTensor(product.columns) + (shape.context ? ", tensor<?xi32>" : "") + " -> " +
+            kept + "\n";
     give("%c" + std::to_string(i), kept,
-         shape.context ? plan.cache(product.store, product.heads, cacheBytes, shape.context, product.columns) : plan.rows("packed", product.columns));
+         shape.context ? plan.cache(product.store, product.heads, cacheBytes, shape.context, product.columns)
+                       : plan.rows("packed", product.columns));
     cacheBytes += shape.context * product.columns * 4;
   }
 }
@@ -161,7 +165,8 @@ void GemmKernel::addProduct(size_t index) {
       for (bool sine : {false, true})
         for (int64_t d = 0; d < product.rotary / 2; ++d)
           table.push_back(static_cast<float>(angle(product, position, d, sine)));
-    aux.push_back(weight("rope", "memref<" + number(positions) + "x2x" + number(product.rotary / 2) + "xf32>", "", table.data(), table.size() * 4));
+    aux.push_back(
+        weight("rope", "memref<" + number(positions) + "x2x" + number(product.rotary / 2) + "xf32>", "", table.data(), table.size() * 4));
   }
   names.push_back("%l" + i + "_0");
   for (const auto &[op, rest] : ops) {
@@ -172,27 +177,30 @@ void GemmKernel::addProduct(size_t index) {
 }
 
 double GemmKernel::angle(const Product &product, int64_t position, int64_t d, bool sine) {
-  const double angle = static_cast<double>(position) * std::pow(10000.0, -2.0 * static_cast<double>(d) / static_cast<double>(product.rotary));
+  const double angle =
+      static_cast<double>(position) * std::pow(10000.0, -2.0 * static_cast<double>(d) / static_cast<double>(product.rotary));
   return sine ? std::sin(angle) : std::cos(angle);
 }
 
 std::string GemmKernel::text(int64_t maxRows) const {
-  std::string text = parameters + plan.text("gemm", head + "):\n" + body + "  ds_plan.return " + returned + " : " + returnedTypes + "\n", ins, outs, aux);
+  std::string text =
+      parameters + plan.text("gemm", head + "):\n" + body + "  ds_plan.return " + returned + " : " + returnedTypes + "\n", ins, outs, aux);
   const std::string bounds = "max_batch 64 max_rows 4096";
-  return text.replace(text.find(bounds), bounds.size(), "max_batch " + number(std::min<int64_t>(maxRows, 64)) + " max_rows " + number(maxRows));
+  return text.replace(text.find(bounds), bounds.size(),
+                      "max_batch " + number(std::min<int64_t>(maxRows, 64)) + " max_rows " + number(maxRows));
 }
 
 std::string GemmKernel::name() const {
   std::string name = "depth " + number(shape.depth) + " " + shape.norm;
   for (const Product &product : shape.products)
-    name += "; " + number(product.columns) + " " + product.type.text() + " " + product.op + " " + product.rope + " " + product.store + " heads " +
-            number(product.heads);
+    name += "; " + number(product.columns) + " " + product.type.text() + " " + product.op + " " + product.rope + " " + product.store +
+            " heads " + number(product.heads);
   return name;
 }
 
 std::vector<std::vector<float>> GemmKernel::run(const EmulatedPlan &code, int32_t batch, int32_t tokens, std::string &error) const {
   Step step(*this, batch, tokens);
-  error = run(code, step);
+  error = run(code, step, 5);
   std::vector<std::vector<float>> written;
   for (size_t i = step.firstResult; i < step.memory.size(); ++i)
     written.emplace_back(all(*step.memory[i]).begin(), all(*step.memory[i]).end());
@@ -201,7 +209,7 @@ std::vector<std::vector<float>> GemmKernel::run(const EmulatedPlan &code, int32_
   return written;
 }
 
-std::string GemmKernel::run(const EmulatedPlan &code, Step &step) const {
+std::string GemmKernel::run(const EmulatedPlan &code, Step &step, size_t seeds) const {
   EmulatedStep emulated;
   emulated.batch = step.batch;
   emulated.tokens = step.tokens;
@@ -214,7 +222,7 @@ std::string GemmKernel::run(const EmulatedPlan &code, Step &step) const {
   for (const auto &cache : step.caches)
     emulated.kv.push_back(all(*cache));
   emulated.weights = bytesOf(step.weights);
-  return code.run(emulated);
+  return code.run(emulated, seeds);
 }
 
 /// What the products read.
@@ -330,7 +338,8 @@ void GemmKernel::checkStore(const Step &step, size_t index, const Rows &want, do
     first += shape.products[i].store.empty() ? 0 : shape.context * shape.products[i].columns;
   auto at = [&](int64_t b, int64_t slot, int64_t n) {
     const int64_t h = n / size, d = n % size;
-    const int64_t place = product.store == "keys" ? ((h * capacity / 16 + slot / 16) * size + d) * 16 + slot % 16 : (h * capacity + slot) * size + d;
+    const int64_t place =
+        product.store == "keys" ? ((h * capacity / 16 + slot / 16) * size + d) * 16 + slot % 16 : (h * capacity + slot) * size + d;
     return shape.context ? (*step.caches[b])[first + place] : (*step.memory[step.packed[index]])[b * capacity * product.columns + place];
   };
   Rows stored;
@@ -350,9 +359,9 @@ void GemmKernel::checkStore(const Step &step, size_t index, const Rows &want, do
   compare(product.store, stored, [&](int64_t row, int64_t n) { return at(places[row].first, places[row].second, n); }, most);
 }
 
-void GemmKernel::check(const EmulatedPlan &code, int32_t batch, int32_t tokens) const {
+void GemmKernel::check(const EmulatedPlan &code, int32_t batch, int32_t tokens, size_t seeds) const {
   Step step(*this, batch, tokens);
-  ASSERT_EQ(run(code, step), "") << batch << " x " << tokens << " rows of " << name();
+  ASSERT_EQ(run(code, step, seeds), "") << batch << " x " << tokens << " rows of " << name();
   const Rows x = inputOf(step);
   auto rowsOf = [&](size_t output, int64_t width) {
     return [&step, output, width](int64_t row, int64_t n) { return (*step.memory[output])[row * width + n]; };

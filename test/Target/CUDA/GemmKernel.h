@@ -41,7 +41,7 @@ public:
   std::string name() const;
 
   /// Runs a step and checks what it writes.
-  void check(const EmulatedPlan &code, int32_t batch, int32_t tokens) const;
+  void check(const EmulatedPlan &code, int32_t batch, int32_t tokens, size_t seeds = 5) const;
   /// Runs a step and gives back what it writes, caches last; `error` is what `EmulatedPlan::run` says.
   std::vector<std::vector<float>> run(const EmulatedPlan &code, int32_t batch, int32_t tokens, std::string &error) const;
 
@@ -63,7 +63,7 @@ private:
   /// With an error of up to `most` of the power of a row.
   void compare(const std::string &what, const Rows &want, const std::function<float(int64_t row, int64_t column)> &got, double most) const;
   void checkStore(const Step &step, size_t index, const Rows &want, double most) const;
-  std::string run(const EmulatedPlan &code, Step &step) const;
+  std::string run(const EmulatedPlan &code, Step &step, size_t seeds) const;
 
   struct Matrices {
     std::vector<float> values[2], bias[2];

@@ -17,12 +17,12 @@ struct Rows {
 const std::vector<Rows> everyStage = {{1, 1}, {2, 1}, {4, 2}, {3, 3}, {1, 16}, {1, 17}, {2, 20}};
 const std::vector<Rows> someStages = {{1, 1}, {1, 5}, {3, 4}, {2, 17}};
 
-void check(const GemmShape &shape, const std::vector<Rows> &steps, int64_t maxRows = 4096) {
+void check(const GemmShape &shape, const std::vector<Rows> &steps, int64_t maxRows = 4096, size_t seeds = 5) {
   GemmKernel kernel(shape);
   EmulatedPlan code(kernel.text(maxRows));
   ASSERT_TRUE(code) << code.error() << kernel.text(maxRows);
   for (Rows rows : steps) {
-    kernel.check(code, rows.batch, rows.tokens);
+    kernel.check(code, rows.batch, rows.tokens, seeds);
     if (testing::Test::HasFatalFailure())
       return;
   }
@@ -112,12 +112,15 @@ TEST(GpuGemm, deepRows) {
 
 /// Blocks take several turns at many columns, with tiles of the next turn on their way.
 TEST(GpuGemm, manyColumns) {
-  check({32, {{70000, bf16, true}}, "rms_norm"}, {{1, 1}, {1, 2}}, 8);
-  check({2304, {{4400, bf16}}}, {{1, 1}, {1, 9}}, 16);
+  check({32, {{70000, bf16, true}}, "rms_norm"}, {{1, 1}, {1, 2}}, 8, 2);
+  check({2304, {{4400, bf16}}}, {{1, 1}, {1, 9}}, 16, 2);
 }
 
 /// Many rows and columns have larger tiles.
-TEST(GpuGemm, largeTiles) { check({32, {{2048, bf16}}}, {{1, 257}, {1, 1025}}); }
+TEST(GpuGemm, largeTiles) {
+  check({32, {{2048, bf16}}}, {{1, 257}, {1, 513}, {1, 1025}}, 4096, 2);
+  check({192, {{2048, int4Wide}}}, {{1, 513}}, 4096, 2);
+}
 
 /// A NaN and an infinity reach all of their row, and no other.
 TEST(GpuGemm, notANumberAndInfinity) {
@@ -156,7 +159,8 @@ std::string planOf(const std::vector<TileType> &types, const std::string &ops) {
 }
 
 std::string linear(const std::string &name, int matrix, TileType type) {
-  return "  " + name + " = ds.linear %x, %w" + std::to_string(matrix) + " : tensor<?x?x64xf32>, " + TileMatrix(type, 24, 64).tensor() + "\n";
+  return "  " + name + " = ds.linear %x, %w" + std::to_string(matrix) + " : tensor<?x?x64xf32>, " + TileMatrix(type, 24, 64).tensor() +
+         "\n";
 }
 
 void expectRefused(const std::string &text, const std::string &why) {
@@ -167,8 +171,8 @@ void expectRefused(const std::string &text, const std::string &why) {
 
 TEST(GpuGemm, refusals) {
   const std::string t = " : tensor<?x?x24xf32>\n";
-  expectRefused(planOf({bf16, bf16, bf16}, linear("%a", 0, bf16) + linear("%b", 1, bf16) + linear("%c", 2, bf16) + "  %d = ds.add %a, %b" + t +
-                                               "  %y = ds.add %d, %c" + t),
+  expectRefused(planOf({bf16, bf16, bf16}, linear("%a", 0, bf16) + linear("%b", 1, bf16) + linear("%c", 2, bf16) + "  %d = ds.add %a, %b" +
+                                               t + "  %y = ds.add %d, %c" + t),
                 "kernel 'k' on CUDA: expects one or two products that meet, found 3");
   expectRefused(planOf({bf16, int4}, linear("%a", 0, bf16) + linear("%b", 1, int4) + "  %y = ds.add %a, %b" + t),
                 "kernel 'k' on CUDA: expects products that meet to have weights of one type");
@@ -184,7 +188,9 @@ TEST(GpuGemm, refusals) {
   expectRefused("ds.parameter @w from \"w\" : tensor<24x64xf32>\n" +
                     plan.text("gemm",
                               "^bb0(%x: tensor<?x?x64xf32>, %w: tensor<24x64xf32>):\n  %y = ds.linear %x, %w : tensor<?x?x64xf32>, "
-                              "tensor<24x64xf32>\n  ds_plan.return %y" + t, {x, w}, {y}),
+                              "tensor<24x64xf32>\n  ds_plan.return %y" +
+                                  t,
+                              {x, w}, {y}),
                 "kernel 'k' on CUDA: expects weights of depth 64 in tiles");
 }
 

@@ -1,5 +1,5 @@
-// The checks of the emulator against kernels that are almost right: without one of their barriers or waits, or with a bound that is off by one,
-// something has to be said, or results have to differ.
+// The checks of the emulator against kernels that are almost right: without one of their barriers or waits, or with a bound that is off by
+// one, something has to be said, or results have to differ.
 #include "GemmKernel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
@@ -26,9 +26,8 @@ bool isBound(Operation *op) {
   if (!compare || compare.getPredicate() != arith::CmpIPredicate::slt)
     return false;
   std::function<bool(Value)> isAsked = [&](Value value) {
-    return llvm::any_of(value.getUsers(), [&](Operation *user) {
-      return isa<scf::IfOp>(user) || (isa<arith::AndIOp>(user) && isAsked(user->getResult(0)));
-    });
+    return llvm::any_of(value.getUsers(),
+                        [&](Operation *user) { return isa<scf::IfOp>(user) || (isa<arith::AndIOp>(user) && isAsked(user->getResult(0))); });
   };
   return isAsked(compare.getResult());
 }
@@ -108,7 +107,8 @@ void check(const Subject &subject) {
 
 Subject gemm(const GemmShape &shape, const std::string &stage, int32_t rows) {
   auto kernel = std::make_shared<GemmKernel>(shape);
-  return {kernel->text(rows), stage, [kernel, rows](const EmulatedPlan &code, std::string &error) { return kernel->run(code, 1, rows, error); }};
+  return {kernel->text(rows), stage,
+          [kernel, rows](const EmulatedPlan &code, std::string &error) { return kernel->run(code, 1, rows, error); }};
 }
 
 const std::string firstSum = "of the first sum over the block, whose memory nobody has used before", oneRow = "row 0 is always there",
@@ -117,8 +117,9 @@ const std::string firstSum = "of the first sum over the block, whose memory nobo
 
 TEST(GpuMutations, oneRow) {
   Subject subject = gemm({96, {{264, {16}, true}}, "layer_norm"}, "_rows1", 1);
-  subject.equivalent = {{"barrier 0", firstSum},   {"bound 0", oneRow},          {"bound 1", oneRow},           {"bound 2", beyondUnits},
-                        {"bound 3", oneRow},       {"end of a loop 3", behindRow}, {"end of a loop 5", beyondTurns}};
+  subject.equivalent = {{"barrier 0", firstSum},         {"bound 0", oneRow}, {"bound 1", oneRow},
+                        {"bound 2", beyondUnits},        {"bound 3", oneRow}, {"end of a loop 3", behindRow},
+                        {"end of a loop 5", beyondTurns}};
   check(subject);
 }
 

@@ -32,8 +32,11 @@ Plan gemm(const std::string &name, const GemmShape &shape) { return {name, GemmK
 
 /// The products of a small decoder's layer.
 std::vector<Plan> llama(TileType type) {
-  GemmShape queries{576, {withHeads(type, 9, 64, "half", ""), withHeads(type, 3, 64, "half", "keys"), withHeads(type, 3, 64, "", "values")},
-                    "rms_norm", false, 2048};
+  GemmShape queries{576,
+                    {withHeads(type, 9, 64, "half", ""), withHeads(type, 3, 64, "half", "keys"), withHeads(type, 3, 64, "", "values")},
+                    "rms_norm",
+                    false,
+                    2048};
   const std::string of = " of " + std::to_string(type.bits) + " bits";
   return {gemm("queries, keys and values" + of, queries), gemm("gate and up" + of, {576, {{1536, type, false, "silu", true}}, "rms_norm"}),
           gemm("down" + of, {1536, {{576, type, false, "", false, true}}})};
@@ -50,7 +53,8 @@ std::vector<Plan> bert() {
 
 Plan attention(bool decoder) {
   OneLaunch plan;
-  const std::string q = decoder ? "tensor<?x?x576xf32>" : "tensor<?x?x384xf32>", k = decoder ? "tensor<?x2048x192xf32>" : "tensor<?x?x384xf32>";
+  const std::string q = decoder ? "tensor<?x?x576xf32>" : "tensor<?x?x384xf32>",
+                    k = decoder ? "tensor<?x2048x192xf32>" : "tensor<?x?x384xf32>";
   const int64_t width = decoder ? 576 : 384;
   std::vector<std::string> ins = {plan.rows("tokens", width)}, aux;
   if (decoder)
@@ -71,8 +75,12 @@ Plan attention(bool decoder) {
 Plan norm(const std::string &op, int64_t width) {
   OneLaunch plan;
   const std::string t = "tensor<?x?x" + std::to_string(width) + "xf32>", v = "tensor<" + std::to_string(width) + "xf32>";
-  std::string x = plan.rows("tokens", width), g = plan.weight("vector", 0, "memref<" + std::to_string(width) + "xf32>"), y = plan.rows("tokens", width);
-  return {op, plan.text("row", "^bb0(%x: " + t + ", %g: " + v + "):\n  %y = ds." + op + " %x, %g eps 1.0e-5 : " + t + ", " + v + "\n  ds_plan.return %y : " + t + "\n", {x, g}, {y})};
+  std::string x = plan.rows("tokens", width), g = plan.weight("vector", 0, "memref<" + std::to_string(width) + "xf32>"),
+              y = plan.rows("tokens", width);
+  return {op, plan.text("row",
+                        "^bb0(%x: " + t + ", %g: " + v + "):\n  %y = ds." + op + " %x, %g eps 1.0e-5 : " + t + ", " + v +
+                            "\n  ds_plan.return %y : " + t + "\n",
+                        {x, g}, {y})};
 }
 
 bool has(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
@@ -90,9 +98,12 @@ std::string between(const std::string &text, const std::string &begin, const std
 }
 
 /// Bytes of shared memory that a block may have.
-int64_t mostShared(const GpuArch &arch) { return arch.number == 80 ? 163 << 10 : arch.number == 90 || arch.number == 100 ? 227 << 10 : 99 << 10; }
+int64_t mostShared(const GpuArch &arch) {
+  return arch.number == 80 ? 163 << 10 : arch.number == 90 || arch.number == 100 ? 227 << 10 : 99 << 10;
+}
 
-void checkKernel(const std::string &ptx, const std::string &log, const std::string &name, int64_t threads, int64_t shared, const GpuArch &arch) {
+void checkKernel(const std::string &ptx, const std::string &log, const std::string &name, int64_t threads, int64_t shared,
+                 const GpuArch &arch) {
   const std::string said = between(log, "'" + name + "'", "Compiling entry function"), code = between(ptx, ".entry " + name + "(", "\n}\n");
   ASSERT_NE(said, "") << log;
   ASSERT_NE(code, "");
@@ -115,33 +126,51 @@ void checkKernel(const std::string &ptx, const std::string &log, const std::stri
   EXPECT_FALSE(has(code, ".local")) << "memory of a thread";
 }
 
+/// Calls `body` with the kernels of `plan` and the `kernels` of their table.
+void withKernels(const Plan &plan, const std::function<void(const GpuKernels &, const nlohmann::json &)> &body) {
+  mlir::DialectRegistry registry;
+  registry.insert<DSDialect, ds_plan::DSPlanDialect>();
+  mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(plan.text, mlir::ParserConfig(&context));
+  ASSERT_TRUE(module) << plan.text;
+  auto kernels = emitGpuKernels(*module);
+  ASSERT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
+  body(*kernels, nlohmann::json::parse(kernels->launches)["kernels"]);
+}
+
+void checkOn(const GpuArch &arch, const std::string &ptxas, const Plan &plan, const GpuKernels &kernels, const nlohmann::json &table) {
+  auto ptx = compileToPtx(kernels, arch);
+  ASSERT_TRUE(bool(ptx)) << llvm::toString(ptx.takeError());
+  std::string log;
+  auto code = assemblePtx(*ptx, arch, ptxas, &log);
+  ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
+  for (const auto &kernel : table) {
+    const std::string name = kernel["name"];
+    SCOPED_TRACE(plan.name + ", " + name + ", " + arch.name);
+    checkKernel(*ptx, log, name, kernel["threads"], kernel["shared_bytes"], arch);
+  }
+}
+
 void check(const std::vector<Plan> &plans, const std::vector<std::string> &archs) {
   const std::string ptxas = findPtxas();
   if (ptxas.empty())
     GTEST_SKIP() << "no ptxas";
-  for (const Plan &plan : plans) {
-    mlir::DialectRegistry registry;
-    registry.insert<DSDialect, ds_plan::DSPlanDialect>();
-    mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
-    auto module = mlir::parseSourceString<mlir::ModuleOp>(plan.text, mlir::ParserConfig(&context));
-    ASSERT_TRUE(module) << plan.text;
-    auto kernels = emitGpuKernels(*module);
-    ASSERT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
-    const auto launches = nlohmann::json::parse(kernels->launches);
-    for (const std::string &name : archs) {
-      const GpuArch arch = llvm::cantFail(findGpuArch(name));
-      auto ptx = compileToPtx(*kernels, arch);
-      ASSERT_TRUE(bool(ptx)) << llvm::toString(ptx.takeError());
-      std::string log;
-      auto code = assemblePtx(*ptx, arch, ptxas, &log);
-      ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
-      for (const auto &kernel : launches["kernels"]) {
-        const std::string kernelName = kernel["name"];
-        SCOPED_TRACE(plan.name + ", " + kernelName + ", " + name);
-        checkKernel(*ptx, log, kernelName, kernel["threads"], kernel["shared_bytes"], arch);
-      }
-    }
-  }
+  for (const Plan &plan : plans)
+    withKernels(plan, [&](const GpuKernels &kernels, const nlohmann::json &table) {
+      for (const std::string &name : archs)
+        checkOn(llvm::cantFail(findGpuArch(name)), ptxas, plan, kernels, table);
+    });
+}
+
+/// Deep rows stay within the shared memory of a block of sm_80.
+TEST(GpuStaticGates, sharedMemoryOfDeepRows) {
+  for (TileType type : {bf16, int8})
+    for (int64_t depth : {2048, 3072, 4096, 8192})
+      for (int64_t columns : {16, 2400})
+        withKernels(gemm("deep rows", {depth, {{columns, type}}}), [&](const GpuKernels &, const nlohmann::json &table) {
+          for (const auto &kernel : table)
+            EXPECT_LE(kernel["shared_bytes"].get<int64_t>(), 163 << 10) << kernel["name"] << " of depth " << depth;
+        });
 }
 
 const std::vector<std::string> allArchs = {"sm_80", "sm_90a", "sm_100a", "sm_120"};

@@ -16,19 +16,20 @@ struct GpuKernels {
   std::string launches;
 };
 
-/// Gives every kernel of `planned` its stages and lists the launches of each program. Fails when a buffer or a weight has no offset, a
-/// kernel has no builder on CUDA or its builder refuses it.
-llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned);
-
 /// A machine that code is made for, such as `sm_90a`; `compute_80` is PTX that later machines compile when it is loaded.
 struct GpuArch {
   std::string name;     // "sm_90a"
   std::string features; // LLVM's: the PTX version it needs
   int number = 0;       // 90
+  int64_t sharedBytes;  // of a block, at most
 };
 
 /// The architecture of a name: sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120, and compute_80. Fails for others, naming these.
 llvm::Expected<GpuArch> findGpuArch(llvm::StringRef name);
+
+/// Gives every kernel of `planned` its stages, which fit each of `archs`, and lists the launches of each program. Fails when a buffer or a
+/// weight has no offset, a kernel has no builder on CUDA or its builder refuses it.
+llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs = {});
 
 /// PTX of `kernels.module` for `arch`. Needs no toolkit. Fails when lowering does.
 llvm::Expected<std::string> compileToPtx(const GpuKernels &kernels, const GpuArch &arch);

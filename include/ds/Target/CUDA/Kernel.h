@@ -32,6 +32,7 @@ struct GpuShape {
   int64_t threads = 256;               // of a block, a multiple of 32
   int64_t sharedBytes = 0;             // dynamic shared memory of a block, up to 227 KiB
   int64_t blocksPerProcessor = 1;      // that have to fit one multiprocessor at once: bounds the registers
+  bool letsNextBegin = true;           // at its start; the next one then holds places while it waits
   bool waitsItself = false;            // the body calls `gridWait`; else it stands at the start
 };
 
@@ -59,6 +60,8 @@ public:
 
   /// Adds a stage. `body` is called later, once for each package.
   void stage(GpuShape shape, std::function<void(GpuBody &)> body) { stages.push_back({std::move(shape), std::move(body)}); }
+  /// The dynamic shared memory that a block may have on every machine of the package.
+  int64_t mostSharedBytes = 227 << 10;
   /// Asks for `bytes` of scratch for each row (GpuSize::rows rounded up to a multiple of 128).
   void needScratch(int64_t bytes) { scratchPerRow = std::max(scratchPerRow, bytes); }
   /// Asks for `count` counters for each sequence of the batch.
