@@ -1,6 +1,6 @@
 #include "ds/Target/CPU/Elementwise.h"
-#include "ds/Target/CPU/VectorMath.h"
 #include "dialects/DS/DSDialect.h"
+#include "ds/Target/CPU/VectorMath.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace ds;

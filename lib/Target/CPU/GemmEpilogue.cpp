@@ -1,9 +1,9 @@
 // What comes behind a product, read from the tile: element-wise ops in vectors; or whole heads, turned by rope and stored in a cache.
-#include "ds/Target/CPU/Elementwise.h"
 #include "Gemm.h"
 #include "KernelRegion.h"
 #include "Rope.h"
 #include "StoreCache.h"
+#include "ds/Target/CPU/Elementwise.h"
 
 using namespace mlir;
 using namespace ds;

@@ -1,7 +1,7 @@
 // Norms and softmax of rows. A row is read from memory once; later passes find it in L1.
 #include "RowRegion.h"
-#include "ds/Target/CPU/VectorMath.h"
 #include "dialects/DS/DSDialect.h"
+#include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
 using mlir::Operation;

@@ -1,9 +1,9 @@
 #include "RowRegion.h"
-#include "ds/Target/CPU/Elementwise.h"
 #include "EmbeddingRow.h"
 #include "KernelRegion.h"
 #include "dialects/DS/DSDialect.h"
 #include "ds/Analysis/FusionLegality.h"
+#include "ds/Target/CPU/Elementwise.h"
 
 using namespace ds;
 using mlir::Operation;
