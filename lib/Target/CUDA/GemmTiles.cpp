@@ -13,27 +13,31 @@ static constexpr int64_t sumStride = 20; // f32, as few-row steps have it
 static constexpr int64_t processors = 132;
 
 namespace {
-/// The part of a product that one block of threads computes, 4 warps in a square.
+/// The part of a product that one block of threads computes: teams of 4 warps in a square take turns at the tiles along the depth.
 struct TileShape {
   int64_t units, rows; // 16 rows of weights each; rows of the step
+  int64_t teams;
   int64_t unitsOfWarp() const { return units / 2; }
   int64_t columnsOfWarp() const { return rows / rowBlock / 2; }
+  int64_t threads() const { return teams * teamWarps * GpuEmitter::warpThreads; }
+  static constexpr int64_t teamWarps = 4;
 };
-constexpr int64_t threads = 128;
-constexpr TileShape shapes[] = {{8, 128}, {8, 64}, {4, 64}, {2, 32}};
+constexpr TileShape shapes[] = {{8, 128, 1}, {8, 64, 1}, {4, 64, 2}, {2, 32, 2}};
 
 /// What is copied together, and how often ahead.
 struct Layout {
   Layout(const GpuGroup &group, const TileShape &shape) {
     // Some 128 k a barrier, in whole tiles.
-    tiles = std::max<int64_t>(1, 128 / group.tiles.tileDepth());
+    tiles = std::max(shape.teams, 128 / group.tiles.tileDepth());
     setBytes(group, shape);
     while (tiles > 1 && (group.tiles.tiles() % tiles != 0 || stageBytes > mostBytes / 3)) {
       tiles /= 2;
       setBytes(group, shape);
     }
     stages = std::clamp<int64_t>(mostBytes / stageBytes, 2, 4);
-    bytes = std::max(stages * stageBytes, shape.units * shape.rows * sumStride * 4);
+    teams = std::min(tiles, shape.teams);
+    sumBytes = shape.units * shape.rows * sumStride * 4;
+    bytes = std::max(stages * stageBytes, shape.teams * sumBytes);
   }
   void setBytes(const GpuGroup &group, const TileShape &shape) {
     weightBytes = shape.units * 2 * blockBytes * tiles;
@@ -42,7 +46,8 @@ struct Layout {
   }
   static constexpr int64_t mostBytes = 96 << 10;
   int64_t tiles; // of a stage
-  int64_t weightBytes, rowBytes, stageBytes, stages, bytes;
+  int64_t teams; // that have tiles of their own
+  int64_t weightBytes, rowBytes, stageBytes, stages, sumBytes, bytes;
 };
 
 /// Bytes of scratch before the prepared rows of a group, and of those of all groups, for each row.
@@ -74,7 +79,9 @@ public:
 private:
   void copy(Value step, Value buffer);
   Emitter::Values multiply(Value step, Value buffer, ValueRange sums);
-  Emitter::Values multiplyTile(Value tile, int64_t inStage, Value buffer, ValueRange sums);
+  Emitter::Values multiplyTile(Value tile, Value inStage, Value buffer, ValueRange sums);
+  /// Calls `body` for the pieces of 16 bytes of `bytes` that this thread copies.
+  void forPieces(int64_t bytes, llvm::function_ref<void(Value piece, int64_t number)> body);
 
   GpuBody &body;
   GpuEmitter &e;
@@ -84,38 +91,53 @@ private:
   const TileShape &shape;
   Layout layout;
   PreparedRows prepared;
-  Value firstUnit, firstRow, rows, lane, unitsOfWarp, columnsOfWarp;
+  Value firstUnit, firstRow, rows, lane, team, unitsOfWarp, columnsOfWarp;
   SmallVector<Value> weightSources; // of this thread's copies, at tile 0
   SmallVector<UnitPlace> places;    // of the warp's units, for scales
 };
 } // namespace
 
-/// Asks for what step `step` (i32) along the depth multiplies.
-void TileBody::copy(Value step, Value buffer) {
-  // The tiles of a block, and the blocks of a row of blocks, stand side by side along k.
-  Value thread16 = e.mul(e.thread(), 16), tile = e.mul(step, layout.tiles);
-  for (auto [i, source] : llvm::enumerate(weightSources))
-    e.copyAsync(e.at(buffer, e.add(thread16, static_cast<int64_t>(i) * threads * 16)), e.at(source, e.mul(tile, blockBytes)));
-  const int64_t parts = layout.tiles * group.tiles.tileDepth() / Tiles::partDepth;
-  const int64_t rowOfBlocks = group.paddedDepth() / Tiles::partDepth * blockBytes;
-  Value to = e.at(buffer, layout.weightBytes);
-  for (int64_t i = 0; i < layout.rowBytes / 16 / threads; ++i) {
-    Value piece = e.add(e.thread(), i * threads), block = e.div(piece, parts * 32), inBlock = e.rem(piece, parts * 32);
-    Value from = e.add(e.mul(e.toI64(e.add(e.div(firstRow, rowBlock), block)), rowOfBlocks),
-                       e.toI64(e.add(e.mul(step, parts * blockBytes), e.mul(inBlock, 16))));
-    e.copyAsync(e.at(to, e.mul(piece, 16)), e.at(rows, from));
+void TileBody::forPieces(int64_t bytes, llvm::function_ref<void(Value, int64_t)> then) {
+  const int64_t count = bytes / 16, threads = shape.threads();
+  for (int64_t i = 0; i * threads < count; ++i) {
+    Value piece = e.add(e.thread(), i * threads);
+    if ((i + 1) * threads <= count)
+      then(piece, i);
+    else
+      e.ifThen(e.lt(piece, count), [&] { then(piece, i); });
   }
 }
 
+/// Asks for what step `step` (i32) along the depth multiplies.
+void TileBody::copy(Value step, Value buffer) {
+  // The tiles of a block, and the blocks of a row of blocks, stand side by side along k.
+  Value tile = e.mul(step, layout.tiles), to = e.at(buffer, layout.weightBytes);
+  forPieces(layout.weightBytes, [&](Value piece, int64_t number) {
+    e.copyAsync(e.at(buffer, e.mul(piece, 16)), e.at(weightSources[number], e.mul(tile, blockBytes)));
+  });
+  const int64_t parts = layout.tiles * group.tiles.tileDepth() / Tiles::partDepth;
+  const int64_t rowOfBlocks = group.paddedDepth() / Tiles::partDepth * blockBytes;
+  forPieces(layout.rowBytes, [&](Value piece, int64_t) {
+    Value block = e.div(piece, parts * 32), inBlock = e.rem(piece, parts * 32);
+    Value from = e.add(e.mul(e.toI64(e.add(e.div(firstRow, rowBlock), block)), rowOfBlocks),
+                       e.toI64(e.add(e.mul(step, parts * blockBytes), e.mul(inBlock, 16))));
+    e.copyAsync(e.at(to, e.mul(piece, 16)), e.at(rows, from));
+  });
+}
+
+/// Teams take turns at the tiles; where there is one for all, what the others multiply is not looked at.
 Emitter::Values TileBody::multiply(Value step, Value buffer, ValueRange sums) {
   Emitter::Values result(sums);
-  for (int64_t i = 0; i < layout.tiles; ++i)
-    result = multiplyTile(e.add(e.mul(step, layout.tiles), i), i, buffer, result);
+  Value first = e.mul(step, layout.tiles);
+  for (int64_t i = 0; i < layout.tiles; i += layout.teams) {
+    Value inStage = layout.teams > 1 ? e.add(team, i) : e.index(i);
+    result = multiplyTile(e.add(first, inStage), inStage, buffer, result);
+  }
   return result;
 }
 
 /// Tile `tile` (i32), which is number `inStage` of those in the buffer.
-Emitter::Values TileBody::multiplyTile(Value tile, int64_t inStage, Value buffer, ValueRange sums) {
+Emitter::Values TileBody::multiplyTile(Value tile, Value inStage, Value buffer, ValueRange sums) {
   Emitter::Values result(sums);
   const int64_t parts = group.tiles.tileDepth() / Tiles::partDepth, units = shape.unitsOfWarp(), columns = shape.columnsOfWarp();
   Value lane16 = e.mul(lane, 16);
@@ -124,7 +146,7 @@ Emitter::Values TileBody::multiplyTile(Value tile, int64_t inStage, Value buffer
     Values &ofUnit = words.emplace_back();
     for (int64_t block = 0; block < 2; ++block) {
       Value number = e.add(e.mul(e.add(unitsOfWarp, u), 2), block);
-      Value place = e.add(e.mul(number, layout.tiles * blockBytes), e.add(lane16, inStage * blockBytes));
+      Value place = e.add(e.mul(number, layout.tiles * blockBytes), e.add(lane16, e.mul(inStage, blockBytes)));
       ofUnit.push_back(e.load(e.vec(4, e.i32()), e.at(buffer, place), 16));
     }
     scales.push_back(scalesOfTile(body, group, places[u].blocks, tile));
@@ -134,7 +156,7 @@ Emitter::Values TileBody::multiplyTile(Value tile, int64_t inStage, Value buffer
     SmallVector<Value> right;
     for (int64_t column = 0; column < columns; ++column) {
       Value place = e.add(e.mul(e.add(columnsOfWarp, column), layout.tiles * parts * blockBytes),
-                          e.add(lane16, (inStage * parts + part) * blockBytes));
+                          e.add(lane16, e.mul(e.add(e.mul(inStage, parts), part), blockBytes)));
       right.push_back(e.load(e.vec(4, e.i32()), e.at(rowsAt, place), 16));
     }
     for (int64_t u = 0; u < units; ++u) {
@@ -157,12 +179,14 @@ void TileBody::emit(Value block) {
   firstUnit = e.mul(block, shape.units);
   firstRow = e.mul(e.block(1), shape.rows);
   lane = e.lane();
-  unitsOfWarp = e.mul(e.bitAnd(e.warp(), e.index(1)), units);
-  columnsOfWarp = e.mul(e.shiftRight(e.warp(), 1), columns);
+  team = e.div(e.warp(), TileShape::teamWarps);
+  Value inTeam = e.rem(e.warp(), TileShape::teamWarps);
+  unitsOfWarp = e.mul(e.bitAnd(inTeam, e.index(1)), units);
+  columnsOfWarp = e.mul(e.shiftRight(inTeam, 1), columns);
   rows = prepared.rows(body, index);
   auto unitAt = [&](Value unit) { return e.min(e.add(firstUnit, unit), group.units - 1); };
-  for (int64_t i = 0; i < layout.weightBytes / 16 / threads; ++i) {
-    Value piece = e.add(e.thread(), i * threads), ofBlock = e.div(piece, layout.tiles * 32);
+  for (int64_t i = 0; i * shape.threads() < layout.weightBytes / 16; ++i) {
+    Value piece = e.add(e.thread(), i * shape.threads()), ofBlock = e.div(piece, layout.tiles * 32);
     UnitPlace place = placeOfUnit(body, gemm, group, unitAt(e.div(ofBlock, 2)));
     Value source = e.select(e.eq(e.bitAnd(ofBlock, e.index(1)), 0), place.blocks[0], place.blocks[1]);
     weightSources.push_back(e.at(source, e.mul(e.rem(piece, layout.tiles * 32), 16)));
@@ -191,19 +215,23 @@ void TileBody::emit(Value block) {
   });
   e.gridLaunchDependents();
   e.barrier(); // the last buffer is read; sums take their place
+  Value sumsOfTeam = e.at(e.shared(), e.mul(team, layout.sumBytes));
   Value g = e.shiftRight(lane, 2), t2 = e.mul(e.bitAnd(lane, e.index(3)), 2);
   for (int64_t u = 0; u < units; ++u)
     for (int64_t column = 0; column < columns; ++column)
       for (int64_t i = 0; i < 4; ++i) {
         Value row = e.add(e.mul(e.add(columnsOfWarp, column), rowBlock), e.add(t2, i % 2));
         Value at = e.add(e.mul(e.add(e.mul(e.add(unitsOfWarp, u), shape.rows), row), sumStride), e.add(g, i / 2 * 8));
-        e.store(sums[(u * columns + column) * 4 + i], e.element(e.shared(), e.f32(), at));
+        e.store(sums[(u * columns + column) * 4 + i], e.element(sumsOfTeam, e.f32(), at));
       }
   e.barrier();
   Value factors = prepared.factors(body, gemm, index);
-  emitEpilogues(body, gemm, group, firstUnit, shape.units, firstRow, shape.rows, threads, [&](Value unit, Value r, Value token) {
-    Value at = e.add(e.mul(e.add(e.mul(unit, shape.rows), token), sumStride), r);
-    Value sum = e.load(e.f32(), e.element(e.shared(), e.f32(), at));
+  emitEpilogues(body, gemm, group, firstUnit, shape.units, firstRow, shape.rows, shape.threads(), [&](Value unit, Value r, Value token) {
+    Value at = e.add(e.mul(e.add(e.mul(unit, shape.rows), token), sumStride), r), sum;
+    for (int64_t i = 0; i < layout.teams; ++i) {
+      Value one = e.load(e.f32(), e.element(e.shared(i * layout.sumBytes), e.f32(), at));
+      sum = sum ? e.add(sum, one) : one;
+    }
     if (group.mma() == MmaType::bf16)
       return sum;
     return e.mul(sum, e.load(e.f32(), e.element(factors, e.f32(), e.add(firstRow, token))));
@@ -262,7 +290,7 @@ static void addTileStage(std::shared_ptr<GpuGemm> gemm, const TileShape &tile, i
   GpuShape shape;
   shape.name = "tiles" + std::to_string(tile.units * 16) + "x" + std::to_string(tile.rows);
   shape.when = {{GpuSize::rows, least, most}};
-  shape.threads = threads;
+  shape.threads = tile.threads();
   shape.blocksPerProcessor = 2;
   shape.letsNextBegin = false; // the body does, behind the last product
   int64_t blocks = 0;
