@@ -1,4 +1,5 @@
 #include "Gemm.h"
+#include "CacheView.h"
 #include "dialects/DS/DSDialect.h"
 
 using namespace mlir;
@@ -61,6 +62,12 @@ llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
   if (input.kind != KernelOperand::Kind::rows || !input.element().isF32() || input.width() != depth || input.grouped)
     return kernel.error("expects an input of f32 rows of " + Twine(depth) + " values");
   for (const LinearDomain &domain : gemm->region.domains) {
+    for (Operation *op : domain.stores) {
+      auto store = cast<ds_plan::StoreCacheOp>(op);
+      const KernelOperand &cache = kernel.outs[gemm->resultOf(store.getOutput())];
+      if (llvm::Error error = GpuCacheView::check(kernel, &cache, store.getKind(), static_cast<int64_t>(store.getKvHeads())))
+        return error;
+    }
     if (domain.linears.size() > 2)
       return kernel.error("expects one or two products that meet, found " + Twine(domain.linears.size()));
     std::optional<Tiles> tiles;

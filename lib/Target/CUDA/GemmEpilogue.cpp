@@ -1,4 +1,5 @@
 // What comes behind a product: bias, element-wise ops, rope and writes to caches, each item of a thread on its own.
+#include "CacheView.h"
 #include "Gemm.h"
 #include "ds/Target/CPU/Elementwise.h"
 
@@ -85,24 +86,12 @@ Value ItemValues::turned() {
 }
 
 void ItemValues::storeToCache(ds_plan::StoreCacheOp store, Value value) {
-  const KernelOperand &cache = body.outs[gemm.resultOf(store.getOutput())];
-  const auto heads = static_cast<int64_t>(store.getKvHeads()), headSize = domain.domain->columns / heads;
-  Value b = e.div(token, body.tokens), slot = e.rem(token, body.tokens), sequence, capacity;
+  const GpuCacheView view(body, &body.outs[gemm.resultOf(store.getOutput())], store.getKind(), static_cast<int64_t>(store.getKvHeads()));
+  Value b = e.div(token, body.tokens), slot = e.rem(token, body.tokens);
   if (store.getPast())
     slot = e.add(slot, e.load(e.i32(), e.element(body.ins[gemm.operandOf(store.getPast())].pointer, e.i32(), b)));
-  if (cache.kind == KernelOperand::Kind::cache) {
-    capacity = e.index(cache.type.getDimSize(0));
-    sequence = e.at(e.load(e.ptr(), e.element(cache.pointer, e.ptr(), b)), cache.cacheOffset);
-  } else {
-    capacity = e.mul(e.ceilDiv(body.tokens, 16), 16);
-    sequence = e.element(cache.pointer, e.f32(), e.mul(e.mul(e.toI64(b), e.toI64(capacity)), domain.domain->columns));
-  }
-  Value head = e.div(column, headSize), d = e.rem(column, headSize);
-  Value inHead = store.getKind() == ds_plan::CacheKind::keys
-                     ? e.add(e.mul(e.div(slot, 16), headSize * 16), e.add(e.mul(d, 16), e.rem(slot, 16)))
-                     : e.add(e.mul(slot, headSize), d);
-  Value place = e.element(sequence, e.f32(), e.add(e.mul(e.toI64(e.mul(head, capacity)), headSize), e.toI64(inHead)));
-  e.ifThen(e.lt(slot, capacity), [&] { e.store(value, place); });
+  Value head = view.head(e, b, e.div(column, view.headSize));
+  e.ifThen(e.lt(slot, view.capacity), [&] { e.store(value, view.element(e, head, slot, e.rem(column, view.headSize))); });
 }
 
 /// Rope, results and writes to caches of a domain with heads.
