@@ -3,11 +3,6 @@
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "ds/Target/CPU/Link.h"
 #include "ds/Target/CPU/MachineCode.h"
-#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
-#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
-#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
-#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
-#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -15,8 +10,6 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
-#include "mlir/Pass/Pass.h"
-#include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
@@ -90,16 +83,9 @@ llvm::Expected<std::string> compileLevel(const CpuLevel &level, Shared &shared) 
   ModuleOp module = **emitted;
   shared.dump(level, "kernels", [&] { return printed(module); });
 
-  PassManager passes(&context);
-  passes.addPass(createSCFToControlFlowPass());
-  passes.addPass(createConvertVectorToLLVMPass());
-  passes.addPass(createArithToLLVMConversionPass());
-  passes.addPass(createConvertControlFlowToLLVMPass());
-  passes.addPass(createReconcileUnrealizedCastsPass());
-  passes.enableVerifier(false);
   if (mlir::failed(verify(module)))
     return failed("the emitted kernels are not valid");
-  if (mlir::failed(passes.run(module)))
+  if (mlir::failed(lowerToLLVM(module)))
     return failed("lowering failed");
   shared.dump(level, "mlir", [&] { return printed(module); });
 

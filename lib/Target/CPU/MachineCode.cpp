@@ -1,4 +1,11 @@
 #include "ds/Target/CPU/MachineCode.h"
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassManager.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -29,9 +36,18 @@ llvm::Expected<std::unique_ptr<llvm::TargetMachine>> ds::targetMachineFor(const 
                                                                           std::nullopt, llvm::CodeGenOptLevel::Default));
 }
 
+mlir::LogicalResult ds::lowerToLLVM(mlir::ModuleOp module) {
+  mlir::PassManager passes(module.getContext());
+  passes.addPass(mlir::createSCFToControlFlowPass());
+  passes.addPass(mlir::createConvertVectorToLLVMPass());
+  passes.addPass(mlir::createArithToLLVMConversionPass());
+  passes.addPass(mlir::createConvertControlFlowToLLVMPass());
+  passes.addPass(mlir::createReconcileUnrealizedCastsPass());
+  passes.enableVerifier(false);
+  return passes.run(module);
+}
+
 void ds::optimize(llvm::Module &module, llvm::TargetMachine &machine, const CpuLevel &level) {
-  module.setDataLayout(machine.createDataLayout());
-  module.setTargetTriple(machine.getTargetTriple());
   const std::string bits = std::to_string(level.lanes * 32);
   for (llvm::Function &function : module)
     if (!function.isDeclaration()) {
@@ -40,9 +56,16 @@ void ds::optimize(llvm::Module &module, llvm::TargetMachine &machine, const CpuL
       function.addFnAttr("target-cpu", level.cpu);
       if (!level.features.empty())
         function.addFnAttr("target-features", level.features);
-      function.addFnAttr(llvm::Attribute::NoUnwind);
     }
-  // The kernels are vectors and unrolled already.
+  runOptimizations(module, machine);
+}
+
+void ds::runOptimizations(llvm::Module &module, llvm::TargetMachine &machine) {
+  module.setDataLayout(machine.createDataLayout());
+  module.setTargetTriple(machine.getTargetTriple());
+  for (llvm::Function &function : module)
+    if (!function.isDeclaration())
+      function.addFnAttr(llvm::Attribute::NoUnwind);
   llvm::PipelineTuningOptions tuning;
   tuning.LoopVectorization = tuning.SLPVectorization = tuning.LoopInterleaving = tuning.LoopUnrolling = false;
   llvm::PassBuilder passes(&machine, tuning);

@@ -4,11 +4,6 @@
 #include "ds/Target/CPU/MachineCode.h"
 #include "dsrt/emulate.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
-#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
-#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
-#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
-#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
-#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
@@ -18,8 +13,6 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
-#include "mlir/Pass/Pass.h"
-#include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
@@ -80,16 +73,9 @@ llvm::Expected<std::string> ds::compileForEmulation(ModuleOp module) {
     return failed("reading the kernels failed");
   if (llvm::Error error = EmulationLowering(*lowered, level).run())
     return std::move(error);
-  PassManager passes(&context);
-  passes.addPass(createSCFToControlFlowPass());
-  passes.addPass(createConvertVectorToLLVMPass());
-  passes.addPass(createArithToLLVMConversionPass());
-  passes.addPass(createConvertControlFlowToLLVMPass());
-  passes.addPass(createReconcileUnrealizedCastsPass());
-  passes.enableVerifier(false);
   if (mlir::failed(verify(*lowered)))
     return failed("the lowered kernels are not valid");
-  if (mlir::failed(passes.run(*lowered)))
+  if (mlir::failed(lowerToLLVM(*lowered)))
     return failed("lowering failed");
 
   llvm::LLVMContext llvmContext;

@@ -40,7 +40,7 @@ struct Cut {
     rowBytes = llvm::alignTo(segmentDepth * 2, 128) + 64; // lanes of two rows then read different banks
     sumsAt = rows * rowBytes;
     sumsBytes = warps * tokens() * sumStride * 4;
-    factorsAt = sumsAt + 2 * sumsBytes; // a turn writes where the one before the last did
+    factorsAt = sumsAt + (isWhole() ? 2 : 1) * sumsBytes; // a turn writes where the one before the last did
     bytes = factorsAt + 64 + warps * 4;
   }
   /// Whole rows fit.

@@ -1,4 +1,5 @@
 // From kernels to PTX by LLVM's NVPTX back end, and to machine code by ptxas.
+#include "ds/Target/CPU/MachineCode.h"
 #include "ds/Target/CUDA/CodeGen.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -19,15 +20,12 @@
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/Passes.h"
-#include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FileUtilities.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Support/TargetSelect.h"
-#include "llvm/Target/TargetMachine.h"
 #include "llvm/TargetParser/Triple.h"
 #include <mutex>
 
@@ -49,7 +47,7 @@ llvm::Expected<GpuArch> ds::findGpuArch(llvm::StringRef name) {
   return llvm::createStringError("expects " + names + ", got '" + name + "'");
 }
 
-static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> targetMachineFor(const GpuArch &arch) {
+static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> nvptxMachineFor(const GpuArch &arch) {
   static std::once_flag once;
   std::call_once(once, [] {
     LLVMInitializeNVPTXTargetInfo();
@@ -67,28 +65,6 @@ static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> targetMachineFor(con
   std::string cpu = arch.name == "compute_80" ? "sm_80" : arch.name;
   return std::unique_ptr<llvm::TargetMachine>(
       target->createTargetMachine(triple, cpu, arch.features, options, std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
-}
-
-static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
-  module.setDataLayout(machine.createDataLayout());
-  module.setTargetTriple(machine.getTargetTriple());
-  for (llvm::Function &function : module)
-    if (!function.isDeclaration())
-      function.addFnAttr(llvm::Attribute::NoUnwind);
-  // Kernels are unrolled where they need it; more costs registers.
-  llvm::PipelineTuningOptions tuning;
-  tuning.LoopVectorization = tuning.SLPVectorization = tuning.LoopInterleaving = tuning.LoopUnrolling = false;
-  llvm::PassBuilder passes(&machine, tuning);
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager groups;
-  llvm::ModuleAnalysisManager modules;
-  passes.registerModuleAnalyses(modules);
-  passes.registerCGSCCAnalyses(groups);
-  passes.registerFunctionAnalyses(functions);
-  passes.registerLoopAnalyses(loops);
-  passes.crossRegisterProxies(loops, functions, groups, modules);
-  passes.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
 }
 
 /// Replaces the ops of the `gpu` dialect. MLIR's pass of this name would refuse LLVM's intrinsics for math, as it calls a library for them;
@@ -158,21 +134,15 @@ llvm::Expected<std::string> ds::compileToPtx(const GpuKernels &kernels, const Gp
     if (!isa<LLVM::LLVMFuncOp, LLVM::GlobalOp>(op))
       op.erase();
 
-  llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine = targetMachineFor(arch);
+  llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine = nvptxMachineFor(arch);
   if (!machine)
     return machine.takeError();
   llvm::LLVMContext llvmContext;
   std::unique_ptr<llvm::Module> translated = translateModuleToLLVMIR(*functions, llvmContext, "ds-kernels");
   if (!translated)
     return failed("translation to LLVM IR failed");
-  optimize(*translated, **machine);
-  llvm::SmallString<0> ptx;
-  llvm::raw_svector_ostream stream(ptx);
-  llvm::legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::AssemblyFile))
-    return failed("the target writes no PTX");
-  passes.run(*translated);
-  return ptx.str().str();
+  runOptimizations(*translated, **machine);
+  return emitMachineCode(*translated, **machine, llvm::CodeGenFileType::AssemblyFile);
 }
 
 std::string ds::findPtxas() {
