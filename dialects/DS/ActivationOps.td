@@ -1,13 +1,16 @@
 // Element-wise operations. They compute in f32 and round once to the element type.
 
 class DS_UnaryOp<string mnemonic, list<Trait> traits = []>
-    : DS_Op<mnemonic, !listconcat([Pure, Elementwise, SameOperandsAndResultType], traits)> {
+    : DS_Op<mnemonic, !listconcat([Pure, Elementwise, SameOperandsAndResultType,
+                                  DeclareOpInterfaceMethods<DifferentiableOpInterface>], traits)> {
   let arguments = (ins DS_FloatTensor:$input);
   let results = (outs DS_FloatTensor:$output);
   let assemblyFormat = "$input attr-dict `:` type($output)";
 }
 
-class DS_BinaryOp<string mnemonic> : DS_Op<mnemonic, [Pure, Elementwise, Commutative, SameOperandsAndResultType]> {
+class DS_BinaryOp<string mnemonic>
+    : DS_Op<mnemonic, [Pure, Elementwise, Commutative, SameOperandsAndResultType,
+                       DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
   let arguments = (ins DS_FloatTensor:$lhs, DS_FloatTensor:$rhs);
   let results = (outs DS_FloatTensor:$output);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($output)";

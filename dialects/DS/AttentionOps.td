@@ -1,11 +1,13 @@
 // Attention, rotary positions, and the cache of keys and values.
 
-def DS_RopeOp : DS_Op<"rope", [Pure, AllTypesMatch<["input", "output"]>]> {
+def DS_RopeOp : DS_Op<"rope",
+    [Pure, AllTypesMatch<["input", "output"]>, DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
   let summary = "rotary position embedding";
   let description = [{
     Turns pairs of the first `rotary` elements of each head by `positions[b, t] * frequency[i]`; the rest passes through.
     `frequency[i] = base^(-2 i / rotary)`, stretched by `scaling`, rounded to f32; the angle is rounded to f32 as well.
-    `half` pairs `(i, i + rotary / 2)`, `interleaved` pairs `(2 i, 2 i + 1)`; `(a, b)` becomes `(a cos - b sin, b cos + a sin)`.
+    `half` pairs `(i, i + rotary / 2)`, `interleaved` pairs `(2 i, 2 i + 1)`; `(a, b)` becomes `(a cos - b sin, b cos + a sin)`. With
+    `inverse` it turns back, which is also its gradient.
     - (C1) `input` is `[B, T, heads * D]` and `positions` is `[B, T]`.
     - (C2) `rotary` is even, positive and at most `D`.
     - (C3) `base` is positive.
@@ -15,17 +17,19 @@ def DS_RopeOp : DS_Op<"rope", [Pure, AllTypesMatch<["input", "output"]>]> {
     Source: Su et al. 2021, arXiv:2104.09864.
   }];
   let arguments = (ins DS_FloatTensor:$input, DS_IntTensor:$positions, DS_RopeStyleAttr:$style, I64Attr:$heads, I64Attr:$rotary,
-                       F64Attr:$base, OptionalAttr<DS_RopeScalingAttr>:$scaling);
+                       F64Attr:$base, OptionalAttr<DS_RopeScalingAttr>:$scaling, UnitAttr:$inverse);
   let results = (outs DS_FloatTensor:$output);
   let assemblyFormat = [{
-    $style $input `,` $positions `heads` $heads `rotary` $rotary `base` $base (`scaling` $scaling^)? attr-dict
+    $style $input `,` $positions `heads` $heads `rotary` $rotary `base` $base (`scaling` $scaling^)? (`inverse` $inverse^)?
+    attr-dict
     `:` type($input) `,` type($positions)
   }];
   let hasVerifier = 1;
 }
 
-def DS_AttentionOp : DS_Op<"attention", 
-    [Pure, AttrSizedOperandSegments, AllTypesMatch<["query", "output"]>, AllTypesMatch<["key", "value"]>]> {
+def DS_AttentionOp : DS_Op<"attention",
+    [Pure, AttrSizedOperandSegments, AllTypesMatch<["query", "output"]>, AllTypesMatch<["key", "value"]>,
+     DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
   let summary = "scaled dot-product attention with grouped heads";
   let description = [{
     For query head `h` and its key head `g = h / (heads / kv_heads)`:

@@ -9,6 +9,7 @@ using namespace ds;
 
 #include "dialects/DS/DSDialect.cpp.inc"
 #include "dialects/DS/DSEnums.cpp.inc"
+#include "dialects/DS/DifferentiableOpInterface.cpp.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialects/DS/DSAttributes.cpp.inc"
 #define GET_TYPEDEF_CLASSES

@@ -3,6 +3,7 @@
 #define DIALECTS_DS_DSDIALECT_H
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Dialect.h"
 #include "mlir/IR/OpDefinition.h"
@@ -14,6 +15,7 @@
 
 #include "dialects/DS/DSDialect.h.inc"
 #include "dialects/DS/DSEnums.h.inc"
+#include "dialects/DS/DifferentiableOpInterface.h.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialects/DS/DSAttributes.h.inc"
 #define GET_TYPEDEF_CLASSES

@@ -3,6 +3,7 @@
 #define DIALECTS_DS_DSOPS_TD
 
 include "dialects/DS/DSDialect.td"
+include "dialects/DS/DifferentiableOpInterface.td"
 include "mlir/IR/BuiltinAttributes.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/ControlFlowInterfaces.td"
@@ -15,5 +16,7 @@ include "dialects/DS/NormOps.td"
 include "dialects/DS/ActivationOps.td"
 include "dialects/DS/AttentionOps.td"
 include "dialects/DS/PoolOps.td"
+include "dialects/DS/GradientOps.td"
+include "dialects/DS/TrainingOps.td"
 
 #endif // DIALECTS_DS_DSOPS_TD

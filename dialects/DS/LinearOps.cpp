@@ -17,20 +17,22 @@ LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
   return success();
 }
 
-LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> location, ValueRange operands, DictionaryAttr,
-                                         OpaqueProperties, RegionRange, SmallVectorImpl<Type> &types) {
+LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> location, ValueRange operands, DictionaryAttr attributes,
+                                         OpaqueProperties properties, RegionRange regions, SmallVectorImpl<Type> &types) {
   auto input = cast<RankedTensorType>(operands[0].getType());
   auto weight = cast<RankedTensorType>(operands[1].getType());
-  if (input.getRank() < 1 || weight.getRank() != 2 || weight.getDimSize(1) != input.getShape().back()) // (C1)
-    return emitOptionalError(location, "'ds.linear' op expects weight of shape [N, K] with K the last size of input, got ", weight, " for ",
-                             input);
+  const bool transposed = Adaptor(operands, attributes, properties, regions).getTransposed();
+  if (input.getRank() < 1 || weight.getRank() != 2 || weight.getDimSize(transposed ? 0 : 1) != input.getShape().back()) // (C1)
+    return emitOptionalError(location, "'ds.linear' op expects weight of shape ", transposed ? "[K, N]" : "[N, K]",
+                             " with K the last size of input, got ", weight, " for ", input);
+  const int64_t columns = weight.getDimSize(transposed ? 1 : 0);
   if (operands.size() > 2) {
     auto bias = cast<RankedTensorType>(operands[2].getType());
-    if (bias.getRank() != 1 || bias.getDimSize(0) != weight.getDimSize(0)) // (C2)
-      return emitOptionalError(location, "'ds.linear' op expects bias of shape [", weight.getDimSize(0), "], got ", bias);
+    if (bias.getRank() != 1 || bias.getDimSize(0) != columns) // (C2)
+      return emitOptionalError(location, "'ds.linear' op expects bias of shape [", columns, "], got ", bias);
   }
   SmallVector<int64_t> shape(input.getShape());
-  shape.back() = weight.getDimSize(0);
+  shape.back() = columns;
   types.push_back(RankedTensorType::get(shape, input.getElementType()));
   return success();
 }
@@ -39,6 +41,8 @@ LogicalResult LinearOp::verify() {
   if (std::optional<uint64_t> bits = getActivationBits();
       bits && (*bits != 8 || !isa<QuantizedType>(getWeight().getType().getElementType()))) // (C3)
     return emitOpError("expects activations of 8 bits with a quantized weight, got ") << *bits << " bits and " << getWeight().getType();
+  if (getTransposed() && isa<QuantizedType>(getWeight().getType().getElementType())) // (C4)
+    return emitOpError("expects a transposed weight of floats, got ") << getWeight().getType();
   return success();
 }
 

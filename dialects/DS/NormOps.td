@@ -1,6 +1,7 @@
 // Norms and softmax over the last axis.
 
-class DS_NormOp<string mnemonic> : DS_Op<mnemonic, [Pure, AllTypesMatch<["input", "output"]>]> {
+class DS_NormOp<string mnemonic>
+    : DS_Op<mnemonic, [Pure, AllTypesMatch<["input", "output"]>, DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
   let results = (outs DS_FloatTensor:$output);
   let hasVerifier = 1;
 }

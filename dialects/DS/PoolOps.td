@@ -1,6 +1,7 @@
 // Pooling: a sequence becomes one vector.
 
-def DS_PoolOp : DS_Op<"pool", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+def DS_PoolOp : DS_Op<"pool",
+    [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
   let summary = "one vector from the tokens of a sequence";
   let description = [{
     `cls`: token 0; its mask folds away. `mean`: the mean of the tokens whose `mask` is not 0, in f32, the count taken as at least 1e-9 (a

@@ -23,7 +23,8 @@ def DSPlan_Rows : I32EnumAttr<"Rows", "how many rows a buffer has in a step", [
     I32EnumAttrCase<"tokens", 0>,    // B * T
     I32EnumAttrCase<"selected", 1>,  // R
     I32EnumAttrCase<"batch", 2>,     // B
-    I32EnumAttrCase<"packed", 3>]> { // B * (T rounded up to 16): keys or values of a step without a cache, in cache layout
+    I32EnumAttrCase<"packed", 3>,    // B * (T rounded up to 16): keys or values of a step without a cache, in cache layout
+    I32EnumAttrCase<"single", 4>]> { // 1: controls, and what there is of a whole step
   let cppNamespace = "::ds_plan";
   let genSpecializedAttr = 0;
 }
@@ -42,6 +43,13 @@ def DSPlan_Layout : I32EnumAttr<"Layout", "how a weight is packed", [
   let genSpecializedAttr = 0;
 }
 def DSPlan_LayoutAttr : EnumAttr<DSPlan_Dialect, DSPlan_Layout, "layout">;
+
+def DSPlan_State : I32EnumAttr<"State", "a part of the training state", [
+    I32EnumAttrCase<"parameter", 0>, I32EnumAttrCase<"gradient", 1>, I32EnumAttrCase<"moment1", 2>, I32EnumAttrCase<"moment2", 3>]> {
+  let cppNamespace = "::ds_plan";
+  let genSpecializedAttr = 0;
+}
+def DSPlan_StateAttr : EnumAttr<DSPlan_Dialect, DSPlan_State, "state">;
 
 def DSPlan_CacheKind : I32EnumAttr<"CacheKind", "how a cache is laid out", [
     I32EnumAttrCase<"keys", 0>,      // [kv_heads][C / 16][D][16]: 16 slots side by side

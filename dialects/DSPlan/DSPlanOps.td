@@ -15,8 +15,9 @@ def DSPlan_StorageOp : DSPlan_Op<"storage", [Symbol]> {
   let summary = "packed constant bytes in the weights file";
   let description = [{
     Packs `ds.parameter` `parameter` by `layout` at byte `offset` of the data part. For layout `rope` there is no parameter, and `rope`
-    says of what the table is. Offsets are multiples of 64.
-    - (C1) `parameter` is given for every layout but `rope`, and `rope` for that one alone.
+    says of what the table is. Offsets are multiples of 64. With `in`, the place is in that part of the state that training keeps
+    (`DsStep.state`), the offset that of the state, and the bytes may change; without a parameter it is the whole part.
+    - (C1) `parameter` is given for every layout but `rope` and whole parts of the state, and `rope` for that layout alone.
     - (C2) `type` is static.
     - (C3) `offset` is a multiple of 64.
     - (C4) `type` has the shape of `layout`, bf16 lies in `panel_pairs` or `tiles` instead of `panels`, and i32 in `panel_codes`
@@ -26,9 +27,10 @@ def DSPlan_StorageOp : DSPlan_Op<"storage", [Symbol]> {
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, DSPlan_LayoutAttr:$layout, OptionalAttr<FlatSymbolRefAttr>:$parameter,
-                       OptionalAttr<DictionaryAttr>:$rope, OptionalAttr<I64Attr>:$offset, TypeAttrOf<DSPlan_Buffer>:$type);
+                       OptionalAttr<DictionaryAttr>:$rope, OptionalAttr<DSPlan_StateAttr>:$state, OptionalAttr<I64Attr>:$offset,
+                       TypeAttrOf<DSPlan_Buffer>:$type);
   let assemblyFormat =
-      "$sym_name $layout (`of` $parameter^)? (`rope` $rope^)? (`offset` $offset^)? attr-dict `:` $type";
+      "$sym_name $layout (`of` $parameter^)? (`rope` $rope^)? (`in` $state^)? (`offset` $offset^)? attr-dict `:` $type";
   let hasVerifier = 1;
 }
 
@@ -58,7 +60,7 @@ def DSPlan_InputOp : DSPlan_PlaceOp<"input"> {
   let summary = "what the caller gives";
   let description = [{
     `index` is its place in `DsStep.inputs`.
-    - (C1) the type is `memref<?xi32>`.
+    - (C1) the type is `memref<?xi32>`, or for `single` rows `memref<?xWxi32>` or `memref<?xWxf32>` with a static width.
     ```mlir
     %ids = ds_plan.input "input_ids" 0 tokens : memref<?xi32>
     ```
@@ -127,6 +129,20 @@ def DSPlan_CacheOp : DSPlan_PlaceOp<"cache"> {
   let hasVerifier = 1;
 }
 
+def DSPlan_SwitchOp : DSPlan_PlaceOp<"switch", [AllTypesMatch<["on", "off", "result"]>]> {
+  let summary = "the rows of a layer, or those that go around it";
+  let description = [{
+    The place `on` in steps whose gate `gate` (of the program's input `layer_gates`) is not 0, else the place `off`. Nothing is copied.
+    - (C1) both are dense rows of one kind.
+    ```mlir
+    %y = ds_plan.switch 3, %on, %off : memref<?x64xf32>
+    ```
+  }];
+  let arguments = (ins I64Attr:$gate, DSPlan_Buffer:$on, DSPlan_Buffer:$off);
+  let assemblyFormat = "$gate `,` $on `,` $off attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
 def DSPlan_KernelOp : DSPlan_Op<"kernel", [Symbol, SingleBlockImplicitTerminator<"ReturnOp">, IsolatedFromAbove]> {
   let summary = "a fused region and how it runs";
   let description = [{
@@ -171,6 +187,19 @@ def DSPlan_StoreCacheOp : DSPlan_Op<"store_cache", [Pure]> {
   let hasVerifier = 1;
 }
 
+def DSPlan_AccumulateOp : DSPlan_Op<"accumulate", [Pure, AllTypesMatch<["gradient", "output"]>]> {
+  let summary = "what a kernel adds to a gradient of the state";
+  let description = [{
+    The result stands for the gradient, an `outs` of the launch; the kernel adds to what it holds.
+    ```mlir
+    %g = ds_plan.accumulate %dw : tensor<192x64xf32>
+    ```
+  }];
+  let arguments = (ins DSPlan_Tensor:$gradient);
+  let results = (outs DSPlan_Tensor:$output);
+  let assemblyFormat = "$gradient attr-dict `:` type($output)";
+}
+
 def DSPlan_LaunchOp : DSPlan_Op<"launch",
     [HasParent<"ProgramOp">, AttrSizedOperandSegments, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "run a kernel";
@@ -178,9 +207,10 @@ def DSPlan_LaunchOp : DSPlan_Op<"launch",
     Reads `ins` and `aux` and writes `outs`. `aux` are what the schedule needs beyond the region's meaning, such as a table of rope angles.
     Its location is the module of the model it stands for. Launches of one `chain` may run slab by slab: a thread takes a few rows through
     all of them before the next few, without the barriers between, where there are enough rows for every thread.
+    With `gate`, it runs in steps alone whose gate (of the program's input `layer_gates`) is not 0.
     - (C1) `kernel` names a `ds_plan.kernel` with as many arguments as `ins` and as many results as `outs`.
     - (C2) buffers, inputs, outputs and caches have the element type and the width of what they stand for in the kernel.
-    - (C3) `outs` are buffers, outputs or caches, and no value stands in them twice.
+    - (C3) `outs` are buffers, outputs, caches or places in the state, and no value stands in them twice.
     - (C4) no other launches stand between those of a chain; their kernels work row by row (family `copy`, `gemm`, `rope`
       or `row`), their operands are weights, inputs and buffers, all with the same rows, and what they write are buffers.
     ```mlir
@@ -188,9 +218,9 @@ def DSPlan_LaunchOp : DSPlan_Op<"launch",
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<DSPlan_Buffer>:$ins, Variadic<DSPlan_Buffer>:$aux,
-                       Variadic<DSPlan_Buffer>:$outs, OptionalAttr<I64Attr>:$chain);
+                       Variadic<DSPlan_Buffer>:$outs, OptionalAttr<I64Attr>:$chain, OptionalAttr<I64Attr>:$gate);
   let assemblyFormat = [{
-    $kernel (`chain` $chain^)? `ins` `(` ($ins^ `:` type($ins))? `)` (`aux` `(` $aux^ `:` type($aux) `)`)?
+    $kernel (`chain` $chain^)? (`gate` $gate^)? `ins` `(` ($ins^ `:` type($ins))? `)` (`aux` `(` $aux^ `:` type($aux) `)`)?
     `outs` `(` $outs `:` type($outs) `)` attr-dict
   }];
   let hasVerifier = 1;

@@ -30,7 +30,9 @@ static bool hasShapeOf(Layout layout, MemRefType type) {
 }
 
 LogicalResult StorageOp::verify() {
-  if (getParameter().has_value() == (getLayout() == Layout::rope) || getRope().has_value() != (getLayout() == Layout::rope)) // (C1)
+  const bool isWholePart = getState() && getLayout() == Layout::vector && !getParameter();
+  if ((getParameter().has_value() == (getLayout() == Layout::rope) && !isWholePart) ||
+      getRope().has_value() != (getLayout() == Layout::rope)) // (C1)
     return emitOpError("expects a parameter, or a rope table for layout rope");
   auto type = cast<MemRefType>(getType());
   if (!type.hasStaticShape()) // (C2)
@@ -56,7 +58,9 @@ static bool isRowsOfWidth(MemRefType type) { return type.getRank() == 2 && type.
 
 LogicalResult InputOp::verify() {
   auto type = cast<MemRefType>(getType());
-  if (type.getRank() != 1 || !type.isDynamicDim(0) || !type.getElementType().isInteger(32)) // (C1)
+  const bool isControl =
+      getRows() == Rows::single && isRowsOfWidth(type) && (type.getElementType().isF32() || type.getElementType().isInteger(32));
+  if (!isControl && (type.getRank() != 1 || !type.isDynamicDim(0) || !type.getElementType().isInteger(32))) // (C1)
     return emitOpError("expects type memref<?xi32>, got ") << type;
   return success();
 }
@@ -89,6 +93,16 @@ LogicalResult ds_plan::CacheOp::verify() {
   return success();
 }
 
+LogicalResult ds_plan::SwitchOp::verify() {
+  std::optional<Rows> on = rowsOf(getOn());
+  if (!on || on != rowsOf(getOff())) // (C1)
+    return emitOpError("expects two places of rows of one kind");
+  for (Value place : {getOn(), getOff()})
+    if (auto buffer = place.getDefiningOp<BufferOp>(); buffer && buffer.getGrouped()) // (C1)
+      return emitOpError("expects dense rows");
+  return success();
+}
+
 LogicalResult ds_plan::WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
   auto storage = symbols.lookupNearestSymbolFrom<StorageOp>((*this)->getParentOp(), getStorageAttr());
   if (!storage) // (C1)
@@ -104,9 +118,9 @@ LogicalResult KernelOp::verifyRegions() {
     if (!isa<RankedTensorType>(type)) // (C1)
       return emitOpError("expects tensors as block arguments, got ") << type;
   for (Operation &op : body.without_terminator())
-    if (!isa<StoreCacheOp>(op) && // (C1)
-        (!isa<ds::DSDialect>(op.getDialect()) ||
-         isa<ds::ParameterOp, ds::WeightOp, ds::CacheOp, ds::CacheAppendOp, ds::CacheReadOp, ds::LayerOp, ds::FusionOp>(op)))
+    if (!isa<StoreCacheOp, AccumulateOp>(op) && // (C1)
+        (!isa<ds::DSDialect>(op.getDialect()) || isa<ds::ParameterOp, ds::WeightOp, ds::CacheOp, ds::CacheAppendOp, ds::CacheReadOp,
+                                                     ds::LayerOp, ds::FusionOp, ds::SwitchOp, ds::AccumulateGradientOp>(op)))
       return op.emitOpError("expects an op that computes a value of the kernel");
   return success();
 }
@@ -151,6 +165,8 @@ std::optional<Rows> ds_plan::rowsOf(Value place) {
     return buffer.getRows();
   if (auto input = place.getDefiningOp<InputOp>())
     return input.getRows();
+  if (auto choice = place.getDefiningOp<ds_plan::SwitchOp>())
+    return rowsOf(choice.getOn());
   return std::nullopt;
 }
 
@@ -192,8 +208,12 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
       return emitOpError("expects ins ") << index << " to hold " << type << ", got " << place.getType();
   llvm::SmallDenseSet<Value> written;
   for (auto [index, place, type] : llvm::enumerate(getOuts(), result->getOperandTypes())) {
-    if (!isa_and_nonnull<BufferOp, OutputOp, ds_plan::CacheOp>(place.getDefiningOp()) || !written.insert(place).second) // (C3)
-      return emitOpError("expects outs ") << index << " to be a buffer, an output or a cache of its own";
+    auto weight = place.getDefiningOp<ds_plan::WeightOp>();
+    auto storage = weight ? symbols.lookupNearestSymbolFrom<StorageOp>((*this)->getParentOp(), weight.getStorageAttr()) : StorageOp();
+    const bool isState = storage && storage.getState();
+    if ((!isState && !isa_and_nonnull<BufferOp, OutputOp, ds_plan::CacheOp>(place.getDefiningOp())) ||
+        !written.insert(place).second) // (C3)
+      return emitOpError("expects outs ") << index << " to be a buffer, an output, a cache or a place in the state of its own";
     if (!canHold(place, type)) // (C2)
       return emitOpError("expects outs ") << index << " to hold " << type << ", got " << place.getType();
   }

@@ -5,9 +5,20 @@
 using namespace mlir;
 using namespace ds;
 
-bool ds::isRowNorm(Operation *op) { return isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op); }
+bool ds::isElementwise(Operation *op) { return op->hasTrait<OpTrait::Elementwise>() || isa<ScaleOp>(op); }
 
-bool ds::isRowOp(Operation *op) { return op->hasTrait<OpTrait::Elementwise>() || isRowNorm(op) || isa<EmbeddingOp>(op); }
+static bool isNormGradient(Operation *op) { return isa<LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp>(op); }
+
+bool ds::isRowNorm(Operation *op) { return isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op) || isNormGradient(op); }
+
+SmallVector<Value, 2> ds::rowsOfNorm(Operation *norm) {
+  SmallVector<Value, 2> rows{norm->getOperand(0)};
+  if (isNormGradient(norm)) // `grad` stands last
+    rows.push_back(norm->getOperands().back());
+  return rows;
+}
+
+bool ds::isRowOp(Operation *op) { return isElementwise(op) || isRowNorm(op) || isa<EmbeddingOp>(op); }
 
 static std::optional<std::string> whyNotRows(ArrayRef<Operation *> ops) {
   auto typeOf = [](Operation *op) { return cast<RankedTensorType>(op->getResult(0).getType()); };
@@ -24,8 +35,8 @@ static std::optional<std::string> whyNotRows(ArrayRef<Operation *> ops) {
     norms += isRowNorm(op);
     if (norms > 1)
       return std::string("two norms in one region");
-    bool isComputed = op->getNumOperands() > 0 && llvm::is_contained(ops, op->getOperand(0).getDefiningOp());
-    if (isRowNorm(op) && (isComputed || isa<SoftmaxOp>(op)) && width > longestRowOnStack)
+    auto isComputed = [&](Value row) { return llvm::is_contained(ops, row.getDefiningOp()); };
+    if (isRowNorm(op) && (llvm::any_of(rowsOfNorm(op), isComputed) || isa<SoftmaxOp>(op)) && width > longestRowOnStack)
       return "rows of " + std::to_string(width) + " values exceed " + std::to_string(longestRowOnStack);
   }
   return std::nullopt;
@@ -46,9 +57,25 @@ static std::optional<std::string> whyNotPool(ArrayRef<Operation *> ops) {
   return std::nullopt;
 }
 
+/// The loss of rows, its gradient, or both.
+static std::optional<std::string> whyNotLoss(ArrayRef<Operation *> ops) {
+  if (llvm::count_if(ops, llvm::IsaPred<CrossEntropyOp>) > 1 || llvm::count_if(ops, llvm::IsaPred<CrossEntropyGradOp>) > 1)
+    return std::string("two losses in one region");
+  for (Operation *op : ops) {
+    if (!isa<CrossEntropyOp, CrossEntropyGradOp>(op))
+      return (op->getName().getStringRef() + " has no place beside a loss").str();
+    if (op->getOperands().take_front(2) != ops.front()->getOperands().take_front(2) ||
+        op->getAttr("smoothing") != ops.front()->getAttr("smoothing"))
+      return std::string("losses of different rows");
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> ds::whyNotOneKernel(ArrayRef<Operation *> ops) {
   if (llvm::any_of(ops, llvm::IsaPred<PoolOp>))
     return whyNotPool(ops);
+  if (llvm::any_of(ops, llvm::IsaPred<CrossEntropyOp, CrossEntropyGradOp>))
+    return whyNotLoss(ops);
   if (llvm::none_of(ops, llvm::IsaPred<LinearOp>))
     return whyNotRows(ops);
   std::string reason;

@@ -49,6 +49,8 @@ void ds::addOp(LaunchFacts &facts, Operation *op) {
   facts.laneOpsPerKey += static_cast<double>(cost.laneOpsPerKey);
   if (auto attention = dyn_cast<AttentionOp>(op))
     facts.causal = attention.getCausal();
+  if (auto gradient = dyn_cast<AttentionGradOp>(op))
+    facts.causal = gradient.getCausal();
 }
 
 /// Bytes of a weight as it is stored; of a quantized one its scales as well.

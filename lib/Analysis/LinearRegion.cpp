@@ -1,5 +1,6 @@
 #include "ds/Analysis/LinearRegion.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
+#include "ds/Analysis/FusionLegality.h"
 #include "llvm/ADT/EquivalenceClasses.h"
 #include "llvm/ADT/MapVector.h"
 #include <numeric>
@@ -193,7 +194,7 @@ std::optional<LinearRegion> Matcher::run() {
       taken = takeLinear(linear);
     else if (isa<RopeOp>(op) || isCacheStore(op))
       taken = takeRopeOrStore(op);
-    else if (op->hasTrait<OpTrait::Elementwise>())
+    else if (isElementwise(op))
       taken = takeElementwise(op);
     else
       taken = refuse(op->getName().getStringRef() + " has no place beside a product");

@@ -45,6 +45,17 @@ static OpCost costOfAttention(AttentionOp op) {
   return cost;
 }
 
+/// Five products where attention has two, and its softmax once more.
+static OpCost costOfAttentionGrad(AttentionGradOp op) {
+  OpCost cost;
+  const auto heads = static_cast<int64_t>(op.getHeads());
+  cost.macsPerPair = 5 * width(op.getQuery());
+  cost.flopsPerPair = 2 * cost.macsPerPair + 9 * heads;
+  cost.compatibleFlopsPerPair = 2 * cost.macsPerPair;
+  cost.laneOpsPerPair = heads * (laneOpsOfExpNonPositive + 14);
+  return cost;
+}
+
 static OpCost costOfPool(PoolOp op) {
   OpCost cost;
   if (op.getKind() == PoolKind::mean) {
@@ -59,6 +70,32 @@ OpCost ds::costOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, OpCost>(op)
       .Case(costOfLinear)
       .Case(costOfAttention)
+      .Case(costOfAttentionGrad)
+      .Case([&](LinearWeightGradOp grad) {
+        OpCost cost;
+        cost.macsPerRow = width(grad.getInput()) * width(grad.getGrad());
+        cost.flopsPerRow = cost.compatibleFlopsPerRow = 2 * cost.macsPerRow;
+        return cost;
+      })
+      .Case<ColumnSumOp, EmbeddingGradOp, ScaleOp>([&](Operation *) { return perRow(n, 0, n); })
+      .Case([&](LayerNormGradOp grad) {
+        const int64_t columns = width(grad.getInput());
+        return perRow(15 * columns, 0, 15 * columns + 4 * laneOpsOfReduction);
+      })
+      .Case([&](RmsNormGradOp grad) {
+        const int64_t columns = width(grad.getInput());
+        return perRow(10 * columns, 0, 10 * columns + 2 * laneOpsOfReduction);
+      })
+      .Case([&](SoftmaxGradOp) { return perRow(4 * n, 0, 4 * n + laneOpsOfReduction); })
+      .Case([&](L2NormalizeGradOp) { return perRow(8 * n, 0, 8 * n + 2 * laneOpsOfReduction); })
+      .Case<GeluGradOp, SiluGradOp, QuickGeluGradOp>(
+          [&](Operation *) { return perRow(9 * n, 0, (12 + laneOpsOfExp + laneOpsOfDivision) * n); })
+      .Case<ReluGradOp, TanhGradOp>([&](Operation *) { return perRow(3 * n, 0, 3 * n); })
+      .Case([&](CrossEntropyOp loss) {
+        const int64_t classes = width(loss.getLogits());
+        return perRow(4 * classes, 0, (4 + laneOpsOfExpNonPositive) * classes + 2 * laneOpsOfReduction);
+      })
+      .Case([&](CrossEntropyGradOp) { return perRow(6 * n, 0, (6 + 2 * laneOpsOfExpNonPositive) * n + 2 * laneOpsOfReduction); })
       .Case(costOfPool)
       .Case([&](LayerNormOp norm) {
         return perRow((norm.getBias() ? 8 : 7) * n + 3, (norm.getBias() ? 5 : 4) * n, 7 * n + 2 * laneOpsOfReduction);

@@ -1,5 +1,6 @@
 // Turns functions into programs of kernel launches.
 #include "ConvertDSToPlan.h"
+#include "ds/Analysis/TrainedParameters.h"
 #include "ds/Conversion/Passes.h"
 
 using namespace mlir;
@@ -43,6 +44,8 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
       return module.emitError("expects weights to be f32 or bf16, got '") << weights << "'";
     if (target != "cpu" && target != "cuda")
       return module.emitError("expects target to be cpu or cuda, got '") << target << "'";
+    if (train && (target != "cpu" || weights != "f32"))
+      return module.emitError("expects target cpu and weights of f32 to train, got '") << target << "' and '" << weights << "'";
     if (target == "cuda" && weights != "bf16")
       return module.emitError("expects weights of bf16 for target cuda, got '") << weights << "'";
     flattenFusions(module);
@@ -51,12 +54,14 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
     FailureOr<CacheTable> caches = CacheTable::create(module);
     if (failed(caches))
       return failure();
+    SmallVector<ParameterOp> trained = trainedParameters(module); // accumulations become part of kernels below
     SmallVector<func::FuncOp> functions;
     for (func::FuncOp function : module.getOps<func::FuncOp>()) {
       if (!function.getBody().hasOneBlock())
         return function.emitError("expects a function of one block");
       if (failed(prepareFunction(function, *caches)))
         return failure();
+      prepareGradients(function);
       functions.push_back(function);
     }
     if (functions.empty())
@@ -65,9 +70,11 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
     MLIRContext *context = &getContext();
     SymbolTable symbols(module);
     StorageTable storages(module, symbols, weights == "bf16" ? Type(BFloat16Type::get(context)) : Type(Float32Type::get(context)),
-                          /*inTiles=*/target == "cuda");
+                          train              ? WeightPlaces::state
+                          : target == "cuda" ? WeightPlaces::tiles
+                                             : WeightPlaces::panels);
     KernelTable kernels(module, symbols);
-    ProgramBuilder programs(KernelRegistry::standard(), *programBounds, *caches, storages, kernels);
+    ProgramBuilder programs(KernelRegistry::standard(), *programBounds, *caches, storages, kernels, std::move(trained));
     for (func::FuncOp function : functions)
       if (failed(programs.build(function, function)))
         return failure();

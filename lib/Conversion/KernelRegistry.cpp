@@ -10,6 +10,13 @@ static std::string times(int64_t a, int64_t b) { return std::to_string(a) + "x" 
 
 static OperandRole allRows(Operation *, unsigned) { return OperandRole::rows; }
 
+/// Norm gradients: input, gain, grad.
+static OperandRole normGradientRole(Operation *, unsigned index) { return index == 1 ? OperandRole::vector : OperandRole::rows; }
+
+static OperandRole attentionGradientRole(Operation *op, unsigned index) {
+  return cast<AttentionGradOp>(op).getSlopes() && index + 1 == op->getNumOperands() ? OperandRole::vector : OperandRole::rows;
+}
+
 /// First operand rows, all others vectors.
 static OperandRole rowsAndVectors(Operation *, unsigned index) { return index == 0 ? OperandRole::rows : OperandRole::vector; }
 
@@ -23,6 +30,11 @@ static OperandRole attentionRole(Operation *op, unsigned index) {
 /// `rms_norm_576`: the op and its width.
 static std::string nameAndWidth(Operation *op) {
   return op->getName().stripDialect().str() + "_" + std::to_string(width(op->getResult(0)));
+}
+
+/// `gemm_gradient_576x1536`: the widths of the first two operands.
+static std::string nameAndOperands(Operation *op) {
+  return op->getName().stripDialect().str() + "_" + times(width(op->getOperand(0)), width(op->getOperand(1)));
 }
 
 static std::string nameOfCacheStore(Operation *op) {
@@ -66,12 +78,33 @@ const KernelRegistry &KernelRegistry::standard() {
                      },
                      [](Operation *op) {
                        auto linear = cast<LinearOp>(op);
-                       return "gemm_" + times(width(linear.getInput()), width(linear.getOutput())) + (linear.getBias() ? "_bias" : "");
+                       return "gemm_" + times(width(linear.getInput()), width(linear.getOutput())) + (linear.getBias() ? "_bias" : "") +
+                              (linear.getTransposed() ? "_transposed" : "");
                      }});
     r.add<AttentionOp>({"attention", 5, ResultRows::ofInput, attentionRole, [](Operation *op) {
                           int64_t heads = cast<AttentionOp>(op).getHeads();
                           return "attention_" + times(heads, width(op->getResult(0)) / heads);
                         }});
+    addRowOps<GeluGradOp, SiluGradOp, QuickGeluGradOp, ReluGradOp, TanhGradOp, SoftmaxGradOp, L2NormalizeGradOp, CrossEntropyGradOp,
+              ScaleOp>(r, allRows);
+    addRowOps<LayerNormGradOp, RmsNormGradOp>(r, normGradientRole);
+    r.add<CrossEntropyOp>({"row", 0, ResultRows::ofInput, allRows,
+                           [](Operation *op) { return "cross_entropy_" + std::to_string(width(op->getOperand(0))); }});
+    r.add<ds_plan::AccumulateOp>({"row", 0, ResultRows::ofInput, allRows, nameAndWidth});
+    r.add<GatherRowsGradOp>({"gather_gradient", 2, ResultRows::ofInput, allRows, nameAndWidth});
+    r.add<PoolGradOp>({"pool_gradient", 2, ResultRows::ofInput, allRows, nameAndWidth});
+    r.add<ColumnSumOp>({"column_sum", 2, ResultRows::ofInput, allRows, nameAndWidth});
+    r.add<EmbeddingGradOp>({"embed_gradient", 3, ResultRows::ofInput, allRows, nameAndWidth});
+    r.add<LinearWeightGradOp>({"gemm_gradient", 4, ResultRows::ofInput, allRows, nameAndOperands});
+    r.add<AttentionGradOp>({"attention_gradient", 5, ResultRows::ofInput, attentionGradientRole, [](Operation *op) {
+                              int64_t heads = cast<AttentionGradOp>(op).getHeads();
+                              return "attention_gradient_" + times(heads, width(op->getResult(0)) / heads);
+                            }});
+    r.add<GradientNormsOp>({"multi_tensor", 5, ResultRows::single, allRows, nameAndWidth});
+    r.add<OptimizerUpdateOp>({"multi_tensor", 5, ResultRows::single, allRows, [](Operation *op) {
+                                return stringifyOptimizerKind(cast<OptimizerUpdateOp>(op).getKind()).str() + "_" +
+                                       std::to_string(width(op->getResult(0)));
+                              }});
     return r;
   }();
   return registry;

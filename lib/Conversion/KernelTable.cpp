@@ -49,7 +49,8 @@ KernelOp KernelTable::get(const KernelRegistry &registry, const KernelRegion &re
     Operation *copy = body.clone(*op, mapping);
     copy->setLoc(kernel.getLoc());
     copy->removeDiscardableAttr(cacheAttrName); // the launch says which cache
-    copy->removeDiscardableAttr(fusionAttrName);
+    for (StringRef name : {fusionAttrName, gradientAttrName, gateAttrName})
+      copy->removeDiscardableAttr(name);
   }
   SmallVector<Value> results;
   for (Value out : outs)

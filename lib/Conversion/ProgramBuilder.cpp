@@ -1,5 +1,6 @@
 // One program: places of inputs, results and values between launches, and the launches.
 #include "ConvertDSToPlan.h"
+#include "ds/Conversion/MultiTensor.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -32,7 +33,8 @@ static SmallVector<Value> resultsOf(const KernelRegion &region) {
   SmallVector<Value> outs;
   for (Operation *op : region.ops)
     for (Value result : op->getResults())
-      if (isa<StoreCacheOp>(op) || llvm::any_of(result.getUsers(), [&](Operation *user) { return !llvm::is_contained(region.ops, user); }))
+      if (isa<StoreCacheOp, ds_plan::AccumulateOp>(op) ||
+          llvm::any_of(result.getUsers(), [&](Operation *user) { return !llvm::is_contained(region.ops, user); }))
         outs.push_back(result);
   return outs;
 }
@@ -51,15 +53,31 @@ static StringAttr nameOf(func::FuncOp function, unsigned index, bool isResult) {
   return isResult ? function.getResultAttrOfType<StringAttr>(index, "ds.name") : function.getArgAttrOfType<StringAttr>(index, "ds.name");
 }
 
+/// [W] or [1, W] of a control -> one row of W; null for what has rows.
+static MemRefType controlType(RankedTensorType type) {
+  const bool isControl = type && type.hasStaticShape() && (type.getRank() == 1 || (type.getRank() == 2 && type.getDimSize(0) == 1)) &&
+                         (type.getElementType().isF32() || type.getElementType().isInteger(32));
+  return isControl ? MemRefType::get({ShapedType::kDynamic, type.getShape().back()}, type.getElementType()) : MemRefType();
+}
+
 LogicalResult ProgramBuilder::declareInputs(func::FuncOp function) {
+  auto isRows = [&](BlockArgument argument) { return nameOf(function, argument.getArgNumber(), /*isResult=*/false) == "rows"; };
+  const bool hasRows = llvm::any_of(function.getArguments(), isRows);
   for (BlockArgument argument : function.getArguments()) {
     unsigned index = argument.getArgNumber();
     auto type = dyn_cast<RankedTensorType>(argument.getType());
     StringAttr name = nameOf(function, index, /*isResult=*/false);
+    if (MemRefType control = controlType(type); control && name) {
+      places[argument] = ds_plan::InputOp::create(*builder, function.getLoc(), control, name, builder->getI64IntegerAttr(index),
+                                                  ds_plan::RowsAttr::get(builder->getContext(), Rows::single));
+      rows[argument] = Rows::single;
+      continue;
+    }
     if (!name || !type || !type.getElementType().isInteger(32) || type.getRank() > 2 || type.getRank() < 1)
       return function.emitError("expects argument ") << index << " to be i32 of rank 1 or 2 with a ds.name, got " << argument.getType();
     bool selects = llvm::any_of(argument.getUses(), [](OpOperand &use) { return isa<GatherRowsOp>(use.getOwner()); });
-    Rows kind = type.getRank() == 2 ? Rows::tokens : selects || name == "rows" ? Rows::selected : Rows::batch;
+    selects |= name == "rows" || (name == "labels" && hasRows);
+    Rows kind = type.getRank() == 2 ? Rows::tokens : selects ? Rows::selected : Rows::batch;
     places[argument] = ds_plan::InputOp::create(*builder, function.getLoc(), *bufferType(type, /*hasWidth=*/false), name,
                                                 builder->getI64IntegerAttr(index), ds_plan::RowsAttr::get(builder->getContext(), kind));
     rows[argument] = kind;
@@ -141,6 +159,8 @@ Rows ProgramBuilder::rowsOfResult(Operation *op) {
     return Rows::batch;
   case ResultRows::cache:
     return Rows::packed;
+  case ResultRows::single:
+    return Rows::single;
   }
   llvm_unreachable("all kinds of rows are handled");
 }
@@ -152,6 +172,8 @@ FailureOr<Value> ProgramBuilder::placeOfResult(Value result, bool isOnly) {
       return op->emitError("expects a cache that attention reads, got ") << name, failure();
     return cache(name, op->getLoc());
   }
+  if (auto name = op->getAttrOfType<FlatSymbolRefAttr>(gradientAttrName))
+    return weight(storages.gradient(SymbolTable::lookupNearestSymbolFrom<ParameterOp>(source, name)), op->getLoc());
   auto type = cast<RankedTensorType>(result.getType());
   FailureOr<MemRefType> buffer = bufferType(type, /*hasWidth=*/true);
   if (failed(buffer) || !type.getElementType().isF32())
@@ -172,6 +194,36 @@ Value ProgramBuilder::partialResultsOf(AttentionOp attention) {
   int64_t width = attention.getHeads() * threads * (line + llvm::alignTo(headSize, line));
   auto type = MemRefType::get({ShapedType::kDynamic, width}, builder->getF32Type());
   return ds_plan::BufferOp::create(*builder, attention.getLoc(), type, Rows::batch, IntegerAttr(), /*grouped=*/false);
+}
+
+LogicalResult ProgramBuilder::addStateOperands(Operation *op, SmallVectorImpl<Value> &aux) {
+  SmallVector<int64_t> segments;
+  for (ParameterOp parameter : trained) {
+    auto [first, length] = storages.segment(parameter);
+    segments.append({first, length});
+  }
+  if (static_cast<int64_t>(trained.size()) != cast<RankedTensorType>(op->getResult(0).getType()).getShape().back())
+    return op->emitError("expects ") << trained.size() << " parameters that are trained";
+  op->setDiscardableAttr(segmentsAttrName, builder->getDenseI64ArrayAttr(segments));
+  SmallVector<ds_plan::State> parts{ds_plan::State::gradient};
+  if (isa<OptimizerUpdateOp>(op))
+    parts = {ds_plan::State::parameter, ds_plan::State::gradient, ds_plan::State::moment1, ds_plan::State::moment2};
+  for (ds_plan::State part : parts)
+    aux.push_back(weight(storages.part(part), op->getLoc()));
+  auto scratch = MemRefType::get({ShapedType::kDynamic, multiTensorScratch(segments)}, builder->getF32Type());
+  aux.push_back(ds_plan::BufferOp::create(*builder, op->getLoc(), scratch, Rows::single, IntegerAttr(), /*grouped=*/false));
+  return success();
+}
+
+LogicalResult ProgramBuilder::emitSwitch(SwitchOp op) {
+  auto on = places.find(op.getOn()), off = places.find(op.getOff());
+  if (on == places.end() || off == places.end() || rows.lookup(op.getOn()) != rows.lookup(op.getOff()))
+    return op.emitError("expects two activations of as many rows");
+  Value place = ds_plan::SwitchOp::create(*builder, op.getLoc(), on->second.getType(), builder->getI64IntegerAttr(op.getIndex()),
+                                          on->second, off->second);
+  places[op] = place;
+  rows[op] = rows.lookup(op.getOn());
+  return success();
 }
 
 LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
@@ -196,6 +248,8 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
     if (auto attention = dyn_cast<AttentionOp>(op))
       if (Value partials = partialResultsOf(attention))
         auxPlaces.push_back(partials);
+    if (isa<GradientNormsOp, OptimizerUpdateOp>(op) && failed(addStateOperands(op, auxPlaces)))
+      return failure();
     for (Value result : op->getResults())
       rows[result] = rowsOfResult(op);
   }
@@ -208,7 +262,10 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
   }
   Location loc = region.root->getLoc();
   auto kernel = kernels.get(registry, region, ins.getArrayRef(), outs);
-  auto launch = ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces, IntegerAttr());
+  auto launch = ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces, IntegerAttr(), IntegerAttr());
+  for (Operation *op : region.ops)
+    if (Attribute gate = op->getAttr(gateAttrName))
+      launch->setDiscardableAttr(gateAttrName, gate);
   if (region.ops.size() > 1)
     launch->setAttr("ds_plan.modules", modulesOf(region, *builder));
   for (Value out : outs)
@@ -219,7 +276,7 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
       output.getDefiningOp<ds_plan::OutputOp>().setRows(rows.lookup(out));
       if (output != places[out])
         ds_plan::LaunchOp::create(*builder, loc, kernels.copy(cast<RankedTensorType>(out.getType())).getSymName(), ValueRange(places[out]),
-                                  ValueRange(), ValueRange(output), IntegerAttr());
+                                  ValueRange(), ValueRange(output), IntegerAttr(), IntegerAttr());
     }
   return success();
 }
@@ -250,7 +307,7 @@ LogicalResult ProgramBuilder::build(func::FuncOp function, Operation *before) {
   ropePositions = (caches.context() > 0 ? caches.context() : bounds.maxPositions) + bounds.positionOffset;
   // Without a cache a sequence cannot be cut into steps, so the longest one fits a step; where there is one as well, long ones go through
   // it.
-  bool whole = !hasCache && function.getSymName() != "forward";
+  bool whole = !hasCache && trained.empty() && function.getSymName() != "forward";
   int64_t maxRows = whole ? std::max(bounds.maxRows, bounds.maxPositions) : bounds.maxRows;
   if (function.getSymName() == "decode")
     maxRows = 0; // one token for each sequence
@@ -264,9 +321,15 @@ LogicalResult ProgramBuilder::build(func::FuncOp function, Operation *before) {
   if (failed(declareInputs(function)) || failed(declareOutputs(function)))
     return failure();
   for (ArrayRef<Operation *> ops : regionsOf(function)) {
+    if (auto choice = dyn_cast<SwitchOp>(ops.front())) {
+      if (failed(emitSwitch(choice)))
+        return failure();
+      continue;
+    }
     FailureOr<KernelRegion> region = registry.region(ops);
     if (failed(region) || failed(emit(*region)))
       return failure();
   }
+  gateLaunches(program);
   return success();
 }

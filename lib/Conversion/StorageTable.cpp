@@ -11,8 +11,19 @@ using ds_plan::StorageOp;
 
 static constexpr int64_t alignment = 64;
 
-StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixType, bool inTiles)
-    : symbols(symbols), builder(module.getContext()), matrixType(matrixType), inTiles(inTiles) {
+static int64_t paddedElements(ParameterOp parameter) {
+  return static_cast<int64_t>(llvm::alignTo(parameter.getTensorType().getNumElements(), linearPanel));
+}
+
+StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixType, WeightPlaces placing)
+    : symbols(symbols), builder(module.getContext()), matrixType(matrixType), placing(placing) {
+  if (placing == WeightPlaces::state)
+    for (ParameterOp parameter : module.getOps<ParameterOp>())
+      if (parameter.getSource()) {
+        stateOffsets[parameter.getSymNameAttr()] = partBytes;
+        partBytes += paddedElements(parameter) * 4;
+      }
+  offset = partBytes;
   // Storages follow what is there before: parameters, then storages, then kernels and programs.
   builder.setInsertionPointToEnd(module.getBody());
   llvm::DenseSet<Value> readForHeads;
@@ -29,13 +40,54 @@ StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixTyp
 StorageOp StorageTable::create(StringRef name, Layout layout, FlatSymbolRefAttr parameter, DictionaryAttr rope, MemRefType type,
                                Location loc) {
   auto storage = StorageOp::create(builder, loc, builder.getStringAttr(name), ds_plan::LayoutAttr::get(builder.getContext(), layout),
-                                   parameter, rope, builder.getI64IntegerAttr(offset), TypeAttr::get(type));
+                                   parameter, rope, ds_plan::StateAttr(), builder.getI64IntegerAttr(offset), TypeAttr::get(type));
   symbols.insert(storage); // a parameter may have the name
   offset = llvm::alignTo(offset + type.getNumElements() * type.getElementTypeBitWidth() / 8, alignment);
   return storage;
 }
 
+StorageOp StorageTable::inState(ParameterOp parameter, ds_plan::State state) {
+  StorageOp &storage = stateStorages[{parameter.getSymNameAttr(), static_cast<int>(state)}];
+  if (storage)
+    return storage;
+  RankedTensorType shape = parameter.getTensorType();
+  const Layout layout = shape.getRank() == 1 ? Layout::vector : Layout::rows;
+  auto type = layout == Layout::vector ? MemRefType::get({paddedElements(parameter)}, builder.getF32Type())
+                                       : MemRefType::get(shape.getShape(), builder.getF32Type());
+  std::string name = (parameter.getSymName() + "." + ds_plan::stringifyState(state)).str();
+  const int64_t place = stateOffsets.lookup(parameter.getSymNameAttr()) + static_cast<int64_t>(state) * partBytes;
+  storage =
+      StorageOp::create(builder, parameter.getLoc(), builder.getStringAttr(name), ds_plan::LayoutAttr::get(builder.getContext(), layout),
+                        FlatSymbolRefAttr::get(parameter.getSymNameAttr()), DictionaryAttr(),
+                        ds_plan::StateAttr::get(builder.getContext(), state), builder.getI64IntegerAttr(place), TypeAttr::get(type));
+  symbols.insert(storage);
+  return storage;
+}
+
+StorageOp StorageTable::gradient(ParameterOp parameter) { return inState(parameter, ds_plan::State::gradient); }
+
+StorageOp StorageTable::part(ds_plan::State state) {
+  StorageOp &storage = stateStorages[{builder.getStringAttr(""), static_cast<int>(state)}];
+  if (storage)
+    return storage;
+  auto type = MemRefType::get({partBytes / 4}, builder.getF32Type());
+  std::string name = "all." + ds_plan::stringifyState(state).str();
+  storage = StorageOp::create(builder, builder.getUnknownLoc(), builder.getStringAttr(name),
+                              ds_plan::LayoutAttr::get(builder.getContext(), Layout::vector), FlatSymbolRefAttr(), DictionaryAttr(),
+                              ds_plan::StateAttr::get(builder.getContext(), state),
+                              builder.getI64IntegerAttr(static_cast<int64_t>(state) * partBytes), TypeAttr::get(type));
+  symbols.insert(storage);
+  return storage;
+}
+
+std::pair<int64_t, int64_t> StorageTable::segment(ParameterOp parameter) const {
+  return {stateOffsets.lookup(parameter.getSymNameAttr()) / 4, paddedElements(parameter)};
+}
+
 StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
+  if (stateOffsets.contains(parameter.getSymNameAttr()))
+    return inState(parameter, ds_plan::State::parameter);
+  const bool inTiles = placing == WeightPlaces::tiles;
   Layout layout = Layout::vector;
   auto quantized = dyn_cast<QuantizedType>(parameter.getTensorType().getElementType());
   if (quantized)

@@ -11,15 +11,28 @@
 
 namespace ds {
 
+/// Where parameters lie.
+enum class WeightPlaces {
+  panels, // in the weights file, matrices in panels for the CPU
+  tiles,  // in the weights file, matrices in tiles for tensor cores
+  state,  // in the state that training keeps, matrices as rows; the weights file begins with the first values of its parameters
+};
+
 /// Gives each (parameter, layout) and each rope table one storage, in order of first use.
 class StorageTable {
 public:
-  /// `matrixType` is the element type of matrices and tables; `module` gets the storages, `symbols` are its names. `inTiles` says that
-  /// matrices lie in tiles for tensor cores, not in panels.
-  StorageTable(mlir::ModuleOp module, mlir::SymbolTable &symbols, mlir::Type matrixType, bool inTiles);
+  /// `matrixType` is the element type of matrices and tables; `module` gets the storages, `symbols` are its names.
+  StorageTable(mlir::ModuleOp module, mlir::SymbolTable &symbols, mlir::Type matrixType, WeightPlaces placing);
 
   /// The storage of `parameter` for an operand of `role` (matrix, table or vector).
   ds_plan::StorageOp weight(ParameterOp parameter, OperandRole role);
+
+  /// The gradient of `parameter` in the state.
+  ds_plan::StorageOp gradient(ParameterOp parameter);
+  /// A whole part of the state.
+  ds_plan::StorageOp part(ds_plan::State state);
+  /// Offset and length of a parameter within its part of the state, in f32; the length is a multiple of 32.
+  std::pair<int64_t, int64_t> segment(ParameterOp parameter) const;
 
   /// The table of `rope` for positions below `positions`.
   ds_plan::StorageOp rope(RopeOp rope, int64_t positions);
@@ -27,15 +40,19 @@ public:
 private:
   ds_plan::StorageOp create(llvm::StringRef name, ds_plan::Layout layout, mlir::FlatSymbolRefAttr parameter, mlir::DictionaryAttr rope,
                             mlir::MemRefType type, mlir::Location loc);
+  ds_plan::StorageOp inState(ParameterOp parameter, ds_plan::State state);
 
   mlir::SymbolTable &symbols;
   mlir::OpBuilder builder;
   mlir::Type matrixType;
-  bool inTiles;
+  WeightPlaces placing;
+  llvm::MapVector<mlir::StringAttr, int64_t> stateOffsets; // of parameters, in bytes within a part
+  int64_t partBytes = 0;
+  llvm::DenseMap<std::pair<mlir::Attribute, int>, ds_plan::StorageOp> stateStorages;
   llvm::DenseMap<mlir::StringAttr, bool> linearWeights; // parameters that a linear reads; with heads beside it
   llvm::DenseMap<std::pair<mlir::Attribute, int>, ds_plan::StorageOp> weights;
   llvm::MapVector<mlir::DictionaryAttr, ds_plan::StorageOp> ropes;
-  int64_t offset = 0;
+  int64_t offset = 0; // in the weights file
 };
 
 } // namespace ds

@@ -55,7 +55,7 @@ static Result<void> readTokens(ModelSource &source, const std::string &file, con
   return {};
 }
 
-Result<ModelSource> ds::openHuggingFace(const std::string &folder) {
+Result<ModelSource> ds::openHuggingFace(const std::string &folder, bool weights) {
   ModelSource source;
   Result<Json> json = readJson(folder, "config.json");
   if (!json)
@@ -84,10 +84,12 @@ Result<ModelSource> ds::openHuggingFace(const std::string &folder) {
     if (Result<void> read = readTokens(source, folder + "/generation_config.json", *generation); !read)
       return read.error();
   }
-  Result<std::unique_ptr<TensorSource>> tensors = openSafetensorsFolder(folder);
-  if (!tensors)
-    return tensors.error();
-  source.tensors = std::move(*tensors);
+  if (weights) {
+    Result<std::unique_ptr<TensorSource>> tensors = openSafetensorsFolder(folder);
+    if (!tensors)
+      return tensors.error();
+    source.tensors = std::move(*tensors);
+  }
   Result<std::optional<Pooling>> pooling = readPooling(folder);
   if (!pooling)
     return pooling.error();

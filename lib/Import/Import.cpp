@@ -1,4 +1,5 @@
 #include "ds/Import/Import.h"
+#include "ConfigOnlySource.h"
 #include "Families/Family.h"
 #include "ModelSource.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -49,13 +50,24 @@ static Error unknownFamily(const ModelSource &source) {
                         "'");
 }
 
+static Error needsWeights(const ModelSource &source) {
+  std::string names;
+  for (const Family &family : allFamilies())
+    if (family.fromConfig)
+      names += (names.empty() ? "" : ", ") + std::string(family.modelType);
+  return Error::badData("'" + source.config->fileName() + "': key 'model_type': family '" + source.modelType +
+                        "' cannot be built from its configuration alone, as " + names + " can");
+}
+
 Result<ImportedModel> ds::importModel(MLIRContext &context, const std::string &path, const ImportOptions &options) {
   context.loadDialect<DSDialect, func::FuncDialect>();
   std::error_code error;
   if (!std::filesystem::exists(path, error))
     return Error::missing("'" + path + "': expects a model's folder or a GGUF file, found nothing");
   bool folder = std::filesystem::is_directory(path, error);
-  Result<ModelSource> source = folder ? openHuggingFace(path) : openGgufModel(path);
+  if (options.randomWeights && !folder)
+    return Error::usage("--random-weights: expects a folder with config.json, got '" + path + "'");
+  Result<ModelSource> source = folder ? openHuggingFace(path, /*weights=*/!options.randomWeights) : openGgufModel(path);
   if (!source)
     return source.error();
   const Family *family = findFamily(source->modelType);
@@ -65,7 +77,16 @@ Result<ImportedModel> ds::importModel(MLIRContext &context, const std::string &p
   if (!task)
     return task.error();
 
+  ConfigOnlySource *made = nullptr;
+  if (options.randomWeights) {
+    if (!family->fromConfig)
+      return needsWeights(*source);
+    auto tensors = std::make_unique<ConfigOnlySource>(source->config->fileName());
+    made = tensors.get();
+    source->tensors = std::move(tensors);
+  }
   ModelBuilder builder(context, *source->tensors, *source->config);
+  builder.made = made;
   builder.rowsArePaired = source->rowsArePaired;
   builder.facts.family = family->modelType;
   builder.facts.name = source->name;

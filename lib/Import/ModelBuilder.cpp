@@ -86,6 +86,8 @@ Result<OwningOpRef<ModuleOp>> ModelBuilder::finish() {
 }
 
 std::string ModelBuilder::prefixOf(const std::string &name, std::initializer_list<const char *> prefixes) const {
+  if (made)
+    return facts.task == "encoder" ? *(prefixes.end() - 1) : *prefixes.begin();
   for (const char *prefix : prefixes)
     if (hasTensor(prefix + name))
       return prefix;
@@ -94,6 +96,9 @@ std::string ModelBuilder::prefixOf(const std::string &name, std::initializer_lis
 
 void ModelBuilder::expectTensor(const std::string &name, ArrayRef<int64_t> shape) {
   read.insert(name);
+  if (made)
+    if (Result<void> added = made->add(name, shape.vec()); !added)
+      return fail(added.error());
   const StoredTensor *tensor = tensors.find(name);
   if (!tensor) {
     std::string file = tensors.tensors().empty() ? config.fileName() : tensors.tensors().front().file;
@@ -188,7 +193,7 @@ Value ModelBuilder::linear(Value input, const std::string &path, int64_t out, co
 }
 
 Value ModelBuilder::linearWith(Value input, const std::string &path, Value weight, Value bias) {
-  return LinearOp::create(builder, at(path), input, weight, bias, IntegerAttr());
+  return LinearOp::create(builder, at(path), input, weight, bias, IntegerAttr(), UnitAttr());
 }
 
 Value ModelBuilder::layerNorm(Value input, const std::string &path, double eps, bool bias) {
@@ -234,7 +239,7 @@ Value ModelBuilder::rope(Value input, const std::string &path, RopeStyle style, 
     scaling = RopeScalingAttr::get(builder.getContext(), settings.kind, settings.factor, settings.low, settings.high, settings.original);
   return RopeOp::create(builder, at(path), input.getType(), input, positions, RopeStyleAttr::get(builder.getContext(), style),
                         builder.getI64IntegerAttr(heads), builder.getI64IntegerAttr(rotary), builder.getF64FloatAttr(settings.base),
-                        scaling);
+                        scaling, UnitAttr());
 }
 
 Value ModelBuilder::attention(Value query, Value key, Value value, const std::string &path, const AttentionOptions &options) {

@@ -3,6 +3,7 @@
 #define DS_LIB_IMPORT_MODELBUILDER_H
 
 #include "Config.h"
+#include "ConfigOnlySource.h"
 #include "dialects/DS/DSDialect.h"
 #include "ds/Import/TensorSource.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -58,6 +59,8 @@ public:
 
   ModelFacts facts;
   Config &config;
+  /// Of a model without weights: takes in every tensor that is asked for.
+  ConfigOnlySource *made = nullptr;
   /// GGUF stores the rows of a turned head as pairs (j, j + half) side by side; `turnedRows` undoes it.
   bool rowsArePaired = false;
   RowView turnedRows(int64_t heads, int64_t headWidth) const {
@@ -74,8 +77,9 @@ public:
   Result<mlir::OwningOpRef<mlir::ModuleOp>> finish();
 
   // ---- Weights: `name` is the tensor's name in the files ----
-  bool hasTensor(const std::string &name) const { return tensors.find(name) != nullptr; }
-  /// The first of the prefixes with which `name` is there; the first of all when it is nowhere.
+  bool hasTensor(const std::string &name) const { return made || tensors.find(name) != nullptr; }
+  /// The first of the prefixes with which `name` is there; the first of all when it is nowhere. Without weights, the last for task encoder,
+  /// as transformers' class of hidden states has it, else the first.
   std::string prefixOf(const std::string &name, std::initializer_list<const char *> prefixes) const;
   mlir::Value vectorWeight(const std::string &name, int64_t size, const RowView &rows = {}, const std::string &part = "");
   mlir::Value matrixWeight(const std::string &name, int64_t rows, int64_t columns, const LinearOptions &options = {});

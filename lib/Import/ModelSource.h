@@ -26,7 +26,8 @@ struct ModelSource {
   bool rowsArePaired = false;
 };
 
-Result<ModelSource> openHuggingFace(const std::string &folder);
+/// Without `weights`, `tensors` stays empty and no file of them is opened.
+Result<ModelSource> openHuggingFace(const std::string &folder, bool weights = true);
 Result<ModelSource> openGgufModel(const std::string &path);
 /// The pooling that modules.json asks for; none when there is no such file.
 Result<std::optional<Pooling>> readPooling(const std::string &folder);

@@ -22,8 +22,8 @@ static void addFusion(OpPassManager &manager, FusionLevel level, const std::stri
   manager.addPass(createFormFusionRegions({/*pools=*/level == FusionLevel::specialized}));
 }
 
-/// normalized -> planned
-static void buildFromNormalized(OpPassManager &manager, const PlanOptions &options) {
+/// What serves a model.
+static void addInference(OpPassManager &manager, const PlanOptions &options) {
   InsertCacheOptions cache;
   cache.context = options.context;
   cache.keepForward = true;
@@ -31,6 +31,23 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   if (options.observe)
     manager.addPass(createObserveInputs());
   manager.addPass(createInsertPaddingMask());
+}
+
+/// What trains it.
+static void addTraining(OpPassManager &manager, const PlanOptions &options) {
+  manager.addPass(createInsertLoss({options.smoothing}));
+  if (options.layerDrop)
+    manager.addPass(createInsertLayerDrop());
+  manager.addPass(createDifferentiate({options.recompute}));
+  manager.addPass(createInsertOptimizer({options.optimizer}));
+}
+
+/// normalized -> planned
+static void buildFromNormalized(OpPassManager &manager, const PlanOptions &options) {
+  if (options.train)
+    addTraining(manager, options);
+  else
+    addInference(manager, options);
   manager.addPass(createLowerCaches());
   addFusion(manager, options.fusion, options.machine);
   ConvertDSToPlanOptions conversion;
@@ -38,6 +55,7 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   conversion.maxRows = options.maxRows;
   conversion.weights = options.weights;
   conversion.target = options.target;
+  conversion.train = options.train;
   manager.addPass(createConvertDSToPlan(conversion));
   if (options.target == "cpu") { // what worker threads do with their caches
     manager.addPass(createPlanGroupRows());

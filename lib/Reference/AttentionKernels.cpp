@@ -1,5 +1,6 @@
 // Rope, attention and the cache.
 #include "Kernels.h"
+#include "Visibility.h"
 #include "dialects/DS/Rope.h"
 #include "mlir/IR/Threading.h"
 #include <cmath>
@@ -21,7 +22,7 @@ Evaluated ds::reference::evaluate(RopeOp op, Inputs<RopeOp> in) {
     for (int64_t i = 0; i < rotary / 2; ++i) {
       // The f32 product is the angle: models are trained with it.
       float angle = static_cast<float>(positions.values[token]) * frequencies[i];
-      double cosine = std::cos(static_cast<double>(angle)), sine = std::sin(static_cast<double>(angle));
+      double cosine = std::cos(static_cast<double>(angle)), sine = std::sin(static_cast<double>(op.getInverse() ? -angle : angle));
       int64_t first = isHalf ? i : 2 * i, second = isHalf ? i + rotary / 2 : 2 * i + 1;
       for (int64_t h = 0; h < heads; ++h) {
         const double *x = input.values.data() + token * width + h * headSize;
@@ -33,20 +34,6 @@ Evaluated ds::reference::evaluate(RopeOp op, Inputs<RopeOp> in) {
   }
   return output;
 }
-
-/// Which keys a token may see, by the op's `mask`, `past`, `causal` and `window`.
-struct Visibility {
-  const Tensor *mask, *past;
-  int64_t tokens;
-  bool causal;
-  std::optional<int64_t> window;
-
-  bool sees(int64_t b, int64_t t, int64_t s) const {
-    int64_t before = past ? static_cast<int64_t>(past->values[b]) : 0;
-    return (!mask || mask->values[b * mask->shape[1] + s] != 0) && (!past || s < before + tokens) && (!causal || s <= before + t) &&
-           (!window || s > before + t - *window);
-  }
-};
 
 Evaluated ds::reference::evaluate(AttentionOp op, Inputs<AttentionOp> in) {
   const Tensor &query = *in.getQuery(), &key = *in.getKey(), &value = *in.getValue();

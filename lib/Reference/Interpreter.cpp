@@ -1,6 +1,7 @@
 // Walks functions and regions; what an op computes is in the kernels.
 #include "ds/Reference/Interpreter.h"
 #include "Kernels.h"
+#include "TrainingState.h"
 #include "dialects/DSCheck/DSCheckDialect.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -26,11 +27,15 @@ static std::string typeText(const Tensor &tensor) {
 
 class Interpreter::Machine {
 public:
-  Machine(ModuleOp module, WeightLoader loader, Options options) : module(module), loader(std::move(loader)), options(options) {}
+  Machine(ModuleOp module, WeightLoader loader, Options options)
+      : module(module), training(module), loader(std::move(loader)), options(options) {}
 
   FailureOr<Values> call(func::FuncOp function, const Values &arguments, Operation *caller);
+  /// The value of a parameter; errors are at `user`.
+  FailureOr<TensorPtr> fetch(ParameterOp parameter, Operation *user);
 
   ModuleOp module;
+  TrainingState training;
   llvm::DenseMap<StringAttr, TensorPtr> caches;
 
 private:
@@ -40,11 +45,11 @@ private:
   FailureOr<Values> runBlock(Block &block, const Values &arguments, Frame &frame);
   LogicalResult execute(Operation &op, Frame &frame);
   FailureOr<Values> operands(Operation &op, Frame &frame);
-  FailureOr<TensorPtr> weight(WeightOp op);
   /// Runs the body of a layer or a fusion.
   template <typename OpT> LogicalResult body(OpT op, const Values &inputs, Frame &frame);
   LogicalResult append(CacheAppendOp op, const Values &inputs, Frame &frame);
   LogicalResult read(CacheReadOp op, Frame &frame);
+  template <typename OpT> LogicalResult train(OpT op, const Values &inputs, Frame &frame);
   template <typename OpT> LogicalResult expect(OpT op, const Values &inputs);
   LogicalResult define(Operation &op, const Values &results, Frame &frame);
   template <typename OpT> LogicalResult compute(OpT op, const Values &inputs, Frame &frame);
@@ -99,7 +104,7 @@ FailureOr<Values> Interpreter::Machine::operands(Operation &op, Frame &frame) {
   for (Value operand : op.getOperands()) {
     // A weight is fetched where it is used, never held by the frame.
     if (auto weightOp = operand.getDefiningOp<WeightOp>()) {
-      FailureOr<TensorPtr> value = weight(weightOp);
+      FailureOr<TensorPtr> value = fetch(symbols.lookupNearestSymbolFrom<ParameterOp>(weightOp, weightOp.getParameterAttr()), weightOp);
       if (failed(value))
         return failure();
       values.push_back(*value);
@@ -112,11 +117,13 @@ FailureOr<Values> Interpreter::Machine::operands(Operation &op, Frame &frame) {
   return values;
 }
 
-FailureOr<TensorPtr> Interpreter::Machine::weight(WeightOp op) {
-  auto parameter = symbols.lookupNearestSymbolFrom<ParameterOp>(op, op.getParameterAttr());
+FailureOr<TensorPtr> Interpreter::Machine::fetch(ParameterOp parameter, Operation *user) {
+  if (TensorPtr changed = training.parameters.lookup(parameter.getSymNameAttr()))
+    return changed;
   if (TensorPtr held = weights.lookup(parameter.getSymNameAttr()))
     return held;
   RankedTensorType type = parameter.getTensorType();
+  auto name = FlatSymbolRefAttr::get(parameter.getSymNameAttr());
   auto tensor = std::make_shared<Tensor>();
   if (parameter.getValue()) {
     FailureOr<Tensor> value = tensorOf(*parameter.getValue());
@@ -125,13 +132,12 @@ FailureOr<TensorPtr> Interpreter::Machine::weight(WeightOp op) {
     *tensor = std::move(*value);
   } else {
     if (!loader)
-      return op.emitOpError("expects the weights of the model: parameter ") << op.getParameterAttr() << " has no value in the module";
+      return user->emitOpError("expects the weights of the model: parameter ") << name << " has no value in the module";
     Result<std::vector<double>> values = loader(parameter);
     if (!values)
-      return op.emitOpError("cannot read parameter ") << op.getParameterAttr() << ": " << values.error().message;
+      return user->emitOpError("cannot read parameter ") << name << ": " << values.error().message;
     if (static_cast<int64_t>(values->size()) != type.getNumElements())
-      return op.emitOpError("expects ") << type.getNumElements() << " elements of parameter " << op.getParameterAttr() << ", got "
-                                        << values->size();
+      return user->emitOpError("expects ") << type.getNumElements() << " elements of parameter " << name << ", got " << values->size();
     // The loader rounds to a quantized type; to the ops the values are f32.
     Type element = type.getElementType();
     if (isa<QuantizedType>(element))
@@ -156,14 +162,24 @@ LogicalResult Interpreter::Machine::define(Operation &op, const Values &results,
   return success();
 }
 
+static Values shared(std::vector<Tensor> tensors) {
+  Values values;
+  for (Tensor &tensor : tensors)
+    values.push_back(std::make_shared<Tensor>(std::move(tensor)));
+  return values;
+}
+
 template <typename OpT> LogicalResult Interpreter::Machine::compute(OpT op, const Values &inputs, Frame &frame) {
   llvm::SmallVector<const Tensor *> tensors;
   for (const TensorPtr &input : inputs)
     tensors.push_back(input.get());
-  Evaluated output = evaluate(op, Inputs<OpT>(tensors, op));
+  auto output = evaluate(op, Inputs<OpT>(tensors, op));
   if (failed(output))
     return failure();
-  return define(*op, {std::make_shared<Tensor>(std::move(*output))}, frame);
+  if constexpr (std::is_same_v<decltype(output), Evaluated>)
+    return define(*op, {std::make_shared<Tensor>(std::move(*output))}, frame);
+  else
+    return define(*op, shared(std::move(*output)), frame);
 }
 
 template <typename OpT> LogicalResult Interpreter::Machine::body(OpT op, const Values &inputs, Frame &frame) {
@@ -186,6 +202,20 @@ LogicalResult Interpreter::Machine::read(CacheReadOp op, Frame &frame) {
   if (!cache)
     return op.emitOpError("expects something appended to ") << op.getCacheAttr() << " before";
   return define(*op, {cache}, frame);
+}
+
+template <typename OpT> LogicalResult Interpreter::Machine::train(OpT op, const Values &inputs, Frame &frame) {
+  llvm::SmallVector<const Tensor *> tensors;
+  for (const TensorPtr &input : inputs)
+    tensors.push_back(input.get());
+  if constexpr (std::is_same_v<OpT, AccumulateGradientOp>)
+    return training.accumulate(op, Inputs<OpT>(tensors, op), inputs[0]);
+  Evaluated output = failure();
+  if constexpr (std::is_same_v<OpT, GradientNormsOp>)
+    output = training.norms(op);
+  if constexpr (std::is_same_v<OpT, OptimizerUpdateOp>)
+    output = training.update(op, Inputs<OpT>(tensors, op), [&](ParameterOp parameter) { return fetch(parameter, op); });
+  return failed(output) ? failure() : define(*op, {std::make_shared<Tensor>(std::move(*output))}, frame);
 }
 
 template <typename OpT> LogicalResult Interpreter::Machine::expect(OpT op, const Values &inputs) {
@@ -212,7 +242,10 @@ LogicalResult Interpreter::Machine::execute(Operation &op, Frame &frame) {
     return failure();
   return llvm::TypeSwitch<Operation *, LogicalResult>(&op)
       .Case<EmbeddingOp, LinearOp, GatherRowsOp, LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp, GeluOp, SiluOp, QuickGeluOp, ReluOp,
-            TanhOp, AddOp, MulOp, RopeOp, AttentionOp, PoolOp>([&](auto typed) { return compute(typed, *inputs, frame); })
+            TanhOp, AddOp, MulOp, RopeOp, AttentionOp, PoolOp, LinearWeightGradOp, ColumnSumOp, EmbeddingGradOp, GatherRowsGradOp,
+            LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp, GeluGradOp, SiluGradOp, QuickGeluGradOp, ReluGradOp,
+            TanhGradOp, AttentionGradOp, PoolGradOp, CrossEntropyOp, CrossEntropyGradOp, ScaleOp, SwitchOp>(
+          [&](auto typed) { return compute(typed, *inputs, frame); })
       .Case([&](ConstantOp constant) -> LogicalResult {
         FailureOr<Tensor> value = tensorOf(constant.getValue());
         if (failed(value))
@@ -222,6 +255,7 @@ LogicalResult Interpreter::Machine::execute(Operation &op, Frame &frame) {
       .Case<LayerOp, FusionOp>([&](auto typed) { return body(typed, *inputs, frame); })
       .Case([&](CacheAppendOp typed) { return append(typed, *inputs, frame); })
       .Case([&](CacheReadOp typed) { return read(typed, frame); })
+      .Case<AccumulateGradientOp, GradientNormsOp, OptimizerUpdateOp>([&](auto typed) { return train(typed, *inputs, frame); })
       .Case<ds_check::ExpectCloseOp, ds_check::ExpectEqualOp>([&](auto typed) { return expect(typed, *inputs); })
       .Case([&](func::CallOp callOp) -> LogicalResult {
         auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(callOp, callOp.getCalleeAttr());
@@ -246,3 +280,42 @@ FailureOr<Values> Interpreter::call(StringRef function, ArrayRef<TensorPtr> argu
 TensorPtr Interpreter::cache(StringRef name) const { return machine->caches.lookup(StringAttr::get(machine->module.getContext(), name)); }
 
 void Interpreter::resetCaches() { machine->caches.clear(); }
+
+static ParameterOp parameterNamed(ModuleOp module, StringRef name) { return module.lookupSymbol<ParameterOp>(name); }
+
+TensorPtr Interpreter::parameter(StringRef name) {
+  ParameterOp parameter = parameterNamed(machine->module, name);
+  if (!parameter)
+    return nullptr;
+  FailureOr<TensorPtr> value = machine->fetch(parameter, parameter);
+  return failed(value) ? nullptr : *value;
+}
+
+LogicalResult Interpreter::setParameter(StringRef name, Tensor value) {
+  ParameterOp parameter = parameterNamed(machine->module, name);
+  if (!parameter)
+    return machine->module.emitError("expects a ds.parameter named @") << name;
+  if (!hasType(value, parameter.getTensorType()))
+    return parameter.emitOpError("expects a value of type ") << parameter.getTensorType() << ", got " << typeText(value);
+  for (double &element : value.values)
+    element = roundToType(element, value.elementType);
+  machine->training.parameters[parameter.getSymNameAttr()] = std::make_shared<Tensor>(std::move(value));
+  return success();
+}
+
+TensorPtr Interpreter::gradient(StringRef name) const {
+  ParameterOp parameter = parameterNamed(machine->module, name);
+  return parameter ? machine->training.lookup(machine->training.gradients, parameter) : nullptr;
+}
+
+TensorPtr Interpreter::moment1(StringRef name) const {
+  ParameterOp parameter = parameterNamed(machine->module, name);
+  return parameter ? machine->training.lookup(machine->training.moment1, parameter) : nullptr;
+}
+
+TensorPtr Interpreter::moment2(StringRef name) const {
+  ParameterOp parameter = parameterNamed(machine->module, name);
+  return parameter ? machine->training.lookup(machine->training.moment2, parameter) : nullptr;
+}
+
+void Interpreter::resetGradients() { machine->training.gradients.clear(); }

@@ -51,28 +51,41 @@ static void multiplyColumns(const double *x, int64_t rows, const double *w, int6
     multiplyBlock<1, Columns>(x + r * depth, w, depth, out + r * stride, stride);
 }
 
+void ds::reference::multiply(MLIRContext *context, const double *x, int64_t rows, const double *w, int64_t columns, int64_t depth,
+                             double *out) {
+  constexpr int64_t block = 64;
+  parallelFor(context, 0, (columns + block - 1) / block, [&](size_t part) {
+    int64_t end = std::min<int64_t>(columns, (part + 1) * block), n = part * block;
+    for (; n + 4 <= end; n += 4)
+      multiplyColumns<4>(x, rows, w + n * depth, depth, out + n, columns);
+    for (; n < end; ++n)
+      multiplyColumns<1>(x, rows, w + n * depth, depth, out + n, columns);
+  });
+}
+
+Tensor ds::reference::transposed(const Tensor &matrix) {
+  int64_t rows = matrix.shape[0], columns = matrix.shape[1];
+  Tensor output = Tensor::zeros(matrix.elementType, {columns, rows});
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c)
+      output.values[c * rows + r] = matrix.values[r * columns + c];
+  return output;
+}
+
 Evaluated ds::reference::evaluate(LinearOp op, Inputs<LinearOp> in) {
-  const Tensor &input = *in.getInput(), &weight = *in.getWeight();
+  const Tensor &input = *in.getInput();
+  const Tensor turned = op.getTransposed() ? transposed(*in.getWeight()) : Tensor();
+  const Tensor &weight = op.getTransposed() ? turned : *in.getWeight();
   int64_t depth = input.shape.back(), columns = weight.shape[0], rows = input.rows();
   if (failed(expectShape(op, "weight", weight, {-1, depth})) || (in.getBias() && failed(expectShape(op, "bias", *in.getBias(), {columns}))))
     return failure();
   std::vector<int64_t> shape = input.shape;
   shape.back() = columns;
   Tensor output = Tensor::zeros(input.elementType, std::move(shape));
-  constexpr int64_t block = 64;
-  parallelFor(op.getContext(), 0, (columns + block - 1) / block, [&](size_t part) {
-    int64_t end = std::min<int64_t>(columns, (part + 1) * block), n = part * block;
-    const double *x = input.values.data(), *w = weight.values.data();
-    double *out = output.values.data();
-    for (; n + 4 <= end; n += 4)
-      multiplyColumns<4>(x, rows, w + n * depth, depth, out + n, columns);
-    for (; n < end; ++n)
-      multiplyColumns<1>(x, rows, w + n * depth, depth, out + n, columns);
-    if (in.getBias())
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t j = part * block; j < end; ++j)
-          out[r * columns + j] += in.getBias()->values[j];
-  });
+  multiply(op.getContext(), input.values.data(), rows, weight.values.data(), columns, depth, output.values.data());
+  if (in.getBias())
+    for (int64_t i = 0; i < output.elements(); ++i)
+      output.values[i] += in.getBias()->values[i % columns];
   return output;
 }
 

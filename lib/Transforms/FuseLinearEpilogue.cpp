@@ -1,5 +1,6 @@
 // Element-wise ops become a part of the product they read.
 #include "Fusion.h"
+#include "ds/Analysis/FusionLegality.h"
 #include "ds/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
@@ -18,7 +19,7 @@ static void absorbReaders(Fuser &fuser, Operation *product) {
   for (bool changed = true; changed;) {
     changed = false;
     for (Operation *reader : fuser.readersOf(product)) {
-      if (!reader->hasTrait<OpTrait::Elementwise>() || refused.contains(reader))
+      if (!isElementwise(reader) || refused.contains(reader))
         continue;
       if (FusionOp fusion = fuser.join({product, reader}, "element-wise-behind-product")) {
         product = fusion;

@@ -1,8 +1,6 @@
 // Makes `@prefill` and `@decode` of `@forward`: attention over a cache, logits of chosen tokens.
+#include "SelectRows.h"
 #include "ds/Transforms/Passes.h"
-#include "mlir/Analysis/SliceAnalysis.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Remarks.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -18,19 +16,6 @@ using namespace ds;
 /// A cache keeps keys in groups of this many slots.
 static constexpr int64_t slotGroup = 16;
 
-/// The place of the result of `function` that is called `name`.
-static std::optional<unsigned> resultNamed(func::FuncOp function, StringRef name) {
-  for (unsigned i = 0; i < function.getNumResults(); ++i)
-    if (auto attr = function.getResultAttrOfType<StringAttr>(i, "ds.name"); attr && attr == name)
-      return i;
-  return std::nullopt;
-}
-
-/// [B, T, N] -> [R, N]
-static RankedTensorType selectedType(RankedTensorType type) {
-  return RankedTensorType::get({ShapedType::kDynamic, type.getShape().back()}, type.getElementType());
-}
-
 /// attention(q, k, v) -> attention(q, cache_append(k), cache_append(v), past), with the caches of its place in the model
 static LogicalResult insertCache(AttentionOp attention, int64_t index, Value past, int64_t context) {
   if (attention.getMask() || attention.getPast())
@@ -45,48 +30,6 @@ static LogicalResult insertCache(AttentionOp attention, int64_t index, Value pas
     operand->assign(CacheAppendOp::create(builder, attention.getLoc(), cacheType, cache, operand->get(), past));
   }
   attention.getPastMutable().assign(past);
-  return success();
-}
-
-/// Computes result `logits` from the tokens `rows` of result `hidden` alone.
-static LogicalResult selectRows(func::FuncOp function, unsigned hidden, unsigned logits, Value rows) {
-  Operation *terminator = function.getBody().front().getTerminator();
-  Value from = terminator->getOperand(hidden), to = terminator->getOperand(logits);
-  BackwardSliceOptions options;
-  options.inclusive = true;
-  options.omitBlockArguments = true;
-  options.filter = [&](Operation *op) {
-    return op != from.getDefiningOp() && !op->hasTrait<OpTrait::ConstantLike>() && !isa<WeightOp>(op);
-  };
-  llvm::SetVector<Operation *> head;
-  if (failed(getBackwardSlice(to, &head, options)))
-    return function.emitError("expects logits that are computed in the function");
-  if (llvm::none_of(head, [&](Operation *op) { return llvm::is_contained(op->getOperands(), from); }))
-    return function.emitError("expects logits that are computed from hidden");
-
-  OpBuilder builder(terminator);
-  IRMapping mapping;
-  for (Operation *op : head) {
-    for (Value operand : op->getOperands()) {
-      auto type = dyn_cast<RankedTensorType>(operand.getType());
-      if (mapping.contains(operand) || !type || type.getRank() != 3)
-        continue;
-      if (operand != from)
-        return op->emitError("expects the head to read no tokens but those of hidden");
-      mapping.map(operand, GatherRowsOp::create(builder, op->getLoc(), operand, rows).getResult());
-    }
-    if (!op->hasTrait<OpTrait::Elementwise>() && !isa<LinearOp, LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op))
-      return op->emitError("expects a head of linear, norm and element-wise ops, which each token passes alone");
-    Operation *copy = builder.clone(*op, mapping);
-    for (Value result : copy->getResults())
-      result.setType(selectedType(cast<RankedTensorType>(result.getType())));
-  }
-  terminator->setOperand(logits, mapping.lookup(to));
-  // Users come behind what they use, so nothing that is erased has a reader left.
-  for (Operation *op : llvm::reverse(head))
-    if (op->use_empty())
-      op->erase();
-  function.setFunctionType(FunctionType::get(function.getContext(), function.getArgumentTypes(), terminator->getOperandTypes()));
   return success();
 }
 
@@ -118,11 +61,9 @@ static LogicalResult makeProgram(func::FuncOp forward, StringRef name, int64_t c
   func::FuncOp function = cast<func::FuncOp>(builder.clone(*forward));
   function.setName(name);
   auto vector = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
-  for (StringRef argument : {"past", "rows"}) {
-    auto attrs = builder.getDictionaryAttr(builder.getNamedAttr("ds.name", builder.getStringAttr(argument)));
-    if (failed(function.insertArgument(function.getNumArguments(), vector, attrs, function.getLoc())))
-      return function.emitError("cannot take an argument '") << argument << "'";
-  }
+  for (StringRef argument : {"past", "rows"})
+    if (failed(insertNamedArgument(function, function.getNumArguments(), argument, vector)))
+      return failure();
   Value past = function.getArgument(function.getNumArguments() - 2), rows = function.getArguments().back();
   int64_t index = 0;
   WalkResult walk = function.walk([&](AttentionOp attention) {

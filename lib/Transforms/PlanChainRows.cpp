@@ -51,7 +51,7 @@ struct PlanChainRows : ds::impl::PlanChainRowsBase<PlanChainRows> {
         finish();
         continue;
       }
-      if (!chain.empty() && (rowsOf(chain.front().getOuts().front()) != rows ||
+      if (!chain.empty() && (rowsOf(chain.front().getOuts().front()) != rows || chain.front().getGate() != launch.getGate() ||
                              llvm::none_of(launch.getIns(), [&](Value in) { return written.contains(in); })))
         finish();
       chain.push_back(launch);

@@ -30,14 +30,21 @@ static LogicalResult verifyApart(SmallVector<Extent> extents, int64_t limit) {
 }
 
 static LogicalResult verifyStorages(ModuleOp module) {
-  SmallVector<Extent> extents;
+  // The weights file begins with the first values of the state's parameters.
+  SmallVector<Extent> file, state;
   for (auto storage : module.getOps<StorageOp>()) {
     if (!storage.getOffset())
       return storage.emitError("expects an offset");
     int64_t begin = *storage.getOffset();
-    extents.push_back({begin, begin + staticBytes(cast<MemRefType>(storage.getType())), storage});
+    const Extent extent{begin, begin + staticBytes(cast<MemRefType>(storage.getType())), storage};
+    if (!storage.getState() || (storage.getParameter() && storage.getState() == State::parameter))
+      file.push_back(extent);
+    if (storage.getState() && storage.getParameter())
+      state.push_back(extent);
   }
-  return verifyApart(std::move(extents), std::numeric_limits<int64_t>::max());
+  if (failed(verifyApart(std::move(file), std::numeric_limits<int64_t>::max())))
+    return failure();
+  return verifyApart(std::move(state), std::numeric_limits<int64_t>::max());
 }
 
 static LogicalResult verifyCaches(ProgramOp program) {
@@ -98,9 +105,11 @@ static LogicalResult verifyOrder(ProgramOp program) {
       continue;
     if (!chain.empty() && launch.getChain() != chain.front().getChain())
       leaveChain();
+    bool isWritten = true;
     for (Value in : launch.getIns())
-      if (in.getDefiningOp<BufferOp>() && !written.contains(in))
-        return launch.emitError("expects a buffer that an earlier launch wrote");
+      forEachPlace(in, [&](Value place) { isWritten &= !place.getDefiningOp<BufferOp>() || written.contains(place); });
+    if (!isWritten)
+      return launch.emitError("expects a buffer that an earlier launch wrote");
     if (span.conflicts(launch) || inside.conflicts(launch))
       return launch.emitError("expects a barrier between this launch and one it depends on");
     if (launch.getChain()) {
@@ -121,8 +130,10 @@ LogicalResult ds::verifyPlan(ModuleOp module, StringRef task) {
   for (Operation &op : *module.getBody())
     if (!isa<ParameterOp, ds::CacheOp, StorageOp, KernelOp, ProgramOp>(op))
       return op.emitError("expects parameters, caches, storages, kernels and programs alone");
-  SmallVector<StringRef, 2> names = {"encode"};
-  if (task == "causal-lm")
+  SmallVector<StringRef, 4> names = {"encode"};
+  if (module.lookupSymbol<ProgramOp>("step"))
+    names = {"step", "evaluate", "norms", "update"};
+  else if (task == "causal-lm")
     names = {"prefill", "decode"};
   for (StringRef name : names)
     if (!module.lookupSymbol<ProgramOp>(name))

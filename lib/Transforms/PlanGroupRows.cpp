@@ -52,7 +52,9 @@ struct PlanGroupRows : ds::impl::PlanGroupRowsBase<PlanGroupRows> {
   bool isBetweenProducts(BufferOp buffer) {
     int64_t writers = 0, readers = 0;
     for (OpOperand &use : buffer->getUses()) {
-      auto launch = cast<LaunchOp>(use.getOwner());
+      auto launch = dyn_cast<LaunchOp>(use.getOwner());
+      if (!launch)
+        return false; // a switch
       const unsigned number = use.getOperandNumber(), ins = launch.getIns().size(), inputs = ins + launch.getAux().size();
       if (number >= inputs ? !canWrite(launch, number - inputs) : number >= ins || !canRead(launch, number))
         return false;

@@ -16,6 +16,8 @@ int64_t ds::boundOfRows(ProgramOp program, Rows rows) {
     return maxBatch;
   case Rows::packed:
     return maxRows + 16 * maxBatch; // each sequence is rounded up to 16
+  case Rows::single:
+    return 1;
   }
   llvm_unreachable("all kinds of rows are handled");
 }
@@ -44,16 +46,30 @@ const void *SpanAccesses::key(Value value) {
   return value.getAsOpaquePointer();
 }
 
+void ds::forEachPlace(Value value, llvm::function_ref<void(Value)> body) {
+  auto choice = value.getDefiningOp<ds_plan::SwitchOp>();
+  if (!choice)
+    return body(value);
+  forEachPlace(choice.getOn(), body);
+  forEachPlace(choice.getOff(), body);
+}
+
 bool SpanAccesses::conflicts(LaunchOp launch) const {
-  auto isWritten = [&](Value value) { return written.contains(key(value)); };
-  auto isTouched = [&](Value value) { return isWritten(value) || read.contains(key(value)); };
-  return llvm::any_of(launch.getIns(), isWritten) || llvm::any_of(launch.getAux(), isWritten) || llvm::any_of(launch.getOuts(), isTouched);
+  bool found = false;
+  auto look = [&](ValueRange values, bool writes) {
+    for (Value value : values)
+      forEachPlace(value, [&](Value place) { found |= written.contains(key(place)) || (writes && read.contains(key(place))); });
+  };
+  look(launch.getIns(), false);
+  look(launch.getAux(), false);
+  look(launch.getOuts(), true);
+  return found;
 }
 
 void SpanAccesses::add(LaunchOp launch) {
   for (ValueRange values : {ValueRange(launch.getIns()), ValueRange(launch.getAux())})
     for (Value value : values)
-      read.insert(key(value));
+      forEachPlace(value, [&](Value place) { read.insert(key(place)); });
   for (Value value : launch.getOuts())
     written.insert(key(value));
 }
@@ -67,8 +83,10 @@ llvm::MapVector<BufferOp, LiveSpans> ds::liveSpans(ProgramOp program) {
     if (!isa<LaunchOp>(op))
       continue;
     for (Value operand : op.getOperands())
-      if (auto buffer = operand.getDefiningOp<BufferOp>())
-        spans.insert({buffer, {span, span}}).first->second.last = span;
+      forEachPlace(operand, [&](Value place) {
+        if (auto buffer = place.getDefiningOp<BufferOp>())
+          spans.insert({buffer, {span, span}}).first->second.last = span;
+      });
   }
   return spans;
 }

@@ -21,6 +21,9 @@ int64_t bufferBytes(ds_plan::BufferOp buffer);
 /// The bytes of a type with static sizes.
 int64_t staticBytes(mlir::MemRefType type);
 
+/// Calls `body` with every place that `value` may stand for: more than one behind a `ds_plan.switch`.
+void forEachPlace(mlir::Value value, llvm::function_ref<void(mlir::Value)> body);
+
 /// What launches of one span touched; tells whether one more depends on them.
 class SpanAccesses {
 public:

@@ -1,4 +1,4 @@
-"""Transformer models, compiled ahead of time: `compile` makes a package, `load` opens one."""
+"""Transformer models, compiled ahead of time: `compile` makes a package, `load` opens one, `initialize` trains a model."""
 
 from ds_mlir import errors
 from ds_mlir.compiler import compile
@@ -7,11 +7,13 @@ from ds_mlir.evaluate import Accuracy, Comparison, Perplexity, accuracy, compare
 from ds_mlir.model import Generation, Model, load
 from ds_mlir.moments import Calibration, calibrate
 from ds_mlir.profile import Profile, profile
+from ds_mlir.training import Engine, initialize
 
 __all__ = [
     "Accuracy",
     "Calibration",
     "Comparison",
+    "Engine",
     "Error",
     "Generation",
     "Model",
@@ -22,6 +24,7 @@ __all__ = [
     "compare",
     "compile",
     "errors",
+    "initialize",
     "load",
     "perplexity",
     "profile",

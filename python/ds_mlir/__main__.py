@@ -1,4 +1,4 @@
-"""Text in, text out: `python -m ds_mlir generate | embed | calibrate | compile | eval | compare`."""
+"""Text in, text out: `python -m ds_mlir generate | embed | calibrate | compile | eval | compare | train`."""
 
 import argparse
 import dataclasses
@@ -9,6 +9,7 @@ import sys
 
 from ds_mlir import compiler, errors, evaluate, model, moments
 from ds_mlir.text import TextStreamer
+from ds_mlir.training import command as training
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     compare.add_argument("--calibration", metavar="FILE", help="of calibrate, for the quantized variants")
+
+    training.add_arguments(commands.add_parser("train", help="train a model as a JSON file says"))
 
     for command in (generate, embed, eval_):
         command.add_argument("--device", help="cpu, cuda, cuda:N or emulate (default: what the package has code for)")
@@ -176,6 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
             "compile": _compile,
             "eval": _eval,
             "compare": _compare,
+            "train": training.run,
         }
         commands[options.command](options)
     except errors.Error as error:

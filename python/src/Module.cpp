@@ -73,6 +73,7 @@ public:
   Model(const Model &) = delete;
   Model &operator=(const Model &) = delete;
 
+  dsrt_model *handle() const { return model; }
   std::string manifest() const { return dsrt_manifest_json(model); }
 
   nb::dict info() const {
@@ -145,15 +146,19 @@ public:
   void runProgram(const std::string &program, int32_t batch, int32_t tokens, const std::vector<std::pair<std::string, Input>> &inputs,
                   const std::vector<std::pair<std::string, Output>> &outputs) {
     std::vector<dsrt_array> given, wanted;
-    for (const auto &[name, array] : inputs) // which the runtime only reads
+    int32_t rows = 0;
+    for (const auto &[name, array] : inputs) { // which the runtime only reads
       given.push_back({name.c_str(), const_cast<int32_t *>(array.data()), array.size()});
+      if (name == "rows")
+        rows = static_cast<int32_t>(array.size());
+    }
     for (const auto &[name, array] : outputs)
       wanted.push_back({name.c_str(), array.data(), array.size()});
     dsrt_status status;
     {
       nb::gil_scoped_release release;
-      status = dsrt_run_program(model, program.c_str(), batch, tokens, 0, given.data(), static_cast<int32_t>(given.size()), wanted.data(),
-                                static_cast<int32_t>(wanted.size()));
+      status = dsrt_run_program(model, program.c_str(), batch, tokens, rows, given.data(), static_cast<int32_t>(given.size()),
+                                wanted.data(), static_cast<int32_t>(wanted.size()));
     }
     check(status);
   }
@@ -248,6 +253,13 @@ private:
 
   dsrt_model *model = nullptr;
 };
+/// A view that keeps the model.
+nb::object stateOf(nb::handle self) {
+  void *data = nullptr;
+  size_t bytes = 0;
+  check(dsrt_state(nb::cast<Model &>(self).handle(), &data, &bytes));
+  return nb::cast(nb::ndarray<nb::numpy, uint8_t>(data, {bytes}, self));
+}
 } // namespace
 
 NB_MODULE(_dsrt, module) {
@@ -262,7 +274,8 @@ NB_MODULE(_dsrt, module) {
       .def("forward", &Model::forward, "input_ids"_a, "attention_mask"_a.none(), "token_type_ids"_a.none(), "output"_a,
            "One output of a whole batch: logits, hidden or embedding.")
       .def("run_program", &Model::runProgram, "program"_a, "batch"_a, "tokens"_a, "inputs"_a, "outputs"_a,
-           "One step of a program without rows: pairs of names and arrays, i32 in and f32 out.")
+           "One step of a program: pairs of names and arrays, i32 in (f32 as their bits) and f32 out.")
+      .def("state", &stateOf, "What a package that trains keeps from step to step, as bytes that may be changed between steps.")
       .def("generate", &Model::generate, "input_ids"_a, "attention_mask"_a.none(), "max_new_tokens"_a, "do_sample"_a, "temperature"_a,
            "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "seed"_a, "eos"_a.none(), "pad"_a.none(), "prefill_chunk"_a,
            "callback"_a.none(), "New tokens [B, max_new_tokens], their counts [B] and why each row ended [B].")

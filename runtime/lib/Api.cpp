@@ -340,3 +340,11 @@ dsrt_status dsrt_run_program(dsrt_model *model, const char *program, int32_t bat
   WorkerPool::CallerPin pin(*model->pool);
   return report(runRawStep(*model, program, batch, tokens, rows, inputs, input_count, outputs, output_count));
 }
+
+dsrt_status dsrt_state(dsrt_model *model, void **data, size_t *bytes) {
+  if (!model || !data || !bytes)
+    return null(!model ? "model" : !data ? "data" : "bytes");
+  *bytes = model->state().size();
+  *data = *bytes ? model->state().data() : nullptr;
+  return DSRT_OK;
+}

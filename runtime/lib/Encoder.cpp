@@ -5,6 +5,8 @@
 using namespace dsrt;
 
 Status dsrt::findOutput(const Model &model, std::string_view name, int &index) {
+  if (model.manifest().trains())
+    return Status::invalidArgument("the package trains its model: it has no outputs to ask for; compile the model without --train");
   const ProgramRecord &record = *model.forwardProgram().record;
   index = record.indexOfOutput(name);
   if (index >= 0)

@@ -243,6 +243,13 @@ Status dsrt::parseManifest(std::string_view text, std::string_view place, Manife
     DSRT_TRY(found.integer("context", 1, int32Most, manifest.context));
     DSRT_TRY(found.integer("bytes_per_sequence", 1, bytesMost, manifest.kvBytes));
   }
+  if (const JsonValue *state = document.find("state"); state && state->kind != JsonKind::null) {
+    JsonPlace found;
+    DSRT_TRY(root.member("state", JsonKind::object, found));
+    DSRT_TRY(found.integer("part_bytes", 1, bytesMost / Manifest::stateParts, manifest.partBytes));
+    if (manifest.partBytes % DS_ALIGN != 0)
+      return Status::badData(found.placeOf("part_bytes"), ": expects a multiple of ", DS_ALIGN, ", found ", manifest.partBytes);
+  }
   DSRT_TRY(readFiles(root, manifest));
   DSRT_TRY(readWeights(root, manifest));
   DSRT_TRY(readLaunches(root, manifest));

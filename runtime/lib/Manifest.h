@@ -11,10 +11,12 @@ namespace dsrt {
 
 enum class Task { causalLm, encoder, maskedLm, sequenceClassification };
 enum class PositionRule { arange, fromMask, fromIds };
-enum class InputKind { inputIds, positions, mask, tokenTypeIds, past, rows };
-constexpr int inputKindCount = 6;
+enum class InputKind { inputIds, positions, mask, tokenTypeIds, past, rows, labels, layerGates, layerScales, lossScale, controls, hyper };
+constexpr int inputKindCount = 12;
+/// True for the inputs of training that have one size in every step.
+constexpr bool isControl(InputKind kind) { return kind >= InputKind::layerGates; }
 /// Which of a step's counts the first axes of an output are.
-enum class OutputAxes { batchTokens, batch, rows };
+enum class OutputAxes { batchTokens, batch, rows, none };
 
 const char *nameOf(Task task);
 const char *nameOf(InputKind kind);
@@ -42,6 +44,7 @@ struct ProgramRecord {
   int32_t maxBatch = 0, maxRows = 0;
   int64_t arenaBytes = 0;
   std::vector<InputKind> inputs;
+  int64_t controlSizes[inputKindCount] = {}; // elements, of controls
   std::vector<OutputRecord> outputs;
 
   /// The index of an output; -1 when the program has none of that name.
@@ -66,8 +69,9 @@ struct Manifest {
   ModelRecord model;
   PositionRule positionRule = PositionRule::arange;
   int32_t positionOffset = 0, positionPad = 0;
-  int32_t context = 0; // 0: no cache
-  int64_t kvBytes = 0; // of one sequence
+  int32_t context = 0;   // 0: no cache
+  int64_t kvBytes = 0;   // of one sequence
+  int64_t partBytes = 0; // of each part of the state that training keeps; 0: not a training package
   std::string weightsFile;
   int64_t weightsOffset = 0, weightsBytes = 0;
   std::vector<CodeRecord> code; // of CPU levels; may be empty where there are launches
@@ -75,6 +79,9 @@ struct Manifest {
   std::vector<ProgramRecord> programs;
   std::vector<FileRecord> files;
 
+  /// Parameters, gradients and two moments.
+  static constexpr int64_t stateParts = 4;
+  bool trains() const { return partBytes > 0; }
   const ProgramRecord *program(std::string_view name) const;
   const FileRecord *file(std::string_view name) const;
 };

@@ -20,7 +20,13 @@ const std::vector<InputForm> &inputForms() {
                                                {InputKind::mask, "mask", {"batch", "tokens"}},
                                                {InputKind::tokenTypeIds, "token_type_ids", {"batch", "tokens"}},
                                                {InputKind::past, "past", {"batch"}},
-                                               {InputKind::rows, "rows", {"rows"}}};
+                                               {InputKind::rows, "rows", {"rows"}},
+                                               {InputKind::labels, "labels", {"rows"}},
+                                               {InputKind::layerGates, "layer_gates", {}},
+                                               {InputKind::layerScales, "layer_scales", {}},
+                                               {InputKind::lossScale, "loss_scale", {}},
+                                               {InputKind::controls, "controls", {}},
+                                               {InputKind::hyper, "hyper", {}}};
   return forms;
 }
 } // namespace
@@ -39,21 +45,38 @@ int ProgramRecord::indexOfOutput(std::string_view output) const {
   return -1;
 }
 
-static Status readInput(const JsonPlace &place, ProgramRecord &program) {
+/// Of a control: one size, which is kept.
+static Status readControl(const JsonPlace &shape, InputKind kind, ProgramRecord &program) {
+  const std::vector<JsonValue> &axes = shape.value->elements;
+  if (axes.size() != 1 || axes[0].kind != JsonKind::integer || axes[0].integer < 1 || axes[0].integer > widthMost)
+    return Status::badData(shape.place, ": expects one size for ", nameOf(kind));
+  program.controlSizes[static_cast<int>(kind)] = axes[0].integer;
+  program.inputs.push_back(kind);
+  return Status();
+}
+
+static Status readInput(const JsonPlace &place, const Manifest &manifest, ProgramRecord &program) {
   std::string name;
   JsonPlace shape;
   DSRT_TRY(place.text("name", name));
   DSRT_TRY(place.member("shape", JsonKind::array, shape));
   for (const InputForm &form : inputForms()) {
-    if (name != form.name)
+    if (name != form.name || (form.kind >= InputKind::labels && !manifest.trains()))
       continue;
+    if (std::find(program.inputs.begin(), program.inputs.end(), form.kind) != program.inputs.end())
+      return Status::badData(place.placeOf("name"), ": ", name, " occurs twice");
+    if (isControl(form.kind))
+      return readControl(shape, form.kind, program);
+    if (form.kind == InputKind::labels && shape.value->elements.size() == 1 && shape.value->elements[0].kind == JsonKind::string &&
+        shape.value->elements[0].string == "batch") { // of whole sequences
+      program.inputs.push_back(form.kind);
+      return Status();
+    }
     bool matches = shape.value->elements.size() == form.axes.size();
     for (size_t i = 0; matches && i < form.axes.size(); ++i)
       matches = shape.value->elements[i].kind == JsonKind::string && shape.value->elements[i].string == form.axes[i];
     if (!matches)
       return Status::badData(shape.place, ": expects [", form.axes[0], form.axes.size() > 1 ? ", tokens" : "", "] for ", name);
-    if (std::find(program.inputs.begin(), program.inputs.end(), form.kind) != program.inputs.end())
-      return Status::badData(place.placeOf("name"), ": ", name, " occurs twice");
     program.inputs.push_back(form.kind);
     return Status();
   }
@@ -61,20 +84,25 @@ static Status readInput(const JsonPlace &place, ProgramRecord &program) {
                          inQuotes(name));
 }
 
-static Status readOutput(const JsonPlace &place, ProgramRecord &program) {
+static Status readOutput(const JsonPlace &place, const Manifest &manifest, ProgramRecord &program) {
   OutputRecord output;
   JsonPlace shape;
   DSRT_TRY(place.text("name", output.name));
   DSRT_TRY(place.member("shape", JsonKind::array, shape));
   // A package that observes also gives what its matrices multiply.
-  if (output.name != "hidden" && output.name != "logits" && output.name != "embedding" && output.name.rfind("input:", 0) != 0)
+  const bool ofTraining = manifest.trains() && (output.name == "loss" || output.name == "norms" || output.name == "coefficients");
+  if (!ofTraining && output.name != "hidden" && output.name != "logits" && output.name != "embedding" &&
+      output.name.rfind("input:", 0) != 0)
     return Status::badData(place.placeOf("name"), ": expects hidden, logits, embedding or input:..., found ", inQuotes(output.name));
   if (program.indexOfOutput(output.name) >= 0)
     return Status::badData(place.placeOf("name"), ": ", output.name, " occurs twice");
   const std::vector<JsonValue> &axes = shape.value->elements;
   size_t first = 1;
   std::string leading = axes.empty() ? "" : axes[0].string;
-  if (leading == "rows") {
+  if (ofTraining && axes.size() == 1 && axes[0].kind == JsonKind::integer) {
+    output.axes = OutputAxes::none;
+    first = 0;
+  } else if (leading == "rows") {
     output.axes = OutputAxes::rows;
   } else if (leading == "batch" && axes.size() > 1 && axes[1].string == "tokens") {
     output.axes = OutputAxes::batchTokens;
@@ -102,8 +130,12 @@ static Status readProgram(const JsonPlace &place, const Manifest &manifest, Prog
   if (place.value->kind != JsonKind::object)
     return Status::badData(place.place, ": expects an object, found ", describe(*place.value));
   DSRT_TRY(place.text("name", program.name));
-  if (program.name != "encode" && program.name != "prefill" && program.name != "decode" && program.name != "forward")
-    return Status::badData(place.placeOf("name"), ": expects encode, prefill, decode or forward, found ", inQuotes(program.name));
+  const bool ofTraining = program.name == "step" || program.name == "evaluate" || program.name == "norms" || program.name == "update";
+  if (manifest.trains() ? !ofTraining
+                        : program.name != "encode" && program.name != "prefill" && program.name != "decode" && program.name != "forward")
+    return Status::badData(place.placeOf("name"), ": expects ",
+                           manifest.trains() ? "step, evaluate, norms or update" : "encode, prefill, decode or forward", ", found ",
+                           inQuotes(program.name));
   if (manifest.program(program.name))
     return Status::badData(place.placeOf("name"), ": ", program.name, " occurs twice");
   if (!manifest.code.empty()) {
@@ -118,17 +150,33 @@ static Status readProgram(const JsonPlace &place, const Manifest &manifest, Prog
   JsonPlace inputs, outputs;
   DSRT_TRY(place.member("inputs", JsonKind::array, inputs));
   for (size_t i = 0; i < inputs.value->elements.size(); ++i)
-    DSRT_TRY(readInput(inputs.element(i), program));
+    DSRT_TRY(readInput(inputs.element(i), manifest, program));
   DSRT_TRY(place.member("outputs", JsonKind::array, outputs));
   for (size_t i = 0; i < outputs.value->elements.size(); ++i)
-    DSRT_TRY(readOutput(outputs.element(i), program));
-  if (!has(program, InputKind::inputIds))
+    DSRT_TRY(readOutput(outputs.element(i), manifest, program));
+  if (!has(program, InputKind::inputIds) && program.name != "norms" && program.name != "update")
     return Status::badData(inputs.place, ": expects input_ids, found none");
   if (program.outputs.empty())
     return Status::badData(outputs.place, ": expects at least one output, found none");
   for (const OutputRecord &output : program.outputs)
     if (output.axes == OutputAxes::rows && !has(program, InputKind::rows))
       return Status::badData(outputs.place, ": ", output.name, " has rows, found no input rows");
+  return Status();
+}
+
+/// What a trainer calls on.
+static Status checkTraining(const JsonPlace &list, const Manifest &manifest) {
+  if (manifest.launchesFile.size() > 0 || manifest.context > 0)
+    return Status::badData(list.place, ": a package that trains expects code for the CPU and no cache");
+  const std::pair<const char *, const char *> needed[] = {
+      {"step", "loss"}, {"evaluate", "loss"}, {"norms", "norms"}, {"update", "coefficients"}};
+  for (auto [name, output] : needed) {
+    const ProgramRecord *program = manifest.program(name);
+    if (!program)
+      return Status::badData(list.place, ": a package that trains expects the program ", name, ", found none");
+    if (program->indexOfOutput(output) < 0)
+      return Status::badData(list.place, ": ", name, " expects an output ", output, ", found none");
+  }
   return Status();
 }
 
@@ -171,6 +219,8 @@ Status dsrt::readPrograms(const JsonPlace &root, Manifest &manifest) {
     DSRT_TRY(readProgram(list.element(i), manifest, program));
     manifest.programs.push_back(std::move(program));
   }
+  if (manifest.trains())
+    return checkTraining(list, manifest);
   if (manifest.model.task == Task::causalLm)
     return checkDecoder(list, manifest);
   if (!manifest.program("encode"))

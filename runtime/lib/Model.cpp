@@ -26,6 +26,8 @@ Status Model::load(const std::string &path, const dsrt_load_options &options) {
   WorkerPool::CallerPin pin(*pool);
   DSRT_TRY(Package::open(path, level, device, package));
   deviceName = device.text();
+  if (device.kind != DeviceKind::cpu && manifest().trains())
+    return Status::invalidArgument("device: a package that trains runs on the CPU, got ", deviceName);
   if (device.kind != DeviceKind::cpu)
     return loadOnDevice(device, options.skip_hashes != 0);
   DSRT_TRY(package.check(options.skip_hashes != 0, *pool));
@@ -38,6 +40,14 @@ Status Model::load(const std::string &path, const dsrt_load_options &options) {
     DSRT_TRY(package.code.findLaunches(record.name, program.launches));
     programs.push_back(program);
   }
+  return manifest().trains() ? beginState() : Status();
+}
+
+Status Model::beginState() {
+  const int64_t bytes = manifest().partBytes * Manifest::stateParts;
+  DSRT_TRY(Mapping::anonymous(bytes, true, stateMemory));
+  const int64_t begin = std::min(manifest().partBytes, manifest().weightsBytes);
+  std::copy_n(package.weights(), begin, stateMemory.data());
   return Status();
 }
 
@@ -93,6 +103,7 @@ Status Model::run(const Program &program, const StepArrays &arrays) {
   step.kv = arrays.kv.empty() ? nullptr : arrays.kv.data();
   step.weights = package.weights();
   step.arena = arena.data();
+  step.state = stateMemory.size() ? stateMemory.data() : nullptr;
   step.barrier = [](void *context, int32_t) { static_cast<Barrier *>(context)->arrive(); };
   step.barrier_context = &pool->barrier();
   DsProgramFn function = program.function;
@@ -139,7 +150,7 @@ Status Model::clearKv(uint8_t *block) {
 dsrt_memory Model::memory() const {
   dsrt_memory memory = {};
   memory.size = sizeof(memory);
-  memory.weights = manifest().weightsBytes;
+  memory.weights = manifest().weightsBytes + stateMemory.size();
   memory.arena = onDevice ? onDevice->arenaBytes() : arena.size();
   memory.huge_weights = package.hugeBytes;
   memory.kv = kvBlocks * manifest().kvBytes;

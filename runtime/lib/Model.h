@@ -26,11 +26,13 @@ public:
   Status load(const std::string &path, const dsrt_load_options &options);
 
   const Manifest &manifest() const { return package.manifest; }
-  bool isDecoder() const { return manifest().model.task == Task::causalLm; }
+  bool isDecoder() const { return manifest().model.task == Task::causalLm && !manifest().trains(); }
   /// The program of a name; null when the package has none.
   const Program *program(std::string_view name) const;
-  /// The program whose outputs forward gives: encode or prefill.
-  const Program &forwardProgram() const { return *program(isDecoder() ? "prefill" : "encode"); }
+  /// The program whose outputs forward gives: encode or prefill; evaluate of a package that trains.
+  const Program &forwardProgram() const { return *program(manifest().trains() ? "evaluate" : isDecoder() ? "prefill" : "encode"); }
+  /// What training keeps from step to step, parameters first; empty in other packages.
+  const Mapping &state() const { return stateMemory; }
   /// Runs a step. Fails with out of memory (the arena) and internal (sizes beyond the program's; a forked process).
   Status run(const Program &program, const StepArrays &arrays);
 
@@ -53,10 +55,12 @@ public:
   mutable std::mutex mutex;  // held by every call of the C API that runs something
 
 private:
+  /// Parameters begin as the weights file has them, the rest as zeros.
+  Status beginState();
   Status loadOnDevice(const DeviceName &device, bool skipHashes);
 
   std::vector<Program> programs;
-  Mapping arena;
+  Mapping arena, stateMemory;
   std::unique_ptr<DeviceModel> onDevice; // null: programs run on the CPU
   std::string levelName, deviceName, productName;
   std::vector<KvBlock> freeKv;

@@ -5,6 +5,13 @@
 
 using namespace dsrt;
 
+/// How many labels there are to choose from.
+static int64_t classesOf(const Manifest &manifest) {
+  const ProgramRecord *evaluate = manifest.program("evaluate");
+  const int logits = evaluate ? evaluate->indexOfOutput("logits") : -1;
+  return logits < 0 ? manifest.model.vocabSize : evaluate->outputs[logits].width;
+}
+
 /// The first value that `kind` may not have.
 static int64_t limitOf(const Manifest &manifest, InputKind kind, int32_t batch, int32_t tokens) {
   int64_t most = std::numeric_limits<int32_t>::max();
@@ -24,8 +31,13 @@ static int64_t limitOf(const Manifest &manifest, InputKind kind, int32_t batch, 
     return std::max<int64_t>(manifest.context - tokens + 1, 0);
   case InputKind::rows:
     return static_cast<int64_t>(batch) * tokens;
+  case InputKind::labels:
+    return classesOf(manifest);
+  case InputKind::layerGates:
+    return 2;
+  default: // floats
+    return most;
   }
-  return 0;
 }
 
 static const dsrt_array *findArray(const dsrt_array *arrays, int32_t count, std::string_view name) {
@@ -43,8 +55,10 @@ static Status readInput(const Manifest &manifest, InputKind kind, const dsrt_arr
     return Status::invalidArgument(name, ": expects ", elements, " elements, got ", given->elements);
   const auto *values = static_cast<const int32_t *>(given->data);
   int64_t limit = limitOf(manifest, kind, arrays.batch, arrays.tokens);
-  for (size_t i = 0; i < elements; ++i)
-    if (values[i] < 0 || values[i] >= limit)
+  const bool isFloat = isControl(kind) && kind != InputKind::layerGates;
+  const bool mayBeNegative = kind == InputKind::labels; // such rows do not count
+  for (size_t i = 0; i < elements && !isFloat; ++i)
+    if ((values[i] < 0 && !mayBeNegative) || values[i] >= limit)
       return Status::invalidArgument(name, "[", i, "]: expects 0..", limit - 1, ", got ", values[i]);
   arrays.of(kind).assign(values, values + elements);
   return Status();
@@ -80,8 +94,13 @@ Status dsrt::runRawStep(Model &model, std::string_view name, int32_t batch, int3
   DSRT_TRY(checkNames(record, inputs, inputCount, outputs, outputCount));
   StepArrays arrays;
   arrays.reset(batch, tokens, record.outputs.size());
+  const bool hasRows = std::find(record.inputs.begin(), record.inputs.end(), InputKind::rows) != record.inputs.end();
   for (InputKind kind : record.inputs) {
-    size_t elements = kind == InputKind::rows ? rows : kind == InputKind::past ? batch : static_cast<size_t>(batch) * tokens;
+    const bool ofRows = kind == InputKind::rows || (kind == InputKind::labels && hasRows);
+    size_t elements = ofRows                                                 ? rows
+                      : kind == InputKind::past || kind == InputKind::labels ? batch
+                      : isControl(kind)                                      ? record.controlSizes[static_cast<int>(kind)]
+                                                                             : static_cast<size_t>(batch) * tokens;
     if (elements > 0)
       DSRT_TRY(readInput(model.manifest(), kind, findArray(inputs, inputCount, nameOf(kind)), elements, arrays));
   }
@@ -90,7 +109,10 @@ Status dsrt::runRawStep(Model &model, std::string_view name, int32_t batch, int3
     const dsrt_array *given = findArray(outputs, outputCount, output.name);
     if (!given || !given->data)
       continue;
-    int64_t items = output.axes == OutputAxes::rows ? rows : output.axes == OutputAxes::batch ? batch : int64_t(batch) * tokens;
+    int64_t items = output.axes == OutputAxes::rows    ? rows
+                    : output.axes == OutputAxes::batch ? batch
+                    : output.axes == OutputAxes::none  ? 1
+                                                       : int64_t(batch) * tokens;
     if (given->elements != static_cast<size_t>(items * output.width))
       return Status::invalidArgument(output.name, ": expects room for ", items * output.width, " elements, got ", given->elements);
     arrays.outputs[i] = static_cast<float *>(given->data);

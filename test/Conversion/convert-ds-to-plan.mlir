@@ -5,11 +5,13 @@
 // RUN: ds-opt --convert-ds-to-plan='target=cuda weights=bf16' --split-input-file %s | FileCheck --check-prefix=TILES %s
 // RUN: not ds-opt --convert-ds-to-plan=target=cuda --split-input-file %s 2>&1 | FileCheck --check-prefix=CUDA %s
 // RUN: not ds-opt --convert-ds-to-plan=target=tpu --split-input-file %s 2>&1 | FileCheck --check-prefix=TARGET %s
+// RUN: not ds-opt --convert-ds-to-plan='train=true weights=bf16' --split-input-file %s 2>&1 | FileCheck --check-prefix=TRAIN %s
 // RUN: not ds-opt --convert-ds-to-plan=max-batch=0 --split-input-file %s 2>&1 | FileCheck --check-prefix=BATCH %s
 
 // WEIGHTS: expects weights to be f32 or bf16, got 'int8'
 // CUDA:    expects weights of bf16 for target cuda, got 'f32'
 // TARGET:  expects target to be cpu or cuda, got 'tpu'
+// TRAIN:   expects target cpu and weights of f32 to train, got 'cpu' and 'bf16'
 // TILES:   ds_plan.storage @embed.tiles tiles of @embed offset 0 : memref<{{[0-9]+}}x2x8x32xbf16>
 // BATCH:   expects max-batch and max-rows of 1 to 16777216, got 0 and 512
 

@@ -100,8 +100,8 @@ def test_tokens_without_the_cache_are_the_same(decoder):
 def test_encoder(encoder, torch, side):
     reference, model = encoder
     ids, mask = padded((12, 12) if side == "none" else (12, 5, 9), side)
-    if model.info["family"] == "roberta":
-        ids[mask == 0] = 1
+    if model.info["family"].startswith("roberta"):
+        ids[mask == 0] = reference.config.pad_token_id
     with torch.no_grad():
         output = reference(input_ids=tensors(torch, ids)[0], attention_mask=tensors(torch, mask)[0])
     if "logits" in output:

@@ -99,6 +99,18 @@ ENCODERS = {
     "bert-classifier": ("BertConfig", "BertForSequenceClassification", {**BERT_SIZES, "num_labels": 3}),
     "roberta-mlm": ("RobertaConfig", "RobertaForMaskedLM", {**BERT_SIZES, "pad_token_id": 1}),
     "roberta-classifier": ("RobertaConfig", "RobertaForSequenceClassification", {**BERT_SIZES, "pad_token_id": 1, "num_labels": 3}),
+    "prelayernorm": ("RobertaPreLayerNormConfig", "RobertaPreLayerNormModel", {**BERT_SIZES, "pad_token_id": 1}),
+    "prelayernorm-mlm": ("RobertaPreLayerNormConfig", "RobertaPreLayerNormForMaskedLM", {**BERT_SIZES, "pad_token_id": 1}),
+    "prelayernorm-mlm-untied": (
+        "RobertaPreLayerNormConfig",
+        "RobertaPreLayerNormForMaskedLM",
+        {**BERT_SIZES, "pad_token_id": 0, "tie_word_embeddings": False},
+    ),
+    "prelayernorm-classifier": (
+        "RobertaPreLayerNormConfig",
+        "RobertaPreLayerNormForSequenceClassification",
+        {**BERT_SIZES, "pad_token_id": 1, "num_labels": 3},
+    ),
     "distilbert-mlm": (
         "DistilBertConfig",
         "DistilBertForMaskedLM",

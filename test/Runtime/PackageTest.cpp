@@ -93,8 +93,8 @@ TEST(Package, AManifestAMillionDeepIsRefused) {
 
 TEST(Package, AnotherAbiOrMissingProgramIsRefused) {
   Package package(Package::decoder);
-  package.replace("\"abi\": 2", "\"abi\": 3");
-  EXPECT_TRUE(contains(refusal(package.path(), DSRT_BAD_DATA), "the package has abi 3"));
+  package.replace("\"abi\": 3", "\"abi\": 4");
+  EXPECT_TRUE(contains(refusal(package.path(), DSRT_BAD_DATA), "the package has abi 4"));
 }
 
 TEST(Package, ALevelBeyondTheMachineIsRefused) {

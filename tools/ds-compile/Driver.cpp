@@ -3,6 +3,7 @@
 #include "Progress.h"
 #include "Quantization.h"
 #include "Strict.h"
+#include "dialects/DS/DSDialect.h"
 #include "dialects/RegisterDialects.h"
 #include "ds/Analysis/CostModel.h"
 #include "ds/Import/Import.h"
@@ -43,6 +44,7 @@ public:
 
 private:
   Result<void> checkOptions();
+  Result<void> checkTraining();
   Result<void> runPhase(Phase phase);
   /// The option, or as many slots as the model has positions, up to a default that keeps caches small.
   int64_t contextSlots() const;
@@ -135,6 +137,8 @@ Result<void> Driver::checkOptions() {
   const bool emitsCpu = options.emit == "llvm" || options.emit == "asm", emitsGpu = options.emit == "gpu" || options.emit == "ptx";
   if (archs.empty() ? emitsGpu : emitsCpu)
     return Error::usage("--emit=" + options.emit + ": expects --target=" + (emitsGpu ? "cuda" : "cpu"));
+  if (Result<void> checked = checkTraining(); !checked)
+    return checked;
   if (Result<void> prepared = quantization.prepare(); !prepared)
     return prepared;
   if (!symbolizeFusionLevel(options.fusion))
@@ -164,6 +168,27 @@ Result<void> Driver::checkOptions() {
   if ((options.emit == "llvm" || options.emit == "asm") && levels.size() != 1)
     return Error::usage("--emit=" + options.emit + ": expects one --target-cpu");
   return readMachine();
+}
+
+Result<void> Driver::checkTraining() {
+  if (!options.train) {
+    for (auto [given, name] : {std::pair(options.layerDrop, "--layer-drop"), {options.randomWeights, "--random-weights"}})
+      if (given)
+        return Error::usage(std::string(name) + ": expects --train");
+    return {};
+  }
+  if (!archs.empty())
+    return Error::usage("--train: expects --target=cpu, got '" + options.target + "'");
+  if (options.weights != "f32" || options.quantize != "none" || !options.quantizeRules.empty() || options.observe)
+    return Error::usage("--train: expects weights of f32, without --quantize and --observe-inputs");
+  if (!symbolizeOptimizerKind(options.optimizer))
+    return Error::usage("--optimizer: expects sgd, adam, adamw or lamb, got '" + options.optimizer + "'");
+  int64_t layers = 0;
+  if (options.recompute != "none" && options.recompute != "all" && (StringRef(options.recompute).getAsInteger(10, layers) || layers < 0))
+    return Error::usage("--recompute: expects none, all or a number of layers, got '" + options.recompute + "'");
+  if (!(options.labelSmoothing >= 0 && options.labelSmoothing < 1))
+    return Error::usage("--label-smoothing: expects 0 to less than 1, got " + std::to_string(options.labelSmoothing));
+  return {};
 }
 
 Result<void> Driver::readMachine() {
@@ -254,6 +279,11 @@ Result<void> Driver::runPhase(Phase phase) {
     plan.fusion = *symbolizeFusionLevel(options.fusion);
     plan.machine = options.machine;
     plan.observe = options.observe;
+    plan.train = options.train;
+    plan.optimizer = options.optimizer;
+    plan.layerDrop = options.layerDrop;
+    plan.recompute = options.recompute;
+    plan.smoothing = options.labelSmoothing;
     // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
     buildPipelineTo(manager, phase, plan);
     manager.enableCrashReproducerGeneration(reproducerName());
@@ -308,6 +338,7 @@ Result<void> Driver::run() {
   ImportOptions import;
   import.task = options.task;
   import.strict = options.strict;
+  import.randomWeights = options.randomWeights;
   Result<ImportedModel> imported = importModel(context, options.model, import);
   if (!imported)
     return imported.error();

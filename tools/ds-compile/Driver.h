@@ -28,8 +28,12 @@ struct CompileOptions {
   std::string machine;           // description for the cost model; empty: the one built in
   std::vector<int64_t> costStep; // batch, tokens, past, threads of the step that is predicted
   std::vector<std::string> targetCpus;
+  std::string optimizer = "adamw"; // of --train: sgd, adam, adamw or lamb
+  std::string recompute = "none";  // of --train: none, all, or how many layers
+  double labelSmoothing = 0;       // of --train
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;
+  bool train = false, layerDrop = false, randomWeights = false;
   bool noEmulation = false, observe = false, strict = false, report = false, reportCosts = false, quiet = false;
   /// Set by a signal: the package is given up and its unfinished folder removed.
   const std::atomic<bool> *interrupted = nullptr;

@@ -54,6 +54,16 @@ static cl::opt<std::string>
                 cl::desc("what quantized matrices multiply in steps of many tokens: f32, or int8, rounded for each token "
                          "and 128 columns or less, where the processor has AVX-512 VNNI"),
                 cl::cat(category));
+static cl::opt<bool> train("train", cl::desc("a package that trains the model (docs/training.md)"), cl::cat(category));
+static cl::opt<std::string> optimizer("optimizer", cl::init("adamw"), cl::desc("with --train: sgd, adam, adamw or lamb"),
+                                      cl::cat(category));
+static cl::opt<bool> layerDrop("layer-drop", cl::desc("with --train: layers can be switched off in a step"), cl::cat(category));
+static cl::opt<std::string> recompute("recompute", cl::init("none"), cl::value_desc("layers"),
+                                      cl::desc("with --train: layers whose values are computed again: none, all or a number"),
+                                      cl::cat(category));
+static cl::opt<double> labelSmoothing("label-smoothing", cl::init(0.0), cl::desc("with --train: of the cross-entropy"), cl::cat(category));
+static cl::opt<bool> randomWeights("random-weights", cl::desc("with --train: a model of its config.json alone, of zeros at first"),
+                                   cl::cat(category));
 static cl::opt<int64_t> context("context", cl::init(0), cl::desc("slots of the cache (default: positions of the model, at most 2048)"),
                                 cl::cat(category));
 static cl::opt<int64_t> maxBatch("max-batch", cl::init(16), cl::desc("sequences of one step"), cl::cat(category));
@@ -103,6 +113,12 @@ int main(int argc, char **argv) {
   options.fusion = fusion;
   options.progress = progress;
   options.targetCpus.assign(targetCpus.begin(), targetCpus.end());
+  options.train = train;
+  options.optimizer = optimizer;
+  options.layerDrop = layerDrop;
+  options.recompute = recompute;
+  options.labelSmoothing = labelSmoothing;
+  options.randomWeights = randomWeights;
   options.context = context;
   options.maxBatch = maxBatch;
   options.maxRows = maxRows;

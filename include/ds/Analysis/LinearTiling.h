@@ -21,10 +21,11 @@ inline constexpr int64_t linearRowsOfThread = 24;
 /// are read less often, and a panel's part of the first-level cache serves more rows. Rows are asked for ahead wherever they lie.
 inline constexpr int64_t linearSlabBytes = 1 << 20;
 
-/// The most rows of a slab: whole register blocks of `blockRows`.
-inline int64_t linearSlabRows(int64_t depth, int64_t blockRows) {
-  constexpr int64_t most = 132;
-  const int64_t rows = linearSlabBytes / static_cast<int64_t>(llvm::alignTo(depth, linearGroup) * 4);
+/// The most rows of a slab: whole register blocks of `blockRows`. It is twice as long where weights are packed, which is done for each
+/// slab, and as long for any depth where rows that are multiplied by such weights stay in place.
+inline int64_t linearSlabRows(int64_t depth, int64_t blockRows, bool packs = false, bool inPlace = false) {
+  const int64_t times = packs ? 2 : 1, most = 132 * times;
+  const int64_t rows = packs && inPlace ? most : linearSlabBytes * times / static_cast<int64_t>(llvm::alignTo(depth, linearGroup) * 4);
   return std::clamp<int64_t>(rows / blockRows * blockRows, llvm::alignTo(linearFewRows, blockRows), most / blockRows * blockRows);
 }
 

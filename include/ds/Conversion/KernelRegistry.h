@@ -24,6 +24,7 @@ enum class ResultRows {
   selected, // R
   batch,    // B
   cache,    // it is a cache, or `packed` rows of this step
+  single,   // one for the whole step
 };
 
 /// What the planner knows of one op.

@@ -10,7 +10,8 @@ def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
     Each function becomes a `ds_plan.program`: tensors become buffers of rows, weights become storages with a layout, and each op a launch
     of a kernel that holds it. Equal kernels are shared. Layers are inlined; a launch keeps the location of its op. Keys and values that go
     straight to attention are first stored in cache layout, in `packed` buffers. A `ds.fusion` is one launch. A result of a program is
-    written where the caller wants it when nothing else reads it, and copied otherwise.
+    written where the caller wants it when nothing else reads it, and copied otherwise. Gradients are added to the state by the kernels
+    that compute them; what a layer that is off does not need has its gate, and `ds.switch` chooses a place.
 
     Before:
     ```mlir
@@ -28,7 +29,9 @@ def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
                         "tokens of one step; at least one sequence of all positions where there is no cache, max-batch in decode">,
                  Option<"weights", "weights", "std::string", /*default=*/"\"f32\"", "f32 or bf16: matrices and tables; vectors stay f32">,
                  Option<"target", "target", "std::string", /*default=*/"\"cpu\"",
-                        "cpu, or cuda: matrices lie in tiles for tensor cores; needs weights of bf16">];
+                        "cpu, or cuda: matrices lie in tiles for tensor cores; needs weights of bf16">,
+                 Option<"train", "train", "bool", /*default=*/"false",
+                        "parameters lie in the state that training keeps, matrices as rows; max-rows holds for every program">];
   let dependentDialects = ["::ds_plan::DSPlanDialect"];
 }
 

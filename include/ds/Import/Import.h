@@ -14,6 +14,9 @@ namespace ds {
 struct ImportOptions {
   std::string task;    // causal-lm, encoder, masked-lm, sequence-classification; empty: what the configuration says
   bool strict = false; // tensors that no module reads are an error, not a note
+  /// Of a folder only the configuration is read. Every tensor that transformers' class of it has is there, of zeros: whoever trains the
+  /// model draws them.
+  bool randomWeights = false;
 };
 
 /// A file that goes into the package as it is.
@@ -31,7 +34,7 @@ struct ImportedModel {
 
 /// Imports the model at `path`. No weight is read but for its place and type.
 /// Fails with Missing, or BadData: an unknown architecture, a configuration key that is not handled, a tensor that is missing or has
-/// another shape than the configuration says. The message names it.
+/// another shape than the configuration says, a family that cannot be built from a configuration alone. The message names it.
 Result<ImportedModel> importModel(mlir::MLIRContext &context, const std::string &path, const ImportOptions &options = {});
 
 } // namespace ds

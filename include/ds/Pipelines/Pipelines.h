@@ -23,6 +23,13 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
   Option<std::string> machine{*this, "machine", llvm::cl::desc("machine.json that fusion is judged for; empty: built in"),
                               llvm::cl::init("")};
   Option<bool> observe{*this, "observe", llvm::cl::desc("give what linears multiply as results"), llvm::cl::init(false)};
+  Option<bool> train{*this, "train", llvm::cl::desc("programs that train the model: step, evaluate, norms and update"),
+                     llvm::cl::init(false)};
+  Option<std::string> optimizer{*this, "optimizer", llvm::cl::desc("sgd, adam, adamw or lamb"), llvm::cl::init("adamw")};
+  Option<bool> layerDrop{*this, "layer-drop", llvm::cl::desc("layers can be switched off in a step"), llvm::cl::init(false)};
+  Option<std::string> recompute{*this, "recompute", llvm::cl::desc("layers whose values are computed again: none, all or a number"),
+                                llvm::cl::init("none")};
+  Option<double> smoothing{*this, "smoothing", llvm::cl::desc("label smoothing of the loss"), llvm::cl::init(0.0)};
   Option<bool> report{*this, "report", llvm::cl::desc("write a table of memory to stderr"), llvm::cl::init(false)};
 };
 

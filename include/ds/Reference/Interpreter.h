@@ -24,8 +24,8 @@ using WeightLoader = std::function<Result<std::vector<double>>(ParameterOp)>;
 WeightLoader loadFrom(const TensorSource &source, const QuantizedMatrices *matrices = nullptr);
 
 /// Executes the functions of one module. Dynamic sizes are those of the arguments. No value is rounded but weights, which have their
-/// parameter's element type, what goes into a cache, and rope's frequencies and angles, all as the ops' descriptions say.
-/// Errors are diagnostics at the op they arose in. Not thread-safe; it uses the context's threads.
+/// parameter's element type also after an update, what goes into a cache, and rope's frequencies and angles, all as the ops' descriptions
+/// say. Errors are diagnostics at the op they arose in. Not thread-safe; it uses the context's threads.
 class Interpreter {
 public:
   struct Options {
@@ -44,6 +44,18 @@ public:
   TensorPtr cache(llvm::StringRef name) const;
   /// Begins anew: every cache is empty.
   void resetCaches();
+
+  /// The value of a parameter: what the last update or `setParameter` made it. Null for one that is not there or cannot be read.
+  TensorPtr parameter(llvm::StringRef name);
+  /// Replaces the value of a parameter, rounded to its element type. Fails for one that is not there or has another type.
+  mlir::LogicalResult setParameter(llvm::StringRef name, Tensor value);
+  /// The sum of what was added to a parameter's gradient since it was used or reset: zeros when nothing was. Null for no parameter.
+  TensorPtr gradient(llvm::StringRef name) const;
+  /// What the optimizer keeps of a parameter: zeros before its first step. Null for no parameter.
+  TensorPtr moment1(llvm::StringRef name) const;
+  TensorPtr moment2(llvm::StringRef name) const;
+  /// Every gradient is zero.
+  void resetGradients();
 
 private:
   class Machine;

@@ -91,6 +91,88 @@ def InsertPaddingMask : Pass<"ds-insert-padding-mask", "::mlir::ModuleOp"> {
   }];
 }
 
+def InsertLoss : Pass<"ds-insert-loss", "::mlir::ModuleOp"> {
+  let summary = "make the training step and the evaluation of a model's function";
+  let description = [{
+    `@forward` or `@encode` becomes `@step`, which returns `loss` [R, 1], and `@evaluate`, which returns `loss` and `logits` [R, V]. Both
+    take `rows` [R], the tokens whose logits count, and their `labels` [R]; the head sees those tokens alone. A model of one row of logits
+    for each sequence takes `labels` [B] and no rows.
+
+    Before: `logits` of all tokens.
+    After: the loss of the tokens that have a label.
+    ```mlir
+    %y = ds.gather_rows %x, %rows : tensor<?x?x64xf32>, tensor<?xi32>
+    %l = ds.cross_entropy %logits, %labels smoothing 0.0 : tensor<?x128xf32>, tensor<?xi32> -> tensor<?x1xf32>
+    ```
+    Needs: phase `normalized`, a result `logits`.   Keeps: layers.
+    Numerics: bit-exact.
+    Saves: the logits of tokens without a label.
+  }];
+  let options = [Option<"smoothing", "smoothing", "double", /*default=*/"0.0", "label smoothing, 0 to less than 1">];
+}
+
+def InsertLayerDrop : Pass<"ds-insert-layer-drop", "::mlir::ModuleOp"> {
+  let summary = "let a training step leave layers out";
+  let description = [{
+    Adds arguments `layer_gates` [L] and `layer_scales` [L] to `@step`. Layer `i` is marked `ds.gate = i`, and in its residual sums the
+    operand that is not the stream is scaled by `layer_scales[i]`: the stream is the layer's input and every sum with it, or the operand
+    that the other is computed from (post-norm). `ds-differentiate` makes switches of the gates.
+
+    Before: `ds.add %branch, %x`
+    After:
+    ```mlir
+    %y = ds.scale %x by %scales at 3 : tensor<?x?x64xf32>, tensor<12xf32>
+    ```
+    Needs: `ds-insert-loss`; layers of one input and result.   Keeps: `@evaluate`.
+    Numerics: bit-exact where gates and scales are 1.
+    Saves: at run time, the work of layers that are off, forward and backward.
+    Source: Zhang and He 2020, arXiv:2010.13369, algorithm 1.
+  }];
+}
+
+def Differentiate : Pass<"ds-differentiate", "::mlir::ModuleOp"> {
+  let summary = "add the gradients of the loss to every parameter that is trained";
+  let description = [{
+    Reverse mode through `@step`. An argument `loss_scale` [1] behind `labels` is the gradient of each row's loss. Each use of a weight adds
+    to its parameter's gradient, right behind the op that computes it; other sums of gradients are `ds.add`. Parameters without a source
+    and constants get none. Layers are replaced by what they hold. One with `ds.gate = i` ends in a switch between its result and its
+    input, its gradient in one between what went through it and what goes around it, and its parameters' gradients have the gate.
+
+    With `recompute`, the ops of a layer are repeated in front of its gradients, which read the copies: of its forward pass only its input
+    stays. `cse` behind this pass would undo that.
+
+    Before: `ds.linear %x, %w`
+    After:
+    ```mlir
+    %dw = ds.linear_weight_grad %x, %dy : tensor<?x?x64xf32>, tensor<?x?x192xf32> -> tensor<192x64xf32>
+    ds.accumulate_gradient @w, %dw gate 3 of %gates : tensor<192x64xf32>, tensor<12xi32>
+    ```
+    Needs: `ds-insert-loss`; parameters of floats; ops with DifferentiableOpInterface.   Keeps: `@evaluate`, and the loss as it is.
+    Numerics: bit-exact, whatever is recomputed.
+    Saves: with `recompute`, the memory of what layers compute inside.
+    Source: recomputation: Chen et al. 2016, arXiv:1604.06174.
+  }];
+  let options = [Option<"recompute", "recompute", "std::string", /*default=*/"\"none\"",
+                        "layers that are computed again for their gradients: none, all, or how many, the first">];
+}
+
+def InsertOptimizer : Pass<"ds-insert-optimizer", "::mlir::ModuleOp"> {
+  let summary = "add the functions that update all parameters";
+  let description = [{
+    `@norms` returns the sum of squares of each parameter's gradient, `@update` takes `controls` and `hyper` and makes one step of the
+    optimizer, for the N parameters that `@step` gives a gradient to.
+
+    After:
+    ```mlir
+    %n = ds.gradient_norms : tensor<1x37xf32>
+    %c = ds.optimizer_update lamb %controls, %hyper : tensor<1x185xf32>, tensor<1x8xf32> -> tensor<1x37xf32>
+    ```
+    Needs: `ds-differentiate`.   Keeps: the other functions.
+    Numerics: bit-exact.
+  }];
+  let options = [Option<"kind", "kind", "std::string", /*default=*/"\"adamw\"", "sgd, adam, adamw or lamb">];
+}
+
 def FuseQkv : Pass<"ds-fuse-qkv", "::mlir::ModuleOp"> {
   let summary = "compute the linears that read one value in one kernel";
   let description = [{

@@ -1,4 +1,5 @@
-// BERT (Devlin et al. 2018, arXiv:1810.04805) and RoBERTa (Liu et al. 2019, arXiv:1907.11692): post-norm encoders.
+// BERT (Devlin et al. 2018, arXiv:1810.04805) and RoBERTa (Liu et al. 2019, arXiv:1907.11692): post-norm encoders, and RoBERTa with norms
+// before attention and MLP (Ott et al. 2019, arXiv:1904.01038).
 #include "Family.h"
 
 using namespace mlir;
@@ -9,24 +10,29 @@ struct Sizes {
   int64_t hidden, layers, heads, inner;
   double eps;
   Activation activation;
+  bool preNorm = false; // norms before attention and MLP and behind the last layer, not behind the residual sums
 };
 } // namespace
 
 static Value encoderLayer(ModelBuilder &b, Value x, const std::string &path, const Sizes &sizes) {
   std::string self = path + ".attention.self", output = path + ".attention.output";
-  Value query = b.linear(x, self + ".query", sizes.hidden), key = b.linear(x, self + ".key", sizes.hidden);
-  Value value = b.linear(x, self + ".value", sizes.hidden);
+  Value input = sizes.preNorm ? b.layerNorm(x, path + ".attention.LayerNorm", sizes.eps) : x;
+  Value query = b.linear(input, self + ".query", sizes.hidden), key = b.linear(input, self + ".key", sizes.hidden);
+  Value value = b.linear(input, self + ".value", sizes.hidden);
   AttentionOptions options;
   options.heads = options.kvHeads = sizes.heads;
   options.causal = false;
   options.mask = b.mask;
   Value context = b.attention(query, key, value, self, options);
   Value attended = b.add(b.linear(context, output + ".dense", sizes.hidden), x, output);
-  attended = b.layerNorm(attended, output + ".LayerNorm", sizes.eps);
-  Value wide = b.linear(attended, path + ".intermediate.dense", sizes.inner);
+  if (!sizes.preNorm)
+    attended = b.layerNorm(attended, output + ".LayerNorm", sizes.eps);
+  Value mlpInput = sizes.preNorm ? b.layerNorm(attended, path + ".intermediate.LayerNorm", sizes.eps) : attended;
+  Value wide = b.linear(mlpInput, path + ".intermediate.dense", sizes.inner);
   Value narrow =
       b.linear(b.activation(wide, path + ".intermediate.intermediate_act_fn", sizes.activation), path + ".output.dense", sizes.hidden);
-  return b.layerNorm(b.add(narrow, attended, path + ".output"), path + ".output.LayerNorm", sizes.eps);
+  Value sum = b.add(narrow, attended, path + ".output");
+  return sizes.preNorm ? sum : b.layerNorm(sum, path + ".output.LayerNorm", sizes.eps);
 }
 
 static Sizes readSizes(ModelBuilder &b) {
@@ -63,6 +69,8 @@ static Value encode(ModelBuilder &b, const std::string &prefix, const Sizes &siz
     std::string path = prefix + "encoder.layer." + std::to_string(i);
     x = b.layer(path, x, [&](Value input) { return encoderLayer(b, input, path, sizes); });
   }
+  if (sizes.preNorm)
+    x = b.layerNorm(x, prefix + "LayerNorm", sizes.eps);
   b.result("hidden", x);
   b.ignoreTensors({"position_ids", "pooler.dense.weight", "pooler.dense.bias", "seq_relationship.weight", "seq_relationship.bias"});
   return x;
@@ -103,8 +111,9 @@ Value ds::buildBert(ModelBuilder &b) {
   return hidden;
 }
 
-Value ds::buildRoberta(ModelBuilder &b) {
+static Value buildRobertaLike(ModelBuilder &b, const char *model, bool preNorm) {
   Sizes sizes = readSizes(b);
+  sizes.preNorm = preNorm;
   int64_t pad = static_cast<int64_t>(b.config.number("pad_token_id", 1, 0, maxSize)), rows = b.config.size("max_position_embeddings");
   // Positions of tokens begin behind the padding's own, so that many rows of the table are left.
   b.facts.maxPositions = rows - pad - 1;
@@ -112,8 +121,8 @@ Value ds::buildRoberta(ModelBuilder &b) {
     b.config.fail("max_position_embeddings", "more than pad_token_id + 1");
   b.facts.positionRule = "from_ids";
   b.facts.positionPad = pad;
-  std::string prefix = b.prefixOf("embeddings.word_embeddings.weight", {"roberta.", ""});
-  Value hidden = encode(b, prefix, sizes, rows, b.config.size("type_vocab_size", 1));
+  std::string prefix = b.prefixOf("embeddings.word_embeddings.weight", {model, ""});
+  Value hidden = encode(b, prefix, sizes, rows, b.config.size("type_vocab_size", 2));
   if (b.facts.task == "masked-lm") {
     maskedLmHead(b, hidden, "lm_head.dense", "lm_head.layer_norm", Activation::gelu, sizes.eps, "lm_head.decoder", "lm_head.bias",
                  prefix + "embeddings.word_embeddings.weight");
@@ -127,3 +136,7 @@ Value ds::buildRoberta(ModelBuilder &b) {
   b.ignoreTensors({"lm_head.bias", "lm_head.dense.weight", "lm_head.dense.bias", "lm_head.layer_norm.weight", "lm_head.layer_norm.bias"});
   return hidden;
 }
+
+Value ds::buildRoberta(ModelBuilder &b) { return buildRobertaLike(b, "roberta.", /*preNorm=*/false); }
+
+Value ds::buildRobertaPreLayerNorm(ModelBuilder &b) { return buildRobertaLike(b, "roberta_prelayernorm.", /*preNorm=*/true); }

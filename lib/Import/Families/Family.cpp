@@ -5,9 +5,19 @@ using namespace ds;
 
 ArrayRef<Family> ds::allFamilies() {
   static const Family families[] = {
-      {"bert", false, buildBert},  {"roberta", false, buildRoberta}, {"bloom", true, buildBloom},    {"distilbert", false, buildDistilBert},
-      {"gpt2", true, buildGpt2},   {"gptj", true, buildGptJ},        {"gpt_neo", true, buildGptNeo}, {"gpt_neox", true, buildGptNeoX},
-      {"llama", true, buildLlama}, {"mistral", true, buildMistral},  {"qwen2", true, buildQwen2},    {"opt", true, buildOpt},
+      {"bert", false, buildBert, true},
+      {"roberta", false, buildRoberta, true},
+      {"roberta-prelayernorm", false, buildRobertaPreLayerNorm, true},
+      {"bloom", true, buildBloom},
+      {"distilbert", false, buildDistilBert},
+      {"gpt2", true, buildGpt2, true},
+      {"gptj", true, buildGptJ},
+      {"gpt_neo", true, buildGptNeo},
+      {"gpt_neox", true, buildGptNeoX},
+      {"llama", true, buildLlama, true},
+      {"mistral", true, buildMistral, true},
+      {"qwen2", true, buildQwen2, true},
+      {"opt", true, buildOpt},
       {"phi", true, buildPhi},
   };
   return families;

@@ -11,6 +11,7 @@ struct Family {
   bool decoder;          // task causal-lm; else encoder, masked-lm or sequence-classification
   /// Reads the configuration and writes the model to the builder, for the task in `facts`. Encoders return their hidden states for pooling.
   mlir::Value (*build)(ModelBuilder &);
+  bool fromConfig = false; // the tensors it asks for are those of transformers' class when there are no files to look at
 };
 
 /// All families, in alphabetical order of their files.
@@ -19,6 +20,7 @@ const Family *findFamily(llvm::StringRef modelType);
 
 mlir::Value buildBert(ModelBuilder &);
 mlir::Value buildRoberta(ModelBuilder &);
+mlir::Value buildRobertaPreLayerNorm(ModelBuilder &);
 mlir::Value buildBloom(ModelBuilder &);
 mlir::Value buildDistilBert(ModelBuilder &);
 mlir::Value buildGpt2(ModelBuilder &);

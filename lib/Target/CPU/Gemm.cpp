@@ -42,6 +42,7 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   groupRows = input->grouped ? c.level.groupRows() : 0;
   copies = region.norm || (!groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
   rowBytes = copies ? copiedBytes : region.depth * 4;
+  packs = llvm::any_of(c.ins, isRowMajor);
   int64_t columns = 0;
   SmallVector<int64_t> widths;
   for (LinearDomain &domain : region.domains) {
@@ -53,10 +54,10 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   }
   hasCodes = llvm::any_of(c.ins, [](const KernelOperand &in) { return in.codes.has_value(); });
   heights = gemmBlockHeights(c.level, widths, groupRows);
-  slabRows = linearSlabRows(region.depth, heights.front());
+  slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/!copies);
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
   const bool allPairs = llvm::all_of(c.ins, [](const KernelOperand &o) {
-    return o.kind != KernelOperand::Kind::weight || !isInPanels(o.layout) || o.layout == ds_plan::Layout::panel_pairs;
+    return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_pairs;
   });
   roundedRows = roundedRowsOf(c, region);
   roundedBytes = roundedRows                                  ? roundedRows->bytes
@@ -69,6 +70,15 @@ static llvm::Error checkWeights(KernelContext &c, const LinearRegion &region) {
   for (const LinearDomain &domain : region.domains)
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
+      if (isRowMajor(weight)) {
+        if (!weight.element().isF32() || weight.type.getShape() != linear.getWeight().getType().getShape())
+          return c.error("gemm expects a row-major weight of f32, of the shape of the product's");
+        if (llvm::any_of(c.ins, [](const KernelOperand &in) { return in.codes.has_value(); }))
+          return c.error("gemm expects no codes beside a row-major weight");
+        continue;
+      }
+      if (linear.getTransposed())
+        return c.error("gemm expects a row-major weight where it is transposed");
       if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !(weight.codes || isa<FloatType>(weight.element())))
         return c.error("gemm expects a weight of floats or codes in panels");
       const int64_t width = ds_plan::panelWidth(weight.type), panels = llvm::divideCeil(domain.columns, width);
@@ -132,6 +142,9 @@ llvm::Error GemmKernel::checkOperands() {
         return view.takeError();
     }
   }
+  for (auto scale : ds_plan::KernelOp(c.kernel).getBody().front().getOps<ScaleOp>())
+    if (!isControl(operand(scale.getScales()), scale.getIndex()))
+      return c.error("gemm expects the control of a scale in a single row");
   if (region.norm)
     for (Value vector : region.norm->getOperands().drop_front())
       if (!isVector(vector))
@@ -150,9 +163,11 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
   return first;
 }
 
-void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, const Touched *touched) {
+void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Value sums, const Touched *touched) {
+  const KernelOperand &weight = operand(linear.getWeight());
+  const PackedMatrix matrix{linear.getColumns(), linear.getDepth(), linear.getTransposed(), panelOf(linear)};
   // Of one k; pairs of k begin at even ones, as passes do.
-  const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * weight.element().getIntOrFloatBitWidth() / 8;
+  const int64_t width = matrix.width, lineBytes = width * weight.element().getIntOrFloatBitWidth() / 8;
   const int64_t panelBytes =
       weight.codes ? weight.codes->bytes() : llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
   Value from = e.at(weight.pointer, e.mul(panel, panelBytes)), zero = e.constant(0), all = e.constant(region.depth);
@@ -196,20 +211,22 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
   };
   // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache. Each whole block asks for a part
   // of the next panel, the shorter ones behind them for the part of the next pass. Two-byte weights are widened once for all blocks, or
-  // meet rows of bf16.
+  // meet rows of bf16; row-major ones are packed.
   auto manyBlocks = [&](bool dots) {
-    const bool widens = isNarrowMatrix(weight) && !dots;
+    const bool widens = (isNarrowMatrix(weight) && !dots) || isRowMajor(weight);
     passes(dots ? 2 * depthBlock : depthBlock, [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes)), ahead = e.at(panelAtK, panelBytes);
       if (weight.codes)
         emitWidenedCodes(e, *weight.codes, from, widened, k, e.add(k, depth));
+      else if (isRowMajor(weight))
+        emitPackedPanel(e, matrix, weight.pointer, panel, k, depth, widened);
       else if (widens)
         emitWidenedPanel(e, weight.element(), width, panelAtK, widened, depth);
       Value blockDepth = dots ? e.roundUp(depth, 2) : depth;
       forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
         const bool tall = height == heights.front();
         // Codes are few, and who widens them asks for the next ones.
-        GemmBlock block = blockFor(height, weight.codes ? 0 : tall ? 32 : lineBytes);
+        GemmBlock block = blockFor(height, weight.codes || matrix.transposed ? 0 : tall ? 32 : lineBytes);
         block.dots = dots;
         if (widens)
           block.element = e.f32();
@@ -217,13 +234,27 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
           block.rowBytes = roundedBytes;
           block.groupRows = 0;
         }
+        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32), nextPart = tall ? e.at(ahead, part) : next;
+        if (matrix.transposed && tall) {
+          block.aheadRows = 2;
+          block.aheadRowBytes = matrix.columns * 4;
+          nextPart = e.at(nextPacked(e, matrix, weight.pointer, panel, e.add(k, depth)),
+                          e.mul(e.div(row, heights.front()), depthBlock / linearGroup * block.aheadRows * block.aheadRowBytes));
+        }
         TouchedRows touches;
         if (touched && tall && !dots) {
           block.touches = true;
           touches = touchedRows(*touched, e.add(slab.first, row), e.add(k, depth));
         }
-        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32);
-        blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, tall ? e.at(ahead, part) : next, touches);
+        auto emit = [&] { blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, nextPart, touches); };
+        if (!isRowMajor(weight) || !tall)
+          return emit();
+        // Slabs are long: the first blocks have asked for all that is packed next.
+        const int64_t asking = matrix.transposed ? linearGroup / block.aheadRows : width * 4 / 32;
+        e.ifElse(e.lt(row, asking * height), emit, [&] {
+          block.aheadBytes = block.aheadRows = 0;
+          emit();
+        });
       });
     });
   };
@@ -232,6 +263,8 @@ void GemmKernel::emitProduct(const KernelOperand &weight, const Slab &slab, Valu
       return emitFewRowsOfCodes(weight, slab, from, sums);
     e.ifElse(e.gt(slab.count, linearFewRows / 2), twoBlocks, oneBlock);
   };
+  if (packs)
+    return manyBlocks(false);
   if (roundedRows)
     return e.ifElse(usesDots(), [&] { emitManyRowsOfBytes(weight, slab, from, sums); }, fewBlocks);
   const bool dots = hasDots(weight);
@@ -262,37 +295,6 @@ void GemmKernel::emitManyRowsOfBytes(const KernelOperand &weight, const Slab &sl
   });
 }
 
-const KernelOperand *GemmKernel::rowsReadBehind(const LinearDomain &domain) const {
-  SmallVector<Value> open(domain.results.begin(), domain.results.end());
-  llvm::SmallDenseSet<Value> seen;
-  while (!open.empty()) {
-    Value value = open.pop_back_val();
-    if (isa<BlockArgument>(value))
-      return &operand(value);
-    Operation *op = value.getDefiningOp();
-    if (!isa<LinearOp>(op) && seen.insert(value).second)
-      llvm::append_range(open, op->getOperands());
-  }
-  return nullptr;
-}
-
-GemmKernel::TouchedRows GemmKernel::touchedRows(const Touched &touched, Value row, Value endOfPass) {
-  auto rowsOf = [&](const KernelOperand &rows) -> TouchedRows {
-    if (rows.grouped)
-      return {placeInGroups(e, placeOfGroupedRow(rows.pointer, row, touched.width), e.constant(c.level.groupRows() * linearGroup * 4),
-                            touched.column),
-              e.constant(touched.panel * 4)};
-    return {e.at(rows.pointer, e.mul(e.add(e.mul(row, touched.width), touched.column), 4)), e.constant(touched.width * 4)};
-  };
-  // What the epilogue writes in the last pass, what it reads in those before.
-  TouchedRows result = rowsOf(*touched.result);
-  if (!touched.operand)
-    return result;
-  TouchedRows read = rowsOf(*touched.operand);
-  Value isLast = e.ge(endOfPass, region.depth);
-  return {e.select(isLast, result.first, read.first), e.select(isLast, result.bytes, read.bytes)};
-}
-
 // From 8 rows on, f32 products with codes wait for the processor, not for memory: bytes begin earlier than pairs of bf16.
 Value GemmKernel::usesDots() { return e.gt(c.rows, roundedRows ? linearFewRows / 2 : linearFewRows); }
 
@@ -300,7 +302,6 @@ void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value 
   e.forRange(firstChunk, endChunk, 1, [&](Value chunk) {
     for (auto [index, op] : llvm::enumerate(domain.linears)) {
       LinearOp linear = op;
-      const KernelOperand &weight = operand(linear.getWeight());
       const int64_t width = panelOf(linear), panelsOfChunk = domain.chunk / width, panels = llvm::divideCeil(domain.columns, width);
       Value firstPanel = e.mul(chunk, panelsOfChunk), count = e.min(e.sub(e.constant(panels), firstPanel), panelsOfChunk);
       Value sums = e.at(tile, static_cast<int64_t>(index) * domain.chunk * 4);
@@ -311,7 +312,7 @@ void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value 
           touched.result = &result(domain.results.front());
           touched.operand = rowsReadBehind(domain);
         }
-        emitProduct(weight, slab, at, e.at(sums, e.mul(p, width * 4)), touched.result ? &touched : nullptr);
+        emitProduct(linear, slab, at, e.at(sums, e.mul(p, width * 4)), touched.result ? &touched : nullptr);
       });
     }
     emitEpilogue(domain, slab, chunk);
@@ -345,7 +346,8 @@ void GemmKernel::emit() {
     copied = e.stack(slabRows * rowBytes);
   if (roundedBytes)
     rounded = e.stack(slabRows * roundedBytes);
-  if (!roundedRows && llvm::any_of(c.ins, [&](const KernelOperand &operand) { return isNarrowMatrix(operand) && !hasDots(operand); }))
+  auto widens = [&](const KernelOperand &operand) { return (isNarrowMatrix(operand) && !hasDots(operand)) || isRowMajor(operand); };
+  if (!roundedRows && llvm::any_of(c.ins, widens))
     widened = e.stack(depthBlock * linearWidePanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0;

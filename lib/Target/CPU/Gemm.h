@@ -19,11 +19,14 @@ struct GemmBlock {
   mlir::Type element; // of the weights; of bf16, pairs of k stand side by side
   int64_t panel;      // columns
   int64_t rows;
-  int64_t rowBytes;   // from one row of activations to the next
-  int64_t groupRows;  // activations are [K / 16][groupRows][16], or with 0 [rows][K]
-  int64_t aheadBytes; // of weights that are read ahead for every k
-  bool touches;       // for every 16 k, the columns of one row elsewhere are read ahead as well
-  bool dots = false;  // the activations are bf16 as well, and `depth` is even
+  int64_t rowBytes;      // from one row of activations to the next
+  int64_t groupRows;     // activations are [K / 16][groupRows][16], or with 0 [rows][K]
+  int64_t aheadBytes;    // of weights that are read ahead for every k
+  bool touches;          // for every 16 k, the columns of one row elsewhere are read ahead as well
+  bool dots = false;     // the activations are bf16 as well, and `depth` is even
+  int64_t stepBytes = 4; // of f32 in no groups: from one k of a row to the next
+  /// Instead of `aheadBytes`: rows, of as many f32 as the panel has columns, that are read ahead for every 16 k, and from one to the next.
+  int64_t aheadRows = 0, aheadRowBytes = 0;
 };
 
 /// Rows of the register blocks there is code for where rows, in groups of `groupRows` or with 0 in none, meet weights in
@@ -82,6 +85,27 @@ void emitBytesBlock(Emitter &e, const BytesBlock &block, mlir::Value rows, mlir:
 /// is rounded up.
 void emitWidenedPanel(Emitter &e, mlir::Type element, int64_t width, mlir::Value panel, mlir::Value to, mlir::Value depth);
 
+/// A row-major matrix that is packed on the way: `[columns][depth]`, or transposed `[depth][columns]`.
+struct PackedMatrix {
+  int64_t columns, depth;
+  bool transposed;
+  int64_t width; // of its panels
+};
+
+/// Writes `depth` k, from `k` on, of panel `panel` of `matrix` at `from` as f32 [depth][width], of which `to` has room for a multiple
+/// of 16. Columns behind the last are finite where the matrix is. `k` is a multiple of 16, and so is `depth` unless it ends with the
+/// matrix.
+void emitPackedPanel(Emitter &e, const PackedMatrix &matrix, mlir::Value from, mlir::Value panel, mlir::Value k, mlir::Value depth,
+                     mlir::Value to);
+
+/// Where that of the transposed `matrix` begins which is packed behind k = `end` of `panel`.
+mlir::Value nextPacked(Emitter &e, const PackedMatrix &matrix, mlir::Value from, mlir::Value panel, mlir::Value end);
+
+/// True for a weight that training changes, [N, K] or transposed [K, N] as it is.
+inline bool isRowMajor(const KernelOperand &operand) {
+  return operand.kind == KernelOperand::Kind::weight && operand.layout == ds_plan::Layout::rows;
+}
+
 /// Where value `k` lies of a row whose groups of 16 are `groupBytes` apart.
 mlir::Value placeInGroups(Emitter &e, mlir::Value row, mlir::Value groupBytes, mlir::Value k);
 
@@ -118,7 +142,7 @@ private:
   TouchedRows touchedRows(const Touched &touched, Value row, Value endOfPass);
   /// Rows that element-wise ops of a domain read, or null.
   const KernelOperand *rowsReadBehind(const LinearDomain &domain) const;
-  void emitProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, const Touched *touched);
+  void emitProduct(LinearOp linear, const Slab &slab, Value panel, Value sums, const Touched *touched);
   void emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   void emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   /// Rows [first, end) in blocks, the highest first; returns the end.
@@ -127,12 +151,15 @@ private:
   /// result.
   Value usesDots();
   /// Whether a slab takes the blocks of many rows, i1. What codes give depends on it in the last bit, so there the launch decides.
-  Value hasManyRows(const Slab &slab) { return hasCodes ? usesDots() : e.gt(slab.count, linearFewRows); }
+  Value hasManyRows(const Slab &slab) { return packs ? e.constantBool(true) : hasCodes ? usesDots() : e.gt(slab.count, linearFewRows); }
   bool hasDots(const KernelOperand &weight) const { return roundedBytes > 0 && weight.layout == ds_plan::Layout::panel_pairs; }
   int64_t chunksOf(const LinearDomain &domain) const { return llvm::divideCeil(domain.columns, domain.chunk); }
   const KernelOperand &operand(Value value) const { return c.ins[mlir::cast<mlir::BlockArgument>(value).getArgNumber()]; }
   const KernelOperand &result(Value value) const;
-  int64_t panelOf(LinearOp linear) const { return ds_plan::panelWidth(operand(linear.getWeight()).type); }
+
+  // GemmPack.cpp
+  /// Columns of the panels of a linear's weight.
+  int64_t panelOf(LinearOp linear) const;
 
   // GemmRows.cpp
   /// Where k = 0 of a row is, of grouped rows of `width` that begin at `first`.
@@ -160,6 +187,7 @@ private:
   LinearRegion region;
   const KernelOperand *input;
   bool hasCodes;                          // a weight is of codes
+  bool packs;                             // a weight is row-major: its panels are packed on the way
   bool copies;                            // rows are copied to the stack
   int64_t groupRows;                      // of rows that another product grouped, else 0
   int64_t rowBytes;                       // of one row, where the product reads it

@@ -75,7 +75,7 @@ private:
   /// sums += rows[0 .. rows, k + step] * weights
   void multiplyAdd(Value rowsAtK, int64_t step, ArrayRef<Value> weights, MutableArrayRef<Value> sums) {
     for (int64_t r = 0; r < block.rows; ++r) {
-      Value value = e.splat(e.load(e.f32(), e.at(rowsAtK, r * block.rowBytes + step * 4)), lanes);
+      Value value = e.splat(e.load(e.f32(), e.at(rowsAtK, r * block.rowBytes + step * block.stepBytes)), lanes);
       for (int64_t v = 0; v < vectors; ++v)
         sums[r * vectors + v] = e.fma(value, weights[v], sums[r * vectors + v]);
     }
@@ -125,8 +125,11 @@ private:
     const bool grouped = block.groupRows > 1; // groups of a single row are the same as rows
     const int64_t unroll = std::max<int64_t>(chains, grouped || size() <= 16 ? 4 : 2) * (block.dots ? 2 : 1);
     const auto aheadBytes = static_cast<int64_t>(llvm::alignTo(unroll * block.aheadBytes / stripes(), 64));
-    const int64_t rowsAheadBytes = grouped ? static_cast<int64_t>(llvm::alignTo(block.groupRows * unroll * 4, 64)) : 0;
-    const int64_t valueBytes = block.dots ? 2 : 4;
+    const bool inSteps = block.stepBytes > 4; // the rows of one k lie side by side
+    const int64_t rowsAheadBytes = grouped   ? static_cast<int64_t>(llvm::alignTo(block.groupRows * unroll * 4, 64))
+                                   : inSteps ? static_cast<int64_t>(llvm::alignTo(unroll * block.stepBytes, 64))
+                                             : 0;
+    const int64_t valueBytes = block.dots ? 2 : block.stepBytes;
 
     auto steps = [&](Value, ValueRange carried) {
       Place at{carried[0], carried[1], carried[2], carried[3]};
@@ -143,10 +146,10 @@ private:
       next[3] = e.opaque(e.at(at.ahead, aheadBytes));
       return next;
     };
-    SmallVector<Value> carried{rows, panel, e.at(rows, block.groupRows * linearGroup * 4), ahead, touched};
+    SmallVector<Value> carried{rows, panel, e.at(rows, (inSteps ? block.rows : block.groupRows) * linearGroup * 4), ahead, touched};
     llvm::append_range(carried, initial);
     carried.resize(pointers + chains * size(), e.zero(e.vec()));
-    const bool byGroup = grouped || block.touches;
+    const bool byGroup = grouped || block.touches || block.aheadRows;
     const int64_t whole = byGroup ? linearGroup : unroll;
     Value count = e.div(depth, whole);
     carried = e.forRange(e.constant(0), count, 1, carried, [&](Value i, ValueRange before) {
@@ -156,6 +159,11 @@ private:
       if (grouped) {
         next[0] = e.at(next[0], (block.groupRows - 1) * linearGroup * 4);
         next[2] = e.at(next[0], block.groupRows * linearGroup * 4);
+      }
+      for (int64_t row = 0; row < block.aheadRows; ++row) {
+        for (int64_t line = 0; line < block.panel * 4; line += 64)
+          e.prefetch(e.at(next[3], line), /*locality=*/2);
+        next[3] = e.at(next[3], block.aheadRowBytes);
       }
       if (block.touches) {
         for (int64_t line = 0; line < block.panel * 4; line += 64)
@@ -197,7 +205,9 @@ void ds::emitGemmBlock(Emitter &e, const GemmBlock &block, Value rows, Value pan
                                                          : "f32") +
                      (block.dots ? "_dots_" : "_") + std::to_string(block.rows) + "x" + std::to_string(block.panel) + "_" +
                      (block.groupRows ? "groups" + std::to_string(block.groupRows) : std::to_string(block.rowBytes)) + "_" +
-                     std::to_string(block.aheadBytes) + (block.touches ? "_touches" : "");
+                     std::to_string(block.aheadBytes) + (block.touches ? "_touches" : "") +
+                     (block.stepBytes == 4 ? "" : "_steps" + std::to_string(block.stepBytes)) +
+                     (block.aheadRows ? "_ahead" + std::to_string(block.aheadRows) + "x" + std::to_string(block.aheadRowBytes) : "");
   e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead, touched, touchedBytes},
          [&](ValueRange a) { BlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]); });
 }

@@ -12,7 +12,9 @@ namespace {
 /// Values of a domain at some columns of a row, each computed once.
 class EpilogueValues {
 public:
-  EpilogueValues(Emitter &e, llvm::function_ref<Value(Value)> leaf) : e(e), leaf(leaf) {}
+  /// `control` gives the number that a `ds.scale` multiplies by.
+  EpilogueValues(Emitter &e, llvm::function_ref<Value(Value)> leaf, llvm::function_ref<Value(ScaleOp)> control)
+      : e(e), leaf(leaf), control(control) {}
 
   Value get(Value value) {
     if (Value lanes = known.lookup(value))
@@ -21,6 +23,8 @@ public:
     Value lanes;
     if (!op || isa<LinearOp>(op)) {
       lanes = leaf(value);
+    } else if (auto scale = dyn_cast<ScaleOp>(op)) {
+      lanes = emitElementwise(e, op, {get(scale.getInput()), control(scale)});
     } else {
       SmallVector<Value> operands;
       for (Value operand : op->getOperands())
@@ -33,9 +37,43 @@ public:
 private:
   Emitter &e;
   llvm::function_ref<Value(Value)> leaf;
+  llvm::function_ref<Value(ScaleOp)> control;
   llvm::DenseMap<Value, Value> known;
 };
 } // namespace
+
+const KernelOperand *GemmKernel::rowsReadBehind(const LinearDomain &domain) const {
+  SmallVector<Value> open(domain.results.begin(), domain.results.end());
+  llvm::SmallDenseSet<Value> seen;
+  while (!open.empty()) {
+    Value value = open.pop_back_val();
+    if (isa<BlockArgument>(value))
+      return &operand(value);
+    Operation *op = value.getDefiningOp();
+    if (auto scale = dyn_cast<ScaleOp>(op))
+      open.push_back(scale.getInput());
+    else if (!isa<LinearOp>(op) && seen.insert(value).second)
+      llvm::append_range(open, op->getOperands());
+  }
+  return nullptr;
+}
+
+GemmKernel::TouchedRows GemmKernel::touchedRows(const Touched &touched, Value row, Value endOfPass) {
+  auto rowsOf = [&](const KernelOperand &rows) -> TouchedRows {
+    if (rows.grouped)
+      return {placeInGroups(e, placeOfGroupedRow(rows.pointer, row, touched.width), e.constant(c.level.groupRows() * linearGroup * 4),
+                            touched.column),
+              e.constant(touched.panel * 4)};
+    return {e.at(rows.pointer, e.mul(e.add(e.mul(row, touched.width), touched.column), 4)), e.constant(touched.width * 4)};
+  };
+  // What the epilogue writes in the last pass, what it reads in those before.
+  TouchedRows result = rowsOf(*touched.result);
+  if (!touched.operand)
+    return result;
+  TouchedRows read = rowsOf(*touched.operand);
+  Value isLast = e.ge(endOfPass, region.depth);
+  return {e.select(isLast, result.first, read.first), e.select(isLast, result.bytes, read.bytes)};
+}
 
 void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns) {
   const int64_t lanes = c.level.lanes, rowWidth = domain.columns * 4;
@@ -59,7 +97,8 @@ void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &sla
         }
         return e.loadFirst(e.at(operand(value).pointer, here), count, lanes);
       };
-      EpilogueValues values(e, leaf);
+      auto control = [&](ScaleOp scale) { return loadControl(e, scale, operand(scale.getScales())); };
+      EpilogueValues values(e, leaf, control);
       // All are computed before the first is written.
       SmallVector<Value> ready;
       for (Value wanted : domain.results)

@@ -2,6 +2,7 @@
 #ifndef LIB_TARGET_CPU_KERNELREGION_H
 #define LIB_TARGET_CPU_KERNELREGION_H
 
+#include "dialects/DS/DSDialect.h"
 #include "ds/Target/CPU/Kernel.h"
 
 namespace ds {
@@ -33,6 +34,15 @@ inline bool isI32Rows(const KernelOperand *operand) {
 /// Element `index` of an i32 operand, as i64.
 inline mlir::Value loadIndex(Emitter &e, const KernelOperand &operand, mlir::Value index) {
   return e.toI64(e.load(e.i32(), e.element(operand.pointer, e.i32(), index)));
+}
+
+/// The number that `scale` multiplies by; `controls` is the operand that its `scales` stand for.
+inline mlir::Value loadControl(Emitter &e, ScaleOp scale, const KernelOperand &controls) {
+  return e.load(e.f32(), e.element(controls.pointer, e.f32(), e.constant(scale.getIndex())));
+}
+/// True for the control of a step that has number `index`.
+inline bool isControl(const KernelOperand &operand, int64_t index) {
+  return isF32Rows(&operand) && operand.rows == ds_plan::Rows::single && index < operand.width();
 }
 
 /// Copies `count` f32.

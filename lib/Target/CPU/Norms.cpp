@@ -1,6 +1,7 @@
 // Norms and softmax of rows. A row is read from memory once; later passes find it in L1.
-#include "RowRegion.h"
+#include "NormRow.h"
 #include "dialects/DS/DSDialect.h"
+#include "ds/Analysis/FusionLegality.h"
 #include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
@@ -40,44 +41,31 @@ void ds::emitNormOfRow(Emitter &e, Operation *norm, int64_t width, Value input, 
   });
 }
 
-namespace {
-/// One row of a kernel with a norm. What the norm reads is an operand, or is computed once and kept in `scratch`.
-class NormRow {
-public:
-  NormRow(KernelContext &context, Operation *norm, Value scratch, Value row)
-      : e(context.e), norm(norm), width(context.outs[0].width()), lanes(context.level.lanes), region(context, row, width), input(scratch) {
-    if (auto argument = mlir::dyn_cast<mlir::BlockArgument>(norm->getOperand(0)))
+NormRow::NormRow(KernelContext &context, Operation *norm, llvm::ArrayRef<Value> scratch, Value row)
+    : e(context.e), norm(norm), width(context.outs[0].width()), lanes(context.level.lanes), region(context, row, width),
+      rows(rowsOfNorm(norm)), inputs(scratch) {
+  for (auto [value, input] : llvm::zip_equal(rows, inputs)) {
+    if (auto argument = mlir::dyn_cast<mlir::BlockArgument>(value))
       input = region.start(context.ins[argument.getArgNumber()]);
     else
-      prologue();
+      hasPrologue = true;
   }
+  if (hasPrologue)
+    prologue();
+}
 
-  void affineNorm();
-  void l2Normalize(L2NormalizeOp op);
-  void softmax(Value scratch);
+Value NormRow::vectorAt(Value vector, const RowSpan &span) {
+  region.begin(span);
+  return region.get(vector);
+}
 
-private:
-  void prologue();
-  /// Computes what follows the norm, its value in a span given by `value`.
-  void epilogue(llvm::function_ref<Value(const RowSpan &)> value);
-  void finish(const RowSpan &span, Value value);
-  bool followsNorm(Value value) const;
-  Value at(const RowSpan &span) { return region.load(input, span); }
-  /// `value`, and zeros in lanes that do not exist.
-  Value masked(Value value, const RowSpan &span, Value outside) {
-    return span.count < lanes ? e.select(e.laneMask(span.count, lanes), value, outside) : value;
-  }
-  Value sumOf(llvm::function_ref<Value(const RowSpan &, Value)> body) {
-    return e.reduceAdd(reduceSpans(e, width, e.zero(e.vec()), body, [&](Value a, Value b) { return e.add(a, b); }));
-  }
+Value NormRow::masked(Value value, const RowSpan &span, Value outside) {
+  return span.count < lanes ? e.select(e.laneMask(span.count, lanes), value, outside) : value;
+}
 
-  Emitter &e;
-  Operation *norm;
-  int64_t width, lanes;
-  RowRegion region;
-  Value input; // the row that the norm reads
-};
-} // namespace
+Value NormRow::sumOf(llvm::function_ref<Value(const RowSpan &, Value)> body) {
+  return e.reduceAdd(reduceSpans(e, width, e.zero(e.vec()), body, [&](Value a, Value b) { return e.add(a, b); }));
+}
 
 bool NormRow::followsNorm(Value value) const {
   Operation *op = value.getDefiningOp();
@@ -87,29 +75,29 @@ bool NormRow::followsNorm(Value value) const {
 void NormRow::prologue() {
   forEachSpan(e, width, [&](const RowSpan &span) {
     region.begin(span);
-    region.store(region.get(norm->getOperand(0)), input, span);
+    for (auto [value, input] : llvm::zip_equal(rows, inputs))
+      if (RowRegion::isComputed(value))
+        region.store(region.get(value), input, span);
     region.storeResults([&](Value value) { return !followsNorm(value); });
   });
 }
 
-void NormRow::epilogue(llvm::function_ref<Value(const RowSpan &)> value) {
-  forEachSpan(e, width, [&](const RowSpan &span) { finish(span, value(span)); });
+void NormRow::epilogue(llvm::function_ref<Emitter::Values(const RowSpan &)> values) {
+  forEachSpan(e, width, [&](const RowSpan &span) { finish(span, values(span)); });
 }
 
-void NormRow::finish(const RowSpan &span, Value value) {
-  bool inputIsOperand = !RowRegion::normInputIsComputed(norm);
+void NormRow::finish(const RowSpan &span, mlir::ValueRange values) {
   region.begin(span);
-  region.set(norm->getOperand(0), at(span));
-  region.set(norm->getResult(0), value);
-  region.storeResults([&](Value result) { return inputIsOperand || followsNorm(result); });
+  for (auto [which, value] : llvm::enumerate(rows))
+    region.set(value, at(span, static_cast<int64_t>(which)));
+  for (auto [result, value] : llvm::zip_equal(norm->getResults(), values))
+    region.set(result, value);
+  region.storeResults([&](Value result) { return !hasPrologue || followsNorm(result); });
 }
 
 void NormRow::affineNorm() {
-  auto vectorAt = [&](Value vector, const RowSpan &span) {
-    region.begin(span);
-    return region.get(vector);
-  };
-  emitNormOfRow(e, norm, width, input, vectorAt, [&](const RowSpan &span, Value value) { finish(span, value); });
+  auto vector = [&](Value value, const RowSpan &span) { return vectorAt(value, span); };
+  emitNormOfRow(e, norm, width, inputs[0], vector, [&](const RowSpan &span, Value value) { finish(span, value); });
 }
 
 void NormRow::l2Normalize(L2NormalizeOp op) {
@@ -117,7 +105,7 @@ void NormRow::l2Normalize(L2NormalizeOp op) {
   // In this order a NaN length stays.
   Value length = e.max(e.constantF32(op.getEps().convertToDouble()), e.sqrt(squares));
   Value divisor = e.splat(length);
-  epilogue([&](const RowSpan &span) { return e.div(at(span), divisor); });
+  epilogue([&](const RowSpan &span) { return Emitter::Values{e.div(at(span), divisor)}; });
 }
 
 void NormRow::softmax(Value scratch) {
@@ -131,13 +119,15 @@ void NormRow::softmax(Value scratch) {
     return e.add(total, power);
   }));
   Value scale = e.div(e.splat(e.constantF32(1)), sum);
-  epilogue([&](const RowSpan &span) { return e.mul(region.load(scratch, span), scale); });
+  epilogue([&](const RowSpan &span) { return Emitter::Values{e.mul(region.load(scratch, span), scale)}; });
 }
 
 void ds::emitNormRows(KernelContext &context, Operation *norm) {
   Emitter &e = context.e;
   int64_t bytes = context.outs[0].width() * 4;
-  Value scratch = RowRegion::normInputIsComputed(norm) ? e.stack(bytes) : Value();
+  llvm::SmallVector<Value, 2> scratch;
+  for (Value value : rowsOfNorm(norm))
+    scratch.push_back(RowRegion::isComputed(value) ? e.stack(bytes) : Value());
   Value powers = mlir::isa<SoftmaxOp>(norm) ? e.stack(bytes) : Value();
   context.forTiles(context.rows, [&](Value row) {
     NormRow rows(context, norm, scratch, row);
@@ -145,7 +135,9 @@ void ds::emitNormRows(KernelContext &context, Operation *norm) {
       rows.affineNorm();
     else if (auto op = mlir::dyn_cast<L2NormalizeOp>(norm))
       rows.l2Normalize(op);
-    else
+    else if (mlir::isa<SoftmaxOp>(norm))
       rows.softmax(powers);
+    else
+      emitNormGradient(rows, norm);
   });
 }

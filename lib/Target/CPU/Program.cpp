@@ -26,6 +26,7 @@ KernelOperand ds::describeOperand(Value place, const SymbolTable &symbols) {
         operand.kind = KernelOperand::Kind::weight;
         auto storage = symbols.lookup<StorageOp>(op.getStorage());
         operand.layout = storage.getLayout();
+        operand.inState = storage.getState().has_value();
         auto parameter = storage.getParameter() ? symbols.lookup<ParameterOp>(*storage.getParameter()) : ParameterOp();
         auto quantized = parameter ? dyn_cast<QuantizedType>(parameter.getTensorType().getElementType()) : QuantizedType();
         // Without what they need no kernel takes them.
@@ -51,7 +52,8 @@ std::string ds::kernelKey(LaunchOp launch, const SymbolTable &symbols) {
   for (Value operand : launch->getOperands()) {
     KernelOperand kind = describeOperand(operand, symbols);
     stream << '|' << kind.type << ' ' << static_cast<int>(kind.kind) << ' ' << static_cast<int>(kind.rows) << ' '
-           << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads << ' ' << kind.grouped;
+           << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads << ' ' << kind.grouped << ' '
+           << kind.inState;
     if (kind.codes)
       stream << ' ' << kind.codes->type;
     if (kind.tiles)
@@ -61,6 +63,9 @@ std::string ds::kernelKey(LaunchOp launch, const SymbolTable &symbols) {
   }
   return key;
 }
+
+/// The input that says which layers run (`ds_plan.switch`).
+static constexpr llvm::StringLiteral layerGatesName = "layer_gates";
 
 namespace {
 
@@ -74,7 +79,10 @@ bool meetsBefore(LaunchOp launch) {
 
 /// The chain writes the buffer and reads it, and nobody else touches it.
 bool isInside(Value place, ArrayRef<LaunchOp> chain) {
-  auto isOut = [&](OpOperand &use) { return llvm::is_contained(cast<LaunchOp>(use.getOwner()).getOuts(), use.get()); };
+  auto isOut = [&](OpOperand &use) {
+    auto launch = dyn_cast<LaunchOp>(use.getOwner());
+    return launch && llvm::is_contained(launch.getOuts(), use.get());
+  };
   return place.getDefiningOp<BufferOp>() && llvm::any_of(place.getUses(), isOut) && !llvm::all_of(place.getUses(), isOut) &&
          llvm::all_of(place.getUsers(), [&](Operation *user) { return llvm::is_contained(chain, user); });
 }
@@ -106,6 +114,10 @@ private:
   llvm::Error emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LLVMFuncOp function);
   llvm::Expected<Value> emitPlace(Operation *op);
   Value rowsOf(LaunchOp launch);
+  /// Whether layer `gate` runs in this step, i1; null where the program has no gates.
+  Value isOn(Operation *op, int64_t gate);
+  /// Emits `body` for steps in which the layer of `launch` runs.
+  llvm::Error emitGated(LaunchOp launch, llvm::function_ref<void()> body);
 
   ModuleOp planned;
   const CpuLevel &level;
@@ -117,7 +129,7 @@ private:
   llvm::StringMap<LLVM::LLVMFuncOp> kernels; // by kernel and kinds of operands
 
   // Of the program at hand.
-  Value step, batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, thread, threads, trace, traceOffset;
+  Value step, batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, state, thread, threads, trace, traceOffset;
   DenseMap<Value, Value> places;
 };
 
@@ -130,15 +142,34 @@ LLVM::LLVMFuncOp ModuleEmitter::startFunction(llvm::StringRef name, ArrayRef<Typ
   return function;
 }
 
-/// The rows of outs[0].
+/// The rows of outs[0], or of the first rows that are read where it is a gradient.
 Value ModuleEmitter::rowsOf(LaunchOp launch) {
   KernelOperand first = describeOperand(launch.getOuts().front(), symbols);
+  if (first.kind == KernelOperand::Kind::weight)
+    for (Value operand : launch.getIns())
+      if (first.kind == KernelOperand::Kind::weight || first.rows == Rows::single)
+        first = describeOperand(operand, symbols);
+  if (first.kind == KernelOperand::Kind::rows && first.rows == Rows::single)
+    return e.constant(1);
   if (first.kind == KernelOperand::Kind::rows && first.rows == Rows::selected)
     return selected;
   return first.kind == KernelOperand::Kind::rows && first.rows == Rows::batch ? batch : tokenRows;
 }
 
+Value ModuleEmitter::isOn(Operation *op, int64_t gate) {
+  for (auto input : op->getParentOfType<ProgramOp>().getOps<InputOp>())
+    if (input.getName() == layerGatesName)
+      return e.ne(e.load(e.i32(), e.at(e.load(e.ptr(), e.at(inputs, input.getIndex() * 8)), gate * 4)), 0);
+  return {};
+}
+
 llvm::Expected<Value> ModuleEmitter::emitPlace(Operation *op) {
+  if (auto choice = dyn_cast<ds_plan::SwitchOp>(op)) {
+    Value on = isOn(op, choice.getGate());
+    if (!on)
+      return llvm::createStringError("a switch in a program without an input " + layerGatesName);
+    return e.select(on, places.lookup(choice.getOn()), places.lookup(choice.getOff()));
+  }
   if (auto input = dyn_cast<InputOp>(op))
     return e.load(e.ptr(), e.at(inputs, input.getIndex() * 8));
   if (auto output = dyn_cast<OutputOp>(op))
@@ -153,7 +184,7 @@ llvm::Expected<Value> ModuleEmitter::emitPlace(Operation *op) {
   auto storage = symbols.lookup<StorageOp>(cast<ds_plan::WeightOp>(op).getStorage());
   if (!storage.getOffset())
     return llvm::createStringError("storage '" + storage.getSymName() + "' has no offset: place the weights before code is made");
-  return e.at(weights, *storage.getOffset());
+  return e.at(storage.getState() ? state : weights, *storage.getOffset());
 }
 
 llvm::Error ModuleEmitter::addPlace(Operation *op) {
@@ -180,6 +211,7 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   kv = field(e.ptr(), offsetof(DsStep, kv));
   weights = field(e.ptr(), offsetof(DsStep, weights));
   arena = field(e.ptr(), offsetof(DsStep, arena));
+  state = field(e.ptr(), offsetof(DsStep, state));
   tokenRows = e.mul(batch, tokens);
   int64_t launches = llvm::range_size(program.getOps<LaunchOp>()), nextLaunch = 0;
   trace = field(e.ptr(), offsetof(DsStep, trace));
@@ -247,11 +279,12 @@ llvm::Error ModuleEmitter::emitChainAt(Block::iterator &op, int64_t &nextLaunch)
   SmallVector<Value> pointers;
   for (Value place : used)
     pointers.push_back(places.lookup(place));
-  emitChain(e, launches, pointers,
-            {batch, tokens, rowsOf(firstLaunch), thread, threads, step, trace, e.add(traceOffset, nextLaunch * traceBytes)});
+  const int64_t traceAt = nextLaunch * traceBytes;
   nextLaunch += static_cast<int64_t>(launches.size());
   op = end;
-  return llvm::Error::success();
+  return emitGated(firstLaunch, [&] {
+    emitChain(e, launches, pointers, {batch, tokens, rowsOf(firstLaunch), thread, threads, step, trace, e.add(traceOffset, traceAt)});
+  });
 }
 
 llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {
@@ -274,10 +307,23 @@ llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {
       wanted = wanted ? e.bitAnd(wanted, given) : given;
     }
   auto call = [&] { LLVM::CallOp::create(builder, loc, *function, arguments); };
-  if (wanted)
-    e.ifThen(wanted, call);
-  else
-    call();
+  return emitGated(launch, [&] {
+    if (wanted)
+      e.ifThen(wanted, call);
+    else
+      call();
+  });
+}
+
+llvm::Error ModuleEmitter::emitGated(LaunchOp launch, llvm::function_ref<void()> body) {
+  if (!launch.getGate()) {
+    body();
+    return llvm::Error::success();
+  }
+  Value on = isOn(launch, *launch.getGate());
+  if (!on)
+    return llvm::createStringError("a launch with a gate in a program without an input " + layerGatesName);
+  e.ifThen(on, body);
   return llvm::Error::success();
 }
 
@@ -314,8 +360,11 @@ llvm::Error ModuleEmitter::emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LL
     KernelOperand described = describeOperand(operand, symbols);
     described.pointer = function.getArgument(next);
     if (described.kind == KernelOperand::Kind::weight) {
-      function.setArgAttr(next, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());
-      function.setArgAttr(next, LLVM::LLVMDialect::getReadonlyAttrName(), builder.getUnitAttr());
+      // The state may be written, by the same launch even.
+      if (!described.inState) {
+        function.setArgAttr(next, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());
+        function.setArgAttr(next, LLVM::LLVMDialect::getReadonlyAttrName(), builder.getUnitAttr());
+      }
       function.setArgAttr(next, LLVM::LLVMDialect::getAlignAttrName(), builder.getI64IntegerAttr(DS_ALIGN));
     }
     ++next;

@@ -6,11 +6,12 @@ using namespace ds;
 using mlir::Value;
 
 /// Pairs `(i, i + rotary / 2)`.
-static void rotateHalves(Emitter &e, Value from, Value to, Value angles, int64_t rotary) {
+static void rotateHalves(Emitter &e, Value from, Value to, Value angles, int64_t rotary, bool inverse) {
   int64_t lanes = e.getLevel().lanes, half = rotary / 2;
   for (int64_t i = 0; i < half; i += lanes) {
     int64_t count = half - i;
     Value cosine = e.loadFirst(e.at(angles, i * 4), count, lanes), sine = e.loadFirst(e.at(angles, (half + i) * 4), count, lanes);
+    sine = inverse ? e.neg(sine) : sine;
     Value a = e.loadFirst(e.at(from, i * 4), count, lanes), b = e.loadFirst(e.at(from, (half + i) * 4), count, lanes);
     e.storeFirst(e.fma(a, cosine, e.neg(e.mul(b, sine))), e.at(to, i * 4), count);
     e.storeFirst(e.fma(b, cosine, e.mul(a, sine)), e.at(to, (half + i) * 4), count);
@@ -18,7 +19,7 @@ static void rotateHalves(Emitter &e, Value from, Value to, Value angles, int64_t
 }
 
 /// Pairs `(2 i, 2 i + 1)`.
-static void rotateNeighbours(Emitter &e, Value from, Value to, Value angles, int64_t rotary) {
+static void rotateNeighbours(Emitter &e, Value from, Value to, Value angles, int64_t rotary, bool inverse) {
   int64_t lanes = e.getLevel().lanes, half = rotary / 2;
   llvm::SmallVector<int64_t> interleave, swap;
   for (int64_t i = 0; i < lanes / 2; ++i) {
@@ -29,17 +30,17 @@ static void rotateNeighbours(Emitter &e, Value from, Value to, Value angles, int
     int64_t pairs = half - i / 2, count = rotary - i;
     Value cosine = e.loadFirst(e.at(angles, i / 2 * 4), pairs, lanes / 2);
     Value sine = e.loadFirst(e.at(angles, (half + i / 2) * 4), pairs, lanes / 2);
-    Value x = e.loadFirst(e.at(from, i * 4), count, lanes);
-    Value turned = e.mul(e.shuffle(x, x, swap), e.shuffle(e.neg(sine), sine, interleave));
+    Value x = e.loadFirst(e.at(from, i * 4), count, lanes), first = inverse ? sine : e.neg(sine), second = inverse ? e.neg(sine) : sine;
+    Value turned = e.mul(e.shuffle(x, x, swap), e.shuffle(first, second, interleave));
     e.storeFirst(e.fma(x, e.shuffle(cosine, cosine, interleave), turned), e.at(to, i * 4), count);
   }
 }
 
 void ds::emitRotation(Emitter &e, RopeOp op, Value from, Value to, Value angles) {
   if (op.getStyle() == RopeStyle::half)
-    rotateHalves(e, from, to, angles, op.getRotary());
+    rotateHalves(e, from, to, angles, op.getRotary(), op.getInverse());
   else
-    rotateNeighbours(e, from, to, angles, op.getRotary());
+    rotateNeighbours(e, from, to, angles, op.getRotary(), op.getInverse());
 }
 
 llvm::Error ds::buildRope(KernelContext &context) {

@@ -1,4 +1,4 @@
-// Kernels in which each row stands alone: norms with element-wise ops around them, or element-wise ops alone.
+// Kernels in which each row stands alone: norms and gradients of norms with element-wise ops around them, element-wise ops alone, the loss.
 #include "RowRegion.h"
 #include "dialects/DS/DSDialect.h"
 
@@ -41,6 +41,8 @@ static void emitRows(KernelContext &context) {
 }
 
 llvm::Error ds::buildRow(KernelContext &context) {
+  if (isLoss(context.kernel))
+    return buildLoss(context);
   if (llvm::Error error = RowRegion::check(context))
     return error;
   if (mlir::Operation *norm = RowRegion::norm(context.kernel))

@@ -25,21 +25,25 @@ llvm::Error RowRegion::check(KernelContext &context) {
     ops.push_back(&op);
   if (std::optional<std::string> why = whyNotOneKernel(ops))
     return context.error("row cannot serve the region: " + *why);
+  auto isSingle = [](const KernelOperand &o) { return o.rows == ds_plan::Rows::single; };
   auto isRow = [&](const KernelOperand &o) {
-    return o.element().isF32() && (o.kind == KernelOperand::Kind::weight ? o.layout == ds_plan::Layout::vector && o.width() >= width
-                                                                         : o.kind == KernelOperand::Kind::rows && o.width() == width);
+    if (!o.element().isF32() || o.kind == KernelOperand::Kind::cache)
+      return false;
+    return o.kind == KernelOperand::Kind::weight ? o.layout == ds_plan::Layout::vector && o.width() >= width
+                                                 : o.width() == width && isSingle(o) == isSingle(context.outs[0]);
   };
-  auto isIndexOrTable = [&](const KernelOperand &o) {
-    Value argument = context.kernel.getBody().front().getArgument(&o - context.ins.data());
-    return llvm::all_of(argument.getUses(), [&](mlir::OpOperand &use) {
-      if (!mlir::isa<EmbeddingOp>(use.getOwner()))
-        return false;
+  auto canRead = [&](const KernelOperand &o, mlir::OpOperand &use) {
+    if (auto scale = mlir::dyn_cast<ScaleOp>(use.getOwner()); scale && &use == &scale.getScalesMutable())
+      return isControl(o, scale.getIndex());
+    if (mlir::isa<EmbeddingOp>(use.getOwner()))
       return use.getOperandNumber() == 0 ? isI32Rows(&o) : EmbeddingRow::canRead(o, width);
-    });
+    return isRow(o);
   };
-  for (const KernelOperand &in : context.ins)
-    if (!isRow(in) && !isIndexOrTable(in))
-      return context.error("expects f32 rows of one width, f32 vectors, and indices and tables of embeddings");
+  for (const KernelOperand &in : context.ins) {
+    Value argument = context.kernel.getBody().front().getArgument(&in - context.ins.data());
+    if (!llvm::all_of(argument.getUses(), [&](mlir::OpOperand &use) { return canRead(in, use); }))
+      return context.error("expects f32 rows of one width, f32 vectors, indices and tables of embeddings, and controls in a single row");
+  }
   if (!llvm::all_of(context.outs, isRow))
     return context.error("expects results of f32 rows of one width");
   return llvm::Error::success();
@@ -80,6 +84,9 @@ Value RowRegion::get(Value value) {
   } else if (auto embedding = value.getDefiningOp<EmbeddingOp>()) {
     Value index = loadIndex(context.e, *operandOf(context, embedding.getIndices()), row);
     lanes = EmbeddingRow(context.e, *operandOf(context, embedding.getTable()), index).load(span);
+  } else if (auto scale = value.getDefiningOp<ScaleOp>()) {
+    Value control = loadControl(context.e, scale, *operandOf(context, scale.getScales()));
+    lanes = emitElementwise(context.e, scale, {get(scale.getInput()), control});
   } else {
     llvm::SmallVector<Value> operands;
     for (Value operand : value.getDefiningOp()->getOperands())
@@ -123,4 +130,25 @@ Value ds::reduceSpans(Emitter &e, int64_t width, Value identity, llvm::function_
   for (int64_t index = block, i = 0; index < width; index += lanes, ++i)
     all[i] = body({e.constant(index), std::min(lanes, width - index), Value()}, all[i]);
   return combine(combine(all[0], all[1]), combine(all[2], all[3]));
+}
+
+Emitter::Values ds::sumSpans(Emitter &e, int64_t width, int64_t count,
+                             llvm::function_ref<Emitter::Values(const RowSpan &, mlir::ValueRange)> body) {
+  constexpr int64_t chains = 2;
+  int64_t lanes = e.getLevel().lanes, block = width / (chains * lanes) * (chains * lanes);
+  Emitter::Values begin(chains * count, e.zero(e.vec()));
+  Emitter::Values all =
+      e.forRange(e.constant(0), e.constant(block), chains * lanes, mlir::ValueRange(begin), [&](Value index, mlir::ValueRange carried) {
+        Emitter::Values next;
+        for (int64_t i = 0; i < chains; ++i)
+          llvm::append_range(next, body({e.add(index, i * lanes), lanes, Value()}, carried.slice(i * count, count)));
+        return next;
+      });
+  for (int64_t index = block, i = 0; index < width; index += lanes, ++i)
+    llvm::copy(body({e.constant(index), std::min(lanes, width - index), Value()}, mlir::ValueRange(all).slice(i * count, count)),
+               all.begin() + i * count);
+  Emitter::Values sums;
+  for (int64_t i = 0; i < count; ++i)
+    sums.push_back(e.reduceAdd(e.add(all[i], all[count + i])));
+  return sums;
 }

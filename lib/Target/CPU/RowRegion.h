@@ -20,12 +20,13 @@ public:
   /// `row` is an index, and operands are `[rows, width]`.
   RowRegion(KernelContext &context, mlir::Value row, int64_t width) : context(context), row(row), width(width) {}
 
-  /// Fails unless operands are f32 and rows of one width, and the region holds embeddings, element-wise ops and at most one norm.
+  /// Fails unless operands are f32 and rows of one width, or controls of `ds.scale`, and the region holds embeddings, element-wise ops and
+  /// at most one norm or gradient of a norm.
   static llvm::Error check(KernelContext &context);
   /// The op of the region that looks at whole rows, or null.
   static mlir::Operation *norm(ds_plan::KernelOp kernel);
-  /// True when the norm reads no operand but a value of the region, which is then kept on the stack.
-  static bool normInputIsComputed(mlir::Operation *norm) { return !mlir::isa<mlir::BlockArgument>(norm->getOperand(0)); }
+  /// True for a value of the region that is no operand.
+  static bool isComputed(mlir::Value value) { return !mlir::isa<mlir::BlockArgument>(value); }
 
   mlir::Value load(mlir::Value pointer, const RowSpan &span);
   void store(mlir::Value value, mlir::Value pointer, const RowSpan &span);
@@ -57,13 +58,21 @@ void forEachSpan(Emitter &e, int64_t width, llvm::function_ref<void(const RowSpa
 mlir::Value reduceSpans(Emitter &e, int64_t width, mlir::Value identity, llvm::function_ref<mlir::Value(const RowSpan &, mlir::Value)> body,
                         llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
 
+/// Sums over all vectors of a row: `body` takes a span and the `count` sums so far, vectors, and gives the next ones. Returns scalars.
+Emitter::Values sumSpans(Emitter &e, int64_t width, int64_t count,
+                         llvm::function_ref<Emitter::Values(const RowSpan &, mlir::ValueRange)> body);
+
 /// The layer norm or RMS norm `norm` of the row at `input`. `vectorAt` gives gain and bias in a span, `sink` takes the norm's value there.
 void emitNormOfRow(Emitter &e, mlir::Operation *norm, int64_t width, mlir::Value input,
                    llvm::function_ref<mlir::Value(mlir::Value, const RowSpan &)> vectorAt,
                    llvm::function_ref<void(const RowSpan &, mlir::Value)> sink);
 
-/// Emits a row kernel around its norm.
+/// Emits a row kernel around its norm, or its gradient of a norm.
 void emitNormRows(KernelContext &context, mlir::Operation *norm);
+
+/// True for a row kernel of the loss, its gradient, or both.
+bool isLoss(ds_plan::KernelOp kernel);
+llvm::Error buildLoss(KernelContext &context);
 
 } // namespace ds
 #endif // LIB_TARGET_CPU_ROWREGION_H

@@ -1,5 +1,5 @@
 // exp by Cody-Waite reduction and a polynomial (coefficients of Cephes' expf); tanh from e^x - 1 without cancellation; the erf of gelu by a
-// polynomial for log2 erfc.
+// polynomial for log2 erfc; log by Cephes' logf.
 #include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
@@ -88,12 +88,40 @@ Value ds::emitTanh(Emitter &e, Value x) {
   return copySign(e, e.div(e.neg(expm1), e.add(expm1, number(e, x, 2))), x);
 }
 
-Value ds::emitGeluErf(Emitter &e, Value x) {
-  // max(x, 0) - a / 2 * erfc(a / sqrt(2)) with a = |x|, which does not cancel below 0; log2(erfc(a / sqrt(2))) / a is a minimax fit on
-  // [0, 6], weighted for an error of the result of 9e-9, that goes on falling behind it. At 16 the power is 0.
-  Value a = atMost(e, e.abs(x), 16.0);
+/// erfc(a / sqrt(2)) for a of 0 to 16: log2 of it over a is a minimax fit on [0, 6], weighted for an error of gelu of 9e-9, that goes on
+/// falling behind it. At 16 the power is 0.
+static Value emitErfc(Emitter &e, Value a) {
   Value p = horner(
       e, a, {-1.90206604e-6, 2.80569465e-5, -1.31473256e-4, -2.72075641e-4, 7.24542109e-3, -5.26276107e-2, -0.459162143, -1.15111105});
-  Value erfc = emitExp2NonPositive(e, e.mul(p, a));
-  return e.fma(e.mul(a, number(e, x, -0.5)), erfc, e.max(number(e, x, 0), x));
+  return emitExp2NonPositive(e, e.mul(p, a));
+}
+
+Value ds::emitGeluErf(Emitter &e, Value x) {
+  // max(x, 0) - a / 2 * erfc(a / sqrt(2)) with a = |x|, which does not cancel below 0.
+  Value a = atMost(e, e.abs(x), 16.0);
+  return e.fma(e.mul(a, number(e, x, -0.5)), emitErfc(e, a), e.max(number(e, x, 0), x));
+}
+
+Value ds::emitGeluErfDerivative(Emitter &e, Value x) {
+  // At -a it is erfc(a / sqrt(2)) / 2 - a * e^(-a^2 / 2) / sqrt(2 pi), at a what that lacks to 1.
+  Value a = atMost(e, e.abs(x), 16.0);
+  Value density = emitExp2NonPositive(e, e.mul(e.mul(a, number(e, x, -0.72134752044448170)), a));
+  Value below = e.fma(e.mul(a, number(e, x, -0.39894228040143268)), density, e.mul(emitErfc(e, a), number(e, x, 0.5)));
+  return e.select(e.gt(x, int64_t(0)), e.sub(number(e, x, 1), below), below);
+}
+
+Value ds::emitLog(Emitter &e, Value x) {
+  // x = 2^n * (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), and the polynomial of Cephes' logf.
+  constexpr int64_t one = 0x3f800000, low = 0x3f3504f3;
+  Type integers = integersLike(e, x);
+  Value bits = e.add(e.bitcast(x, integers), one - low);
+  Value n = e.toF32(e.sub(e.shiftRight(bits, 23), int64_t(127)));
+  Value f = e.sub(e.bitcast(e.add(e.bitAnd(bits, e.constantOf(integers, 0x7fffff)), low), x.getType()), number(e, x, 1));
+  Value square = e.mul(f, f);
+  Value p = horner(e, f,
+                   {7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+                    2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1});
+  Value small = e.fma(n, number(e, x, -2.12194440e-4), e.fma(e.mul(p, f), square, e.mul(square, number(e, x, -0.5))));
+  Value log = e.fma(n, number(e, x, 0.693359375), e.add(f, small));
+  return e.select(e.lt(x, e.infinity(x.getType())), log, x); // NaN and infinity stay
 }

@@ -36,6 +36,8 @@ static Json toJson(Attribute attribute) {
 
 static Json shapeOf(Rows rows, MemRefType type) {
   Json shape = Json::array();
+  if (rows == Rows::single)
+    return Json::array({type.getShape().back()});
   if (rows == Rows::selected)
     shape.push_back("rows");
   else
@@ -45,6 +47,64 @@ static Json shapeOf(Rows rows, MemRefType type) {
   for (int64_t size : type.getShape().drop_front())
     shape.push_back(size);
   return shape;
+}
+
+static Json viewOf(ParameterOp parameter) {
+  std::optional<ViewAttr> view = parameter.getView();
+  if (!view)
+    return nullptr;
+  auto list = [](ArrayRef<int64_t> values) { return std::vector<int64_t>(values.begin(), values.end()); };
+  return {{"offset", view->getOffset()}, {"sizes", list(view->getSizes())}, {"strides", list(view->getStrides())}};
+}
+
+/// The layer whose gate says when the gradient `storage` is added to, or -1.
+static int64_t layerOf(ModuleOp planned, StorageOp storage) {
+  std::optional<int64_t> layer;
+  planned.walk([&](LaunchOp launch) {
+    const int64_t gate = launch.getGate() ? static_cast<int64_t>(*launch.getGate()) : -1;
+    for (Value out : launch.getOuts())
+      if (auto weight = out.getDefiningOp<ds_plan::WeightOp>(); weight && weight.getStorage() == storage.getSymName())
+        layer = !layer || *layer == gate ? gate : -1;
+  });
+  return layer.value_or(-1);
+}
+
+/// What training keeps from step to step: docs/training.md. Null where nothing is trained.
+static Result<Json> stateOf(ModuleOp planned, const TensorSource &tensors) {
+  int64_t partBytes = 0;
+  llvm::StringMap<StorageOp> values, gradients;
+  for (StorageOp storage : planned.getOps<StorageOp>()) {
+    if (storage.getState() && !storage.getParameter())
+      partBytes = cast<MemRefType>(storage.getType()).getNumElements() * 4;
+    else if (storage.getState() == State::parameter)
+      values[*storage.getParameter()] = storage;
+    else if (storage.getState() == State::gradient)
+      gradients[*storage.getParameter()] = storage;
+  }
+  if (partBytes == 0)
+    return Json(nullptr);
+  Json trained = Json::array(), frozen = Json::array();
+  for (ParameterOp parameter : planned.getOps<ParameterOp>()) {
+    StorageOp value = values.lookup(parameter.getSymName()), gradient = gradients.lookup(parameter.getSymName());
+    if (!value)
+      continue;
+    const StoredTensor *stored = tensors.find(parameter.getSource()->str());
+    if (!stored)
+      return Error::badData("expects tensor '" + parameter.getSource()->str() + "' in the model's files, found none");
+    ArrayRef<int64_t> shape = parameter.getTensorType().getShape();
+    Json entry = {{"name", parameter.getSymName().str()},
+                  {"offset", *value.getOffset()},
+                  {"shape", std::vector<int64_t>(shape.begin(), shape.end())},
+                  {"source", parameter.getSource()->str()},
+                  {"stored_shape", stored->shape},
+                  {"view", viewOf(parameter)},
+                  {"layer", gradient ? layerOf(planned, gradient) : -1}};
+    (gradient ? trained : frozen).push_back(std::move(entry));
+  }
+  return Json({{"part_bytes", partBytes},
+               {"parts", {"parameter", "gradient", "moment1", "moment2"}},
+               {"tensors", std::move(trained)},
+               {"frozen", std::move(frozen)}});
 }
 
 template <typename OpT> static Json placesOf(ProgramOp program) {
@@ -57,8 +117,8 @@ template <typename OpT> static Json placesOf(ProgramOp program) {
   return list;
 }
 
-Result<std::string> ds::manifestText(ModuleOp planned, const std::string &producer, const WeightsRecord &weights,
-                                     const std::map<std::string, FileRecord> &files) {
+Result<std::string> ds::manifestText(ModuleOp planned, const TensorSource &tensors, const std::string &producer,
+                                     const WeightsRecord &weights, const std::map<std::string, FileRecord> &files) {
   auto model = planned->getAttrOfType<DictionaryAttr>("ds.model");
   auto positions = planned->getAttrOfType<DictionaryAttr>("ds.positions");
   if (!model || !positions)
@@ -93,6 +153,11 @@ Result<std::string> ds::manifestText(ModuleOp planned, const std::string &produc
   }
   if (kvBytes > 0)
     json["cache"] = {{"context", context}, {"bytes_per_sequence", kvBytes}};
+  Result<Json> state = stateOf(planned, tensors);
+  if (!state)
+    return state.error();
+  if (!state->is_null())
+    json["state"] = std::move(*state);
   json["weights"] = {{"file", weights.file}, {"data_offset", weights.dataOffset}, {"data_bytes", weights.dataBytes}};
   json["code"] = Json::array();
   json["programs"] = std::move(programs);

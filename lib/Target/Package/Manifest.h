@@ -2,7 +2,7 @@
 #ifndef DS_LIB_TARGET_PACKAGE_MANIFEST_H
 #define DS_LIB_TARGET_PACKAGE_MANIFEST_H
 
-#include "ds/Import/Result.h"
+#include "ds/Import/TensorSource.h"
 #include "mlir/IR/BuiltinOps.h"
 #include <map>
 #include <string>
@@ -24,9 +24,9 @@ struct WeightsRecord {
   std::string dtype;
 };
 
-/// The text of manifest.json for `planned`; docs/package-format.md says what is in it.
-Result<std::string> manifestText(mlir::ModuleOp planned, const std::string &producer, const WeightsRecord &weights,
-                                 const std::map<std::string, FileRecord> &files);
+/// The text of manifest.json for `planned`, a model of `tensors`; docs/package-format.md says what is in it.
+Result<std::string> manifestText(mlir::ModuleOp planned, const TensorSource &tensors, const std::string &producer,
+                                 const WeightsRecord &weights, const std::map<std::string, FileRecord> &files);
 
 } // namespace ds
 #endif // DS_LIB_TARGET_PACKAGE_MANIFEST_H

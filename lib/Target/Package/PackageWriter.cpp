@@ -133,10 +133,13 @@ static Result<void> hashChunks(const std::string &name, int64_t bytes, unsigned 
 
 Result<void> ds::writePackage(ModuleOp planned, const TensorSource &tensors, const std::vector<PackageFile> &files, const std::string &path,
                               const PackageOptions &options) {
-  SmallVector<StorageOp> storages(planned.getOps<StorageOp>());
-  for (StorageOp storage : storages)
+  SmallVector<StorageOp> storages;
+  for (StorageOp storage : planned.getOps<StorageOp>()) {
     if (!storage.getOffset())
       return Error::internal("storage '" + storage.getSymName().str() + "' has no offset");
+    if (!storage.getState() || (storage.getParameter() && storage.getState() == ds_plan::State::parameter)) // the rest begins as zeros
+      storages.push_back(storage);
+  }
   llvm::sort(storages, [](StorageOp a, StorageOp b) { return *a.getOffset() < *b.getOffset(); });
 
   Result<AtomicFolder> folder = AtomicFolder::create(path);
@@ -175,7 +178,7 @@ Result<void> ds::writePackage(ModuleOp planned, const TensorSource &tensors, con
       !hashed)
     return hashed;
 
-  Result<std::string> manifest = manifestText(planned, options.producer, weights, records);
+  Result<std::string> manifest = manifestText(planned, tensors, options.producer, weights, records);
   if (!manifest)
     return manifest.error();
   if (Result<void> result = folder->writeFile("manifest.json", *manifest); !result)

@@ -252,7 +252,7 @@ DSRT_API dsrt_status dsrt_profile_write(dsrt_model *model, const dsrt_profile_op
 
 // ---- Programs, as they are in the package --------------------------------------------------------------------------------------
 
-/// A named array of a program: i32 for inputs, f32 for outputs.
+/// A named array of a program: i32 for inputs (f32 for those of training that are: docs/training.md), f32 for outputs.
 typedef struct dsrt_array {
   const char *name;
   void *data;
@@ -263,6 +263,11 @@ typedef struct dsrt_array {
 /// Fails with invalid argument when a name, a size, an id, a position, a row or `past` is out of range.
 DSRT_API dsrt_status dsrt_run_program(dsrt_model *model, const char *program, int32_t batch, int32_t tokens, int32_t rows,
                                       const dsrt_array *inputs, int32_t input_count, const dsrt_array *outputs, int32_t output_count);
+
+/// What a package that trains keeps from step to step: parameters, gradients and two moments, each part as long as the manifest says. The
+/// caller may change it between steps.
+///   data, bytes   written: the block, which lives as long as the model; NULL and 0 in other packages
+DSRT_API dsrt_status dsrt_state(dsrt_model *model, void **data, size_t *bytes);
 
 #ifdef __cplusplus
 }

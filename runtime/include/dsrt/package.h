@@ -8,7 +8,7 @@
 
 #define DS_PACKAGE_FORMAT "ds-package"
 #define DS_PACKAGE_VERSION 1
-#define DS_ABI 2
+#define DS_ABI 3
 #define DS_ALIGN 64
 
 #ifdef __cplusplus
@@ -21,6 +21,7 @@ extern "C" {
 ///   kv       [batch], the cache block of each sequence, `bytes_per_sequence` long; null in programs without caches
 ///   weights  first byte of the data part of the weights file
 ///   arena    `arena_bytes` of the program, aligned to DS_ALIGN, contents undefined before and after
+///   state    what training keeps from step to step, aligned to DS_ALIGN; null in packages that have none
 ///   barrier  waits until all threads have called it
 ///   trace    [threads][launches][2], written: the time stamp counter before and after each launch of the program; null: not wanted.
 ///            Launches that share a thread's time slab by slab stand there as if one had followed the other, with the time of each
@@ -37,6 +38,7 @@ typedef struct DsStep {
   void (*barrier)(void *context, int32_t thread);
   void *barrier_context;
   uint64_t *trace;
+  uint8_t *state;
 } DsStep;
 
 /// A program: run by every thread of `threads` at once, each with its own `thread` in [0, threads).
@@ -50,7 +52,7 @@ typedef void (*DsProgramFn)(const DsStep *step, int32_t thread, int32_t threads)
 
 #ifdef __cplusplus
 }
-static_assert(sizeof(DsStep) == 80 && offsetof(DsStep, inputs) == 16 && offsetof(DsStep, barrier_context) == 64,
+static_assert(sizeof(DsStep) == 88 && offsetof(DsStep, inputs) == 16 && offsetof(DsStep, barrier_context) == 64,
               "generated code uses these offsets");
 #endif
 #endif // DSRT_PACKAGE_H

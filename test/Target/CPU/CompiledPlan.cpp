@@ -79,6 +79,7 @@ void CompiledPlan::run(const std::string &program, const StepData &data, int32_t
   step.barrier = [](void *meeting, int32_t) { static_cast<std::barrier<> *>(meeting)->arrive_and_wait(); };
   step.barrier_context = &meeting;
   step.trace = data.trace;
+  step.state = static_cast<uint8_t *>(data.state);
   auto function = reinterpret_cast<DsProgramFn>(symbol(DS_PROGRAM_PREFIX + program));
   std::vector<std::thread> others;
   for (int32_t thread = 1; thread < threads; ++thread)

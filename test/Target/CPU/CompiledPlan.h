@@ -20,6 +20,7 @@ struct StepData {
   const void *weights = nullptr;
   void *arena = nullptr;
   uint64_t *trace = nullptr;
+  void *state = nullptr; // of storages `in` a part, at the offset they have; programs write it
 };
 
 /// Bytes that begin at a multiple of 64, followed by a page that must not be touched.

@@ -23,11 +23,19 @@ public:
     return place("output \"o\" " + std::to_string(outputs++) + " " + rows, "memref<?x" + std::to_string(width) + "xf32>");
   }
   std::string indices(const std::string &rows) { return place("input \"i\" " + std::to_string(inputs++) + " " + rows, "memref<?xi32>"); }
+  /// f32 controls of the step, in one row.
+  std::string control(int64_t width) {
+    return place("input \"i\" " + std::to_string(inputs++) + " single", "memref<?x" + std::to_string(width) + "xf32>");
+  }
   /// `what` as in `ds_plan.storage`; parameters are made up.
   std::string weight(const std::string &layout, int64_t offset, const std::string &type, const std::string &what = "of @p") {
     std::string name = "@s" + std::to_string(count);
     module += "ds_plan.storage " + name + " " + layout + " " + what + " offset " + std::to_string(offset) + " : " + type + "\n";
     return place("weight " + name, type);
+  }
+  /// f32 of the state: a parameter, with `part` "parameter", or what belongs to it. `layout` is `rows` or `vector`, `shape` "33x64".
+  std::string state(const std::string &part, const std::string &layout, int64_t offset, const std::string &shape) {
+    return weight(layout, offset, "memref<" + shape + "xf32>", "of @p in " + part);
   }
   std::string cache(const std::string &kind, int64_t heads, int64_t offset, int64_t context, int64_t width) {
     return place("cache @c " + kind + " heads " + std::to_string(heads) + " offset " + std::to_string(offset),

@@ -272,7 +272,7 @@ ds_plan.kernel @ids "copy" schedule {} {
 }
 ds_plan.program @launch_c3 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
   %0 = ds_plan.input "input_ids" 0 tokens : memref<?xi32>
-  // expected-error@+1 {{expects outs 0 to be a buffer, an output or a cache of its own}}
+  // expected-error@+1 {{expects outs 0 to be a buffer, an output, a cache or a place in the state of its own}}
   ds_plan.launch @ids ins(%0 : memref<?xi32>) outs(%0 : memref<?xi32>)
 }
 

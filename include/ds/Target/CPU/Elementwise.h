@@ -7,7 +7,8 @@
 
 namespace ds {
 
-/// The result of `op` for operands of f32, scalars or vectors of one length. `op` is element-wise (OpTrait::Elementwise).
+/// The result of `op` for operands of f32, scalars or vectors of one length. `op` is element-wise (OpTrait::Elementwise); or `ds.scale`,
+/// with its control (KernelRegion.h) as a scalar in the place of all of them.
 mlir::Value emitElementwise(Emitter &e, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
 
 } // namespace ds

@@ -25,6 +25,7 @@ struct KernelOperand {
   ds_plan::Rows rows = ds_plan::Rows::tokens;              // of `rows`
   bool grouped = false;                                    // of `rows`: a buffer between products (ds_plan.buffer)
   ds_plan::Layout layout = ds_plan::Layout::panels;        // of `weight`
+  bool inState = false;                                    // of `weight`: bytes that training changes
   std::optional<ds_plan::PanelCodes> codes;                // of `weight` in `panel_codes`
   std::optional<ds_plan::Tiles> tiles;                     // of `weight` in `tiles` and `tile_codes`
   ds_plan::CacheKind cacheKind = ds_plan::CacheKind::keys; // of `cache`
@@ -52,7 +53,7 @@ struct KernelContext {
   llvm::SmallVector<KernelOperand> ins, aux, outs;
   mlir::Value batch;  // B
   mlir::Value tokens; // T
-  mlir::Value rows;   // rows of outs[0]: B * T, R or B (B * T where outs[0] is a cache or `packed`)
+  mlir::Value rows;   // rows of outs[0]: B * T, R, B or 1 (B * T where outs[0] is a cache or `packed`; of ins where it is a weight)
   mlir::Value thread; // of this call, in [0, threads)
   mlir::Value threads;
   // All of these are i64.
@@ -77,11 +78,18 @@ using KernelBuilder = llvm::Error (*)(KernelContext &);
 KernelBuilder findKernelBuilder(llvm::StringRef family);
 
 llvm::Error buildAttention(KernelContext &);
+llvm::Error buildAttentionGradient(KernelContext &);
+llvm::Error buildColumnSum(KernelContext &);
 llvm::Error buildCopy(KernelContext &);
 llvm::Error buildEmbed(KernelContext &);
+llvm::Error buildEmbedGradient(KernelContext &);
 llvm::Error buildGather(KernelContext &);
+llvm::Error buildGatherGradient(KernelContext &);
 llvm::Error buildGemm(KernelContext &);
+llvm::Error buildGemmGradient(KernelContext &);
+llvm::Error buildMultiTensor(KernelContext &);
 llvm::Error buildPool(KernelContext &);
+llvm::Error buildPoolGradient(KernelContext &);
 llvm::Error buildRope(KernelContext &);
 llvm::Error buildRow(KernelContext &);
 llvm::Error buildStoreCache(KernelContext &);

@@ -1,0 +1,170 @@
+// RUN: ds-opt --verify-diagnostics --split-input-file %s
+
+func.func @cross_entropy_c1_labels(%x: tensor<3x128xf32>, %labels: tensor<4xi32>) {
+  // expected-error @+1 {{'ds.cross_entropy' op expects logits of shape [R, V] and labels of shape [R], got 'tensor<3x128xf32>' and 'tensor<4xi32>'}}
+  %l = ds.cross_entropy %x, %labels smoothing 0.0 : tensor<3x128xf32>, tensor<4xi32> -> tensor<?x1xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_c1_rank(%x: tensor<?x?x128xf32>, %labels: tensor<?xi32>) {
+  // expected-error @+1 {{'ds.cross_entropy' op expects logits of shape [R, V] and labels of shape [R], got 'tensor<?x?x128xf32>' and 'tensor<?xi32>'}}
+  %l = ds.cross_entropy %x, %labels smoothing 0.0 : tensor<?x?x128xf32>, tensor<?xi32> -> tensor<?x1xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_c1_dynamic(%x: tensor<?x?xf32>, %labels: tensor<?xi32>) {
+  // expected-error @+1 {{expects logits of shape [R, V] and labels of shape [R], got 'tensor<?x?xf32>'}}
+  %l = ds.cross_entropy %x, %labels smoothing 0.0 : tensor<?x?xf32>, tensor<?xi32> -> tensor<?x1xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_c1_smoothing(%x: tensor<?x128xf32>, %labels: tensor<?xi32>) {
+  // expected-error @+1 {{'ds.cross_entropy' op expects smoothing of 0 to less than 1}}
+  %l = ds.cross_entropy %x, %labels smoothing 1.0 : tensor<?x128xf32>, tensor<?xi32> -> tensor<?x1xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_grad_c1_labels(%x: tensor<3x128xf32>, %labels: tensor<4xi32>, %s: tensor<1xf32>) {
+  // expected-error @+1 {{'ds.cross_entropy_grad' op expects logits of shape [R, V] and labels of shape [R], got 'tensor<3x128xf32>' and 'tensor<4xi32>'}}
+  %d = ds.cross_entropy_grad %x, %labels, %s smoothing 0.0 : tensor<3x128xf32>, tensor<4xi32>, tensor<1xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_grad_c1_rank(%x: tensor<?x?x128xf32>, %labels: tensor<?xi32>, %s: tensor<1xf32>) {
+  // expected-error @+1 {{'ds.cross_entropy_grad' op expects logits of shape [R, V] and labels of shape [R], got 'tensor<?x?x128xf32>' and 'tensor<?xi32>'}}
+  %d = ds.cross_entropy_grad %x, %labels, %s smoothing 0.0 : tensor<?x?x128xf32>, tensor<?xi32>, tensor<1xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_grad_c1_dynamic(%x: tensor<?x?xf32>, %labels: tensor<?xi32>, %s: tensor<1xf32>) {
+  // expected-error @+1 {{expects logits of shape [R, V] and labels of shape [R], got 'tensor<?x?xf32>'}}
+  %d = ds.cross_entropy_grad %x, %labels, %s smoothing 0.0 : tensor<?x?xf32>, tensor<?xi32>, tensor<1xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_grad_c1_smoothing(%x: tensor<?x128xf32>, %labels: tensor<?xi32>, %s: tensor<1xf32>) {
+  // expected-error @+1 {{'ds.cross_entropy_grad' op expects smoothing of 0 to less than 1}}
+  %d = ds.cross_entropy_grad %x, %labels, %s smoothing 1.0 : tensor<?x128xf32>, tensor<?xi32>, tensor<1xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_c1_output(%x: tensor<?x128xf32>, %labels: tensor<?xi32>) {
+  // expected-error @+1 {{'ds.cross_entropy' op expects output of shape [R, 1], got 'tensor<?xf32>'}}
+  %l = ds.cross_entropy %x, %labels smoothing 0.0 : tensor<?x128xf32>, tensor<?xi32> -> tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_grad_c1_scale(%x: tensor<?x128xf32>, %labels: tensor<?xi32>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{'ds.cross_entropy_grad' op expects scale of shape [1], got 'tensor<2xf32>'}}
+  %d = ds.cross_entropy_grad %x, %labels, %s smoothing 0.0 : tensor<?x128xf32>, tensor<?xi32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @scale_c1_index(%x: tensor<?x?x64xf32>, %s: tensor<3xf32>) {
+  // expected-error @+1 {{'ds.scale' op expects a control of shape [L] with 3 < L, got 'tensor<3xf32>'}}
+  %y = ds.scale %x by %s at 3 : tensor<?x?x64xf32>, tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @scale_c1_rank(%x: tensor<?x?x64xf32>, %s: tensor<1x12xf32>) {
+  // expected-error @+1 {{'ds.scale' op expects a control of shape [L] with 3 < L, got 'tensor<1x12xf32>'}}
+  %y = ds.scale %x by %s at 3 : tensor<?x?x64xf32>, tensor<1x12xf32>
+  return
+}
+
+// -----
+
+func.func @switch_c1_index(%x: tensor<?x?x64xf32>, %g: tensor<12xi32>) {
+  // expected-error @+1 {{'ds.switch' op expects a control of shape [L] with -1 < L, got 'tensor<12xi32>'}}
+  %y = ds.switch %g at -1, %x, %x : tensor<12xi32>, tensor<?x?x64xf32>
+  return
+}
+
+// -----
+
+func.func @switch_c1_dynamic(%x: tensor<?x?x64xf32>, %g: tensor<?xi32>) {
+  // expected-error @+1 {{'ds.switch' op expects a control of shape [L] with 0 < L, got 'tensor<?xi32>'}}
+  %y = ds.switch %g at 0, %x, %x : tensor<?xi32>, tensor<?x?x64xf32>
+  return
+}
+
+// -----
+
+func.func @accumulate_gradient_c1_unknown(%dw: tensor<192x64xf32>) {
+  // expected-error @+1 {{'ds.accumulate_gradient' op expects a ds.parameter named @none}}
+  ds.accumulate_gradient @none, %dw : tensor<192x64xf32>
+  return
+}
+
+// -----
+
+ds.parameter @w from "w" : tensor<192x64xf32>
+func.func @accumulate_gradient_c1_type(%dw: tensor<64x192xf32>) {
+  // expected-error @+1 {{'ds.accumulate_gradient' op expects a gradient of type 'tensor<192x64xf32>', got 'tensor<64x192xf32>'}}
+  ds.accumulate_gradient @w, %dw : tensor<64x192xf32>
+  return
+}
+
+// -----
+
+ds.parameter @w from "w" : tensor<192x64xf32>
+func.func @accumulate_gradient_c2_gate(%dw: tensor<192x64xf32>, %g: tensor<3xi32>) {
+  // expected-error @+1 {{'ds.accumulate_gradient' op expects a control of shape [L] with 3 < L, got 'tensor<3xi32>'}}
+  ds.accumulate_gradient @w, %dw gate 3 of %g : tensor<192x64xf32>, tensor<3xi32>
+  return
+}
+
+// -----
+
+ds.parameter @w from "w" : tensor<192x64xf32>
+func.func @accumulate_gradient_c2_together(%dw: tensor<192x64xf32>, %g: tensor<3xi32>) {
+  // expected-error @+1 {{'ds.accumulate_gradient' op expects gate and gates to come together}}
+  "ds.accumulate_gradient"(%dw, %g) {parameter = @w} : (tensor<192x64xf32>, tensor<3xi32>) -> ()
+  return
+}
+
+// -----
+
+func.func @optimizer_update_c1_controls(%c: tensor<1x37xf32>, %h: tensor<1x8xf32>) {
+  // expected-error @+1 {{'ds.optimizer_update' op expects coefficients of shape [1, N], controls of [1, 5 N] and hyper of [1, 8], got 'tensor<1x37xf32>', 'tensor<1x37xf32>' and 'tensor<1x8xf32>'}}
+  %r = ds.optimizer_update lamb %c, %h : tensor<1x37xf32>, tensor<1x8xf32> -> tensor<1x37xf32>
+  return
+}
+
+// -----
+
+func.func @optimizer_update_c1_hyper(%c: tensor<1x185xf32>, %h: tensor<8xf32>) {
+  // expected-error @+1 {{'ds.optimizer_update' op expects coefficients of shape [1, N], controls of [1, 5 N] and hyper of [1, 8], got 'tensor<1x37xf32>', 'tensor<1x185xf32>' and 'tensor<8xf32>'}}
+  %r = ds.optimizer_update lamb %c, %h : tensor<1x185xf32>, tensor<8xf32> -> tensor<1x37xf32>
+  return
+}
+
+// -----
+
+func.func @optimizer_update_c1_coefficients(%c: tensor<1x185xf32>, %h: tensor<1x8xf32>) {
+  // expected-error @+1 {{'ds.optimizer_update' op expects coefficients of shape [1, N], controls of [1, 5 N] and hyper of [1, 8], got 'tensor<37xf32>', 'tensor<1x185xf32>' and 'tensor<1x8xf32>'}}
+  %r = ds.optimizer_update lamb %c, %h : tensor<1x185xf32>, tensor<1x8xf32> -> tensor<37xf32>
+  return
+}
