@@ -247,7 +247,7 @@ def test_kills_while_saving(tmp_path, tags):
     """100 kills in all, at random moments: what opens is whole, and never older than before."""
     random.seed(len(tags))
     context = multiprocessing.get_context("fork")
-    newest, engine, seen = 0, make(data=False), set()
+    newest, engine = 0, make(data=False)
     began = time.monotonic()
     engine.save_checkpoint(tmp_path / "measured")
     longest = min(3 * (time.monotonic() - began), 0.5)  # three saves, on a disk that flushes slowly half a second
