@@ -34,39 +34,32 @@ Gradients GatherRowsOp::gradients(OpBuilder &builder, ValueRange outputGradients
   return {GatherRowsGradOp::create(builder, getLoc(), getInput().getType(), getInput(), getRows(), outputGradients[0]), Value()};
 }
 
-/// Of a norm's gain: the column sum of `grad * normalized`.
-static Value gainGradient(OpBuilder &builder, Location location, Value gain, Value grad, Value normalized) {
-  Value product = MulOp::create(builder, location, grad.getType(), grad, normalized);
-  return ColumnSumOp::create(builder, location, gain.getType(), product);
+/// Of a norm's input and gain, by `GradOp`; the latter's is the column sum of `grad * normalized`.
+template <typename GradOp, typename NormOp>
+static void addNormGradients(NormOp op, OpBuilder &builder, Value grad, ArrayRef<bool> wanted, Gradients &result) {
+  if (!wanted[0] && !wanted[1])
+    return;
+  Type rows = op.getInput().getType();
+  auto norm = GradOp::create(builder, op.getLoc(), rows, rows, op.getInput(), op.getGain(), grad, op.getEpsAttr());
+  if (wanted[1]) {
+    Value product = MulOp::create(builder, op.getLoc(), grad.getType(), grad, norm.getNormalized());
+    result[1] = ColumnSumOp::create(builder, op.getLoc(), op.getGain().getType(), product);
+  }
+  if (wanted[0])
+    result[0] = norm.getOutput();
 }
 
 Gradients LayerNormOp::gradients(OpBuilder &builder, ValueRange outputGradients, ArrayRef<bool> wanted) {
-  Value grad = outputGradients[0];
   Gradients result(getNumOperands());
   if (getBias() && wanted[2])
-    result[2] = ColumnSumOp::create(builder, getLoc(), getBias().getType(), grad);
-  if (!wanted[0] && !wanted[1])
-    return result;
-  auto norm =
-      LayerNormGradOp::create(builder, getLoc(), getInput().getType(), getInput().getType(), getInput(), getGain(), grad, getEpsAttr());
-  if (wanted[1])
-    result[1] = gainGradient(builder, getLoc(), getGain(), grad, norm.getNormalized());
-  if (wanted[0])
-    result[0] = norm.getOutput();
+    result[2] = ColumnSumOp::create(builder, getLoc(), getBias().getType(), outputGradients[0]);
+  addNormGradients<LayerNormGradOp>(*this, builder, outputGradients[0], wanted, result);
   return result;
 }
 
 Gradients RmsNormOp::gradients(OpBuilder &builder, ValueRange outputGradients, ArrayRef<bool> wanted) {
-  Value grad = outputGradients[0];
   Gradients result(getNumOperands());
-  if (!wanted[0] && !wanted[1])
-    return result;
-  auto norm =
-      RmsNormGradOp::create(builder, getLoc(), getInput().getType(), getInput().getType(), getInput(), getGain(), grad, getEpsAttr());
-  if (wanted[1])
-    result[1] = gainGradient(builder, getLoc(), getGain(), grad, norm.getNormalized());
-  if (wanted[0])
-    result[0] = norm.getOutput();
+  addNormGradients<RmsNormGradOp>(*this, builder, outputGradients[0], wanted, result);
   return result;
 }
 

@@ -19,9 +19,6 @@ inline constexpr llvm::StringLiteral fusionAttrName = "ds_plan.fusion";
 inline constexpr llvm::StringLiteral gradientAttrName = "ds_plan.gradient";
 inline constexpr llvm::StringLiteral gateAttrName = "ds_plan.gate";
 
-/// On an op of family `multi_tensor`: offset and length of each parameter that is trained, in f32 within a part of the state.
-inline constexpr llvm::StringLiteral segmentsAttrName = "ds_plan.segments";
-
 /// Puts the bodies of fusions in their place, each op with the number of its fusion.
 void flattenFusions(mlir::ModuleOp module);
 

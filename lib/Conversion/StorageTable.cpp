@@ -37,48 +37,40 @@ StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixTyp
   });
 }
 
-StorageOp StorageTable::create(StringRef name, Layout layout, FlatSymbolRefAttr parameter, DictionaryAttr rope, MemRefType type,
-                               Location loc) {
+StorageOp StorageTable::create(StringRef name, Layout layout, FlatSymbolRefAttr parameter, DictionaryAttr rope, ds_plan::StateAttr state,
+                               int64_t place, MemRefType type, Location loc) {
   auto storage = StorageOp::create(builder, loc, builder.getStringAttr(name), ds_plan::LayoutAttr::get(builder.getContext(), layout),
-                                   parameter, rope, ds_plan::StateAttr(), builder.getI64IntegerAttr(offset), TypeAttr::get(type));
+                                   parameter, rope, state, builder.getI64IntegerAttr(place), TypeAttr::get(type));
   symbols.insert(storage); // a parameter may have the name
+  return storage;
+}
+
+StorageOp StorageTable::inFile(StringRef name, Layout layout, FlatSymbolRefAttr parameter, DictionaryAttr rope, MemRefType type,
+                               Location loc) {
+  StorageOp storage = create(name, layout, parameter, rope, ds_plan::StateAttr(), offset, type, loc);
   offset = llvm::alignTo(offset + type.getNumElements() * type.getElementTypeBitWidth() / 8, alignment);
   return storage;
 }
 
 StorageOp StorageTable::inState(ParameterOp parameter, ds_plan::State state) {
-  StorageOp &storage = stateStorages[{parameter.getSymNameAttr(), static_cast<int>(state)}];
+  StringAttr of = parameter ? parameter.getSymNameAttr() : builder.getStringAttr("");
+  StorageOp &storage = stateStorages[{of, static_cast<int>(state)}];
   if (storage)
     return storage;
-  RankedTensorType shape = parameter.getTensorType();
-  const Layout layout = shape.getRank() == 1 ? Layout::vector : Layout::rows;
-  auto type = layout == Layout::vector ? MemRefType::get({paddedElements(parameter)}, builder.getF32Type())
-                                       : MemRefType::get(shape.getShape(), builder.getF32Type());
-  std::string name = (parameter.getSymName() + "." + ds_plan::stringifyState(state)).str();
-  const int64_t place = stateOffsets.lookup(parameter.getSymNameAttr()) + static_cast<int64_t>(state) * partBytes;
+  const bool isMatrix = parameter && parameter.getTensorType().getRank() == 2;
+  auto type = isMatrix ? MemRefType::get(parameter.getTensorType().getShape(), builder.getF32Type())
+                       : MemRefType::get({parameter ? paddedElements(parameter) : partBytes / 4}, builder.getF32Type());
+  std::string name = ((parameter ? of.getValue() : "all") + "." + ds_plan::stringifyState(state)).str();
+  const int64_t place = stateOffsets.lookup(of) + static_cast<int64_t>(state) * partBytes;
   storage =
-      StorageOp::create(builder, parameter.getLoc(), builder.getStringAttr(name), ds_plan::LayoutAttr::get(builder.getContext(), layout),
-                        FlatSymbolRefAttr::get(parameter.getSymNameAttr()), DictionaryAttr(),
-                        ds_plan::StateAttr::get(builder.getContext(), state), builder.getI64IntegerAttr(place), TypeAttr::get(type));
-  symbols.insert(storage);
+      create(name, isMatrix ? Layout::rows : Layout::vector, parameter ? FlatSymbolRefAttr::get(of) : FlatSymbolRefAttr(), {},
+             ds_plan::StateAttr::get(builder.getContext(), state), place, type, parameter ? parameter.getLoc() : builder.getUnknownLoc());
   return storage;
 }
 
 StorageOp StorageTable::gradient(ParameterOp parameter) { return inState(parameter, ds_plan::State::gradient); }
 
-StorageOp StorageTable::part(ds_plan::State state) {
-  StorageOp &storage = stateStorages[{builder.getStringAttr(""), static_cast<int>(state)}];
-  if (storage)
-    return storage;
-  auto type = MemRefType::get({partBytes / 4}, builder.getF32Type());
-  std::string name = "all." + ds_plan::stringifyState(state).str();
-  storage = StorageOp::create(builder, builder.getUnknownLoc(), builder.getStringAttr(name),
-                              ds_plan::LayoutAttr::get(builder.getContext(), Layout::vector), FlatSymbolRefAttr(), DictionaryAttr(),
-                              ds_plan::StateAttr::get(builder.getContext(), state),
-                              builder.getI64IntegerAttr(static_cast<int64_t>(state) * partBytes), TypeAttr::get(type));
-  symbols.insert(storage);
-  return storage;
-}
+StorageOp StorageTable::part(ds_plan::State state) { return inState(ParameterOp(), state); }
 
 std::pair<int64_t, int64_t> StorageTable::segment(ParameterOp parameter) const {
   return {stateOffsets.lookup(parameter.getSymNameAttr()) / 4, paddedElements(parameter)};
@@ -119,7 +111,7 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
   } else if (layout == Layout::panel_codes)
     type = MemRefType::get({panels, ds_plan::PanelCodes(quantized, shape[1], width).rows(), width}, builder.getI32Type());
   std::string name = parameter.getSymName().str() + "." + ds_plan::stringifyLayout(layout).str();
-  storage = create(name, layout, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), {}, type, parameter.getLoc());
+  storage = inFile(name, layout, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), {}, type, parameter.getLoc());
   return storage;
 }
 
@@ -135,7 +127,7 @@ StorageOp StorageTable::rope(RopeOp rope, int64_t positions) {
   if (!storage) {
     int64_t rotary = rope.getRotary();
     std::string name = "rope." + std::to_string(ropes.size() - 1);
-    storage = create(name, Layout::rope, {}, key, MemRefType::get({positions, 2, rotary / 2}, builder.getF32Type()), rope.getLoc());
+    storage = inFile(name, Layout::rope, {}, key, MemRefType::get({positions, 2, rotary / 2}, builder.getF32Type()), rope.getLoc());
   }
   return storage;
 }

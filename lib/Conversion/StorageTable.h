@@ -39,7 +39,11 @@ public:
 
 private:
   ds_plan::StorageOp create(llvm::StringRef name, ds_plan::Layout layout, mlir::FlatSymbolRefAttr parameter, mlir::DictionaryAttr rope,
+                            ds_plan::StateAttr state, int64_t place, mlir::MemRefType type, mlir::Location loc);
+  /// At the next place of the weights file.
+  ds_plan::StorageOp inFile(llvm::StringRef name, ds_plan::Layout layout, mlir::FlatSymbolRefAttr parameter, mlir::DictionaryAttr rope,
                             mlir::MemRefType type, mlir::Location loc);
+  /// Of a parameter, or with null a whole part of the state.
   ds_plan::StorageOp inState(ParameterOp parameter, ds_plan::State state);
 
   mlir::SymbolTable &symbols;

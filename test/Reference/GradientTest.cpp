@@ -278,41 +278,31 @@ TEST_F(GradientTest, Attention) {
 
 /// Parameters move one after the other; the gradients are those that a step kept. The second layer is off where its gate is 0.
 TEST_F(GradientTest, StepOfASmallModel) {
+  const std::string forward = R"(
+  %e = ds.weight @e : tensor<3x3xf64>
+  %w = ds.weight @w : tensor<3x3xf64>
+  %b = ds.weight @b : tensor<3xf64>
+  %rows = ds.constant dense<[0, 1, 3]> : tensor<3xi32>
+  %x = ds.embedding %ids, %e : tensor<?x?xi32>, tensor<3x3xf64>
+  %h = ds.linear %x, %w bias %b : tensor<?x?x3xf64>, tensor<3x3xf64>, tensor<3xf64>
+  %a = ds.tanh %h : tensor<?x?x3xf64>
+  %s = ds.scale %a by %scales at 1 : tensor<?x?x3xf64>, tensor<2xf64>
+  %r = ds.add %x, %s : tensor<?x?x3xf64>
+  %y = ds.switch %gates at 1, %r, %x : tensor<2xi32>, tensor<?x?x3xf64>
+  %c = ds.gather_rows %y, %rows : tensor<?x?x3xf64>, tensor<3xi32>
+  %z = ds.linear %c, %e : tensor<3x3xf64>, tensor<3x3xf64>
+)";
   auto module = parse(R"(
 ds.parameter @e value dense<[[0.3, -0.2, 0.9], [1.1, 0.4, -0.7], [-0.5, 0.8, 0.2]]> : tensor<3x3xf64> : tensor<3x3xf64>
 ds.parameter @w value dense<[[0.2, -0.6, 0.1], [0.5, 0.3, -0.4], [-0.1, 0.7, 0.6]]> : tensor<3x3xf64> : tensor<3x3xf64>
 ds.parameter @b value dense<[0.1, -0.2, 0.3]> : tensor<3xf64> : tensor<3xf64>
 func.func @evaluate(%ids: tensor<?x?xi32>, %labels: tensor<?xi32>, %gates: tensor<2xi32>, %scales: tensor<2xf64>) -> tensor<1xf64> {
-  %e = ds.weight @e : tensor<3x3xf64>
-  %w = ds.weight @w : tensor<3x3xf64>
-  %b = ds.weight @b : tensor<3xf64>
-  %rows = ds.constant dense<[0, 1, 3]> : tensor<3xi32>
-  %x = ds.embedding %ids, %e : tensor<?x?xi32>, tensor<3x3xf64>
-  %h = ds.linear %x, %w bias %b : tensor<?x?x3xf64>, tensor<3x3xf64>, tensor<3xf64>
-  %a = ds.tanh %h : tensor<?x?x3xf64>
-  %s = ds.scale %a by %scales at 1 : tensor<?x?x3xf64>, tensor<2xf64>
-  %r = ds.add %x, %s : tensor<?x?x3xf64>
-  %y = ds.switch %gates at 1, %r, %x : tensor<2xi32>, tensor<?x?x3xf64>
-  %c = ds.gather_rows %y, %rows : tensor<?x?x3xf64>, tensor<3xi32>
-  %z = ds.linear %c, %e : tensor<3x3xf64>, tensor<3x3xf64>
-  %l = ds.cross_entropy %z, %labels smoothing 0.1 : tensor<3x3xf64>, tensor<?xi32> -> tensor<?x1xf64>
+)" + forward + R"(  %l = ds.cross_entropy %z, %labels smoothing 0.1 : tensor<3x3xf64>, tensor<?xi32> -> tensor<?x1xf64>
   %sum = ds.column_sum %l : tensor<?x1xf64> -> tensor<1xf64>
   return %sum : tensor<1xf64>
 }
 func.func @step(%ids: tensor<?x?xi32>, %labels: tensor<?xi32>, %gates: tensor<2xi32>, %scales: tensor<2xf64>, %loss_scale: tensor<1xf64>) {
-  %e = ds.weight @e : tensor<3x3xf64>
-  %w = ds.weight @w : tensor<3x3xf64>
-  %b = ds.weight @b : tensor<3xf64>
-  %rows = ds.constant dense<[0, 1, 3]> : tensor<3xi32>
-  %x = ds.embedding %ids, %e : tensor<?x?xi32>, tensor<3x3xf64>
-  %h = ds.linear %x, %w bias %b : tensor<?x?x3xf64>, tensor<3x3xf64>, tensor<3xf64>
-  %a = ds.tanh %h : tensor<?x?x3xf64>
-  %s = ds.scale %a by %scales at 1 : tensor<?x?x3xf64>, tensor<2xf64>
-  %r = ds.add %x, %s : tensor<?x?x3xf64>
-  %y = ds.switch %gates at 1, %r, %x : tensor<2xi32>, tensor<?x?x3xf64>
-  %c = ds.gather_rows %y, %rows : tensor<?x?x3xf64>, tensor<3xi32>
-  %z = ds.linear %c, %e : tensor<3x3xf64>, tensor<3x3xf64>
-  %dz = ds.cross_entropy_grad %z, %labels, %loss_scale smoothing 0.1 : tensor<3x3xf64>, tensor<?xi32>, tensor<1xf64>
+)" + forward + R"(  %dz = ds.cross_entropy_grad %z, %labels, %loss_scale smoothing 0.1 : tensor<3x3xf64>, tensor<?xi32>, tensor<1xf64>
   %de0 = ds.linear_weight_grad %c, %dz : tensor<3x3xf64>, tensor<3x3xf64> -> tensor<3x3xf64>
   ds.accumulate_gradient @e, %de0 : tensor<3x3xf64>
   %dc = ds.linear %dz, %e transposed : tensor<3x3xf64>, tensor<3x3xf64>

@@ -4,10 +4,14 @@
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
 #include <algorithm>
 #include <cstdint>
 
 namespace ds {
+
+/// On an op of family `multi_tensor`: offset and length of each parameter that is trained, in f32 within a part of the state.
+inline constexpr llvm::StringLiteral segmentsAttrName = "ds_plan.segments";
 
 /// f32 of one chunk, 64 KiB of each part of the state: the work of a thread between two looks at a table.
 inline constexpr int64_t chunkFloats = 16384;
@@ -17,7 +21,7 @@ struct Chunk {
   int64_t parameter, offset, length;
 };
 
-/// The chunks of `segments` (offset and length of each parameter, `ds_plan.segments`), in their order. Each parameter has at least one.
+/// The chunks of `segments` (`segmentsAttrName`), in their order. Each parameter has at least one.
 inline llvm::SmallVector<Chunk, 0> chunksOf(llvm::ArrayRef<int64_t> segments) {
   llvm::SmallVector<Chunk, 0> chunks;
   for (size_t i = 0; i + 1 < segments.size(); i += 2)

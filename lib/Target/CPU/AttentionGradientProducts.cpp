@@ -124,26 +124,6 @@ void ds::callAttentionGradientKeySums(Emitter &e, const AttentionGradientScratch
   });
 }
 
-/// Lane `j` of vector `i` becomes lane `i` of vector `j`. Each round rotates the bits of the place of a number, which are those of its
-/// vector before those of its lane, by one.
-static Emitter::Values transpose(Emitter &e, Emitter::Values vectors) {
-  const auto lanes = static_cast<int64_t>(vectors.size());
-  llvm::SmallVector<int64_t> low, high;
-  for (int64_t lane = 0; lane < lanes / 2; ++lane) {
-    low.append({lane, lanes + lane});
-    high.append({lanes / 2 + lane, lanes + lanes / 2 + lane});
-  }
-  for (int64_t round = 1; round < lanes; round *= 2) {
-    Emitter::Values next;
-    for (int64_t i = 0; i < lanes / 2; ++i) {
-      next.push_back(e.shuffle(vectors[i], vectors[lanes / 2 + i], low));
-      next.push_back(e.shuffle(vectors[i], vectors[lanes / 2 + i], high));
-    }
-    vectors = next;
-  }
-  return vectors;
-}
-
 void ds::callAttentionGradientColumns(Emitter &e, const AttentionGradientScratch &scratch, int64_t rowVectors, Value rows, Value columns,
                                       Value factor) {
   e.call(nameOf("columns", scratch, rowVectors), {rows, columns, factor}, [&](ValueRange a) {
@@ -155,7 +135,7 @@ void ds::callAttentionGradientColumns(Emitter &e, const AttentionGradientScratch
         Emitter::Values square;
         for (int64_t i = 0; i < lanes; ++i)
           square.push_back(e.mul(e.load(e.vec(), e.at(from, i * rowBytes)), factors));
-        for (auto [i, column] : llvm::enumerate(transpose(e, square)))
+        for (auto [i, column] : llvm::enumerate(e.transpose(square)))
           e.store(column, e.at(to, static_cast<int64_t>(i) * columnBytes));
       });
     });

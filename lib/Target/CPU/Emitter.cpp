@@ -292,3 +292,22 @@ Value Emitter::reduceMax(Value vector) {
 }
 Value Emitter::reduceAddSplat(Value vector) { return splat(reduceAdd(vector), lanesOf(vector)); }
 Value Emitter::reduceMaxSplat(Value vector) { return splat(reduceMax(vector), lanesOf(vector)); }
+
+Emitter::Values Emitter::transpose(Values vectors) {
+  // Each round rotates the bits of the place of a number, which are those of its vector before those of its lane, by one.
+  const auto lanes = static_cast<int64_t>(vectors.size());
+  llvm::SmallVector<int64_t> low, high;
+  for (int64_t lane = 0; lane < lanes / 2; ++lane) {
+    low.append({lane, lanes + lane});
+    high.append({lanes / 2 + lane, lanes + lanes / 2 + lane});
+  }
+  for (int64_t round = 1; round < lanes; round *= 2) {
+    Values next;
+    for (int64_t i = 0; i < lanes / 2; ++i) {
+      next.push_back(shuffle(vectors[i], vectors[lanes / 2 + i], low));
+      next.push_back(shuffle(vectors[i], vectors[lanes / 2 + i], high));
+    }
+    vectors = next;
+  }
+  return vectors;
+}

@@ -79,7 +79,7 @@ private:
 };
 
 llvm::Error MultiTensor::match() {
-  auto attr = op->getAttrOfType<DenseI64ArrayAttr>("ds_plan.segments");
+  auto attr = op->getAttrOfType<DenseI64ArrayAttr>(segmentsAttrName);
   if (!attr || attr.size() % 2)
     return context.error("expects ds_plan.segments, an offset and a length of each parameter");
   segments = SmallVector<int64_t>(attr.asArrayRef());

@@ -115,7 +115,7 @@ private:
   llvm::Expected<Value> emitPlace(Operation *op);
   Value rowsOf(LaunchOp launch);
   /// Whether layer `gate` runs in this step, i1; null where the program has no gates.
-  Value isOn(Operation *op, int64_t gate);
+  Value isOn(int64_t gate);
   /// Emits `body` for steps in which the layer of `launch` runs.
   llvm::Error emitGated(LaunchOp launch, llvm::function_ref<void()> body);
 
@@ -130,6 +130,7 @@ private:
 
   // Of the program at hand.
   Value step, batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, state, thread, threads, trace, traceOffset;
+  Value gates; // of layers; null where the program has none
   DenseMap<Value, Value> places;
 };
 
@@ -156,22 +157,21 @@ Value ModuleEmitter::rowsOf(LaunchOp launch) {
   return first.kind == KernelOperand::Kind::rows && first.rows == Rows::batch ? batch : tokenRows;
 }
 
-Value ModuleEmitter::isOn(Operation *op, int64_t gate) {
-  for (auto input : op->getParentOfType<ProgramOp>().getOps<InputOp>())
-    if (input.getName() == layerGatesName)
-      return e.ne(e.load(e.i32(), e.at(e.load(e.ptr(), e.at(inputs, input.getIndex() * 8)), gate * 4)), 0);
-  return {};
-}
+Value ModuleEmitter::isOn(int64_t gate) { return gates ? e.ne(e.load(e.i32(), e.at(gates, gate * 4)), 0) : Value(); }
 
 llvm::Expected<Value> ModuleEmitter::emitPlace(Operation *op) {
   if (auto choice = dyn_cast<ds_plan::SwitchOp>(op)) {
-    Value on = isOn(op, choice.getGate());
+    Value on = isOn(choice.getGate());
     if (!on)
       return llvm::createStringError("a switch in a program without an input " + layerGatesName);
     return e.select(on, places.lookup(choice.getOn()), places.lookup(choice.getOff()));
   }
-  if (auto input = dyn_cast<InputOp>(op))
-    return e.load(e.ptr(), e.at(inputs, input.getIndex() * 8));
+  if (auto input = dyn_cast<InputOp>(op)) {
+    Value place = e.load(e.ptr(), e.at(inputs, input.getIndex() * 8));
+    if (input.getName() == layerGatesName)
+      gates = place;
+    return place;
+  }
   if (auto output = dyn_cast<OutputOp>(op))
     return e.load(e.ptr(), e.at(outputs, output.getIndex() * 8));
   if (isa<ds_plan::CacheOp>(op))
@@ -217,6 +217,7 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   trace = field(e.ptr(), offsetof(DsStep, trace));
   traceOffset = e.mul(thread, launches * traceBytes);
   places.clear();
+  gates = {};
   Block &body = program.getBody().front();
   for (auto op = body.begin(); op != body.end();) {
     auto launch = dyn_cast<LaunchOp>(*op);
@@ -320,7 +321,7 @@ llvm::Error ModuleEmitter::emitGated(LaunchOp launch, llvm::function_ref<void()>
     body();
     return llvm::Error::success();
   }
-  Value on = isOn(launch, *launch.getGate());
+  Value on = isOn(*launch.getGate());
   if (!on)
     return llvm::createStringError("a launch with a gate in a program without an input " + layerGatesName);
   e.ifThen(on, body);

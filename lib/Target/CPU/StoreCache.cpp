@@ -4,25 +4,6 @@
 using namespace ds;
 using mlir::Value;
 
-/// Rows and columns of a square change places: log2(n) rounds, each of which interleaves row i with row i + n / 2.
-static Emitter::Values transpose(Emitter &e, Emitter::Values rows) {
-  int64_t n = rows.size();
-  llvm::SmallVector<int64_t> low, high;
-  for (int64_t i = 0; i < n / 2; ++i) {
-    low.append({i, n + i});
-    high.append({n / 2 + i, n + n / 2 + i});
-  }
-  for (int64_t round = 1; round < n; round *= 2) {
-    Emitter::Values next;
-    for (int64_t i = 0; i < n / 2; ++i) {
-      next.push_back(e.shuffle(rows[i], rows[i + n / 2], low));
-      next.push_back(e.shuffle(rows[i], rows[i + n / 2], high));
-    }
-    rows = next;
-  }
-  return rows;
-}
-
 namespace {
 /// Tokens of one sequence, and columns of one head, on their way.
 class HeadStore {
@@ -61,7 +42,7 @@ void HeadStore::transposeBlock(Value from, Value block) {
       Emitter::Values tokens;
       for (int64_t i = 0; i < lanes; ++i)
         tokens.push_back(e.load(e.vec(), e.at(e.element(from, e.f32(), d), (slot + i) * rows.rowBytes)));
-      for (auto [i, column] : llvm::enumerate(transpose(e, tokens)))
+      for (auto [i, column] : llvm::enumerate(e.transpose(tokens)))
         e.store(column, e.element(block, e.f32(), e.add(e.mul(d, 16), int64_t(i) * 16 + slot)));
     }
   });

@@ -57,16 +57,17 @@ static Json viewOf(ParameterOp parameter) {
   return {{"offset", view->getOffset()}, {"sizes", list(view->getSizes())}, {"strides", list(view->getStrides())}};
 }
 
-/// The layer whose gate says when the gradient `storage` is added to, or -1.
-static int64_t layerOf(ModuleOp planned, StorageOp storage) {
-  std::optional<int64_t> layer;
+/// By storage of a gradient, the layer whose gate says when it is added to, or -1.
+static llvm::StringMap<int64_t> layersOf(ModuleOp planned) {
+  llvm::StringMap<int64_t> layers;
   planned.walk([&](LaunchOp launch) {
     const int64_t gate = launch.getGate() ? static_cast<int64_t>(*launch.getGate()) : -1;
     for (Value out : launch.getOuts())
-      if (auto weight = out.getDefiningOp<ds_plan::WeightOp>(); weight && weight.getStorage() == storage.getSymName())
-        layer = !layer || *layer == gate ? gate : -1;
+      if (auto weight = out.getDefiningOp<ds_plan::WeightOp>())
+        if (auto [known, isNew] = layers.try_emplace(weight.getStorage(), gate); !isNew && known->second != gate)
+          known->second = -1;
   });
-  return layer.value_or(-1);
+  return layers;
 }
 
 /// What training keeps from step to step: docs/training.md. Null where nothing is trained.
@@ -83,6 +84,7 @@ static Result<Json> stateOf(ModuleOp planned, const TensorSource &tensors) {
   }
   if (partBytes == 0)
     return Json(nullptr);
+  const llvm::StringMap<int64_t> layers = layersOf(planned);
   Json trained = Json::array(), frozen = Json::array();
   for (ParameterOp parameter : planned.getOps<ParameterOp>()) {
     StorageOp value = values.lookup(parameter.getSymName()), gradient = gradients.lookup(parameter.getSymName());
@@ -98,7 +100,7 @@ static Result<Json> stateOf(ModuleOp planned, const TensorSource &tensors) {
                   {"source", parameter.getSource()->str()},
                   {"stored_shape", stored->shape},
                   {"view", viewOf(parameter)},
-                  {"layer", gradient ? layerOf(planned, gradient) : -1}};
+                  {"layer", gradient ? layers.lookup(gradient.getSymName()) : -1}};
     (gradient ? trained : frozen).push_back(std::move(entry));
   }
   return Json({{"part_bytes", partBytes},

@@ -63,6 +63,11 @@ class Schedule:
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
+def _warm_up(k: int, steps: int, kind: str) -> float:
+    """How far iteration k of a warm-up is, from 0 to 1."""
+    return math.log(k + 1) / math.log(steps) if kind == "log" else k / steps
+
+
 class WarmupLR(Schedule):
     """From `warmup_min_lr` to `warmup_max_lr` in `warmup_num_steps`, logarithmic or linear, and constant from there."""
 
@@ -81,9 +86,7 @@ class WarmupLR(Schedule):
         self._start()
 
     def _gamma(self, k: int) -> float:
-        if k >= self.warmup_num_steps:
-            return self._after(k)
-        return math.log(k + 1) / math.log(self.warmup_num_steps) if self.warmup_type == "log" else k / self.warmup_num_steps
+        return self._after(k) if k >= self.warmup_num_steps else _warm_up(k, self.warmup_num_steps, self.warmup_type)
 
     def _after(self, k: int) -> float:
         return 1.0
@@ -138,8 +141,7 @@ class WarmupCosineLR(Schedule):
             return 0.0
         warm, least = self.warmup_num_steps, self.cos_min_ratio
         if k < warm:
-            gamma = math.log(k + 1) / math.log(warm) if self.warmup_type == "log" else k / warm
-            return self.warmup_min_ratio + gamma * (1.0 - self.warmup_min_ratio)
+            return self.warmup_min_ratio + _warm_up(k, warm, self.warmup_type) * (1.0 - self.warmup_min_ratio)
         done = min(1.0, (k - warm + 1) / max(1, self.total_num_steps - warm))
         return least + (1.0 - least) * (1.0 + math.cos(math.pi * done)) / 2.0
 

@@ -1,6 +1,5 @@
 // Gradients of attention against plain loops in f64: all ways to hide keys, grouped heads, and sequences longer than a block of keys.
 #include "OneLaunch.h"
-#include <ctime>
 
 using namespace ds;
 using namespace ds::test;
@@ -148,12 +147,6 @@ private:
 };
 
 /// Does not count what other processes take.
-double secondsOfThread() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
-
 class AttentionGradient : public OnLevel {
 protected:
   CompiledPlan compile(const Shape &s) {
@@ -183,18 +176,7 @@ TEST_P(AttentionGradient, masks) {
       for (int64_t tokens : {1, 5, 16, 33, 70})
         for (int kind = 0; kind < 5; ++kind) {
           Step step(s, 3, tokens, tokens);
-          for (int64_t b = 0; b < 3; ++b)
-            for (int64_t t = 0; t < tokens; ++t) {
-              int32_t &seen = step.mask[b * tokens + t];
-              if (kind == 1)
-                seen = t < tokens - b * 5; // right padding
-              else if (kind == 2)
-                seen = t >= b * 3; // left padding
-              else if (kind == 3)
-                seen = step.numbers.below(3) != 0;
-              else if (kind == 4)
-                seen = b == 1 ? 0 : 7; // nothing is seen; any number but 0 counts
-            }
+          hideTokens(kind, 3, tokens, step.mask, step.numbers);
           step.check(code, kind % 3 + 1);
         }
     }

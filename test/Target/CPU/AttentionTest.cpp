@@ -198,18 +198,7 @@ TEST_P(Attention, masks) {
       for (int64_t tokens : {1, 5, 16, 33, 64, 70, 140})
         for (int kind = 0; kind < 5; ++kind) {
           Step step(s, 3, tokens, {0, 0, 0}, tokens);
-          for (int64_t b = 0; b < 3; ++b)
-            for (int64_t t = 0; t < tokens; ++t) {
-              int32_t &seen = step.mask[b * tokens + t];
-              if (kind == 1)
-                seen = t < tokens - b * 5; // right padding
-              else if (kind == 2)
-                seen = t >= b * 3; // left padding
-              else if (kind == 3)
-                seen = step.numbers.below(3) != 0;
-              else if (kind == 4)
-                seen = b == 1 ? 0 : 7; // nothing is seen; any number but 0 counts
-            }
+          hideTokens(kind, 3, tokens, step.mask, step.numbers);
           step.check(code, kind % 3 + 1);
         }
     }

@@ -49,13 +49,7 @@ const Function functions[] = {
 class Elementwise : public OnLevel {};
 
 TEST_P(Elementwise, functionsAreExactEnough) {
-  std::vector<float> x;
-  for (float value = 1e-42f; value < 3e38f; value *= 1.07f)
-    x.insert(x.end(), {value, -value});
-  for (int i = -40000; i <= 40000; ++i)
-    x.push_back(static_cast<float>(i) * 3e-4f);
-  for (int i = -2000; i <= 2000; ++i)
-    x.push_back(static_cast<float>(i) * 0.06f);
+  std::vector<float> x = numbersOfAllSizes();
   for (const Function &f : functions) {
     CompiledPlan code = unary(f.op, 1, level());
     ASSERT_TRUE(code) << code.error();

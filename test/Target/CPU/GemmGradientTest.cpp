@@ -1,6 +1,5 @@
 // Gradients of weights against plain loops.
 #include "OneLaunch.h"
-#include <ctime>
 
 using namespace ds;
 using namespace ds::test;
@@ -20,13 +19,6 @@ std::string plan(int64_t columns, int64_t depth, int64_t offset, const std::stri
                          "):\n  %w = ds.linear_weight_grad %x, %dy : " + rowsOf(depth) + ", " + rowsOf(columns) + " -> " + weight +
                          "\n  %g = ds_plan.accumulate %w : " + weight + "\n  ds_plan.return %g : " + weight,
                      ins, {out});
-}
-
-/// Of the processor, so that others on the machine count less.
-double secondsOfThread() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return now.tv_sec + 1e-9 * now.tv_nsec;
 }
 
 class GemmGradient : public OnLevel {

@@ -1,6 +1,5 @@
 // Products with row-major weights of the state, as they are and transposed, against plain loops.
 #include "OneLaunch.h"
-#include <ctime>
 
 using namespace ds;
 using namespace ds::test;
@@ -50,13 +49,6 @@ struct Matrix {
   Shape shape;
   std::vector<float> values;
 };
-
-/// Of the processor, so that others on the machine count less.
-double secondsOfThread() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return now.tv_sec + 1e-9 * now.tv_nsec;
-}
 
 class GemmRows : public OnLevel {
 protected:

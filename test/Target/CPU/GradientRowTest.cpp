@@ -45,13 +45,7 @@ CompiledPlan binary(const std::string &op, int64_t width, const CpuLevel &level)
 class GradientRows : public OnLevel {};
 
 TEST_P(GradientRows, derivatives) {
-  std::vector<float> x;
-  for (float value = 1e-42f; value < 3e38f; value *= 1.07f)
-    x.insert(x.end(), {value, -value});
-  for (int i = -40000; i <= 40000; ++i)
-    x.push_back(static_cast<float>(i) * 3e-4f);
-  for (int i = -2000; i <= 2000; ++i)
-    x.push_back(static_cast<float>(i) * 0.06f);
+  std::vector<float> x = numbersOfAllSizes();
   x.insert(x.end(), {0.0f, -0.0f, infinite, -infinite, notANumber});
   const auto count = static_cast<int32_t>(x.size());
   for (const Function &f : functions) {

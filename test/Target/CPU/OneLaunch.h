@@ -102,6 +102,42 @@ private:
   uint64_t state;
 };
 
+/// Masks in five ways: 0 leaves all tokens, 1 pads on the right, 2 on the left, 3 hides at random, 4 hides a whole sequence. `mask` is of
+/// ones before, [batch][tokens].
+template <typename Mask> void hideTokens(int kind, int64_t batch, int64_t tokens, Mask &mask, Numbers &numbers) {
+  for (int64_t b = 0; b < batch; ++b)
+    for (int64_t t = 0; t < tokens; ++t) {
+      int32_t &seen = mask[b * tokens + t];
+      if (kind == 1)
+        seen = t < tokens - b * 5;
+      else if (kind == 2)
+        seen = t >= b * 3;
+      else if (kind == 3)
+        seen = numbers.below(3) != 0;
+      else if (kind == 4)
+        seen = b == 1 ? 0 : 7; // any number but 0 counts
+    }
+}
+
+/// Numbers of all sizes and both signs, close to each other where functions bend.
+inline std::vector<float> numbersOfAllSizes() {
+  std::vector<float> x;
+  for (float value = 1e-42f; value < 3e38f; value *= 1.07f)
+    x.insert(x.end(), {value, -value});
+  for (int i = -40000; i <= 40000; ++i)
+    x.push_back(static_cast<float>(i) * 3e-4f);
+  for (int i = -2000; i <= 2000; ++i)
+    x.push_back(static_cast<float>(i) * 0.06f);
+  return x;
+}
+
+/// Of the processor, so that others on the machine count less.
+inline double secondsOfThread() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
 /// Tests run once for each level that this machine has.
 class OnLevel : public testing::TestWithParam<const CpuLevel *> {
 protected:

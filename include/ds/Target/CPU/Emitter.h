@@ -127,6 +127,8 @@ public:
   Value extract(Value vector, int64_t lane);
   Value insert(Value scalar, Value vector, int64_t lane);
   Value shuffle(Value a, Value b, llvm::ArrayRef<int64_t> lanes);
+  /// As many vectors as they have lanes: lane `j` of vector `i` becomes lane `i` of vector `j`.
+  Values transpose(Values vectors);
   Value reduceAdd(Value vector); // by halves
   Value reduceMax(Value vector); // by halves, of `max`
   /// The splat in every lane, without leaving vector registers.
