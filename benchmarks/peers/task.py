@@ -16,8 +16,9 @@ class Task:
     """One cell of a table.
     measure: `encode` (hidden states [B, T, H]), `prefill` (logits of the last token of a prompt of T tokens), `decode` (one step after
     another behind such a prompt, greedy), `gemm` (`rows` times a matrix [`outputs`, `inputs`], another one each time until `ring_bytes` of
-    them were read), or `trace` (each launch of one step, of this project alone).
+    them were read), `training` (one update by AdamW of B sequences of T tokens), or `trace` (each launch of one step, of this project alone).
     scheme: how this project quantizes for `int8` and `int4`, see --quantize of ds-compile.
+    theta and recompute: of a `training`, the limit of progressive layer dropping (0: dense), and layers whose values are computed again.
     within: the step that a `trace`, and this project's side of a `gemm`, looks into: `encode`, `prefill` or `decode`.
     """
 
@@ -35,6 +36,8 @@ class Task:
     inputs: int = 0
     outputs: int = 0
     ring_bytes: int = 0
+    theta: float = 0.0
+    recompute: str = "none"
 
 
 def token_ids(task):
@@ -42,6 +45,37 @@ def token_ids(task):
     import numpy as np
 
     return np.random.RandomState(1000 * task.batch + task.tokens).randint(1000, 20000, (task.batch, task.tokens)).astype(np.int64)
+
+
+def training_batch(task, is_causal):
+    """Return ids and labels [B, T] int64: of a causal model the ids themselves, else those of 15 % of the places and -100 for the others."""
+    import numpy as np
+
+    ids = token_ids(task)
+    if is_causal:
+        return ids, ids
+    chosen = np.random.RandomState(task.tokens).rand(*ids.shape) < 0.15
+    return ids, np.where(chosen, ids, -100)
+
+
+class Memory:
+    """The most memory this process had since `begin`, beyond what it had at `before`."""
+
+    def __init__(self):
+        self.before = self._bytes("VmRSS")
+
+    def begin(self):
+        """Forget what was needed until now."""
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+
+    def peak(self):
+        """Return bytes."""
+        return self._bytes("VmHWM") - self.before
+
+    @staticmethod
+    def _bytes(name):
+        line = next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) << 10
 
 
 def ring_arrays(task):

@@ -93,12 +93,13 @@ def DSPlan_BufferOp : DSPlan_PlaceOp<"buffer"> {
     - (C1) the type is `[?, W]` with a static width.
     - (C2) `offset` is a multiple of 64.
     - (C3) `grouped` rows are f32, and their width is a multiple of 16.
+    - (C4) with `slab`, it holds as many rows at a time, dense ones, and launches of that `slab` alone touch it.
     ```mlir
     %x = ds_plan.buffer tokens offset 0 : memref<?x64xf32>
     ```
   }];
-  let arguments = (ins DSPlan_RowsAttr:$rows, OptionalAttr<I64Attr>:$offset, UnitAttr:$grouped);
-  let assemblyFormat = "$rows (`grouped` $grouped^)? (`offset` $offset^)? attr-dict `:` type($result)";
+  let arguments = (ins DSPlan_RowsAttr:$rows, OptionalAttr<I64Attr>:$offset, UnitAttr:$grouped, OptionalAttr<I64Attr>:$slab);
+  let assemblyFormat = "$rows (`grouped` $grouped^)? (`slab` $slab^)? (`offset` $offset^)? attr-dict `:` type($result)";
   let hasVerifier = 1;
 }
 
@@ -207,20 +208,24 @@ def DSPlan_LaunchOp : DSPlan_Op<"launch",
     Reads `ins` and `aux` and writes `outs`. `aux` are what the schedule needs beyond the region's meaning, such as a table of rope angles.
     Its location is the module of the model it stands for. Launches of one `chain` may run slab by slab: a thread takes a few rows through
     all of them before the next few, without the barriers between, where there are enough rows for every thread.
-    With `gate`, it runs in steps alone whose gate (of the program's input `layer_gates`) is not 0.
+    With `gate`, it runs in steps alone whose gate (of the program's input `layer_gates`) is not 0. Launches with one `slab` that follow each
+    other all run on that many rows before any of them runs on the next ones.
     - (C1) `kernel` names a `ds_plan.kernel` with as many arguments as `ins` and as many results as `outs`.
     - (C2) buffers, inputs, outputs and caches have the element type and the width of what they stand for in the kernel.
     - (C3) `outs` are buffers, outputs, caches or places in the state, and no value stands in them twice.
     - (C4) no other launches stand between those of a chain; their kernels work row by row (family `copy`, `gemm`, `rope`
       or `row`), their operands are weights, inputs and buffers, all with the same rows, and what they write are buffers.
+    - (C5) with `slab`, 1 or more, a launch is of no chain and has no gate; its kernel works row by row or adds sums over rows to the state
+      (family `copy`, `gemm`, `row`, `column_sum` or `gemm_gradient`), and its operands are weights, `single` rows, and dense rows of one
+      kind.
     ```mlir
     ds_plan.launch @gelu ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<DSPlan_Buffer>:$ins, Variadic<DSPlan_Buffer>:$aux,
-                       Variadic<DSPlan_Buffer>:$outs, OptionalAttr<I64Attr>:$chain, OptionalAttr<I64Attr>:$gate);
+                       Variadic<DSPlan_Buffer>:$outs, OptionalAttr<I64Attr>:$chain, OptionalAttr<I64Attr>:$gate, OptionalAttr<I64Attr>:$slab);
   let assemblyFormat = [{
-    $kernel (`chain` $chain^)? (`gate` $gate^)? `ins` `(` ($ins^ `:` type($ins))? `)` (`aux` `(` $aux^ `:` type($aux) `)`)?
+    $kernel (`chain` $chain^)? (`gate` $gate^)? (`slab` $slab^)? `ins` `(` ($ins^ `:` type($ins))? `)` (`aux` `(` $aux^ `:` type($aux) `)`)?
     `outs` `(` $outs `:` type($outs) `)` attr-dict
   }];
   let hasVerifier = 1;

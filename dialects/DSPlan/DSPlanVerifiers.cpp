@@ -80,6 +80,11 @@ LogicalResult BufferOp::verify() {
     return emitOpError("expects an offset that is a multiple of 64, got ") << *offset;
   if (getGrouped() && (!type.getElementType().isF32() || type.getDimSize(1) % 16 != 0)) // (C3)
     return emitOpError("expects grouped rows of f32 and a width that is a multiple of 16, got ") << type;
+  if (!getSlab()) // (C4)
+    return success();
+  auto isOfSlab = [&](Operation *user) { return isa<LaunchOp>(user) && cast<LaunchOp>(user).getSlab() == getSlab(); };
+  if (getGrouped() || *getSlab() < 1 || !llvm::all_of((*this)->getUsers(), isOfSlab))
+    return emitOpError("expects dense rows of a slab that launches of that slab alone touch");
   return success();
 }
 
@@ -171,7 +176,29 @@ std::optional<Rows> ds_plan::rowsOf(Value place) {
 }
 
 /// (C4) of launch.
+/// (C5), but for what the kernel does.
+static LogicalResult verifySlab(LaunchOp launch) {
+  if (*launch.getSlab() < 1 || launch.getChain() || launch.getGate())
+    return launch.emitOpError("expects a slab of 1 row or more, no chain and no gate");
+  std::optional<Rows> rows;
+  for (Value place : launch->getOperands()) {
+    if (place.getDefiningOp<ds_plan::WeightOp>())
+      continue;
+    auto buffer = place.getDefiningOp<BufferOp>();
+    auto output = place.getDefiningOp<OutputOp>();
+    std::optional<Rows> kind = output ? output.getRows() : rowsOf(place);
+    if (kind == Rows::single)
+      continue;
+    if (!kind || (rows && kind != rows) || (buffer && buffer.getGrouped()) || place.getDefiningOp<ds_plan::SwitchOp>())
+      return launch.emitOpError("expects a slab to work on weights, single rows, and dense rows of one kind");
+    rows = kind;
+  }
+  return success();
+}
+
 LogicalResult LaunchOp::verify() {
+  if (getSlab())
+    return verifySlab(*this);
   if (!getChain())
     return success();
   std::optional<Rows> rows = getOuts().empty() ? std::nullopt : rowsOf(getOuts().front());
@@ -198,6 +225,9 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
   constexpr StringLiteral byRow[] = {"copy", "gemm", "rope", "row"};
   if (getChain() && !llvm::is_contained(byRow, kernel.getFamily())) // (C4)
     return emitOpError("expects a chain of kernels that work row by row, got family ") << kernel.getFamilyAttr();
+  constexpr StringLiteral bySlab[] = {"column_sum", "copy", "gemm", "gemm_gradient", "row"};
+  if (getSlab() && !llvm::is_contained(bySlab, kernel.getFamily())) // (C5)
+    return emitOpError("expects a slab of kernels that work row by row or sum rows, got family ") << kernel.getFamilyAttr();
   Block &body = kernel.getBody().front();
   Operation *result = body.getTerminator();
   if (body.getNumArguments() != getIns().size() || result->getNumOperands() != getOuts().size()) // (C1)

@@ -181,7 +181,8 @@ FailureOr<Value> ProgramBuilder::placeOfResult(Value result, bool isOnly) {
   // A launch does not run when the caller wants no output it writes, so its other results must not depend on that.
   if (isOnly && result.hasOneUse() && isa<func::ReturnOp>(*result.user_begin()))
     return outputs[result.use_begin()->getOperandNumber()];
-  return Value(ds_plan::BufferOp::create(*builder, op->getLoc(), *buffer, rows.lookup(result), IntegerAttr(), /*grouped=*/false));
+  return Value(
+      ds_plan::BufferOp::create(*builder, op->getLoc(), *buffer, rows.lookup(result), IntegerAttr(), /*grouped=*/false, IntegerAttr()));
 }
 
 Value ProgramBuilder::partialResultsOf(AttentionOp attention) {
@@ -193,7 +194,7 @@ Value ProgramBuilder::partialResultsOf(AttentionOp attention) {
   int64_t headSize = cast<RankedTensorType>(attention.getQuery().getType()).getShape().back() / attention.getHeads();
   int64_t width = attention.getHeads() * threads * (line + llvm::alignTo(headSize, line));
   auto type = MemRefType::get({ShapedType::kDynamic, width}, builder->getF32Type());
-  return ds_plan::BufferOp::create(*builder, attention.getLoc(), type, Rows::batch, IntegerAttr(), /*grouped=*/false);
+  return ds_plan::BufferOp::create(*builder, attention.getLoc(), type, Rows::batch, IntegerAttr(), /*grouped=*/false, IntegerAttr());
 }
 
 LogicalResult ProgramBuilder::addStateOperands(Operation *op, SmallVectorImpl<Value> &aux) {
@@ -211,7 +212,7 @@ LogicalResult ProgramBuilder::addStateOperands(Operation *op, SmallVectorImpl<Va
   for (ds_plan::State part : parts)
     aux.push_back(weight(storages.part(part), op->getLoc()));
   auto scratch = MemRefType::get({ShapedType::kDynamic, multiTensorScratch(segments)}, builder->getF32Type());
-  aux.push_back(ds_plan::BufferOp::create(*builder, op->getLoc(), scratch, Rows::single, IntegerAttr(), /*grouped=*/false));
+  aux.push_back(ds_plan::BufferOp::create(*builder, op->getLoc(), scratch, Rows::single, IntegerAttr(), /*grouped=*/false, IntegerAttr()));
   return success();
 }
 
@@ -262,7 +263,8 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
   }
   Location loc = region.root->getLoc();
   auto kernel = kernels.get(registry, region, ins.getArrayRef(), outs);
-  auto launch = ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces, IntegerAttr(), IntegerAttr());
+  auto launch = ds_plan::LaunchOp::create(*builder, loc, kernel.getSymName(), inPlaces, auxPlaces, outPlaces, IntegerAttr(), IntegerAttr(),
+                                          IntegerAttr());
   for (Operation *op : region.ops)
     if (Attribute gate = op->getAttr(gateAttrName))
       launch->setDiscardableAttr(gateAttrName, gate);
@@ -276,7 +278,7 @@ LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
       output.getDefiningOp<ds_plan::OutputOp>().setRows(rows.lookup(out));
       if (output != places[out])
         ds_plan::LaunchOp::create(*builder, loc, kernels.copy(cast<RankedTensorType>(out.getType())).getSymName(), ValueRange(places[out]),
-                                  ValueRange(), ValueRange(output), IntegerAttr(), IntegerAttr());
+                                  ValueRange(), ValueRange(output), IntegerAttr(), IntegerAttr(), IntegerAttr());
     }
   return success();
 }

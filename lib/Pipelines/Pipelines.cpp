@@ -19,6 +19,7 @@ static void addFusion(OpPassManager &manager, FusionLevel level, const std::stri
   manager.addPass(createFuseLinearEpilogue());
   if (level == FusionLevel::specialized)
     manager.addPass(createFuseAttention());
+  manager.addPass(createFuseLoss());
   manager.addPass(createFormFusionRegions({/*pools=*/level == FusionLevel::specialized}));
 }
 
@@ -59,6 +60,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   manager.addPass(createConvertDSToPlan(conversion));
   if (options.target == "cpu") { // what worker threads do with their caches
     manager.addPass(createPlanGroupRows());
+    manager.addPass(createPlanOverwriteRows());
+    manager.addPass(createPlanSlabRows());
     manager.addPass(createPlanChainRows());
   }
   manager.addNestedPass<ds_plan::ProgramOp>(createPlanInsertBarriers());

@@ -46,7 +46,7 @@ struct PlanChainRows : ds::impl::PlanChainRowsBase<PlanChainRows> {
     for (auto launch : program.getOps<LaunchOp>()) {
       launch.removeChainAttr();
       std::optional<Rows> rows = rowsOf(launch.getOuts().front());
-      if (!rows || boundOfRows(program, *rows) < linearRowsOfThread ||
+      if (launch.getSlab() || !rows || boundOfRows(program, *rows) < linearRowsOfThread ||
           !isByRow(launch, symbols.lookup<KernelOp>(launch.getKernel()), *rows)) {
         finish();
         continue;

@@ -30,6 +30,8 @@ int64_t ds::bufferBytes(BufferOp buffer) {
   for (int64_t size : type.getShape().drop_front())
     rowBytes *= size;
   int64_t rows = boundOfRows(buffer->getParentOfType<ProgramOp>(), buffer.getRows());
+  if (buffer.getSlab())
+    rows = std::min<int64_t>(rows, *buffer.getSlab());
   if (buffer.getGrouped())
     rows += linearMostGroupRows - 1; // the last group may hold one row
   return llvm::alignTo(rowBytes * rows, placeAlignment);
@@ -77,16 +79,39 @@ void SpanAccesses::add(LaunchOp launch) {
 llvm::MapVector<BufferOp, LiveSpans> ds::liveSpans(ProgramOp program) {
   llvm::MapVector<BufferOp, LiveSpans> spans;
   int64_t span = 0;
+  // What launches of a slab touch, they touch again: it lives from the first to the last of them.
+  SmallVector<BufferOp> ofSlab;
+  std::optional<int64_t> slab;
+  int64_t firstOfSlab = 0;
+  auto leaveSlab = [&](int64_t last) {
+    for (BufferOp buffer : ofSlab) {
+      LiveSpans &live = spans[buffer];
+      live = {std::min(live.first, firstOfSlab), std::max(live.last, last)};
+    }
+    ofSlab.clear();
+  };
+  int64_t lastLaunch = 0;
   for (Operation &op : program.getBody().front()) {
     if (auto barrier = dyn_cast<BarrierOp>(op); barrier && !barrier.isInsideChain())
       ++span;
-    if (!isa<LaunchOp>(op))
+    auto launch = dyn_cast<LaunchOp>(op);
+    if (!launch)
       continue;
+    if (launch.getSlab() != slab) {
+      leaveSlab(lastLaunch);
+      slab = launch.getSlab();
+      firstOfSlab = span;
+    }
+    lastLaunch = span;
     for (Value operand : op.getOperands())
       forEachPlace(operand, [&](Value place) {
-        if (auto buffer = place.getDefiningOp<BufferOp>())
+        if (auto buffer = place.getDefiningOp<BufferOp>()) {
           spans.insert({buffer, {span, span}}).first->second.last = span;
+          if (slab)
+            ofSlab.push_back(buffer);
+        }
       });
   }
+  leaveSlab(lastLaunch);
   return spans;
 }

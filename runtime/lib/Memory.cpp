@@ -17,6 +17,7 @@ Mapping::~Mapping() {
 void Mapping::swap(Mapping &other) {
   std::swap(address, other.address);
   std::swap(bytes, other.bytes);
+  std::swap(isFile, other.isFile);
 }
 
 Status Mapping::anonymous(int64_t bytes, bool huge, Mapping &mapping) {
@@ -42,7 +43,13 @@ Status Mapping::file(int descriptor, int64_t bytes, std::string_view place, Mapp
     return Status::outOfMemory(place, ": the system does not map ", bytes, " bytes: ", strerror(errno));
   mapping.address = static_cast<uint8_t *>(address);
   mapping.bytes = bytes;
+  mapping.isFile = true;
   return Status();
+}
+
+void Mapping::forget() {
+  if (isFile)
+    madvise(address, bytes, MADV_DONTNEED); // advice: the pages stay otherwise
 }
 
 Descriptor::~Descriptor() {

@@ -26,10 +26,14 @@ public:
   /// `bytes` of a file, read-only. An empty file maps to nothing. `place` names it in messages.
   static Status file(int descriptor, int64_t bytes, std::string_view place, Mapping &mapping);
 
+  /// Gives the memory of a file back; its bytes are read anew when they are touched. Nothing else forgets.
+  void forget();
+
 private:
   void swap(Mapping &other);
   uint8_t *address = nullptr;
   int64_t bytes = 0;
+  bool isFile = false;
 };
 
 /// An open file descriptor.

@@ -48,6 +48,7 @@ Status Model::beginState() {
   DSRT_TRY(Mapping::anonymous(bytes, true, stateMemory));
   const int64_t begin = std::min(manifest().partBytes, manifest().weightsBytes);
   std::copy_n(package.weights(), begin, stateMemory.data());
+  package.forgetWeights(); // steps read few of them, if any
   return Status();
 }
 

@@ -34,6 +34,11 @@ public:
   /// Moves the weights to huge pages, as far as the system gives them.
   void moveWeights() { hugeBytes = moveToHugePages(weightsMapping.data(), weightsMapping.size()); }
   int64_t hugeBytes = 0; // of the weights, moved to huge pages
+  /// Gives the memory of the weights back; who reads them again finds them in their file.
+  void forgetWeights() {
+    if (hugeBytes == 0)
+      weightsMapping.forget();
+  }
   /// Lets go of the weights once a device has them.
   void dropWeights() { weightsMapping = Mapping(); }
   const uint8_t *weights() const { return weightsMapping.data() ? weightsMapping.data() + manifest.weightsOffset : nullptr; }

@@ -237,6 +237,19 @@ def FuseAttention : Pass<"ds-fuse-attention", "::mlir::ModuleOp"> {
   }];
 }
 
+def FuseLoss : Pass<"ds-fuse-loss", "::mlir::ModuleOp"> {
+  let summary = "compute a loss and its gradient in one kernel";
+  let description = [{
+    Both need the largest logit of a row and the sum of powers beside it, and the gradient takes the place of the logits.
+
+    Before: `cross_entropy(x, labels)` and `cross_entropy_grad(x, labels)`.
+    After: one `ds.fusion` of both.
+    Needs: phase `normalized`.
+    Numerics: bit-exact.
+    Saves: a launch, a barrier, and a pass over the logits.
+  }];
+}
+
 def FormFusionRegions : Pass<"ds-form-fusion-regions", "::mlir::ModuleOp"> {
   let summary = "join what is left of ops on rows";
   let description = [{
@@ -265,6 +278,37 @@ def PlanChainRows : Pass<"ds-plan-chain-rows", "::mlir::ModuleOp"> {
     Numerics: bit-exact.
     Saves: the barriers inside a chain, and the way of its buffers through memory, for steps of many rows.
   }];
+}
+
+def PlanOverwriteRows : Pass<"ds-plan-overwrite-rows", "::mlir::ModuleOp"> {
+  let summary = "let the gradient of a loss take the place of the logits";
+  let description = [{
+    Its kernel reads each row before it writes it. Logits that a later launch reads stay.
+
+    Before: `ds_plan.launch @loss ins(%logits, ...) outs(%gradient : ...)`
+    After: `ds_plan.launch @loss ins(%logits, ...) outs(%logits : ...)`
+
+    Needs: barriers and buffers not yet placed.   Keeps: the order of launches.
+    Numerics: bit-exact.
+    Saves: the memory of the logits.
+  }];
+}
+
+def PlanSlabRows : Pass<"ds-plan-slab-rows", "::mlir::ModuleOp"> {
+  let summary = "never hold all logits of a step that trains";
+  let description = [{
+    Gives the launches that touch wide rows of chosen tokens one `slab`: product with the vocabulary, loss and its gradient, and the
+    products of the gradient run on some rows before any of them runs on the next ones. The rows of a slab are those of `slab-bytes`, in
+    whole slabs of products, and one such slab at least.
+
+    Before: `%x = ds_plan.buffer selected : memref<?x50257xf32>`
+    After: `%x = ds_plan.buffer selected slab 264 : memref<?x50257xf32>`, and `ds_plan.launch ... slab 264`.
+
+    Needs: barriers and buffers not yet placed.   Keeps: the order of launches.
+    Numerics: bit-exact but for the sums over rows, which are taken slab by slab.
+    Saves: memory; costs reading and writing the gradient of the vocabulary's weight once more for each further slab.
+  }];
+  let options = [Option<"slabBytes", "slab-bytes", "int64_t", /*default=*/"32 << 20", "of the widest buffer">];
 }
 
 def PlanGroupRows : Pass<"ds-plan-group-rows", "::mlir::ModuleOp"> {

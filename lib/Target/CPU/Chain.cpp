@@ -124,6 +124,38 @@ static std::string nameOf(ArrayRef<ChainLaunch> launches) {
   return name;
 }
 
+void ds::emitSlabs(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places, const ChainStep &s, int64_t slabRows) {
+  e.forRange(e.constant(0), s.rows, slabRows, [&](Value first) {
+    ChainStep part = s;
+    part.rows = e.min(e.sub(s.rows, first), slabRows);
+    for (auto [index, launch] : llvm::enumerate(launches)) {
+      // What the slab before left is free once all have done with it.
+      if (index == 0)
+        e.ifThen(e.ne(first, 0), [&] { emitBarrier(e, s.step, s.thread); });
+      else if (launch.meetsBefore)
+        emitBarrier(e, s.step, s.thread);
+      SmallVector<Value> pointers;
+      for (const ChainOperand &operand : launch.operands) {
+        const bool isSame = operand.isInside || operand.rowBytes == 0;
+        pointers.push_back(isSame ? places[operand.place] : e.at(places[operand.place], e.mul(first, operand.rowBytes)));
+      }
+      auto call = [&] { emitKernelCall(e, launch, pointers, part); };
+      Value offset = e.add(s.traceOffset, static_cast<int64_t>(index) * traceBytes), wanted;
+      for (unsigned output : launch.outputs) {
+        Value given = e.ne(places[output], e.nullPointer());
+        wanted = wanted ? e.bitAnd(wanted, given) : given;
+      }
+      emitTimeBegins(e, s.trace, offset, e.eq(first, 0));
+      if (wanted)
+        e.ifThen(wanted, call);
+      else
+        call();
+      emitTimeEnds(e, s.trace, offset);
+    }
+  });
+  emitTimesInOrder(e, s.trace, s.traceOffset, static_cast<int64_t>(launches.size()));
+}
+
 void ds::emitChain(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places, const ChainStep &step) {
   SmallVector<Value> arguments(places);
   arguments.append({step.batch, step.tokens, step.rows, step.thread, step.threads, step.step, step.trace, step.traceOffset});

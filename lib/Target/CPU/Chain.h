@@ -1,4 +1,5 @@
-// Launches of a chain: a few rows go through all of them before the next few, where there are enough rows for every thread.
+// Launches of a chain: a few rows go through all of them before the next few, where there are enough rows for every thread. Launches of a
+// slab: all threads take some rows through all of them before the next ones.
 #ifndef DS_LIB_TARGET_CPU_CHAIN_H
 #define DS_LIB_TARGET_CPU_CHAIN_H
 
@@ -17,7 +18,8 @@ struct ChainOperand {
 struct ChainLaunch {
   mlir::LLVM::LLVMFuncOp function; // of the kernel
   llvm::SmallVector<ChainOperand> operands;
-  bool meetsBefore; // threads meet before it where they do not go by rows
+  bool meetsBefore;                         // threads meet before it where they do not go by rows
+  llvm::SmallVector<unsigned> outputs = {}; // places without which it does not run, of those that may be null
 };
 
 /// Values of a step, i64 but for pointers.
@@ -28,6 +30,9 @@ struct ChainStep {
 
 /// Calls the kernels of a chain on `places`, in one function for all chains that are alike.
 void emitChain(Emitter &e, llvm::ArrayRef<ChainLaunch> launches, mlir::ValueRange places, const ChainStep &step);
+
+/// Calls the kernels of a slab on `places`: all of them on the first `slabRows` rows, then on the next ones. Threads meet between.
+void emitSlabs(Emitter &e, llvm::ArrayRef<ChainLaunch> launches, mlir::ValueRange places, const ChainStep &step, int64_t slabRows);
 
 /// Bytes of a launch in a trace: when it began and when it ended.
 inline constexpr int64_t traceBytes = 16;

@@ -108,8 +108,8 @@ private:
   llvm::Error emitProgram(ProgramOp program);
   llvm::Error emitLaunch(LaunchOp launch);
   llvm::Error addPlace(Operation *op);
-  /// The launches of the chain that begins at `op`, which moves behind the last.
-  llvm::Error emitChainAt(Block::iterator &op, int64_t &nextLaunch);
+  /// The launches of the chain or the slab that begins at `op`, which moves behind the last.
+  llvm::Error emitTogether(Block::iterator &op, int64_t &nextLaunch);
   llvm::Expected<LLVM::LLVMFuncOp> kernelFunction(LaunchOp launch);
   llvm::Error emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LLVMFuncOp function);
   llvm::Expected<Value> emitPlace(Operation *op);
@@ -221,8 +221,8 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   Block &body = program.getBody().front();
   for (auto op = body.begin(); op != body.end();) {
     auto launch = dyn_cast<LaunchOp>(*op);
-    if (launch && launch.getChain()) {
-      if (llvm::Error error = emitChainAt(op, nextLaunch))
+    if (launch && (launch.getChain() || launch.getSlab())) {
+      if (llvm::Error error = emitTogether(op, nextLaunch))
         return error;
       continue;
     }
@@ -245,12 +245,13 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   return llvm::Error::success();
 }
 
-llvm::Error ModuleEmitter::emitChainAt(Block::iterator &op, int64_t &nextLaunch) {
+llvm::Error ModuleEmitter::emitTogether(Block::iterator &op, int64_t &nextLaunch) {
   auto firstLaunch = cast<LaunchOp>(*op);
+  const std::optional<int64_t> slab = firstLaunch.getSlab();
   SmallVector<LaunchOp> chained;
   for (Operation &next : llvm::make_range(op, op->getBlock()->end())) {
     auto launch = dyn_cast<LaunchOp>(next);
-    if (launch && launch.getChain() != firstLaunch.getChain())
+    if (launch && (launch.getChain() != firstLaunch.getChain() || launch.getSlab() != slab))
       break;
     if (launch)
       chained.push_back(launch);
@@ -273,8 +274,14 @@ llvm::Error ModuleEmitter::emitChainAt(Block::iterator &op, int64_t &nextLaunch)
     for (Value operand : launch->getOperands()) {
       used.insert(operand);
       KernelOperand kind = describeOperand(operand, symbols);
-      const int64_t rowBytes = kind.kind == KernelOperand::Kind::rows ? kind.width() * kind.element().getIntOrFloatBitWidth() / 8 : 0;
-      linked.operands.push_back({static_cast<unsigned>(llvm::find(used, operand) - used.begin()), rowBytes, isInside(operand, chained)});
+      const bool isSame = kind.kind != KernelOperand::Kind::rows || kind.rows == Rows::single;
+      const int64_t rowBytes = isSame ? 0 : kind.width() * kind.element().getIntOrFloatBitWidth() / 8;
+      auto buffer = operand.getDefiningOp<BufferOp>();
+      const bool inside = slab ? buffer && buffer.getSlab() : isInside(operand, chained);
+      const auto place = static_cast<unsigned>(llvm::find(used, operand) - used.begin());
+      linked.operands.push_back({place, rowBytes, inside});
+      if (operand.getDefiningOp<OutputOp>())
+        linked.outputs.push_back(place);
     }
   }
   SmallVector<Value> pointers;
@@ -283,8 +290,12 @@ llvm::Error ModuleEmitter::emitChainAt(Block::iterator &op, int64_t &nextLaunch)
   const int64_t traceAt = nextLaunch * traceBytes;
   nextLaunch += static_cast<int64_t>(launches.size());
   op = end;
+  const ChainStep whole{batch, tokens, rowsOf(firstLaunch), thread, threads, step, trace, e.add(traceOffset, traceAt)};
   return emitGated(firstLaunch, [&] {
-    emitChain(e, launches, pointers, {batch, tokens, rowsOf(firstLaunch), thread, threads, step, trace, e.add(traceOffset, traceAt)});
+    if (slab)
+      emitSlabs(e, launches, pointers, whole, *slab);
+    else
+      emitChain(e, launches, pointers, whole);
   });
 }
 

@@ -1,0 +1,31 @@
+// One kernel of a loss and its gradient.
+#include "Fusion.h"
+#include "ds/Transforms/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+using namespace mlir;
+
+namespace ds {
+#define GEN_PASS_DEF_FUSELOSS
+#include "ds/Transforms/Passes.h.inc"
+} // namespace ds
+
+using namespace ds;
+
+namespace {
+struct FuseLoss : ds::impl::FuseLossBase<FuseLoss> {
+  void runOnOperation() override {
+    forEachModelBlock(getOperation(), [](Block &block) {
+      Fuser fuser(block, "ds-fuse-loss");
+      SmallVector<CrossEntropyOp> losses(block.getOps<CrossEntropyOp>());
+      // cross_entropy(x, labels), cross_entropy_grad(x, labels) -> fusion { cross_entropy, cross_entropy_grad }
+      for (CrossEntropyOp loss : losses)
+        for (Operation *reader : loss.getLogits().getUsers())
+          if (auto gradient = dyn_cast<CrossEntropyGradOp>(reader); gradient && gradient->getBlock() == &block) {
+            fuser.join({loss, gradient}, "loss-and-gradient");
+            break;
+          }
+    });
+  }
+};
+} // namespace
