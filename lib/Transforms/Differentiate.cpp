@@ -266,6 +266,8 @@ struct Differentiate : ds::impl::DifferentiateBase<Differentiate> {
         insertNamedArgument(step, *labels + 1, "loss_scale", RankedTensorType::get({1}, Float32Type::get(&getContext())));
     if (failed(lossScale))
       return failure();
+    if (*recomputed > 0)
+      module->setAttr("ds.recomputed_layers", IntegerAttr::get(IntegerType::get(&getContext(), 64), *recomputed));
     std::optional<unsigned> gates = argumentNamed(step, "layer_gates");
     Differentiation differentiation(step, *lossScale, gates ? Value(step.getArgument(*gates)) : Value());
     return failure(failed(differentiation.flatten(*recomputed)) || failed(differentiation.run()));
