@@ -58,6 +58,13 @@ def test_what_cannot_be_written(tmp_path):
     monitor = CsvMonitor(MonitorSettings(str(tmp_path), "taken"))
     with pytest.raises(errors.CannotWrite, match=f"^cannot write '{tmp_path}/taken': "):
         monitor.write([("a", 1.0, 1)])
+    made = engine(tmp_path, csv_monitor={"job_name": "taken"})
+    with pytest.raises(errors.CannotWrite):
+        made.train_batch(iter([BATCH] * made.gradient_accumulation_steps()))
+    assert made.global_steps == 1  # the update is done, and the engine ready for the next
+    (tmp_path / "taken").unlink()
+    made.train_batch(iter([BATCH] * made.gradient_accumulation_steps()))
+    assert made.global_steps == 2
 
 
 def test_tensorboard_that_is_not_there_is_named(tmp_path, monkeypatch):

@@ -207,6 +207,7 @@ class Engine:
         self.global_steps += 1
         self._record(rate, norm, theta, bool(fault), time.perf_counter() - began)
         self._start_accumulating()
+        self.watch.write(self.last)
 
     def _gradients(self) -> tuple[np.ndarray, np.ndarray]:
         """Which tensors have a gradient, and its sum of squares, 0 for the others: [N] each."""

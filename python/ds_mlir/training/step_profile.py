@@ -65,12 +65,12 @@ def module_times(data: Mapping[str, Any], tensors: Sequence[Tensor]) -> ModuleTi
             update_s += runs * modules["latency_ns"] / 1e9
         elif program["program"] == "step":
             behind = [child for child in modules["children"] if child["name"] == BACKWARD]
-            for module in behind:
-                _add(root, module, runs, True)
             # What is left of the root once the backward pass is taken off it.
             rest = {key: modules[key] - sum(module[key] for module in behind) for key in ("latency_ns", "flops")}
             rest["children"] = [child for child in modules["children"] if child["name"] != BACKWARD]
             _add(root, rest, runs, False)
+            for module in behind:
+                _add(root, module, runs, True)
     total = sum(_elements(tensor) for tensor in tensors)
     for tensor in tensors:
         share = update_s * _elements(tensor) / total
@@ -159,6 +159,7 @@ class StepProfiler:
         self._backend, self._settings = backend, settings
         self.profile: Any = None
         self.root: ModuleTimes | None = None
+        self._written = False
 
     def begin(self, steps: int) -> None:
         """Start when as many updates are done as the settings say, or more in a run that is resumed."""
@@ -168,14 +169,19 @@ class StepProfiler:
             self.profile = self._backend.profile()
             self.profile.__enter__()
 
-    def end(self, record: Record) -> None:
-        """Write the profile of the update that was traced.
+    def end(self) -> None:
+        """Stop when the update that is traced is done."""
+        if self.profile is not None and self.root is None:
+            self.profile.__exit__(None, None, None)
+            self.root = module_times(self.profile.data(), self._backend.tensors)
+
+    def write(self, record: Record) -> None:
+        """Write the profile once it is there.
         Raises: CannotWrite.
         """
-        if self.profile is None or self.root is not None:
+        if self.root is None or self._written:
             return
-        self.profile.__exit__(None, None, None)
-        self.root = module_times(self.profile.data(), self._backend.tensors)
+        self._written = True
         path = self._settings.output_file
         if path is not None and path.endswith(_ENDINGS):
             self.profile.save(path)

@@ -46,14 +46,19 @@ class Watch:
             self._flops += self._count.count(batch, tokens, rows, gates)
 
     def end(self, record: Record) -> None:
-        """After an update; completes its record.
-        Raises: CannotWrite.
-        """
+        """After an update; completes its record."""
         if self.profiler is not None:
-            self.profiler.end(record)
+            self.profiler.end()
         if self._count is not None:
             record.flops_per_second = self._flops / record.seconds
             record.peak_share = record.flops_per_second / self.peak if self.peak else None
+
+    def write(self, record: Record) -> None:
+        """Write what there is to write about an update, once the engine is ready for the next.
+        Raises: CannotWrite.
+        """
+        if self.profiler is not None:
+            self.profiler.write(record)
         samples = record.step * self._samples
         values = {"train_loss": record.loss, "lr": record.lr, "grad_norm": record.grad_norm, "tokens_per_second": record.tokens_per_second}
         more: dict[str, Any] = {"theta": record.theta, "kept_layers": record.kept_layers, "flops_per_second": record.flops_per_second}
