@@ -83,6 +83,11 @@ def DS_AccumulateGradientOp : DS_Op<"accumulate_gradient",
   let hasVerifier = 1;
 }
 
+def DS_CountedRow : Type<And<[DS_FloatTensor.predicate, CPred<"::llvm::cast<::mlir::ShapedType>($_self).getRank() == 2">,
+                              CPred<"::llvm::cast<::mlir::ShapedType>($_self).getDimSize(0) == 1">,
+                              CPred<"::llvm::cast<::mlir::ShapedType>($_self).getDimSize(1) > 0">]>, // a dynamic size is negative
+                         "row [1, N] of floats", "::mlir::RankedTensorType">;
+
 def DS_GradientNormsOp : DS_Op<"gradient_norms", [MemoryEffects<[MemRead]>]> {
   let summary = "the sum of squares of each parameter's gradient";
   let description = [{
@@ -93,7 +98,7 @@ def DS_GradientNormsOp : DS_Op<"gradient_norms", [MemoryEffects<[MemRead]>]> {
     %n = ds.gradient_norms : tensor<1x37xf32>
     ```
   }];
-  let results = (outs DS_FloatTensor:$output);
+  let results = (outs DS_CountedRow:$output);
   let assemblyFormat = "attr-dict `:` type($output)";
 }
 
@@ -109,11 +114,11 @@ def DS_OptimizerUpdateOp : DS_Op<"optimizer_update", [MemoryEffects<[MemRead, Me
   let description = [{
     Of parameter `i` with value `p`, gradient `g`, moments `m` and `v`. `controls` is `[1, 5 N]`: five rows of `N`, for each parameter the
     rate, the weight decay, `b1 = 1 - beta1^t`, `b2 = 1 - beta2^t`, and whether it has a gradient in this step (not 0); without one nothing
-    of it changes. `hyper` is `[1, 8]`: scale (of gradients), beta1, beta2, eps, min_coeff, max_coeff, 0, 0. `g = scale * gradient` first;
-    every gradient that was used is zero afterwards.
+    of it changes. `hyper` is `[1, 8]`: scale (of gradients), beta1, beta2, eps, min_coeff, max_coeff, `r1 = 1 - beta1`, `r2 = 1 - beta2`
+    that are rounded once. `g = scale * gradient` first; every gradient that was used is zero afterwards.
     - `sgd`: `g += decay * p`; `m = beta1 * m + g`; `p -= rate * m` (`beta1` 0: momentum off).
-    - `adam`: `g += decay * p`, then as `adamw` without decay. `adamw`: `p *= 1 - rate * decay`; `m = beta1 m + (1 - beta1) g`;
-      `v = beta2 v + (1 - beta2) g^2`; `p -= rate / b1 * m / (sqrt(v) / sqrt(b2) + eps)`.
+    - `adam`: `g += decay * p`, then as `adamw` without decay. `adamw`: `p *= 1 - rate * decay`; `m = beta1 m + r1 g`;
+      `v = beta2 v + r2 g^2`; `p -= rate / b1 * m / (sqrt(v) / sqrt(b2) + eps)`.
     - `lamb`: `m`, `v` as adam; `u = m / (sqrt(v) + eps) + decay * p`; `c = clip(|p| / |u|, min_coeff, max_coeff)`, 1 where a norm is 0;
       `p -= rate * sqrt(b2) / b1 * c * u`.
     `coefficients` is `[1, N]`: `c` of lamb, 1 of the others and of parameters without a gradient.

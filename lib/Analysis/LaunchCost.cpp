@@ -18,13 +18,21 @@ static int64_t rowBytes(Value value) {
   return (type.getRank() == 1 ? 1 : type.getShape().back()) * elementBytes(type);
 }
 
+/// The rows of what a launch gives, or, where it adds to gradients of parameters, of what it reads.
 static LaunchRows rowsOf(LaunchOp launch) {
-  Operation *first = launch.getOuts().front().getDefiningOp();
   Rows rows = Rows::tokens;
-  if (auto buffer = dyn_cast<BufferOp>(first))
-    rows = buffer.getRows();
-  else if (auto output = dyn_cast<OutputOp>(first))
-    rows = output.getRows();
+  SmallVector<Value> places(launch.getOuts());
+  llvm::append_range(places, launch.getIns());
+  for (Value place : places) {
+    Operation *op = place.getDefiningOp();
+    if (auto buffer = dyn_cast<BufferOp>(op))
+      rows = buffer.getRows();
+    else if (auto output = dyn_cast<OutputOp>(op))
+      rows = output.getRows();
+    else if (isa<ds_plan::WeightOp>(op))
+      continue;
+    break;
+  }
   return rows == Rows::selected ? LaunchRows::selected : rows == Rows::batch ? LaunchRows::batch : LaunchRows::tokens;
 }
 

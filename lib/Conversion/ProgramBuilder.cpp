@@ -1,5 +1,6 @@
 // One program: places of inputs, results and values between launches, and the launches.
 #include "ConvertDSToPlan.h"
+#include "ds/Conversion/ModulePath.h"
 #include "ds/Conversion/MultiTensor.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -42,10 +43,8 @@ static SmallVector<Value> resultsOf(const KernelRegion &region) {
 /// The module of the model that each op of a region stands for, for the profiler.
 static ArrayAttr modulesOf(const KernelRegion &region, OpBuilder &builder) {
   SmallVector<Attribute> names;
-  for (Operation *op : region.ops) {
-    auto loc = dyn_cast<NameLoc>(op->getLoc());
-    names.push_back(loc ? loc.getName() : builder.getStringAttr(""));
-  }
+  for (Operation *op : region.ops)
+    names.push_back(builder.getStringAttr(modulePath(op->getLoc())));
   return builder.getArrayAttr(names);
 }
 

@@ -82,8 +82,8 @@ static double length(const std::vector<double> &values) {
 /// Adds `gradient` to both moments.
 static void follow(const OptimizerHyper &hyper, const std::vector<double> &gradient, Tensor &moment1, Tensor &moment2) {
   for (size_t i = 0; i < gradient.size(); ++i) {
-    moment1.values[i] = hyper.beta1 * moment1.values[i] + (1 - hyper.beta1) * gradient[i];
-    moment2.values[i] = hyper.beta2 * moment2.values[i] + (1 - hyper.beta2) * gradient[i] * gradient[i];
+    moment1.values[i] = hyper.beta1 * moment1.values[i] + hyper.rest1 * gradient[i];
+    moment2.values[i] = hyper.beta2 * moment2.values[i] + hyper.rest2 * gradient[i] * gradient[i];
   }
 }
 

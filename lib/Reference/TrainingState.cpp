@@ -56,7 +56,7 @@ Evaluated TrainingState::update(OptimizerUpdateOp op, Inputs<OptimizerUpdateOp> 
   if (failed(parameters))
     return failure();
   const std::vector<double> &controls = in.getControls()->values, &h = in.getHyper()->values;
-  const OptimizerHyper hyper{h[0], h[1], h[2], h[3], h[4], h[5]};
+  const OptimizerHyper hyper{h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]};
   Tensor coefficients{type.getElementType(), type.getShape().vec(), std::vector<double>(count, 1)};
   for (auto [index, parameter] : llvm::enumerate(*parameters)) {
     const double *control = controls.data() + index;

@@ -14,7 +14,7 @@ struct OptimizerControls {
 
 /// `hyper` of `ds.optimizer_update`.
 struct OptimizerHyper {
-  double scale, beta1, beta2, eps, minCoefficient, maxCoefficient;
+  double scale, beta1, beta2, eps, minCoefficient, maxCoefficient, rest1, rest2; // rests: 1 - beta
 };
 
 /// One step for one parameter, as `ds.optimizer_update` says. Returns the coefficient of lamb, 1 for the others.

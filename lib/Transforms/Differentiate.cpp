@@ -1,5 +1,6 @@
 // Reverse mode through `@step`: what follows the loss gives every parameter its gradient, from the last op to the first.
 #include "SelectRows.h"
+#include "ds/Conversion/ModulePath.h"
 #include "ds/Transforms/InlineLayers.h"
 #include "ds/Transforms/Passes.h"
 #include "mlir/IR/IRMapping.h"
@@ -216,10 +217,13 @@ LogicalResult Differentiation::run() {
     return failure();
   if (!active.contains(loss))
     return loss.emitError("expects a loss that depends on a parameter with a source");
+  Operation *lastForward = terminator->getPrevNode();
   adjoints[loss] = lossScale;
   for (Part &part : llvm::reverse(parts))
     if (failed(differentiate(part)))
       return failure();
+  for (Operation *op = lastForward->getNextNode(); op != terminator; op = op->getNextNode())
+    op->setLoc(backwardOf(op->getLoc()));
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(step.getBody().front())))
     if (isOpTriviallyDead(&op))
       op.erase();
@@ -266,6 +270,8 @@ struct Differentiate : ds::impl::DifferentiateBase<Differentiate> {
         insertNamedArgument(step, *labels + 1, "loss_scale", RankedTensorType::get({1}, Float32Type::get(&getContext())));
     if (failed(lossScale))
       return failure();
+    if (*recomputed > 0)
+      module->setAttr("ds.recomputed_layers", IntegerAttr::get(IntegerType::get(&getContext(), 64), *recomputed));
     std::optional<unsigned> gates = argumentNamed(step, "layer_gates");
     Differentiation differentiation(step, *lossScale, gates ? Value(step.getArgument(*gates)) : Value());
     return failure(failed(differentiation.flatten(*recomputed)) || failed(differentiation.run()));

@@ -31,12 +31,19 @@ std::string ds::planReport(ModuleOp module, int64_t batch) {
     kvBytes = std::max<int64_t>(kvBytes, program.getKvBytes());
     maxBatch = std::max<int64_t>(maxBatch, program.getMaxBatch());
   }
-  int64_t weightBytes = 0;
-  for (auto storage : module.getOps<StorageOp>())
-    weightBytes += staticBytes(cast<MemRefType>(storage.getType()));
+  int64_t weightBytes = 0, partBytes = 0;
+  for (auto storage : module.getOps<StorageOp>()) {
+    const int64_t size = staticBytes(cast<MemRefType>(storage.getType()));
+    if (!storage.getState())
+      weightBytes += size;
+    else if (!storage.getParameter()) // a whole part; what belongs to a parameter lies in one
+      partBytes = size;
+  }
   auto kernels = module.getOps<KernelOp>();
   out << "kernels: " << std::distance(kernels.begin(), kernels.end()) << "\n";
   out << "weights: " << bytes(weightBytes) << "\n";
+  if (partBytes > 0)
+    out << "state: " << bytes(4 * partBytes) << ", a quarter each: parameters, gradients and two moments\n";
   if (kvBytes > 0) {
     int64_t sequences = batch > 0 ? batch : maxBatch;
     out << "caches: " << bytes(kvBytes) << " a sequence of " << context << " tokens, " << bytes(kvBytes * sequences) << " for " << sequences

@@ -168,7 +168,8 @@ TEST_F(TrainingTest, OptimizersFollowTheirPapers) {
     auto module = parse(moduleOf(name));
     Interpreter interpreter(*module, zeros); // b begins as zeros: a norm of 0
     Scalars a{{0.5, -1.0, 0.25, 2.0, 0.0, -0.75}, Doubles(6), Doubles(6)}, b{Doubles(4), Doubles(4), Doubles(4)};
-    const TensorPtr hyper = tensor(f64(), {1, 8}, {s.scale, s.beta1, s.beta2, s.eps, s.minCoefficient, s.maxCoefficient, 0, 0});
+    const TensorPtr hyper =
+        tensor(f64(), {1, 8}, {s.scale, s.beta1, s.beta2, s.eps, s.minCoefficient, s.maxCoefficient, 1 - s.beta1, 1 - s.beta2});
     int stepsOfB = 0;
     for (int step = 1; step <= 4; ++step) {
       const bool bIsOn = step != 2;

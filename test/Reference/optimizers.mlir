@@ -9,7 +9,7 @@ ds.parameter @w_adamw value dense<[0.5, -1.0, 0.25, 2.0]> : tensor<4xf64> : tens
 ds.parameter @w_lamb value dense<[0.5, -1.0, 0.25, 2.0]> : tensor<4xf64> : tensor<4xf64>
 
 func.func @sgd() {
-  %h = ds.constant dense<[[1.0, 0.9, 0.99, 1.0e-06, 0.01, 10.0, 0.0, 0.0]]> : tensor<1x8xf64>
+  %h = ds.constant dense<[[1.0, 0.9, 0.99, 1.0e-06, 0.01, 10.0, 0.1, 0.01]]> : tensor<1x8xf64>
   %g1 = ds.constant dense<[0.3, -0.2, 0.9, 0.0]> : tensor<4xf64>
   %k1 = ds.constant dense<[[0.02, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.09999999999999998, 0.0, 0.0, 0.0, 0.010000000000000009, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]]> : tensor<1x20xf64>
   ds.accumulate_gradient @w_sgd, %g1 : tensor<4xf64>
@@ -37,7 +37,7 @@ func.func @sgd() {
 }
 
 func.func @adam() {
-  %h = ds.constant dense<[[1.0, 0.9, 0.99, 1.0e-06, 0.01, 10.0, 0.0, 0.0]]> : tensor<1x8xf64>
+  %h = ds.constant dense<[[1.0, 0.9, 0.99, 1.0e-06, 0.01, 10.0, 0.1, 0.01]]> : tensor<1x8xf64>
   %g1 = ds.constant dense<[0.3, -0.2, 0.9, 0.0]> : tensor<4xf64>
   %k1 = ds.constant dense<[[0.0, 0.02, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.09999999999999998, 0.0, 0.0, 0.0, 0.010000000000000009, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]]> : tensor<1x20xf64>
   ds.accumulate_gradient @w_adam, %g1 : tensor<4xf64>
@@ -65,7 +65,7 @@ func.func @adam() {
 }
 
 func.func @adamw() {
-  %h = ds.constant dense<[[1.0, 0.9, 0.99, 1.0e-06, 0.01, 10.0, 0.0, 0.0]]> : tensor<1x8xf64>
+  %h = ds.constant dense<[[1.0, 0.9, 0.99, 1.0e-06, 0.01, 10.0, 0.1, 0.01]]> : tensor<1x8xf64>
   %g1 = ds.constant dense<[0.3, -0.2, 0.9, 0.0]> : tensor<4xf64>
   %k1 = ds.constant dense<[[0.0, 0.0, 0.02, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.09999999999999998, 0.0, 0.0, 0.0, 0.010000000000000009, 0.0, 0.0, 0.0, 1.0, 0.0]]> : tensor<1x20xf64>
   ds.accumulate_gradient @w_adamw, %g1 : tensor<4xf64>
@@ -93,7 +93,7 @@ func.func @adamw() {
 }
 
 func.func @lamb() {
-  %h = ds.constant dense<[[1.0, 0.9, 0.99, 1.0e-06, 0.01, 10.0, 0.0, 0.0]]> : tensor<1x8xf64>
+  %h = ds.constant dense<[[1.0, 0.9, 0.99, 1.0e-06, 0.01, 10.0, 0.1, 0.01]]> : tensor<1x8xf64>
   %g1 = ds.constant dense<[0.3, -0.2, 0.9, 0.0]> : tensor<4xf64>
   %k1 = ds.constant dense<[[0.0, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0, 0.01, 0.0, 0.0, 0.0, 0.09999999999999998, 0.0, 0.0, 0.0, 0.010000000000000009, 0.0, 0.0, 0.0, 1.0]]> : tensor<1x20xf64>
   ds.accumulate_gradient @w_lamb, %g1 : tensor<4xf64>

@@ -107,7 +107,7 @@ class NumpyBackend:
 
     def update(self, controls, hyper):
         rows = controls.reshape(5, -1).astype(np.float64)
-        scale, beta1, beta2, eps, least, most = (float(value) for value in hyper[0, :6])
+        scale, beta1, beta2, eps, least, most, rest1, rest2 = (float(value) for value in hyper[0])
         coefficients = np.ones(len(self.tensors), np.float32)
         for i, tensor in enumerate(self.tensors):
             rate, decay, b1, b2, present = rows[:, i]
@@ -121,7 +121,7 @@ class NumpyBackend:
                 m = beta1 * m + g
                 p = p - rate * m
             else:
-                m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+                m, v = beta1 * m + rest1 * g, beta2 * v + rest2 * g * g
                 if self.kind == "lamb":
                     u = m / (np.sqrt(v) + eps) + decay * p
                     norms = np.linalg.norm(p), np.linalg.norm(u)

@@ -9,8 +9,8 @@ import pytest
 from ds_mlir import errors
 from ds_mlir.__main__ import main
 from ds_mlir.training import command, log
-from ds_mlir.training.engine import Record
 from ds_mlir.training.recipe import read_recipe
+from ds_mlir.training.record import Record
 from numpy_backend import NumpyBackend
 from safetensors.numpy import load_file
 from test_train_data import word_tokenizer
@@ -167,6 +167,22 @@ def test_the_command_line(folder, capsys):
     assert (made.steps, str(made.output), made.config.own.threads) == (5, "elsewhere", 3)
 
 
+def test_places_of_what_looks_on(folder):
+    sections = {
+        "tensorboard": {"enabled": True, "output_path": "board"},
+        "csv_monitor": {"enabled": True},
+        "flops_profiler": {"enabled": True, "output_file": "p.html"},
+        "ds_mlir": {"machine": "machine.json"},
+    }
+    made = read_recipe(recipe(folder, **sections)).config
+    assert (made.tensorboard.output_path, made.csv_monitor.output_path) == (str(folder / "board"), str(folder / "out"))
+    assert (made.profiler.output_file, made.own.machine) == (str(folder / "p.html"), str(folder / "machine.json"))
+    changes = {"csv_monitor": {"enabled": True, "job_name": "csv"}, "steps": 2, "save_every": 0, "validate_every": 1}
+    command.train(read_recipe(recipe(folder, **changes)), model=backend(), progress="off")
+    lines = (folder / "out" / "csv" / "Validation_Samples_loss.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["step", "8", "16"]
+
+
 def test_a_masked_model_needs_a_tokenizer(folder):
     shutil.rmtree(folder / "model")
     with pytest.raises(errors.InvalidArgument, match="expects a tokenizer for a text"):
@@ -177,6 +193,10 @@ def test_lines_and_pictures(tmp_path):
     record = Record(3, 2.5, 1e-3, 0.75, 0.9, 4.5, 128, 0.5, 256.0, False, 0.3, 0.1)
     assert log.describe(record, total=9) == "step 3/9  loss 2.5000  lr 0.001  norm 0.75  theta 0.900, 4.5 layers  256 tokens/s"
     assert log.describe(record, True).endswith("forward and backward 300.0 ms, update 100.0 ms")
+    record.flops_per_second = 12.34e9
+    assert log.describe(record).endswith("256 tokens/s  12.3 GFLOP/s")
+    record.peak_share = 0.41
+    assert log.describe(record).endswith("256 tokens/s  12.3 GFLOP/s (41% of the peak)")
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 2, "validation_loss": 1.7}\n{"st')
     assert len(log.read_log(tmp_path / "log.jsonl")) == 3
     try:

@@ -81,6 +81,39 @@ def test_what_the_engine_gets():
     assert (config.own.recompute, config.own.nan_policy, config.own.label_smoothing) == ("all", "skip", 0.1)
 
 
+def test_sections_that_look_on():
+    on = parse_config(
+        {
+            **MINIMAL,
+            "flops_profiler": {"enabled": True, "profile_step": 5, "output_file": "p.txt", "detailed": False},
+            "tensorboard": {"enabled": True},
+            "csv_monitor": {"enabled": True, "output_path": "logs", "job_name": "a"},
+        }
+    )
+    assert (on.profiler.profile_step, on.profiler.output_file, on.profiler.detailed, on.profiler.top_modules) == (5, "p.txt", False, 1)
+    assert (on.tensorboard.output_path, on.tensorboard.job_name) == ("", "DeepSpeedJobName")
+    assert (on.csv_monitor.output_path, on.csv_monitor.job_name) == ("logs", "a")
+    off = parse_config({**MINIMAL, "tensorboard": {"output_path": ""}, "csv_monitor": {"enabled": False}, "flops_profiler": {}})
+    assert (off.profiler, off.tensorboard, off.csv_monitor) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({}, "none"),
+        ({"ds_mlir": {"recompute": False}}, "none"),
+        ({"ds_mlir": {"recompute": 3}}, "3"),
+        ({"ds_mlir": {"recompute": "budget:1.5GiB"}}, "budget:1.5GiB"),
+        ({"ds_mlir": {"recompute": "budget:1000"}}, "budget:1000"),
+        ({"activation_checkpointing": {}}, "none"),
+        ({"activation_checkpointing": {"number_checkpoints": None, "contiguous_memory_optimization": True}}, "none"),
+        ({"activation_checkpointing": {"number_checkpoints": 4, "profile": False}, "ds_mlir": {"threads": 1}}, "4"),
+    ],
+)
+def test_layers_that_are_computed_again(sections, expected):
+    assert parse_config({**MINIMAL, **sections}).own.recompute == expected
+
+
 def test_layer_drop_has_defaults_and_can_be_off():
     on = parse_config({**MINIMAL, "progressive_layer_drop": {"enabled": True}}).layer_drop
     assert (on.theta, on.gamma) == (0.5, 0.001)
@@ -136,7 +169,18 @@ def test_kinds_of_optimizers(given, kind):
         ({"fp16": {"enabled": True}}, "fp16.enabled: not implemented yet"),
         ({"bf16": {"enabled": True}}, "bf16.enabled: not implemented yet"),
         ({"fp16": {"enabled": False, "los_scale": 0}}, "fp16.los_scale: unknown key, did you mean 'loss_scale'?"),
-        ({"flops_profiler": {"enabled": True}}, "flops_profiler.enabled: not implemented yet"),
+        ({"flops_profiler": {"enabled": True, "top_modules": 0}}, "flops_profiler.top_modules: expects at least 1, found 0"),
+        ({"tensorboard": {"enabled": True, "output_pth": "a"}}, "tensorboard.output_pth: unknown key, did you mean 'output_path'?"),
+        ({"csv_monitor": {"job_name": 3}}, "csv_monitor.job_name: expects a string, found 3"),
+        ({"activation_checkpointing": {"cpu_checkpointing": True}}, "activation_checkpointing.cpu_checkpointing: not implemented yet"),
+        ({"activation_checkpointing": {"number_checkpoints": -1}}, "activation_checkpointing.number_checkpoints: expects at least 0"),
+        (
+            {"activation_checkpointing": {"number_checkpoints": 1}, "ds_mlir": {"recompute": 2}},
+            "ds_mlir.recompute: expects activation_checkpointing.number_checkpoints or this key, found both",
+        ),
+        ({"ds_mlir": {"recompute": "budget:256MB"}}, "ds_mlir.recompute: expects none, all, a number of layers or budget:SIZE"),
+        ({"ds_mlir": {"recompute": "most"}}, "ds_mlir.recompute: expects none, all, a number of layers or budget:SIZE"),
+        ({"ds_mlir": {"machine": 1}}, "ds_mlir.machine: expects a string, found 1"),
         ({"zero_optimization": {"stage": 2}}, "zero_optimization.stage: not implemented yet; expects 0, found 2"),
         ({"quantize_training": {"enabled": True}}, "quantize_training: MoQ is not implemented yet"),
         ({"eigenvalue": {}}, "eigenvalue: MoQ is not implemented yet"),

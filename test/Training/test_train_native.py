@@ -47,8 +47,14 @@ def manifest(**changes):
     return {
         "model": {"task": "masked-lm", "family": "bert", "vocab_size": 7, "max_positions": 32},
         "positions": {"rule": "arange", "offset": 0, "pad_id": 0},
-        "programs": [{**program, "max_batch": 2, "max_rows": 12} for program in programs],
-        "state": {"part_bytes": 1024, "parts": ["parameter", "gradient", "moment1", "moment2"], "tensors": tensors, "frozen": []},
+        "programs": [{**program, "max_batch": 2, "max_rows": 12, "arena_bytes": 4096} for program in programs],
+        "state": {
+            "recomputed_layers": 3,
+            "part_bytes": 1024,
+            "parts": ["parameter", "gradient", "moment1", "moment2"],
+            "tensors": tensors,
+            "frozen": [],
+        },
         **changes,
     }
 
@@ -58,6 +64,8 @@ def test_views_lie_where_the_manifest_says():
     backend = NativeBackend(runtime, manifest())
     backend.view("gradient", "w")[1, 2] = 3.5
     backend.view("moment2", "b")[4] = 2.5
+    assert backend.memory() == {"parameters": 1024, "gradients": 1024, "moments": 2048, "arena": 4096}
+    assert backend.recomputed_layers == 3
     floats = runtime.memory.view(np.float32)
     assert (floats[256 + 6], floats[768 + 32 + 4], np.count_nonzero(floats)) == (3.5, 2.5, 2)
     assert ([t.layer for t in backend.tensors], backend.layers, backend.width, backend.inputs) == (
@@ -134,7 +142,8 @@ def test_the_compiler_is_called_with_what_the_configuration_says(tmp_path, monke
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text(json.dumps({"model_type": "bert", "max_position_embeddings": 64}))
     script = tmp_path / "ds-compile"
-    script.write_text('#!/bin/sh\necho "$@" > "$3"\n[ -e fail ] || exit 0\necho "ds-compile: bad data: no such thing" >&2\nexit 65\n')
+    note, fault = "ds-compile: note: recompute: 3 of 4", "ds-compile: bad data: no such thing"
+    script.write_text(f'#!/bin/sh\necho "$@" > "$3"\necho "{note}" >&2\n[ -e fail ] || exit 0\necho "{fault}" >&2\nexit 65\n')
     script.chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(package.compiler, "compiler_path", lambda: script)
@@ -145,7 +154,7 @@ def test_the_compiler_is_called_with_what_the_configuration_says(tmp_path, monke
             ds_mlir={"recompute": 3, "label_smoothing": 0.1, "task": "masked-lm"},
         )
     )
-    package.compile_package(tmp_path / "m", tmp_path / "p", settings, True, "off")
+    assert package.compile_package(tmp_path / "m", tmp_path / "p", settings, True, "off") == ["recompute: 3 of 4"]
     given = (tmp_path / "p").read_text().split()
     expected = (
         "--train --optimizer=lamb --recompute=3 --label-smoothing=0.1 --max-batch=2 --max-rows=128 --target-cpu=native --task=masked-lm"

@@ -62,6 +62,15 @@ def test_three_updates_are_those_of_torch(kind, task, name, tmp_path):
         optimizer.zero_grad()
         assert engine.train_batch(iter(data[2 * step : 2 * step + 2])) == pytest.approx(np.mean(losses), rel=1e-5)
         assert engine.get_global_grad_norm() == pytest.approx(norm.item(), rel=1e-4)
+    # Moments as torch has them, which computes 1 - beta in double; gradients are those of f32.
+    parameters, compared = dict(model.named_parameters()), 0
+    for tensor in engine.backend.tensors:
+        if tensor.view is None and tensor.source in parameters and tensor.source.endswith("weight"):
+            expected = optimizer.state[parameters[tensor.source]]["exp_avg_sq"].numpy()
+            found = engine.backend.view("moment2", tensor.name)
+            assert np.linalg.norm(found - expected) < 4e-6 * np.linalg.norm(expected), tensor.name
+            compared += 1
+    assert compared > 4
     loaded = getattr(transformers, name).from_pretrained(engine.export(tmp_path / "model"))
     for (key, expected), (_, found) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert (expected - found).abs().max() < 1e-5, key

@@ -3,6 +3,7 @@
 // RUN: ds-opt --ds-differentiate=recompute=1 %s | FileCheck --check-prefix=AGAIN %s
 // RUN: not ds-opt --ds-differentiate=recompute=2 %s 2>&1 | FileCheck --check-prefix=MANY %s
 // RUN: not ds-opt --ds-differentiate=recompute=some %s 2>&1 | FileCheck --check-prefix=SOME %s
+// RUN: ds-opt --ds-differentiate=recompute=all --mlir-print-debuginfo --mlir-print-local-scope %s | FileCheck --check-prefix=PLACES %s
 // MANY: expects recompute to be none, all or a number of at most 1 layers, got '2'
 // SOME: expects recompute to be none, all or a number of at most 1 layers, got 'some'
 
@@ -55,6 +56,14 @@
 // AGAIN-NEXT:    %[[DB:.*]] = ds.scale %[[DY]]
 // AGAIN-NEXT:    ds.gelu_grad erf %[[A]], %[[DB]]
 // AGAIN-NEXT:    ds.linear_weight_grad %[[N]]
+
+/// What stands behind the loss is of the backward pass of its module, also what is computed again.
+// PLACES:         module attributes {ds.recomputed_layers = 1 : i64}
+// PLACES:         ds.gelu erf {{.*}} loc("h.act")
+// PLACES:         ds.cross_entropy_grad {{.*}} loc("{{.*}}"
+// PLACES:         ds.linear {{.*}} loc("h.fc"("backward"))
+// PLACES:         ds.gelu_grad erf {{.*}} loc("h.act"("backward"))
+// PLACES:         ds.linear_weight_grad {{.*}} loc("h.fc"("backward"))
 module {
   ds.parameter @embed from "embed" : tensor<128x64xf32>
   ds.parameter @gain from "gain" : tensor<64xf32>
@@ -73,8 +82,8 @@ module {
       %n = ds.layer_norm %h, %g bias %f eps 1.0e-5 : tensor<?x?x64xf32>, tensor<64xf32>, tensor<64xf32>
       %w = ds.weight @w : tensor<64x64xf32>
       %b = ds.weight @bias : tensor<64xf32>
-      %a = ds.linear %n, %w bias %b : tensor<?x?x64xf32>, tensor<64x64xf32>, tensor<64xf32>
-      %r = ds.gelu erf %a : tensor<?x?x64xf32>
+      %a = ds.linear %n, %w bias %b : tensor<?x?x64xf32>, tensor<64x64xf32>, tensor<64xf32> loc("h.fc")
+      %r = ds.gelu erf %a : tensor<?x?x64xf32> loc("h.act")
       %c = ds.scale %r by %scales at 0 : tensor<?x?x64xf32>, tensor<1xf32>
       %s = ds.add %c, %h : tensor<?x?x64xf32>
       ds.yield %s : tensor<?x?x64xf32>

@@ -2,8 +2,10 @@
 #include "GpuCode.h"
 #include "Progress.h"
 #include "Quantization.h"
+#include "RecomputeBudget.h"
 #include "Strict.h"
 #include "dialects/DS/DSDialect.h"
+#include "dialects/DSPlan/DSPlanDialect.h"
 #include "dialects/RegisterDialects.h"
 #include "ds/Analysis/CostModel.h"
 #include "ds/Import/Import.h"
@@ -45,6 +47,11 @@ public:
 private:
   Result<void> checkOptions();
   Result<void> checkTraining();
+  /// Settles how many layers are computed again; the module is normalized.
+  Result<void> settleRecompute();
+  /// What `@step` keeps when the first `layers` layers are computed again. The module stays as it is.
+  Result<int64_t> arenaBytesOf(int64_t layers);
+  void fill(PlanOptions &plan) const;
   Result<void> runPhase(Phase phase);
   /// The option, or as many slots as the model has positions, up to a default that keeps caches small.
   int64_t contextSlots() const;
@@ -71,9 +78,11 @@ private:
   dsrt::MachineDescription machine;
   CostStep costStep;
   std::optional<Phase> last;
+  Recompute recompute;
   std::string firstError, lowered;
   std::vector<std::string> refused; // fusions, where --strict asks for them
   int dumped = 0;
+  bool isTrial = false; // a plan that is thrown away
 };
 } // namespace
 
@@ -84,7 +93,7 @@ LogicalResult Driver::note(Diagnostic &diagnostic) {
   if (diagnostic.getSeverity() == DiagnosticSeverity::Error) {
     if (firstError.empty())
       firstError = line;
-  } else if (!options.quiet && diagnostic.getSeverity() == DiagnosticSeverity::Warning) {
+  } else if (!options.quiet && !isTrial && diagnostic.getSeverity() == DiagnosticSeverity::Warning) {
     llvm::errs() << "ds-compile: warning: " << line << "\n";
   }
   return success();
@@ -172,7 +181,11 @@ Result<void> Driver::checkOptions() {
 
 Result<void> Driver::checkTraining() {
   if (!options.train) {
-    for (auto [given, name] : {std::pair(options.layerDrop, "--layer-drop"), {options.randomWeights, "--random-weights"}})
+    for (auto [given, name] : {std::pair(options.layerDrop, "--layer-drop"),
+                               {options.randomWeights, "--random-weights"},
+                               {options.optimizer.has_value(), "--optimizer"},
+                               {options.recompute.has_value(), "--recompute"},
+                               {options.labelSmoothing.has_value(), "--label-smoothing"}})
       if (given)
         return Error::usage(std::string(name) + ": expects --train");
     return {};
@@ -181,13 +194,14 @@ Result<void> Driver::checkTraining() {
     return Error::usage("--train: expects --target=cpu, got '" + options.target + "'");
   if (options.weights != "f32" || options.quantize != "none" || !options.quantizeRules.empty() || options.observe)
     return Error::usage("--train: expects weights of f32, without --quantize and --observe-inputs");
-  if (!symbolizeOptimizerKind(options.optimizer))
-    return Error::usage("--optimizer: expects sgd, adam, adamw or lamb, got '" + options.optimizer + "'");
-  int64_t layers = 0;
-  if (options.recompute != "none" && options.recompute != "all" && (StringRef(options.recompute).getAsInteger(10, layers) || layers < 0))
-    return Error::usage("--recompute: expects none, all or a number of layers, got '" + options.recompute + "'");
-  if (!(options.labelSmoothing >= 0 && options.labelSmoothing < 1))
-    return Error::usage("--label-smoothing: expects 0 to less than 1, got " + std::to_string(options.labelSmoothing));
+  if (options.optimizer && !symbolizeOptimizerKind(*options.optimizer))
+    return Error::usage("--optimizer: expects sgd, adam, adamw or lamb, got '" + *options.optimizer + "'");
+  if (double smoothing = options.labelSmoothing.value_or(0); !(smoothing >= 0 && smoothing < 1))
+    return Error::usage("--label-smoothing: expects 0 to less than 1, got " + std::to_string(smoothing));
+  Result<Recompute> wanted = parseRecompute(options.recompute.value_or("none"));
+  if (!wanted)
+    return wanted.error();
+  recompute = std::move(*wanted);
   return {};
 }
 
@@ -266,24 +280,64 @@ int64_t Driver::contextSlots() const {
   return positions && positions.getInt() > 0 ? std::min<int64_t>(positions.getInt(), defaultContext) : defaultContext;
 }
 
+void Driver::fill(PlanOptions &plan) const {
+  plan.context = contextSlots();
+  plan.maxBatch = options.maxBatch;
+  plan.maxRows = options.maxRows;
+  plan.weights = options.weights;
+  plan.target = archs.empty() ? "cpu" : "cuda";
+  plan.fusion = *symbolizeFusionLevel(options.fusion);
+  plan.machine = options.machine;
+  plan.observe = options.observe;
+  plan.train = options.train;
+  plan.optimizer = options.optimizer.value_or("adamw");
+  plan.layerDrop = options.layerDrop;
+  plan.recompute = recompute.layers;
+  plan.smoothing = options.labelSmoothing.value_or(0);
+}
+
+Result<int64_t> Driver::arenaBytesOf(int64_t layers) {
+  OwningOpRef<ModuleOp> copy = model->module->clone();
+  PassManager manager(&context);
+  PlanOptions plan;
+  fill(plan);
+  plan.recompute = std::to_string(layers);
+  buildPipelineTo(manager, Phase::planned, plan);
+  const size_t refusedBefore = refused.size();
+  isTrial = true;
+  const bool worked = succeeded(manager.run(*copy));
+  isTrial = false;
+  refused.resize(refusedBefore);
+  auto step = worked ? copy->lookupSymbol<ds_plan::ProgramOp>("step") : ds_plan::ProgramOp();
+  if (!step)
+    return Error::internal("--recompute: " + (firstError.empty() ? "a plan without @step" : firstError));
+  return step.getArenaBytes();
+}
+
+Result<void> Driver::settleRecompute() {
+  int64_t layers = 0, wanted = 0;
+  for (auto function : model->module->getOps<func::FuncOp>())
+    layers = std::max<int64_t>(layers, llvm::range_size(function.getBody().front().getOps<LayerOp>()));
+  if (recompute.budgetBytes) {
+    Result<RecomputeChoice> choice = chooseRecompute(*recompute.budgetBytes, layers, [&](int64_t count) { return arenaBytesOf(count); });
+    if (!choice)
+      return choice.error();
+    recompute.layers = std::to_string(choice->layers);
+    if (!options.quiet)
+      llvm::errs() << "ds-compile: note: recompute: " << choice->layers << " of " << layers << " layers, a step keeps "
+                   << bytesText(choice->bytes) << ", without " << bytesText(choice->bytesWithout) << "\n";
+  } else if (!StringRef(recompute.layers).getAsInteger(10, wanted) && wanted > layers) {
+    return Error::usage("--recompute: expects at most the model's " + std::to_string(layers) + " layers, got " + recompute.layers);
+  }
+  return {};
+}
+
 Result<void> Driver::runPhase(Phase phase) {
   progress.stage(stringifyPhase(phase).str());
   if (phase != Phase::imported) {
     PassManager manager(&context);
     PlanOptions plan;
-    plan.context = contextSlots();
-    plan.maxBatch = options.maxBatch;
-    plan.maxRows = options.maxRows;
-    plan.weights = options.weights;
-    plan.target = archs.empty() ? "cpu" : "cuda";
-    plan.fusion = *symbolizeFusionLevel(options.fusion);
-    plan.machine = options.machine;
-    plan.observe = options.observe;
-    plan.train = options.train;
-    plan.optimizer = options.optimizer;
-    plan.layerDrop = options.layerDrop;
-    plan.recompute = options.recompute;
-    plan.smoothing = options.labelSmoothing;
+    fill(plan);
     // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
     buildPipelineTo(manager, phase, plan);
     manager.enableCrashReproducerGeneration(reproducerName());
@@ -353,8 +407,12 @@ Result<void> Driver::run() {
       progress.finish();
       return write(text());
     }
-    if (phase == Phase::normalized)
-      if (Result<void> done = quantization.run(*model->module, *model->tensors, progress); !done)
+    if (phase != Phase::normalized)
+      continue;
+    if (Result<void> done = quantization.run(*model->module, *model->tensors, progress); !done)
+      return done;
+    if (options.train)
+      if (Result<void> done = settleRecompute(); !done)
         return done;
   }
   if (options.report && !options.quiet) {

@@ -5,6 +5,7 @@
 #include "ds/Import/Result.h"
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,10 @@ struct CompileOptions {
   std::string machine;           // description for the cost model; empty: the one built in
   std::vector<int64_t> costStep; // batch, tokens, past, threads of the step that is predicted
   std::vector<std::string> targetCpus;
-  std::string optimizer = "adamw"; // of --train: sgd, adam, adamw or lamb
-  std::string recompute = "none";  // of --train: none, all, or how many layers
-  double labelSmoothing = 0;       // of --train
+  // Of --train, and errors without it.
+  std::optional<std::string> optimizer; // sgd, adam, adamw (default) or lamb
+  std::optional<std::string> recompute; // none (default), all, how many layers, or budget:SIZE
+  std::optional<double> labelSmoothing;
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;
   bool train = false, layerDrop = false, randomWeights = false;

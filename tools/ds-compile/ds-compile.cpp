@@ -58,9 +58,11 @@ static cl::opt<bool> train("train", cl::desc("a package that trains the model (d
 static cl::opt<std::string> optimizer("optimizer", cl::init("adamw"), cl::desc("with --train: sgd, adam, adamw or lamb"),
                                       cl::cat(category));
 static cl::opt<bool> layerDrop("layer-drop", cl::desc("with --train: layers can be switched off in a step"), cl::cat(category));
-static cl::opt<std::string> recompute("recompute", cl::init("none"), cl::value_desc("layers"),
-                                      cl::desc("with --train: layers whose values are computed again: none, all or a number"),
-                                      cl::cat(category));
+static cl::opt<std::string>
+    recompute("recompute", cl::init("none"), cl::value_desc("layers"),
+              cl::desc("with --train: layers whose values are computed again: none, all, a number, or budget:SIZE: as few as bring the "
+                       "values that a step keeps under SIZE (bytes, or 256MiB)"),
+              cl::cat(category));
 static cl::opt<double> labelSmoothing("label-smoothing", cl::init(0.0), cl::desc("with --train: of the cross-entropy"), cl::cat(category));
 static cl::opt<bool> randomWeights("random-weights", cl::desc("with --train: a model of its config.json alone, of zeros at first"),
                                    cl::cat(category));
@@ -114,10 +116,13 @@ int main(int argc, char **argv) {
   options.progress = progress;
   options.targetCpus.assign(targetCpus.begin(), targetCpus.end());
   options.train = train;
-  options.optimizer = optimizer;
+  if (optimizer.getNumOccurrences())
+    options.optimizer = optimizer;
   options.layerDrop = layerDrop;
-  options.recompute = recompute;
-  options.labelSmoothing = labelSmoothing;
+  if (recompute.getNumOccurrences())
+    options.recompute = recompute;
+  if (labelSmoothing.getNumOccurrences())
+    options.labelSmoothing = labelSmoothing;
   options.randomWeights = randomWeights;
   options.context = context;
   options.maxBatch = maxBatch;

@@ -30,7 +30,7 @@ private:
     Value rate, decay, keep;   // keep = 1 - rate * decay
     Value step, root;          // rate / b1 and sqrt(b2)
     Value scale, beta1, beta2; // of all parameters
-    Value rest1, rest2, eps;   // 1 - beta1, 1 - beta2
+    Value rest1, rest2, eps;   // rests: 1 - beta, from the host
   };
   /// Where a chunk lies: its number, its parameter, bytes from the start of a part, and f32.
   struct Place {
@@ -214,7 +214,7 @@ Value MultiTensor::hyper(int64_t index) { return e.load(e.f32(), e.at(context.in
 MultiTensor::Scalars MultiTensor::scalarsOf(Value parameter) {
   // In f64, rounded once.
   Value one = e.constantOf(e.getBuilder().getF64Type(), 1);
-  Value rate = control(0, parameter), decay = control(1, parameter), beta1 = hyper(1), beta2 = hyper(2);
+  Value rate = control(0, parameter), decay = control(1, parameter);
   Scalars s{};
   s.rate = e.splat(rate);
   s.decay = e.splat(decay);
@@ -222,10 +222,10 @@ MultiTensor::Scalars MultiTensor::scalarsOf(Value parameter) {
   s.step = e.splat(rounded(e.div(toF64(rate), toF64(control(2, parameter)))));
   s.root = e.splat(rounded(e.sqrt(toF64(control(3, parameter)))));
   s.scale = e.splat(hyper(0));
-  s.beta1 = e.splat(beta1);
-  s.beta2 = e.splat(beta2);
-  s.rest1 = e.splat(rounded(e.sub(one, toF64(beta1))));
-  s.rest2 = e.splat(rounded(e.sub(one, toF64(beta2))));
+  s.beta1 = e.splat(hyper(1));
+  s.beta2 = e.splat(hyper(2));
+  s.rest1 = e.splat(hyper(6));
+  s.rest2 = e.splat(hyper(7));
   s.eps = e.splat(hyper(3));
   return s;
 }

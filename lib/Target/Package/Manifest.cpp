@@ -103,10 +103,12 @@ static Result<Json> stateOf(ModuleOp planned, const TensorSource &tensors) {
                   {"layer", gradient ? layers.lookup(gradient.getSymName()) : -1}};
     (gradient ? trained : frozen).push_back(std::move(entry));
   }
+  auto recomputed = planned->getAttrOfType<IntegerAttr>("ds.recomputed_layers");
   return Json({{"part_bytes", partBytes},
                {"parts", {"parameter", "gradient", "moment1", "moment2"}},
                {"tensors", std::move(trained)},
-               {"frozen", std::move(frozen)}});
+               {"frozen", std::move(frozen)},
+               {"recomputed_layers", recomputed ? recomputed.getInt() : 0}});
 }
 
 template <typename OpT> static Json placesOf(ProgramOp program) {

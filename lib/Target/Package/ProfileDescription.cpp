@@ -2,6 +2,7 @@
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "ds/Analysis/LaunchCost.h"
 #include "ds/Analysis/OpCost.h"
+#include "ds/Conversion/ModulePath.h"
 #include "mlir/IR/SymbolTable.h"
 #include <nlohmann/json.hpp>
 
@@ -9,11 +10,6 @@ using namespace mlir;
 using namespace ds;
 using namespace ds_plan;
 using Json = nlohmann::ordered_json;
-
-static std::string moduleOf(Location loc) {
-  auto name = dyn_cast<NameLoc>(loc);
-  return name ? name.getName().str() : std::string();
-}
 
 namespace {
 /// Writes the launches of a module.
@@ -57,34 +53,39 @@ Json Description::op(Operation *op, const std::string &module, LaunchOp launch) 
   json["compatible_flops_per_pair"] = cost.compatibleFlopsPerPair;
   if (auto attention = dyn_cast<AttentionOp>(op))
     json["causal"] = attention.getCausal();
+  if (auto gradient = dyn_cast<AttentionGradOp>(op))
+    json["causal"] = gradient.getCausal();
   return json;
 }
 
 Json Description::launch(LaunchOp launch) {
   auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
   auto modules = launch->getAttrOfType<ArrayAttr>("ds_plan.modules");
-  std::string module = moduleOf(launch.getLoc());
+  std::string module = modulePath(launch.getLoc());
   const dsrt::LaunchFacts facts = factsOf(launch, symbols);
   auto whole = [](double bytes) { return static_cast<int64_t>(bytes); };
   Json ops = Json::array();
   for (auto [index, operation] : llvm::enumerate(kernel.getBody().front().without_terminator()))
     ops.push_back(op(&operation, modules && index < modules.size() ? cast<StringAttr>(modules[index]).str() : module, launch));
-  return {{"kernel", launch.getKernel().str()},
-          {"family", facts.family},
-          {"module", module},
-          {"rows", nameOf(facts.rows).str()},
-          {"rows_are_tiles", facts.rowsAreTiles},
-          {"weight_bytes", whole(facts.weightBytes)},
-          {"bytes_per_row", whole(facts.readBytesPerRow + facts.writtenBytesPerRow + facts.lookupBytesPerRow)},
-          {"written_bytes_per_row", whole(facts.writtenBytesPerRow)},
-          {"bytes_per_key", whole(facts.bytesPerKey)},
-          {"output_bytes_per_row", whole(facts.outputBytesPerRow)},
-          {"lookup_bytes_per_row", whole(facts.lookupBytesPerRow)},
-          {"table_bytes_per_row", whole(facts.tableBytesPerRow)},
-          {"table_size", whole(facts.tableSize)},
-          {"key_block_bytes", whole(facts.keyBlockBytes)},
-          {"scratch_bytes_per_row", whole(facts.scratchBytesPerRow)},
-          {"ops", std::move(ops)}};
+  Json json = {{"kernel", launch.getKernel().str()},
+               {"family", facts.family},
+               {"module", module},
+               {"rows", nameOf(facts.rows).str()},
+               {"rows_are_tiles", facts.rowsAreTiles},
+               {"weight_bytes", whole(facts.weightBytes)},
+               {"bytes_per_row", whole(facts.readBytesPerRow + facts.writtenBytesPerRow + facts.lookupBytesPerRow)},
+               {"written_bytes_per_row", whole(facts.writtenBytesPerRow)},
+               {"bytes_per_key", whole(facts.bytesPerKey)},
+               {"output_bytes_per_row", whole(facts.outputBytesPerRow)},
+               {"lookup_bytes_per_row", whole(facts.lookupBytesPerRow)},
+               {"table_bytes_per_row", whole(facts.tableBytesPerRow)},
+               {"table_size", whole(facts.tableSize)},
+               {"key_block_bytes", whole(facts.keyBlockBytes)},
+               {"scratch_bytes_per_row", whole(facts.scratchBytesPerRow)},
+               {"ops", std::move(ops)}};
+  if (launch.getGate())
+    json["gate"] = *launch.getGate();
+  return json;
 }
 
 std::string ds::profileDescription(ModuleOp planned, StringRef fusion) {

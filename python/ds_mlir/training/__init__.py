@@ -3,12 +3,13 @@
 from ds_mlir.training.backend import Backend, NativeBackend, Tensor
 from ds_mlir.training.config import TrainingConfig, parse_config
 from ds_mlir.training.data import Blocks, DataLoader, Masking, RepeatingLoader, pack
-from ds_mlir.training.engine import Engine, Loss, Record
+from ds_mlir.training.engine import Engine
 from ds_mlir.training.layer_drop import LayerDrop
 from ds_mlir.training.log import plot_losses
 from ds_mlir.training.loss_scale import DynamicLossScale, StaticLossScale
 from ds_mlir.training.optimizer import Optimizer
 from ds_mlir.training.prepare import initialize
+from ds_mlir.training.record import Loss, Record
 from ds_mlir.training.schedules import LRRangeTest, OneCycle, WarmupCosineLR, WarmupDecayLR, WarmupLR
 
 __all__ = [

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ds_mlir import errors
+from ds_mlir.profile import Profile
+from ds_mlir.training.flops import StepFlops
 
 PARTS = ("parameter", "gradient", "moment1", "moment2")
 PROGRAMS = ("step", "evaluate", "norms", "update")
@@ -32,7 +34,8 @@ class Backend(Protocol):
     """Parameters and programs. Shapes: B = batch, T = tokens, R = rows whose loss counts, L = layers, N = tensors, V = width of logits.
     tensors, in the order of norms and controls; frozen, parameters without a gradient, with a view of their parameter alone; inputs, names
     of [B, T] int32 arrays that a step takes besides rows and labels; layers, the gates of a step, 0 without; width, V; positions, the rule
-    {rule, offset, pad_id}; info, of the model: task, vocab_size, ....
+    {rule, offset, pad_id}; info, of the model: task, vocab_size, .... A `NativeBackend` also says what a step computes (`flops`) and keeps
+    (`memory`), and can be profiled (`profile`).
     """
 
     tensors: Sequence[Tensor]
@@ -93,12 +96,15 @@ def _bits(array: np.ndarray) -> np.ndarray:
 
 class NativeBackend:
     """A training package, by the runtime.
-    Args: model, the runtime's model, with `state()` and `run_program(program, batch, tokens, inputs, outputs)`; manifest, of the package.
+    Args: model, the runtime's model, with `state()` and `run_program(program, batch, tokens, inputs, outputs)`; manifest, of the package;
+        flops, what a step computes, None where the package does not say.
     Raises: BadData when the package is not one for training.
     """
 
-    def __init__(self, model: Any, manifest: Mapping[str, Any]):
-        self._model = model
+    def __init__(self, model: Any, manifest: Mapping[str, Any], flops: StepFlops | None = None):
+        self._model, self.flops = model, flops
+        self._profile: Profile | None = None  # the one whose steps the runtime holds
+        self.notes: list[str] = []  # of the compiler
         programs = {program["name"]: program for program in manifest["programs"]}
         missing = [name for name in PROGRAMS if name not in programs]
         if missing or not manifest.get("state"):
@@ -119,6 +125,21 @@ class NativeBackend:
         self.width = int(next(entry["shape"][-1] for entry in programs["evaluate"]["outputs"] if entry["name"] == "logits"))
         self.max_batch, self.max_rows = int(programs["step"]["max_batch"]), int(programs["step"]["max_rows"])
         self.positions, self.info = manifest["positions"], manifest["model"]
+        self.recomputed_layers = int(state.get("recomputed_layers", 0))
+        self._arena_bytes = max((int(program.get("arena_bytes", 0)) for program in programs.values()), default=0)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of a step: parameters, gradients, moments, and arena, the values that it keeps."""
+        return {
+            "parameters": self._part_bytes,
+            "gradients": self._part_bytes,
+            "moments": 2 * self._part_bytes,
+            "arena": self._arena_bytes,
+        }
+
+    def profile(self, max_steps: int = 4096) -> Profile:
+        """Record the programs that run in a `with` block, as `ds_mlir.Model.profile` does."""
+        return Profile(self, max_steps)
 
     def view(self, part: str, name: str) -> np.ndarray:
         """A writable view of a tensor's parameter, gradient, moment1 or moment2, float32."""

@@ -1,6 +1,7 @@
 """`ds-train CONFIG`, which is `python -m ds_mlir train CONFIG`: from a file to checkpoints and an exported model."""
 
 import argparse
+import dataclasses
 import math
 import pathlib
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 from ds_mlir import errors, evaluate
 from ds_mlir.text import Tokenizer
 from ds_mlir.training import data, export, log
+from ds_mlir.training.config import ProfilerSettings
 from ds_mlir.training.engine import Engine
 from ds_mlir.training.prepare import make_engine
 from ds_mlir.training.recipe import Recipe, read_recipe
@@ -28,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="updates, in place of those of the file")
     parser.add_argument("-o", "--output", metavar="FOLDER", help="in place of that of the file")
     parser.add_argument("-t", "--threads", type=int)
+    parser.add_argument(
+        "--profile",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="profile an update, as flops_profiler does; FILE.html, .json and .trace.json are the runtime's (default: text)",
+    )
     parser.add_argument("--progress", choices=("auto", "on", "off"), default="auto", help="overwrite the line of a step (default: auto)")
 
 
@@ -109,13 +118,24 @@ def validate(engine: Engine, loader: data.DataLoader, most: int = _MOST_VALIDATI
     return total / count
 
 
+def _memory(engine: Engine) -> list[str]:
+    """Lines about the memory of a step, and what the compiler chose for it; none for a backend that is no package."""
+    if not hasattr(engine.backend, "memory"):
+        return []
+    parts = ", ".join(f"{name} {count / 2**20:,.1f} MiB" for name, count in engine.backend.memory().items())
+    again = engine.backend.recomputed_layers
+    return [*engine.backend.notes, f"memory of a step: {parts}" + (f"; {again} layers are computed again" if again else "")]
+
+
 def _steps(engine: Engine, recipe: Recipe, held_out: data.DataLoader | None, lines: log.RunLog) -> Iterator[int]:
     while engine.global_steps < recipe.steps:
         engine.train_batch()
         lines.step(engine.last)
         at, end = engine.global_steps, engine.global_steps == recipe.steps
         if held_out is not None and (end or (recipe.validate_every and at % recipe.validate_every == 0)):
-            lines.validation(at, validate(engine, held_out))
+            loss = validate(engine, held_out)
+            lines.validation(at, loss)
+            engine.watch.validation(at, loss)
         if end or (recipe.save_every and at % recipe.save_every == 0):
             engine.save_checkpoint(recipe.output / "checkpoints")
         yield at
@@ -142,10 +162,13 @@ def train(recipe: Recipe, *, resume: str | None = None, progress: str = "auto", 
     try:
         count = sum(math.prod(tensor.shape) for tensor in engine.backend.tensors)
         lines.say(f"{count:,} parameters in {len(engine.backend.tensors)} tensors, {len(engine.training_dataloader.data):,} samples")
+        for line in _memory(engine):
+            lines.say(line)
         for _ in _steps(engine, recipe, held_out, lines):
             pass
     finally:
         lines.close()
+        engine.watch.close()
     _finish(engine, recipe, lines)
     return engine
 
@@ -168,6 +191,10 @@ def _finish(engine: Engine, recipe: Recipe, lines: log.RunLog) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command with options of `add_arguments`."""
     recipe = read_recipe(options.config, steps=options.steps, output=options.output, threads=options.threads)
+    if options.profile is not None:
+        profiler = recipe.config.profiler or ProfilerSettings()
+        profiler = dataclasses.replace(profiler, output_file=options.profile or profiler.output_file)
+        recipe = dataclasses.replace(recipe, config=dataclasses.replace(recipe.config, profiler=profiler))
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *place: print(f"warning: {message}", file=sys.stderr)
         train(recipe, resume=options.resume, progress=options.progress)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,6 @@ _REFUSED = {
     "max_grad_norm": "use gradient_clipping",
 } | dict.fromkeys(
     (
-        "activation_checkpointing",
         "aio",
         "amp",
         "autotuning",
@@ -31,7 +31,6 @@ _REFUSED = {
         "comms_logger",
         "communication_data_type",
         "compile",
-        "csv_monitor",
         "curriculum_learning",
         "data_efficiency",
         "data_types",
@@ -44,7 +43,6 @@ _REFUSED = {
         "sparse_attention",
         "sparse_gradients",
         "tensor_parallel",
-        "tensorboard",
         "wandb",
         "zero_allow_untested_optimizer",
     ),
@@ -84,9 +82,31 @@ class LayerDropSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class MonitorSettings:
+    """Where a monitor writes: the folder `job_name` of `output_path`."""
+
+    output_path: str
+    job_name: str = "DeepSpeedJobName"
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfilerSettings:
+    """The section `flops_profiler`. profile_step, updates before the one that is profiled; module_depth, levels of modules shown, -1 for
+    all; top_modules, named for each level; detailed, whether all modules are listed; output_file, None for standard output.
+    """
+
+    profile_step: int = 1
+    module_depth: int = -1
+    top_modules: int = 1
+    detailed: bool = True
+    output_file: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class OwnSettings:
-    """The section `ds_mlir`. recompute, layers whose values are computed again: `none`, `all` or how many; max_tokens, the most of one
-    micro batch; None means micro batch times the model's positions.
+    """The section `ds_mlir`. recompute, layers whose values are computed again: `none`, `all`, how many, or `budget:SIZE`: as few as bring
+    what a step keeps under SIZE; max_tokens, the most of one micro batch, None means micro batch times the model's positions; machine, a
+    file of `ds-bench --calibrate`, which FLOP/s are compared with.
     """
 
     threads: int | None = None
@@ -95,6 +115,7 @@ class OwnSettings:
     nan_policy: str = "stop"
     max_tokens: int | None = None
     task: str | None = None
+    machine: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +132,9 @@ class TrainingConfig:
     seed: int
     own: OwnSettings
     raw: dict[str, Any]
+    tensorboard: MonitorSettings | None = None
+    csv_monitor: MonitorSettings | None = None
+    profiler: ProfilerSettings | None = None
 
     @property
     def digest(self) -> str:
@@ -243,43 +267,83 @@ def _refused_sections(root: Section) -> None:
         if (stage := zero.integer("stage", 0, least=0)) > 0:
             zero.refuse("stage", f"{_NOT_YET}; expects 0, found {stage}")
         zero.end()
-    profiler = root.section("flops_profiler")
-    if profiler is not None:
-        if profiler.boolean("enabled", False):
-            profiler.refuse("enabled", _NOT_YET)
-        profiler.integer("profile_step", 1)
-        profiler.integer("module_depth", -1)
-        profiler.integer("top_modules", 1)
-        profiler.boolean("detailed", True)
-        profiler.number("recompute_fwd_factor", 0.0)
-        profiler.take("output_file")
-        profiler.end()
     # One rank: gradients are not averaged, so both orders of dividing give the same.
     root.boolean("prescale_gradients", False)
     root.number("gradient_predivide_factor", 1.0, above=0)
 
 
-def _recompute(section: Section) -> str:
-    """None, all or a number of layers, as the compiler has it; true and false are all and none."""
-    value = section.values.get("recompute", False)
+def _monitor(root: Section, name: str) -> MonitorSettings | None:
+    """The section of a monitor; None when it is off."""
+    section = root.section(name)
+    if section is None:
+        return None
+    enabled = section.boolean("enabled", False)
+    path = section.take("output_path", "")  # an empty one is DeepSpeed's default
+    settings = MonitorSettings(section.text("output_path", "") if path else "", section.text("job_name", MonitorSettings.job_name))
+    section.end()
+    return settings if enabled else None
+
+
+def _profiler(root: Section) -> ProfilerSettings | None:
+    section = root.section("flops_profiler")
+    if section is None:
+        return None
+    enabled = section.boolean("enabled", False)
+    output = section.take("output_file")
+    settings = ProfilerSettings(
+        section.integer("profile_step", 1, least=0),
+        section.integer("module_depth", -1, least=-1),
+        section.integer("top_modules", 1, least=1),
+        section.boolean("detailed", True),
+        None if output is None else section.text("output_file", None),
+    )
+    section.number("recompute_fwd_factor", 0.0, least=0)  # what is computed again is measured, not assumed
+    section.end()
+    return settings if enabled else None
+
+
+def _checkpointing(root: Section) -> str | None:
+    """How many layers the section `activation_checkpointing` wants to be computed again; None where it does not say."""
+    section = root.section("activation_checkpointing")
+    if section is None:
+        return None
+    for key in ("partition_activations", "cpu_checkpointing", "profile"):
+        section.only(key, (False,))
+    # One arena holds all values, and a step is one launch after the other: these two have no other way to be.
+    section.boolean("contiguous_memory_optimization", False)
+    section.boolean("synchronize_checkpoint_boundary", False)
+    count = None if section.take("number_checkpoints") is None else section.integer("number_checkpoints", None, least=0)
+    section.end()
+    return None if count is None else str(count)
+
+
+def _recompute(section: Section, checkpointing: str | None) -> str:
+    """None, all, a number of layers or a budget, as the compiler has it; true and false are all and none."""
+    if not section.has("recompute"):
+        return checkpointing or "none"
+    if checkpointing is not None:
+        section.refuse("recompute", "expects activation_checkpointing.number_checkpoints or this key, found both")
+    value = section.values["recompute"]
     if isinstance(value, bool):
         return "all" if section.boolean("recompute", False) else "none"
-    return (
-        section.choice("recompute", None, ("none", "all")) if isinstance(value, str) else str(section.integer("recompute", None, least=0))
-    )
+    if not isinstance(value, str):
+        return str(section.integer("recompute", None, least=0))
+    section.take("recompute")
+    if value not in ("none", "all") and not re.fullmatch(r"budget:\d+(\.\d+)?([KMG]iB)?", value):
+        section.refuse("recompute", f"expects none, all, a number of layers or budget:SIZE such as budget:256MiB, found '{value}'")
+    return value
 
 
 def _own(root: Section) -> OwnSettings:
-    section = root.section("ds_mlir")
-    if section is None:
-        return OwnSettings()
+    section = root.section("ds_mlir") or Section({}, root.source, "ds_mlir")
     settings = OwnSettings(
         threads=section.integer("threads", None, least=1),
-        recompute=_recompute(section),
+        recompute=_recompute(section, _checkpointing(root)),
         label_smoothing=section.number("label_smoothing", 0.0, least=0, below=1),
         nan_policy=section.choice("nan_policy", "stop", NAN_POLICIES),
         max_tokens=section.integer("max_tokens", None, least=1),
         task=section.choice("task", None, TASKS),
+        machine=section.text("machine", None),
     )
     section.end()
     return settings
@@ -309,6 +373,9 @@ def parse_config(config: Mapping[str, Any] | str | os.PathLike) -> TrainingConfi
         seed=root.integer("seed", 0, least=0),
         own=_own(root),
         raw=raw,
+        tensorboard=_monitor(root, "tensorboard"),
+        csv_monitor=_monitor(root, "csv_monitor"),
+        profiler=_profiler(root),
     )
     _precision(root)
     _refused_sections(root)

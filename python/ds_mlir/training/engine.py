@@ -1,6 +1,5 @@
 """The engine: forward and backward, accumulation, clipping, updates, and everything that changes from step to step."""
 
-import dataclasses
 import math
 import os
 import pathlib
@@ -20,38 +19,9 @@ from ds_mlir.training.data import DataLoader, RepeatingLoader
 from ds_mlir.training.layer_drop import LayerDrop
 from ds_mlir.training.loss_scale import StaticLossScale
 from ds_mlir.training.optimizer import Optimizer
+from ds_mlir.training.record import Loss, Record
 from ds_mlir.training.schedules import Schedule
-
-
-class Loss(float):
-    """The mean loss of a micro batch, over `tokens` labels. In eval mode `logits` [R, V] are there as well."""
-
-    logits: np.ndarray | None = None
-    tokens: int = 0
-
-    def item(self) -> float:
-        """The number, as of a torch tensor."""
-        return float(self)
-
-
-@dataclasses.dataclass
-class Record:
-    """What one step did, for logs. `kept_layers` is the mean over its micro steps; `skipped` says that nothing moved, as gradients were not
-    finite; forward_s (with backward) and update_s are seconds in the programs.
-    """
-
-    step: int
-    loss: float
-    lr: float
-    grad_norm: float
-    theta: float | None
-    kept_layers: float | None
-    tokens: int
-    seconds: float
-    tokens_per_second: float
-    skipped: bool
-    forward_s: float
-    update_s: float
+from ds_mlir.training.watch import Watch
 
 
 class Engine:
@@ -83,6 +53,7 @@ class Engine:
                 )
             self.layer_drop = LayerDrop(config.layer_drop.theta, config.layer_drop.gamma, config.seed)
         self.loss_scaler = StaticLossScale()
+        self.watch = Watch(backend, config)
         self.global_steps = self.micro_steps = self.skipped_steps = 0
         self.last: Record | None = None
         self._training = True
@@ -162,6 +133,7 @@ class Engine:
             raise errors.InvalidArgument("invalid argument: forward: expects step() first, as the gradients of a whole batch wait for it")
         micro = len(self._losses)
         if micro == 0:
+            self.watch.begin(self.global_steps)
             self._began = time.perf_counter()
         self._counted = False
         gates, scales = self._gates(micro)
@@ -169,6 +141,7 @@ class Engine:
         factor = self.loss_scaler.scale / (step.count * self.config.batch.accumulation)
         losses = self.backend.step(step.arrays, step.rows, step.labels, factor, gates, scales)
         self._forward_s += time.perf_counter() - began
+        self.watch.forward(*step.arrays["input_ids"].shape, len(step.labels), gates)
         if gates is not None:
             self._ran |= gates != 0
             self._kept.append(int(gates.sum()))
@@ -234,6 +207,7 @@ class Engine:
         self.global_steps += 1
         self._record(rate, norm, theta, bool(fault), time.perf_counter() - began)
         self._start_accumulating()
+        self.watch.write(self.last)
 
     def _gradients(self) -> tuple[np.ndarray, np.ndarray]:
         """Which tensors have a gradient, and its sum of squares, 0 for the others: [N] each."""
@@ -285,6 +259,7 @@ class Engine:
         speed = self._tokens / seconds
         times = (self._forward_s, update_s)
         self.last = Record(self.global_steps, loss, rate, norm, theta, kept, self._tokens, seconds, speed, skipped, *times)
+        self.watch.end(self.last)
         if self.global_steps % self.config.steps_per_print == 0 and self.print_line is not None:
             self.print_line(self.last)
 
@@ -395,6 +370,7 @@ class Engine:
         if (kept := state["accumulated"]) is not None:
             self._losses, self._kept, self._tokens = list(kept["losses"]), list(kept["kept"]), kept["tokens"]
             self._ran = np.array(kept["ran"], bool)
+        self.watch.rewind(self.global_steps)
         if self.training_dataloader is not None and state["data"] is not None:
             self.training_dataloader.load_state_dict(state["data"])
             self._repeating = None

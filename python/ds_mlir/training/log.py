@@ -11,9 +11,10 @@ import sys
 from typing import IO, Any
 
 from ds_mlir import errors
-from ds_mlir.training.engine import Record
+from ds_mlir.training.record import Record
 
 COLUMNS = ("step", "loss", "lr", "theta", "kept_layers", "grad_norm", "tokens_per_second", "seconds", "skipped", "validation_loss")
+COLUMNS += ("flops_per_second", "peak_share")
 
 
 def describe(record: Record, breakdown: bool = False, total: int | None = None) -> str:
@@ -26,6 +27,9 @@ def describe(record: Record, breakdown: bool = False, total: int | None = None) 
     if record.theta is not None:
         parts.append(f"theta {record.theta:.3f}, {record.kept_layers or 0:.1f} layers")
     parts.append(f"{record.tokens_per_second:,.0f} tokens/s")
+    if record.flops_per_second is not None:
+        share = f" ({record.peak_share:.0%} of the peak)" if record.peak_share is not None else ""
+        parts.append(f"{record.flops_per_second / 1e9:,.1f} GFLOP/s{share}")
     if breakdown:
         parts.append(f"forward and backward {1e3 * record.forward_s:.1f} ms, update {1e3 * record.update_s:.1f} ms")
     if record.skipped:

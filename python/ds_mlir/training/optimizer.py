@@ -133,7 +133,8 @@ class Optimizer:
         rows[4] = used
         hyper = np.zeros((1, 8), np.float32)
         coefficients = (self._shared("min_coeff", 0.0), self._shared("max_coeff", 0.0))
-        hyper[0, :6] = scale, *betas, self._shared("eps", 0.0), *coefficients
+        rests = (1.0 - beta for beta in betas)  # in double: that of a beta in float32 is off by 1e-5
+        hyper[0] = scale, *betas, self._shared("eps", 0.0), *coefficients, *rests
         return rows.astype(np.float32).reshape(1, 5 * count), hyper
 
     def advance(self, present: np.ndarray, coefficients: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from ds_mlir import compiler, errors
 from ds_mlir.training import weights
 from ds_mlir.training.backend import Backend, NativeBackend
 from ds_mlir.training.config import TrainingConfig
+from ds_mlir.training.flops import read_step_flops
 
 FROM_CONFIG = ("bert", "gpt2", "llama", "mistral", "qwen2", "roberta", "roberta-prelayernorm")
 _TOKENS = 512  # of a sequence, where neither the configuration nor the model says less
@@ -80,9 +81,10 @@ def _max_tokens(folder: pathlib.Path, config: TrainingConfig) -> int:
 
 def compile_package(
     folder: pathlib.Path, package: pathlib.Path, config: TrainingConfig, without_weights: bool, progress: str = "auto"
-) -> None:
+) -> list[str]:
     """Compile a model for training.
     Args: folder, of the model; package, to be written; config; without_weights, read config.json alone; progress, as of `ds_mlir.compile`.
+    Returns: what the compiler chose for a budget, as lines.
     Raises: an `errors.Error` that carries the compiler's line.
     """
     own = config.own
@@ -108,6 +110,8 @@ def compile_package(
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"ds-compile ended with status {done.returncode}"]
         errors.raise_for(done.returncode, lines[-1].removeprefix("ds-compile: "))
+    notes = [line.removeprefix("ds-compile: note: ") for line in done.stderr.splitlines() if line.startswith("ds-compile: note: ")]
+    return [note for note in notes if note.startswith("recompute: ")]
 
 
 def open_package(package: str | os.PathLike, threads: int | None = None) -> NativeBackend:
@@ -119,7 +123,7 @@ def open_package(package: str | os.PathLike, threads: int | None = None) -> Nati
     from ds_mlir import _dsrt
 
     model = _dsrt.Model(os.fspath(package), threads=threads or 0)
-    return NativeBackend(model, json.loads(model.manifest()))
+    return NativeBackend(model, json.loads(model.manifest()), read_step_flops(package))
 
 
 def begin(backend: Backend, folder: pathlib.Path, seed: int) -> list[str]:

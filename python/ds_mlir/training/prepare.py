@@ -41,8 +41,9 @@ def open_backend(model: Any, config: TrainingConfig, progress: str = "auto") -> 
         warnings.warn(f"'{folder}': dropout is not implemented yet: {', '.join(dropped)} of config.json count as 0", stacklevel=4)
     compiled = pathlib.Path(kept.name) / "package"
     from_config = package.known_by_config(folder) or (folder.is_dir() and not package.has_weights(folder))
-    package.compile_package(folder, compiled, config, from_config, progress)
+    notes = package.compile_package(folder, compiled, config, from_config, progress)
     backend = package.open_package(compiled, config.own.threads)
+    backend.notes = notes
     if from_config and (drawn := package.begin(backend, folder, config.seed)) and package.has_weights(folder):
         warnings.warn(f"'{folder}': lacks {', '.join(drawn)}, which begin at random", stacklevel=4)
     return backend, folder, kept

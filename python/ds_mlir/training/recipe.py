@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from ds_mlir import errors
-from ds_mlir.training.config import TASKS, TrainingConfig, parse_config
+from ds_mlir.training.config import TASKS, MonitorSettings, TrainingConfig, parse_config
 from ds_mlir.training.sections import Section, read_json
 
 _OWN = ("model", "task", "data", "output", "steps", "save_every", "validate_every")
@@ -68,6 +68,22 @@ def _data(root: Section, base: pathlib.Path) -> DataSettings:
     return settings
 
 
+def _placed(config: TrainingConfig, base: pathlib.Path, output: pathlib.Path) -> TrainingConfig:
+    """Paths of the configuration start from the file's folder; monitors without one write to the output of the run."""
+
+    def monitor(settings: MonitorSettings | None) -> MonitorSettings | None:
+        path = base / settings.output_path if settings is not None and settings.output_path else output
+        return None if settings is None else dataclasses.replace(settings, output_path=os.fspath(path))
+
+    own, profiler = config.own, config.profiler
+    if own.machine is not None:
+        own = dataclasses.replace(own, machine=os.fspath(base / own.machine))
+    if profiler is not None and profiler.output_file is not None:
+        profiler = dataclasses.replace(profiler, output_file=os.fspath(base / profiler.output_file))
+    changes = {"tensorboard": monitor(config.tensorboard), "csv_monitor": monitor(config.csv_monitor)}
+    return dataclasses.replace(config, own=own, profiler=profiler, **changes)
+
+
 def read_recipe(path: str | os.PathLike, *, steps: int | None = None, output: str | None = None, threads: int | None = None) -> Recipe:
     """Read and check a file of `ds-train`; paths in it start from its folder.
     Args: path, the JSON file; steps, output and threads, in place of those of the file.
@@ -104,12 +120,13 @@ def read_recipe(path: str | os.PathLike, *, steps: int | None = None, output: st
     if config.own.max_tokens is None:
         fitting = dataclasses.replace(config.own, max_tokens=config.batch.micro * data.sequence_length)
         config = dataclasses.replace(config, own=fitting)
+    run_folder = base / folder if output is None else pathlib.Path(folder)
     return Recipe(
-        config,
+        _placed(config, base, run_folder),
         model if isinstance(model, dict) else base / pathlib.Path(model).expanduser(),
         task,
         data,
-        base / folder if output is None else pathlib.Path(folder),
+        run_folder,
         count,
         **every,
     )

@@ -84,7 +84,7 @@ struct Exact {
   std::vector<double> p, m, v;
 
   double step(const std::string &kind, const float *gradient, double rate, double decay, double b1, double b2, float *hyper) {
-    const double scale = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3];
+    const double scale = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3], rest1 = hyper[6], rest2 = hyper[7];
     double squareP = 0, squareU = 0;
     std::vector<double> u(p.size());
     for (size_t i = 0; i < p.size(); ++i) {
@@ -94,8 +94,8 @@ struct Exact {
         p[i] -= rate * m[i];
         continue;
       }
-      m[i] = beta1 * m[i] + (1 - beta1) * g;
-      v[i] = beta2 * v[i] + (1 - beta2) * g * g;
+      m[i] = beta1 * m[i] + rest1 * g;
+      v[i] = beta2 * v[i] + rest2 * g * g;
       u[i] = m[i] / (std::sqrt(v[i]) + eps) + decay * p[i];
       squareP += p[i] * p[i];
       squareU += u[i] * u[i];
@@ -123,7 +123,7 @@ protected:
     std::vector<float> alone;
     for (int32_t threads = 1; threads <= 4; ++threads) {
       Numbers numbers(segments.size());
-      std::vector<float> hyper = {0.25f, 0.9f, 0.999f, 1e-6f, low, high, 0, 0};
+      std::vector<float> hyper = {0.25f, 0.9f, 0.999f, 1e-6f, low, high, 0.1f, 0.001f};
       memcpy(launch.hyper.as<float>(), hyper.data(), 32);
       for (int64_t i = 0; i < launch.floats; ++i) {
         launch.part(0)[i] = numbers.next() * 0.1f;

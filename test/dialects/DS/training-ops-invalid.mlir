@@ -147,6 +147,22 @@ func.func @accumulate_gradient_c2_together(%dw: tensor<192x64xf32>, %g: tensor<3
 
 // -----
 
+func.func @gradient_norms_c1_rows() {
+  // expected-error @+1 {{'ds.gradient_norms' op result #0 must be row [1, N] of floats, but got 'tensor<2x37xf32>'}}
+  %n = ds.gradient_norms : tensor<2x37xf32>
+  return
+}
+
+// -----
+
+func.func @gradient_norms_c1_count() {
+  // expected-error @+1 {{'ds.gradient_norms' op result #0 must be row [1, N] of floats, but got 'tensor<1x?xf32>'}}
+  %n = ds.gradient_norms : tensor<1x?xf32>
+  return
+}
+
+// -----
+
 func.func @optimizer_update_c1_controls(%c: tensor<1x37xf32>, %h: tensor<1x8xf32>) {
   // expected-error @+1 {{'ds.optimizer_update' op expects coefficients of shape [1, N], controls of [1, 5 N] and hyper of [1, 8], got 'tensor<1x37xf32>', 'tensor<1x37xf32>' and 'tensor<1x8xf32>'}}
   %r = ds.optimizer_update lamb %c, %h : tensor<1x37xf32>, tensor<1x8xf32> -> tensor<1x37xf32>
