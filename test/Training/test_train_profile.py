@@ -46,6 +46,8 @@ def test_sums_by_hand():
     assert [h.children[name].update_s for name in "01"] == pytest.approx([3e-3, 1e-3])
     assert h.children["0"].backward_s == 0
     assert root.children["loss"].backward_s == pytest.approx(2e-3)
+    part = module_times(report(), [Tensor("h.0.w.weight.q", (2, 2), "", ())]).children["h"].children["0"].children["w"]
+    assert (part.parameters, part.children) == (4, {})
     assert "backward" not in root.children
 
 
@@ -94,9 +96,25 @@ def test_a_compiled_update(recompute, capsys):
         assert min(part.forward_s, part.backward_s, part.update_s) > 0
         children = part.children.values()
         assert not children or part.seconds >= sum(child.seconds for child in children) - 1e-9
-    assert root.seconds < engine.last.seconds * 10
+    assert root.flops == pytest.approx(engine.last.flops_per_second * engine.last.seconds, rel=1e-6)
     engine.train_batch(iter(data[4:]))
     assert capsys.readouterr().out == ""
+
+
+def test_layers_that_ran_in_some_micro_steps(capsys):
+    drop = {"progressive_layer_drop": {"enabled": True, "theta": 0.3, "gamma": 9.0}, "gradient_accumulation_steps": 5}
+    own = {"task": "causal-lm", "threads": 1}
+    config = settings("causal-lm", ds_mlir=own, flops_profiler={"enabled": True, "profile_step": 2}, seed=3, **drop)
+    engine, *_ = ds_mlir.initialize(model=model_config("gpt2", **SIZES), config=config)
+    for step in range(3):
+        engine.train_batch(iter(micro_batches("gpt2", "causal-lm", 5, seed=step)))
+    assert 0.2 < engine.last.kept_layers < 1.9  # some, not all
+    root = engine.watch.profiler.root
+    assert root.flops == pytest.approx(engine.last.flops_per_second * engine.last.seconds, rel=1e-6)
+    layers = root.children["transformer"].children["h"].children
+    runs = [layer.forward_flops / (2 * 12 * SIZES["hidden_size"] ** 2 * 36) for layer in layers.values()]
+    assert sum(runs) == pytest.approx(5 * engine.last.kept_layers, rel=0.3)
+    assert " profile of update 3 " in capsys.readouterr().out
 
 
 def test_the_command_writes_what_the_ending_says(tmp_path):

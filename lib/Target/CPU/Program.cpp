@@ -106,7 +106,8 @@ public:
 private:
   LLVM::LLVMFuncOp startFunction(llvm::StringRef name, ArrayRef<Type> arguments, LLVM::Linkage linkage);
   llvm::Error emitProgram(ProgramOp program);
-  llvm::Error emitLaunch(LaunchOp launch);
+  /// `traceAt`: where a thread's trace has its times. One that is off leaves none.
+  llvm::Error emitLaunch(LaunchOp launch, int64_t traceAt);
   llvm::Error addPlace(Operation *op);
   /// The launches of the chain or the slab that begins at `op`, which moves behind the last.
   llvm::Error emitTogether(Block::iterator &op, int64_t &nextLaunch);
@@ -227,10 +228,8 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
       continue;
     }
     if (launch) {
-      emitTimeStamp(e, trace, e.add(traceOffset, nextLaunch * traceBytes));
-      if (llvm::Error error = emitLaunch(launch))
+      if (llvm::Error error = emitLaunch(launch, nextLaunch++ * traceBytes))
         return error;
-      emitTimeStamp(e, trace, e.add(traceOffset, nextLaunch++ * traceBytes + 8));
     } else if (isa<BarrierOp>(*op)) {
       emitBarrier(e, step, thread);
     } else if (llvm::Error error = addPlace(&*op)) {
@@ -299,7 +298,7 @@ llvm::Error ModuleEmitter::emitTogether(Block::iterator &op, int64_t &nextLaunch
   });
 }
 
-llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {
+llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch, int64_t traceAt) {
   OpBuilder::InsertPoint here = builder.saveInsertionPoint();
   llvm::Expected<LLVM::LLVMFuncOp> function = kernelFunction(launch);
   builder.restoreInsertionPoint(here);
@@ -320,10 +319,12 @@ llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch) {
     }
   auto call = [&] { LLVM::CallOp::create(builder, loc, *function, arguments); };
   return emitGated(launch, [&] {
+    emitTimeStamp(e, trace, e.add(traceOffset, traceAt));
     if (wanted)
       e.ifThen(wanted, call);
     else
       call();
+    emitTimeStamp(e, trace, e.add(traceOffset, traceAt + 8));
   });
 }
 

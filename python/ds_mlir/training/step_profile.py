@@ -3,8 +3,11 @@
 import dataclasses
 import pathlib
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ds_mlir import errors
 from ds_mlir.training.backend import Backend, Tensor
@@ -75,11 +78,17 @@ def module_times(data: Mapping[str, Any], tensors: Sequence[Tensor]) -> ModuleTi
     for tensor in tensors:
         share = update_s * _elements(tensor) / total
         module = root
-        for part in (None, *tensor.name.split(".")[:-1]):
+        for part in (None, *_module_of(tensor)):
             module = module if part is None else module.child(part)
             module.update_s += share
             module.parameters += _elements(tensor)
     return root
+
+
+def _module_of(tensor: Tensor) -> list[str]:
+    """The path of the module that a tensor belongs to; `c_attn.weight.q` is a part of `c_attn.weight`."""
+    parts = tensor.name.split(".")
+    return parts[: next((i for i, part in enumerate(parts) if part in ("weight", "bias")), len(parts) - 1)]
 
 
 def _elements(tensor: Tensor) -> int:
@@ -160,20 +169,35 @@ class StepProfiler:
         self.profile: Any = None
         self.root: ModuleTimes | None = None
         self._written = False
+        self._programs: list[dict[str, Any]] = []
+        self._reading_s = 0.0
+        self._is_whole = (settings.output_file or "").endswith(_ENDINGS)  # one trace, of which the runtime makes the report
 
     def begin(self, steps: int) -> None:
         """Start when as many updates are done as the settings say, or more in a run that is resumed."""
         if steps >= self._settings.profile_step and self.root is None:
             if self.profile is not None:  # of an update that was given up
                 self.profile.__exit__(None, None, None)
-            self.profile = self._backend.profile()
+            self.profile, self._programs, self._reading_s = self._backend.profile(), [], 0.0
             self.profile.__enter__()
+
+    def _read(self) -> None:
+        self.profile.__exit__(None, None, None)
+        self._programs += self.profile.data()["programs"]
+
+    def forward(self, gates: np.ndarray | None) -> None:
+        """Read what a micro step with gates did by itself: a report has the medians of several, and a layer may have run in some."""
+        if self.profile is not None and self.root is None and gates is not None and not self._is_whole:
+            began = time.perf_counter()
+            self._read()
+            self.profile.__enter__()
+            self._reading_s += time.perf_counter() - began
 
     def end(self) -> None:
         """Stop when the update that is traced is done."""
         if self.profile is not None and self.root is None:
-            self.profile.__exit__(None, None, None)
-            self.root = module_times(self.profile.data(), self._backend.tensors)
+            self._read()
+            self.root = module_times({"programs": self._programs}, self._backend.tensors)
 
     def write(self, record: Record) -> None:
         """Write the profile once it is there.
@@ -183,10 +207,10 @@ class StepProfiler:
             return
         self._written = True
         path = self._settings.output_file
-        if path is not None and path.endswith(_ENDINGS):
+        if self._is_whole:
             self.profile.save(path)
             return
-        text = profile_text(self.root, record, self._settings)
+        text = profile_text(self.root, dataclasses.replace(record, seconds=record.seconds - self._reading_s), self._settings)
         if path is None:
             print(text, file=sys.stdout, flush=True)
             return

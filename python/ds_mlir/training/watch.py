@@ -44,6 +44,8 @@ class Watch:
         """After a forward with its backward; sizes as of `StepFlops.count`."""
         if self._count is not None:
             self._flops += self._count.count(batch, tokens, rows, gates)
+        if self.profiler is not None:
+            self.profiler.forward(gates)
 
     def end(self, record: Record) -> None:
         """After an update; completes its record."""
