@@ -1,7 +1,7 @@
 // RUN: ds-opt --ds-plan-overwrite-rows %s | FileCheck %s
 // RUN: ds-opt --ds-plan-overwrite-rows --remarks-filter='ds-plan-overwrite-rows' %s 2>&1 >/dev/null | FileCheck --check-prefix=REMARK %s
 
-// REMARK-DAG: [Passed] in-place | Category:ds-plan-overwrite-rows | Function=loss | width=8
+// REMARK-DAG: [Passed] in-place | Category:ds-plan-overwrite-rows | Function=step | width=8
 // REMARK-DAG: [Missed] in-place | Category:ds-plan-overwrite-rows | Function=negative_read_again {{.*}}the logits are read again
 
 ds_plan.kernel @loss "row" schedule {} {
@@ -15,11 +15,11 @@ ds_plan.kernel @copy "copy" schedule {} {
   ds_plan.return %x : tensor<?x8xf32>
 }
 
-// CHECK-LABEL: ds_plan.program @loss
+// CHECK-LABEL: ds_plan.program @step
 // CHECK:         %[[X:.*]] = ds_plan.buffer selected : memref<?x8xf32>
 // CHECK:         ds_plan.launch @loss ins(%[[X]], {{.*}}) outs(%{{.*}}, %[[X]] :
 // CHECK-NEXT:    ds_plan.launch @copy ins(%[[X]] :
-ds_plan.program @loss max_batch 4 max_rows 64 arena 0 kv_bytes 0 {
+ds_plan.program @step max_batch 4 max_rows 64 arena 0 kv_bytes 0 {
   %labels = ds_plan.input "labels" 0 selected : memref<?xi32>
   %scale = ds_plan.input "loss_scale" 1 single : memref<?x1xf32>
   %x = ds_plan.buffer selected : memref<?x8xf32>
