@@ -172,7 +172,9 @@ Result<void> Driver::checkOptions() {
 
 Result<void> Driver::checkTraining() {
   if (!options.train) {
-    for (auto [given, name] : {std::pair(options.layerDrop, "--layer-drop"), {options.randomWeights, "--random-weights"}})
+    for (auto [given, name] : {std::pair(options.layerDrop, "--layer-drop"),
+                               {options.randomWeights, "--random-weights"},
+                               {options.dropout != "config", "--dropout"}})
       if (given)
         return Error::usage(std::string(name) + ": expects --train");
     return {};
@@ -186,6 +188,9 @@ Result<void> Driver::checkTraining() {
   int64_t layers = 0;
   if (options.recompute != "none" && options.recompute != "all" && (StringRef(options.recompute).getAsInteger(10, layers) || layers < 0))
     return Error::usage("--recompute: expects none, all or a number of layers, got '" + options.recompute + "'");
+  double rate = 0;
+  if (options.dropout != "config" && (StringRef(options.dropout).getAsDouble(rate) || !(rate >= 0 && rate < 1)))
+    return Error::usage("--dropout: expects config, or 0 to less than 1, got '" + options.dropout + "'");
   if (!(options.labelSmoothing >= 0 && options.labelSmoothing < 1))
     return Error::usage("--label-smoothing: expects 0 to less than 1, got " + std::to_string(options.labelSmoothing));
   return {};
@@ -339,6 +344,9 @@ Result<void> Driver::run() {
   import.task = options.task;
   import.strict = options.strict;
   import.randomWeights = options.randomWeights;
+  import.dropout = options.train;
+  if (double rate = 0; !StringRef(options.dropout).getAsDouble(rate))
+    import.dropoutRate = rate;
   Result<ImportedModel> imported = importModel(context, options.model, import);
   if (!imported)
     return imported.error();

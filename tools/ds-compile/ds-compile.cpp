@@ -61,6 +61,10 @@ static cl::opt<bool> layerDrop("layer-drop", cl::desc("with --train: layers can 
 static cl::opt<std::string> recompute("recompute", cl::init("none"), cl::value_desc("layers"),
                                       cl::desc("with --train: layers whose values are computed again: none, all or a number"),
                                       cl::cat(category));
+static cl::opt<std::string> dropout("dropout", cl::init("config"), cl::value_desc("rate"),
+                                    cl::desc("with --train: of embeddings, residual branches and classifiers, 0 to less than 1, or config: "
+                                             "what config.json says"),
+                                    cl::cat(category));
 static cl::opt<double> labelSmoothing("label-smoothing", cl::init(0.0), cl::desc("with --train: of the cross-entropy"), cl::cat(category));
 static cl::opt<bool> randomWeights("random-weights", cl::desc("with --train: a model of its config.json alone, of zeros at first"),
                                    cl::cat(category));
@@ -117,6 +121,7 @@ int main(int argc, char **argv) {
   options.optimizer = optimizer;
   options.layerDrop = layerDrop;
   options.recompute = recompute;
+  options.dropout = dropout;
   options.labelSmoothing = labelSmoothing;
   options.randomWeights = randomWeights;
   options.context = context;

@@ -16,6 +16,7 @@ from ds_mlir.training.backend import Backend, NativeBackend
 from ds_mlir.training.config import TrainingConfig
 
 FROM_CONFIG = ("bert", "gpt2", "llama", "mistral", "qwen2", "roberta", "roberta-prelayernorm")
+_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attn_pdrop", "attention_dropout", "attn_dropout")
 _TOKENS = 512  # of a sequence, where neither the configuration nor the model says less
 
 
@@ -57,13 +58,12 @@ def known_by_config(folder: pathlib.Path) -> bool:
         return False
 
 
-def dropout_keys(folder: pathlib.Path) -> list[str]:
-    """The keys of a model's configuration that ask for dropout."""
+def attention_dropout_keys(folder: pathlib.Path) -> list[str]:
+    """The keys of a model's configuration that ask for dropout of attention's weights, which the compiler leaves out."""
     try:
         values = json.loads((folder / "config.json").read_bytes())
-        keys = [key for key in values if key.endswith(("dropout", "dropout_prob", "_pdrop")) and not key.startswith("summary_")]
-        return [key for key in keys if isinstance(values[key], int | float) and values[key] > 0]
-    except (OSError, ValueError, TypeError):
+        return [key for key in _ATTENTION_DROPOUT if isinstance(values.get(key), int | float) and values[key] > 0]
+    except (OSError, ValueError, TypeError, AttributeError):
         return []
 
 
@@ -94,6 +94,7 @@ def compile_package(
         "--train",
         f"--optimizer={config.optimizer.kind}",
         f"--recompute={own.recompute}",
+        f"--dropout={own.dropout}",
         f"--label-smoothing={own.label_smoothing!r}",
         f"--max-batch={config.batch.micro}",
         f"--max-rows={_max_tokens(folder, config)}",
