@@ -191,7 +191,9 @@ def main():
     rows = compare(runs)
     for row in rows:
         shares = [f"{row[key]:.0%}" if row[key] is not None and math.isfinite(row[key]) else "never" for key in ("samples", "seconds")]
-        print(f"{row['run']}, seed {row['seed']}: dense's {row['dense_loss']:.4f} after {shares[0]} of its samples, {shares[1]} of its time")
+        print(
+            f"{row['run']}, seed {row['seed']}: dense's {row['dense_loss']:.4f} after {shares[0]} of its samples, {shares[1]} of its time"
+        )
     if options.output:
         options.output.write_text(json.dumps({"provenance": provenance(), "cases": CASES, "comparison": rows, "runs": runs}) + "\n")
     if options.plot:

@@ -23,4 +23,9 @@
 #define GET_OP_CLASSES
 #include "dialects/DS/DSOps.h.inc"
 
+namespace ds {
+/// The rate, an f64, at which training drops elements of an op's result (`ds-insert-dropout`).
+inline constexpr llvm::StringLiteral dropoutAttrName = "ds.dropout";
+} // namespace ds
+
 #endif // DIALECTS_DS_DSDIALECT_H

@@ -148,3 +148,9 @@ Gradients ScaleOp::gradients(OpBuilder &builder, ValueRange outputGradients, Arr
     return {Value(), Value()};
   return {ScaleOp::create(builder, getLoc(), getInput().getType(), outputGradients[0], getScales(), getIndexAttr()), Value()};
 }
+
+Gradients DropoutOp::gradients(OpBuilder &builder, ValueRange outputGradients, ArrayRef<bool> wanted) {
+  if (!wanted[0])
+    return {Value(), Value()};
+  return {DropoutOp::create(builder, getLoc(), getInput().getType(), outputGradients[0], getSeed(), getRateAttr(), getSiteAttr()), Value()};
+}

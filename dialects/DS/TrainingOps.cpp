@@ -1,6 +1,8 @@
 // What the ops of training promise on their own.
 #include "dialects/DS/DSDialect.h"
 #include "mlir/IR/TypeUtilities.h"
+#include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace ds;
@@ -45,6 +47,22 @@ static LogicalResult verifyControl(Operation *op, Value control, int64_t index) 
 }
 
 LogicalResult ScaleOp::verify() { return verifyControl(*this, getScales(), getIndex()); }
+
+LogicalResult DropoutOp::verify() {
+  const double rate = getRate().convertToDouble();
+  if (!(rate >= 0 && rate < 1)) // (C1)
+    return emitOpError("expects rate of 0 to less than 1");
+  if (shapeOf(getSeed()) != ArrayRef<int64_t>{2}) // (C2)
+    return emitOpError("expects seed of shape [2], got ") << getSeed().getType();
+  if (getSite() > std::numeric_limits<uint32_t>::max()) // (C3)
+    return emitOpError("expects site of 0 to less than 2^32, got ") << static_cast<int64_t>(getSite());
+  return success();
+}
+
+uint32_t DropoutOp::getThreshold() {
+  // A rate next to 1 would need 2^32 itself.
+  return static_cast<uint32_t>(std::min(std::ceil(std::ldexp(getRate().convertToDouble(), 32)), 4294967295.0));
+}
 
 LogicalResult SwitchOp::verify() { return verifyControl(*this, getGates(), getIndex()); }
 

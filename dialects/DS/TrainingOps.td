@@ -51,6 +51,33 @@ def DS_ScaleOp : DS_Op<"scale",
   let hasVerifier = 1;
 }
 
+def DS_DropoutOp : DS_Op<"dropout",
+    [Pure, AllTypesMatch<["input", "output"]>, DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+  let summary = "elements left out at random";
+  let description = [{
+    `output = input * (w >= rate * 2^32) / (1 - rate)`, `w` of element `i`, counted through the tensor in row-major order, word `i mod 4` of
+    Philox4x32-10 with the two words of `seed` as its key and the counter `(i / 4 mod 2^32, i / 2^34, site, 0)`. No mask is kept: the
+    gradient is the same op of the same seed and site.
+    - (C1) `rate` is in [0, 1).
+    - (C2) `seed` is `[2]`.
+    - (C3) `site` is in [0, 2^32).
+    ```mlir
+    %y = ds.dropout %x, %seed rate 1.0e-1 site 3 : tensor<?x?x64xf32>, tensor<2xi32>
+    ```
+    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; Srivastava et al. 2014, "Dropout".
+  }];
+  let arguments = (ins DS_FloatTensor:$input, DS_IntTensor:$seed, F64Attr:$rate, I64Attr:$site);
+  let results = (outs DS_FloatTensor:$output);
+  let assemblyFormat = "$input `,` $seed `rate` $rate `site` $site attr-dict `:` type($input) `,` type($seed)";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The least word of an element that stays: rate * 2^32, rounded up.
+    uint32_t getThreshold();
+    /// What elements that stay are multiplied by.
+    double getFactor() { return 1 / (1 - getRate().convertToDouble()); }
+  }];
+}
+
 def DS_SwitchOp : DS_Op<"switch", [Pure, AllTypesMatch<["on", "off", "output"]>]> {
   let summary = "the result of a layer, or what goes around it";
   let description = [{

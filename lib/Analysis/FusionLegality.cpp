@@ -5,7 +5,7 @@
 using namespace mlir;
 using namespace ds;
 
-bool ds::isElementwise(Operation *op) { return op->hasTrait<OpTrait::Elementwise>() || isa<ScaleOp>(op); }
+bool ds::isElementwise(Operation *op) { return op->hasTrait<OpTrait::Elementwise>() || isa<ScaleOp, DropoutOp>(op); }
 
 static bool isNormGradient(Operation *op) { return isa<LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp>(op); }
 

@@ -9,8 +9,8 @@ using mlir::Operation;
 static int64_t width(mlir::Value value) { return mlir::cast<mlir::RankedTensorType>(value.getType()).getShape().back(); }
 
 namespace {
-// Vector instructions of lib/Target/CPU/VectorMath.cpp. A division takes the time of 8 on the processor this is fitted to.
-constexpr int64_t laneOpsOfDivision = 8, laneOpsOfExp = 20, laneOpsOfExpNonPositive = 14;
+// Vector instructions of lib/Target/CPU/VectorMath.cpp and Dropout.cpp. A division takes the time of 8 on the processor this is fitted to.
+constexpr int64_t laneOpsOfDivision = 8, laneOpsOfExp = 20, laneOpsOfExpNonPositive = 14, laneOpsOfPhilox = 58;
 // What a row waits for when its sums are joined and its root is taken: about 50 ns that nothing else fills, one row after the other.
 constexpr int64_t laneOpsOfReduction = 2048;
 } // namespace
@@ -78,6 +78,7 @@ OpCost ds::costOf(Operation *op) {
         return cost;
       })
       .Case<ColumnSumOp, EmbeddingGradOp, ScaleOp>([&](Operation *) { return perRow(n, 0, n); })
+      .Case([&](DropoutOp) { return perRow(n, 0, laneOpsOfPhilox * n); })
       .Case([&](LayerNormGradOp grad) {
         const int64_t columns = width(grad.getInput());
         return perRow(15 * columns, 0, 15 * columns + 4 * laneOpsOfReduction);

@@ -86,7 +86,7 @@ const KernelRegistry &KernelRegistry::standard() {
                           return "attention_" + times(heads, width(op->getResult(0)) / heads);
                         }});
     addRowOps<GeluGradOp, SiluGradOp, QuickGeluGradOp, ReluGradOp, TanhGradOp, SoftmaxGradOp, L2NormalizeGradOp, CrossEntropyGradOp,
-              ScaleOp>(r, allRows);
+              ScaleOp, DropoutOp>(r, allRows);
     addRowOps<LayerNormGradOp, RmsNormGradOp>(r, normGradientRole);
     r.add<CrossEntropyOp>({"row", 0, ResultRows::ofInput, allRows,
                            [](Operation *op) { return "cross_entropy_" + std::to_string(width(op->getOperand(0))); }});

@@ -87,6 +87,8 @@ Result<ImportedModel> ds::importModel(MLIRContext &context, const std::string &p
   }
   ModelBuilder builder(context, *source->tensors, *source->config);
   builder.made = made;
+  builder.marksDropout = options.dropout;
+  builder.dropoutRate = options.dropoutRate;
   builder.rowsArePaired = source->rowsArePaired;
   builder.facts.family = family->modelType;
   builder.facts.name = source->name;

@@ -258,6 +258,21 @@ Value ModelBuilder::l2Normalize(Value input, const std::string &path, double eps
   return L2NormalizeOp::create(builder, at(path), input.getType(), input, builder.getF64FloatAttr(eps));
 }
 
+double ModelBuilder::rate(const char *key, double fallback) {
+  if (!marksDropout || dropoutRate)
+    return dropoutRate.value_or(0);
+  double rate = config.number(key, fallback, 0, 1);
+  if (rate == 1)
+    config.fail(key, "a rate of dropout of 0 to less than 1");
+  return rate;
+}
+
+Value ModelBuilder::dropout(Value value, double rate) {
+  if (rate > 0 && !config.failure())
+    value.getDefiningOp()->setAttr(dropoutAttrName, builder.getF64FloatAttr(rate));
+  return value;
+}
+
 Value ModelBuilder::layer(const std::string &path, Value input, const std::function<Value(Value)> &body) {
   auto layer = LayerOp::create(builder, at(path), TypeRange(input.getType()), builder.getStringAttr(path), ValueRange(input));
   OpBuilder::InsertionGuard guard(builder);

@@ -61,6 +61,8 @@ public:
   Config &config;
   /// Of a model without weights: takes in every tensor that is asked for.
   ConfigOnlySource *made = nullptr;
+  bool marksDropout = false;         // as in ImportOptions
+  std::optional<double> dropoutRate; // as in ImportOptions
   /// GGUF stores the rows of a turned head as pairs (j, j + half) side by side; `turnedRows` undoes it.
   bool rowsArePaired = false;
   RowView turnedRows(int64_t heads, int64_t headWidth) const {
@@ -106,6 +108,10 @@ public:
   mlir::Value pool(mlir::Value input, const std::string &path, PoolKind kind);
   mlir::Value l2Normalize(mlir::Value input, const std::string &path, double eps);
   mlir::Value tanh(mlir::Value input, const std::string &path);
+  /// The rate of dropout that `key` says, `fallback` where it is absent or null, as transformers has it; 0 unless dropout is marked.
+  double rate(const char *key, double fallback);
+  /// Says that training drops elements of `value`, the result of an op, at a rate; gives it back.
+  mlir::Value dropout(mlir::Value value, double rate);
   mlir::Value layer(const std::string &path, mlir::Value input, const std::function<mlir::Value(mlir::Value)> &body);
 
   static int64_t width(mlir::Value value);

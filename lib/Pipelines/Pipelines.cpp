@@ -37,6 +37,7 @@ static void addInference(OpPassManager &manager, const PlanOptions &options) {
 /// What trains it.
 static void addTraining(OpPassManager &manager, const PlanOptions &options) {
   manager.addPass(createInsertLoss({options.smoothing}));
+  manager.addPass(createInsertDropout());
   if (options.layerDrop)
     manager.addPass(createInsertLayerDrop());
   manager.addPass(createDifferentiate({options.recompute}));

@@ -19,7 +19,8 @@ using namespace ds_plan;
 
 namespace {
 struct PlanChainRows : ds::impl::PlanChainRowsBase<PlanChainRows> {
-  /// Row r of what `launch` writes depends on nothing but row r of what it reads, of `rows` rows.
+  /// Row r of what `launch` writes depends on nothing but row r of what it reads, of `rows` rows; not on r, as dropout does, whose seed is
+  /// a single row.
   static bool isByRow(LaunchOp launch, KernelOp kernel, Rows rows) {
     if (kernel.getFamily() != "gemm" && kernel.getFamily() != "row")
       return false;

@@ -11,8 +11,22 @@ namespace dsrt {
 
 enum class Task { causalLm, encoder, maskedLm, sequenceClassification };
 enum class PositionRule { arange, fromMask, fromIds };
-enum class InputKind { inputIds, positions, mask, tokenTypeIds, past, rows, labels, layerGates, layerScales, lossScale, controls, hyper };
-constexpr int inputKindCount = 12;
+enum class InputKind {
+  inputIds,
+  positions,
+  mask,
+  tokenTypeIds,
+  past,
+  rows,
+  labels,
+  layerGates,
+  layerScales,
+  dropoutSeed,
+  lossScale,
+  controls,
+  hyper
+};
+constexpr int inputKindCount = 13;
 /// True for the inputs of training that have one size in every step.
 constexpr bool isControl(InputKind kind) { return kind >= InputKind::layerGates; }
 /// Which of a step's counts the first axes of an output are.

@@ -24,6 +24,7 @@ const std::vector<InputForm> &inputForms() {
                                                {InputKind::labels, "labels", {"rows"}},
                                                {InputKind::layerGates, "layer_gates", {}},
                                                {InputKind::layerScales, "layer_scales", {}},
+                                               {InputKind::dropoutSeed, "dropout_seed", {}},
                                                {InputKind::lossScale, "loss_scale", {}},
                                                {InputKind::controls, "controls", {}},
                                                {InputKind::hyper, "hyper", {}}};

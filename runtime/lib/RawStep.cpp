@@ -35,7 +35,7 @@ static int64_t limitOf(const Manifest &manifest, InputKind kind, int32_t batch, 
     return classesOf(manifest);
   case InputKind::layerGates:
     return 2;
-  default: // floats
+  default: // floats and seeds
     return most;
   }
 }
@@ -55,9 +55,9 @@ static Status readInput(const Manifest &manifest, InputKind kind, const dsrt_arr
     return Status::invalidArgument(name, ": expects ", elements, " elements, got ", given->elements);
   const auto *values = static_cast<const int32_t *>(given->data);
   int64_t limit = limitOf(manifest, kind, arrays.batch, arrays.tokens);
-  const bool isFloat = isControl(kind) && kind != InputKind::layerGates;
+  const bool isAny = isControl(kind) && kind != InputKind::layerGates;
   const bool mayBeNegative = kind == InputKind::labels; // such rows do not count
-  for (size_t i = 0; i < elements && !isFloat; ++i)
+  for (size_t i = 0; i < elements && !isAny; ++i)
     if ((values[i] < 0 && !mayBeNegative) || values[i] >= limit)
       return Status::invalidArgument(name, "[", i, "]: expects 0..", limit - 1, ", got ", values[i]);
   arrays.of(kind).assign(values, values + elements);

@@ -35,7 +35,7 @@ class NumpyBackend:
         shapes["head.weight"] = (self.width, hidden)
         layer = {name: int(name.split(".")[1]) if name.startswith("layers") and gated else -1 for name in shapes}
         self.tensors = [Tensor(name, shape, name, shape, None, layer[name]) for name, shape in shapes.items()]
-        self.frozen = []
+        self.frozen, self.dropout = [], False
         random = np.random.default_rng(seed)
         self.state = {
             part: {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
@@ -73,7 +73,7 @@ class NumpyBackend:
         losses = -(1 - self.smoothing) * chosen - self.smoothing * logp.mean(axis=1)
         return logp, np.where(labels < 0, 0.0, losses)
 
-    def step(self, arrays, rows, labels, loss_scale, gates, scales):
+    def step(self, arrays, rows, labels, loss_scale, gates, scales, seed=None):
         self.steps_run.append({"arrays": arrays, "rows": rows, "labels": labels, "gates": gates, "scales": scales})
         p, ids, xs, hidden, pool, logits = self._forward(arrays, rows, gates, scales)
         logp, losses = self._losses(logits, labels)

@@ -114,6 +114,15 @@ def test_layers_that_are_computed_again(sections, expected):
     assert parse_config({**MINIMAL, **sections}).own.recompute == expected
 
 
+def test_dropout_is_the_model_s_or_a_rate():
+    for value, expected in (("config", "config"), (0, "0.0"), (0.25, "0.25")):
+        assert parse_config({**MINIMAL, "ds_mlir": {"dropout": value}}).own.dropout == expected
+    assert parse_config(MINIMAL).own.dropout == "config"
+    for value in ("none", 1, -0.1, True):
+        with pytest.raises(errors.InvalidArgument, match=r"ds_mlir\.dropout: expects "):
+            parse_config({**MINIMAL, "ds_mlir": {"dropout": value}})
+
+
 def test_layer_drop_has_defaults_and_can_be_off():
     on = parse_config({**MINIMAL, "progressive_layer_drop": {"enabled": True}}).layer_drop
     assert (on.theta, on.gamma) == (0.5, 0.001)

@@ -7,6 +7,7 @@ import pytest
 from ds_mlir import errors, initialize
 from ds_mlir.training import NativeBackend, Tensor, export, package, parse_config
 from ds_mlir.training.batches import positions_of
+from ds_mlir.training.dropout import draw_seed
 from numpy_backend import NumpyBackend, config
 
 SHAPES = {"w": (3, 4), "b": (5,)}
@@ -151,13 +152,14 @@ def test_the_compiler_is_called_with_what_the_configuration_says(tmp_path, monke
         config(
             optimizer={"type": "Lamb"},
             progressive_layer_drop={"enabled": True},
-            ds_mlir={"recompute": 3, "label_smoothing": 0.1, "task": "masked-lm"},
+            ds_mlir={"recompute": 3, "dropout": 0.25, "label_smoothing": 0.1, "task": "masked-lm"},
         )
     )
     assert package.compile_package(tmp_path / "m", tmp_path / "p", settings, True, "off") == ["recompute: 3 of 4"]
     given = (tmp_path / "p").read_text().split()
     expected = (
-        "--train --optimizer=lamb --recompute=3 --label-smoothing=0.1 --max-batch=2 --max-rows=128 --target-cpu=native --task=masked-lm"
+        "--train --optimizer=lamb --recompute=3 --dropout=0.25 --label-smoothing=0.1 --max-batch=2 --max-rows=128 --target-cpu=native "
+        "--task=masked-lm"
     )
     assert given[3:] == [*expected.split(), "--layer-drop", "--random-weights", "--progress=off"]
     (tmp_path / "fail").write_text("")
@@ -174,10 +176,32 @@ def test_folders_of_models(tmp_path):
     assert package.model_folder(str(tmp_path), tmp_path) == tmp_path
 
 
-def test_what_asks_for_dropout_is_named(tmp_path):
-    (tmp_path / "config.json").write_text('{"hidden_dropout_prob": 0.1, "attn_pdrop": 0.0, "classifier_dropout": null, "dropout": 0.2}')
-    assert package.dropout_keys(tmp_path) == ["hidden_dropout_prob", "dropout"]
-    assert package.dropout_keys(tmp_path / "nowhere") == []
+def test_the_dropout_that_is_left_out_is_named(tmp_path):
+    keys = {"hidden_dropout_prob": 0.1, "attn_pdrop": 0.0, "attention_dropout": None, "attention_probs_dropout_prob": 0.2}
+    (tmp_path / "config.json").write_text(json.dumps(keys))
+    assert package.attention_dropout_keys(tmp_path) == ["attention_probs_dropout_prob"]
+    assert package.attention_dropout_keys(tmp_path / "nowhere") == []
+
+
+def test_each_forward_has_a_seed_of_its_own():
+    made = manifest()
+    made["programs"][0]["inputs"].append({"name": "dropout_seed", "shape": [2]})
+    batch = {"input_ids": [[1, 2, 3]], "labels": [[-100, 2, 3]], "attention_mask": [[1, 1, 1]]}
+    seeds = {}
+    for seed in (0, 1):
+        runtime = FakeRuntime()
+        settings = config(train_batch_size=4, gradient_accumulation_steps=2, seed=seed)
+        engine, *_ = initialize(model=NativeBackend(runtime, made), config=settings)
+        for _ in range(4):
+            engine.backward(engine(batch))
+            engine.step()
+        engine.eval_batch(batch)
+        assert "dropout_seed" not in runtime.runs[-1][3]
+        given = [run[3]["dropout_seed"] for run in runtime.runs if run[0] == "step"]
+        assert all(one.shape == (2,) for one in given)
+        seeds |= {(seed, i // 2, i % 2): one.tolist() for i, one in enumerate(given)}
+    assert len({tuple(one) for one in seeds.values()}) == 8
+    assert all(draw_seed(*place).tolist() == one for place, one in seeds.items())
 
 
 def test_an_exported_folder_is_what_the_model_was_made_of(tmp_path):

@@ -1,11 +1,13 @@
 """The engine over compiled packages: three updates against torch, layers that are off, resuming, and the way back to inference."""
 
 import json
+import warnings
 
 import ds_mlir
 import numpy as np
 import pytest
 from ds_mlir.__main__ import main
+from ds_mlir.training.dropout import draw_seed
 from ds_mlir.training.model_config import model_config
 from test_train_data import word_tokenizer
 
@@ -147,3 +149,108 @@ def test_ds_train_and_inference_of_what_it_made(tmp_path):
     engine, *_ = ds_mlir.initialize(model=tmp_path / "out" / "model", config=settings("masked-lm"))
     expected = engine.eval_batch({"input_ids": ids, "labels": ids}).logits
     assert np.abs(ds_mlir.load(package).logits(ids)[0] - expected).max() < 1e-4
+
+
+def philox(counter, key):
+    """Philox4x32-10 in NumPy: counter [N, 4] and key [2] uint32; returns words [N, 4]."""
+    c, k = [counter[:, i].astype(np.uint64) for i in range(4)], [np.uint64(one) for one in key]
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for _ in range(10):
+        first, second = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [(second >> half) ^ c[1] ^ k[0], second & low, (first >> half) ^ c[3] ^ k[1], first & low]
+        k = [(k[0] + np.uint64(0x9E3779B9)) & low, (k[1] + np.uint64(0xBB67AE85)) & low]
+    return np.stack(c, axis=1)
+
+
+def use_our_masks(model, seed_of_forward):
+    """Give every dropout of a torch model that drops something the mask of ds.dropout; sites are counted in the order of the forward."""
+    import torch
+
+    class OurDropout(torch.nn.Module):
+        site = 0
+
+        def __init__(self, rate):
+            super().__init__()
+            self.rate = rate
+
+        def forward(self, x):
+            blocks = np.arange((x.numel() + 3) // 4, dtype=np.uint64)
+            counter = np.stack([blocks, 0 * blocks, 0 * blocks + np.uint64(OurDropout.site), 0 * blocks], axis=1)
+            words = philox(counter, seed_of_forward().view(np.uint32)).reshape(-1)[: x.numel()]
+            OurDropout.site += 1
+            return x * torch.tensor((words >= self.rate * 2.0**32) / (1 - self.rate), dtype=x.dtype).reshape(x.shape)
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Dropout) and child.p > 0:
+                setattr(parent, name, OurDropout(child.p))
+    return OurDropout
+
+
+@pytest.mark.parametrize(("kind", "task", "name"), KINDS)
+@pytest.mark.parametrize(("hidden", "heads"), [(32, 4), (33, 3)])
+def test_updates_with_dropout_are_those_of_torch_with_our_masks(kind, task, name, hidden, heads):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {**SIZES, "hidden_size": hidden, "heads": heads, "dropout": 0.2}
+    values = model_config(kind, task=task, **sizes, **({"pre_layer_norm": False} if task == KINDS[1][1] else {}))
+    values |= {"attn_pdrop": 0.0} if kind == "gpt2" else {"attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.4}
+    config = transformers.AutoConfig.for_model(**values)
+    model = getattr(transformers, name).from_config(config, attn_implementation="eager").train()
+    changes = settings(task, seed=9, ds_mlir={"task": task, "threads": 2, "recompute": 1})
+    changes["optimizer"]["params"]["weight_decay"] = 0.0
+    engine, *_ = ds_mlir.initialize(model=model, config=changes)
+    assert engine.backend.dropout
+    place = [0, 0]
+    sites = use_our_masks(model, lambda: draw_seed(9, *place))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, eps=1e-5)
+    data = micro_batches(kind, task, 6)
+    for step in range(3):
+        losses = []
+        for micro, batch in enumerate(data[2 * step : 2 * step + 2]):
+            place[:], sites.site = (step, micro), 0
+            loss = model(**{key: torch.tensor(value) for key, value in batch.items()}).loss
+            (loss / 2).backward()
+            losses.append(loss.item())
+        assert sites.site >= 5
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert engine.train_batch(iter(data[2 * step : 2 * step + 2])) == pytest.approx(np.mean(losses), rel=1e-5)
+        assert engine.get_global_grad_norm() == pytest.approx(norm.item(), rel=1e-4)
+    losses = [engine.eval_batch(data[0]) for _ in range(2)]
+    for module in model.modules():
+        if isinstance(module, sites):
+            module.rate = 0.0
+    expected = model(**{key: torch.tensor(value) for key, value in data[0].items()}).loss.item()
+    assert losses == [pytest.approx(expected, rel=1e-5)] * 2
+
+
+def test_dropout_follows_the_seed_and_is_resumed(tmp_path):
+    """Equal seeds give equal bits, also of a resumed run and with layers that are off; others give others; a rate may be given by hand."""
+    data, drops = micro_batches("gpt2", "causal-lm", 12), {"enabled": True, "theta": 0.5, "gamma": 1.0}
+    engine, *_ = ds_mlir.initialize(model=model_config("gpt2", **SIZES), config=settings("causal-lm"))
+    assert not engine.backend.dropout
+    start = engine.export(tmp_path / "start")  # the same first values for every seed
+
+    def train(seed, dropout, first=0, save=False):
+        own = {"task": "causal-lm", "threads": 2, "dropout": dropout}
+        config = settings("causal-lm", seed=seed, progressive_layer_drop=drops, ds_mlir=own)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            engine, *_ = ds_mlir.initialize(model=start, config=config)
+        if first:
+            engine.load_checkpoint(tmp_path / "checkpoints")
+        for step in range(first, 6):
+            if save and step == 3:
+                engine.save_checkpoint(tmp_path / "checkpoints")
+            engine.train_batch(iter(data[2 * step : 2 * step + 2]))
+        return np.concatenate([engine.backend.view("parameter", tensor.name).reshape(-1) for tensor in engine.backend.tensors])
+
+    whole = train(1, 0.3, save=True)
+    assert np.array_equal(whole, train(1, 0.3))
+    assert np.array_equal(whole, train(1, 0.3, first=3))
+    assert not np.array_equal(whole, train(2, 0.3))
+    without = train(1, "config")
+    assert not np.array_equal(whole, without)
+    assert np.array_equal(without, train(1, 0))

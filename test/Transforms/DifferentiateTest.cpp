@@ -101,6 +101,34 @@ TEST_P(DifferentiateTest, GradientsFollowGatesAndScales) {
   EXPECT_EQ(model.error(), "");
 }
 
+/// Of one seed the elements that stay are the same in every step, and where they are computed again.
+TEST_P(DifferentiateTest, GradientsFollowDropout) {
+  std::map<std::string, std::vector<double>> expected;
+  for (const char *recompute : {"none", "all"}) {
+    TrainedModel model(tinyModel(GetParam().model), {/*layerDrop=*/true, recompute, /*smoothing=*/0, /*dropout=*/0.25});
+    ASSERT_EQ(model.error(), "");
+    if (std::string(GetParam().model) == "bert-classifier")
+      model.given["labels"] = {2, 0};
+    const double whole = model.loss("evaluate");
+    model.given["dropout_seed"] = {5, -3};
+    const double loss = model.loss();
+    model.given["dropout_seed"] = {6, -3};
+    EXPECT_NE(model.loss(), loss);
+    EXPECT_NE(loss, whole);
+    EXPECT_EQ(model.loss("evaluate"), whole);
+    model.given["dropout_seed"] = {5, -3};
+    EXPECT_EQ(model.loss(), loss);
+    model.state().resetGradients();
+    expectSlopes(model);
+    for (auto parameter : model.get().getOps<ParameterOp>())
+      if (reference::TensorPtr gradient = model.state().gradient(parameter.getSymName())) {
+        auto [found, isNew] = expected.insert({parameter.getSymName().str(), gradient->values});
+        EXPECT_EQ(found->second, gradient->values) << parameter.getSymName().str();
+      }
+    EXPECT_EQ(model.error(), "");
+  }
+}
+
 /// The order of sums is the same, so every bit is.
 TEST_P(DifferentiateTest, RecomputingChangesNoGradient) {
   std::map<std::string, std::vector<double>> expected;

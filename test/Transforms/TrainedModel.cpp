@@ -39,8 +39,14 @@ TrainedModel::TrainedModel(const std::string &text, const TrainingOptions &optio
   module = parseSourceString<ModuleOp>(text, &context);
   if (!module)
     return;
+  if (options.dropout > 0)
+    module->walk([&](Operation *op) {
+      if (isa<EmbeddingOp>(op) || (isa<LinearOp>(op) && isa<LayerOp>(op->getParentOp())))
+        op->setAttr(dropoutAttrName, Builder(&context).getF64FloatAttr(options.dropout));
+    });
   PassManager passes(&context);
   passes.addPass(createInsertLoss({options.smoothing}));
+  passes.addPass(createInsertDropout());
   if (options.layerDrop)
     passes.addPass(createInsertLayerDrop());
   passes.addPass(createDifferentiate({options.recompute}));

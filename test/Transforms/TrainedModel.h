@@ -15,6 +15,7 @@ struct TrainingOptions {
   bool layerDrop = false;
   std::string recompute = "none";
   double smoothing = 0;
+  double dropout = 0; // of every product inside a layer and every embedding
 };
 
 class TrainedModel {

@@ -19,6 +19,25 @@ func.func @activation_and_residual(%x: tensor<?x?x64xf32>, %r: tensor<?x?x32xf32
 
 // -----
 
+ds.parameter @w from "w" : tensor<32x64xf32>
+
+/// The seed is one for all elements.
+// CHECK-LABEL: func.func @dropout_and_residual
+// CHECK:       %[[F:.*]] = ds.fusion -> tensor<?x?x32xf32> {
+// CHECK-NEXT:    %[[L:.*]] = ds.linear
+// CHECK-NEXT:    %[[D:.*]] = ds.dropout %[[L]], %{{.*}} rate
+// CHECK-NEXT:    %[[S:.*]] = ds.add %[[D]], %{{.*}}
+// CHECK-NEXT:    ds.yield %[[S]]
+func.func @dropout_and_residual(%x: tensor<?x?x64xf32>, %r: tensor<?x?x32xf32>, %seed: tensor<2xi32>) -> tensor<?x?x32xf32> {
+  %w = ds.weight @w : tensor<32x64xf32>
+  %l = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<32x64xf32>
+  %d = ds.dropout %l, %seed rate 1.0e-1 site 7 : tensor<?x?x32xf32>, tensor<2xi32>
+  %s = ds.add %d, %r : tensor<?x?x32xf32>
+  return %s : tensor<?x?x32xf32>
+}
+
+// -----
+
 ds.parameter @gate from "gate" : tensor<32x64xf32>
 ds.parameter @up from "up" : tensor<32x64xf32>
 

@@ -61,6 +61,12 @@ ds_plan.kernel @add "row" schedule {} {
   ds_plan.return %z : tensor<?x?x64xf32>
 }
 
+ds_plan.kernel @dropout "row" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>, %s: tensor<2xi32>):
+  %y = ds.dropout %x, %s rate 1.0e-1 site 0 : tensor<?x?x64xf32>, tensor<2xi32>
+  ds_plan.return %y : tensor<?x?x64xf32>
+}
+
 /// From behind attention, which needs all rows, to the end of the block.
 // CHECK-LABEL: ds_plan.program @block
 // CHECK:         ds_plan.launch @attend ins
@@ -132,6 +138,18 @@ ds_plan.program @selected_rows max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
   ds_plan.launch @gather ins(%b, %rows : memref<?x64xf32>, memref<?xi32>) outs(%s : memref<?x64xf32>)
   ds_plan.launch @gelu ins(%s : memref<?x64xf32>) outs(%c : memref<?x64xf32>)
   ds_plan.launch @gelu ins(%c : memref<?x64xf32>) outs(%d : memref<?x64xf32>)
+}
+
+/// Elements are counted from the first row of all, which the slab of a chain does not know.
+// CHECK-LABEL: ds_plan.program @negative_dropout
+// CHECK-NOT:     chain
+ds_plan.program @negative_dropout max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %s = ds_plan.input "dropout_seed" 0 single : memref<?x2xi32>
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  %z = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @gelu ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @dropout ins(%y, %s : memref<?x64xf32>, memref<?x2xi32>) outs(%z : memref<?x64xf32>)
 }
 
 // CHECK-LABEL: ds_plan.program @negative_lone

@@ -184,6 +184,7 @@ Result<void> Driver::checkTraining() {
     for (auto [given, name] : {std::pair(options.layerDrop, "--layer-drop"),
                                {options.randomWeights, "--random-weights"},
                                {options.optimizer.has_value(), "--optimizer"},
+                               {options.dropout.has_value(), "--dropout"},
                                {options.recompute.has_value(), "--recompute"},
                                {options.labelSmoothing.has_value(), "--label-smoothing"}})
       if (given)
@@ -202,6 +203,10 @@ Result<void> Driver::checkTraining() {
   if (!wanted)
     return wanted.error();
   recompute = std::move(*wanted);
+  double rate = 0;
+  if (std::string text = options.dropout.value_or("config");
+      text != "config" && (StringRef(text).getAsDouble(rate) || !(rate >= 0 && rate < 1)))
+    return Error::usage("--dropout: expects config, or 0 to less than 1, got '" + text + "'");
   return {};
 }
 
@@ -393,6 +398,9 @@ Result<void> Driver::run() {
   import.task = options.task;
   import.strict = options.strict;
   import.randomWeights = options.randomWeights;
+  import.dropout = options.train;
+  if (double rate = 0; !StringRef(options.dropout.value_or("config")).getAsDouble(rate))
+    import.dropoutRate = rate;
   Result<ImportedModel> imported = importModel(context, options.model, import);
   if (!imported)
     return imported.error();

@@ -32,6 +32,7 @@ struct CompileOptions {
   // Of --train, and errors without it.
   std::optional<std::string> optimizer; // sgd, adam, adamw (default) or lamb
   std::optional<std::string> recompute; // none (default), all, how many layers, or budget:SIZE
+  std::optional<std::string> dropout;   // config (default), or the rate wherever the model has one
   std::optional<double> labelSmoothing;
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;

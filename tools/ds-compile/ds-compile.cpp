@@ -63,6 +63,10 @@ static cl::opt<std::string>
               cl::desc("with --train: layers whose values are computed again: none, all, a number, or budget:SIZE: as few as bring the "
                        "values that a step keeps under SIZE (bytes, or 256MiB)"),
               cl::cat(category));
+static cl::opt<std::string> dropout("dropout", cl::init("config"), cl::value_desc("rate"),
+                                    cl::desc("with --train: of embeddings, residual branches and classifiers, 0 to less than 1, or config: "
+                                             "what config.json says"),
+                                    cl::cat(category));
 static cl::opt<double> labelSmoothing("label-smoothing", cl::init(0.0), cl::desc("with --train: of the cross-entropy"), cl::cat(category));
 static cl::opt<bool> randomWeights("random-weights", cl::desc("with --train: a model of its config.json alone, of zeros at first"),
                                    cl::cat(category));
@@ -123,6 +127,8 @@ int main(int argc, char **argv) {
     options.recompute = recompute;
   if (labelSmoothing.getNumOccurrences())
     options.labelSmoothing = labelSmoothing;
+  if (dropout.getNumOccurrences())
+    options.dropout = dropout;
   options.randomWeights = randomWeights;
   options.context = context;
   options.maxBatch = maxBatch;

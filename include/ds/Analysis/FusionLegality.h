@@ -16,7 +16,7 @@ std::optional<std::string> whyNotOneKernel(llvm::ArrayRef<mlir::Operation *> ops
 /// True for an op that a kernel of rows may hold: each row of its result needs that row of its operands alone.
 bool isRowOp(mlir::Operation *op);
 
-/// True for an op on elements that stand in one place, `ds.scale` included, whose control is one number for all.
+/// True for an op on elements that stand in one place, `ds.scale` and `ds.dropout` included, whose control is the same for all.
 bool isElementwise(mlir::Operation *op);
 
 /// True for a norm, softmax included, or the gradient of one: an op of rows that looks at whole rows.

@@ -8,6 +8,7 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/OwningOpRef.h"
 #include <memory>
+#include <optional>
 
 namespace ds {
 
@@ -17,6 +18,10 @@ struct ImportOptions {
   /// Of a folder only the configuration is read. Every tensor that transformers' class of it has is there, of zeros: whoever trains the
   /// model draws them.
   bool randomWeights = false;
+  /// Ops whose results lose elements in training are marked with their rates, `ds.dropout`; `dropoutRate` is that of all of them in place
+  /// of what the configuration says.
+  bool dropout = false;
+  std::optional<double> dropoutRate;
 };
 
 /// A file that goes into the package as it is.

@@ -111,6 +111,24 @@ def InsertLoss : Pass<"ds-insert-loss", "::mlir::ModuleOp"> {
   let options = [Option<"smoothing", "smoothing", "double", /*default=*/"0.0", "label smoothing, 0 to less than 1">];
 }
 
+def InsertDropout : Pass<"ds-insert-dropout", "::mlir::ModuleOp"> {
+  let summary = "let a training step leave elements out";
+  let description = [{
+    In `@step`, the result of each op that the importer marked with `ds.dropout`, a rate, goes through a `ds.dropout`; sites are numbered in
+    order. An argument `dropout_seed` [2] is their seed. Marks outside of `@step` go without a trace, and without marks nothing changes.
+
+    Before: `ds.linear %x, %w {ds.dropout = 1.0e-1}`
+    After:
+    ```mlir
+    %y = ds.dropout %x, %seed rate 1.0e-1 site 3 : tensor<?x?x64xf32>, tensor<2xi32>
+    ```
+    Needs: `ds-insert-loss`.   Keeps: `@evaluate`, and the loss where all rates are 0.
+    Numerics: lossy (on purpose: elements times 0 or 1 / (1 - rate)).
+    Saves: masks, which are computed wherever they are needed.
+    Source: Srivastava et al. 2014, "Dropout".
+  }];
+}
+
 def InsertLayerDrop : Pass<"ds-insert-layer-drop", "::mlir::ModuleOp"> {
   let summary = "let a training step leave layers out";
   let description = [{

@@ -10,6 +10,7 @@ struct Sizes {
   int64_t hidden, layers, heads, inner;
   double eps;
   Activation activation;
+  double dropout;
   bool preNorm = false; // norms before attention and MLP and behind the last layer, not behind the residual sums
 };
 } // namespace
@@ -24,14 +25,14 @@ static Value encoderLayer(ModelBuilder &b, Value x, const std::string &path, con
   options.causal = false;
   options.mask = b.mask;
   Value context = b.attention(query, key, value, self, options);
-  Value attended = b.add(b.linear(context, output + ".dense", sizes.hidden), x, output);
+  Value attended = b.add(b.dropout(b.linear(context, output + ".dense", sizes.hidden), sizes.dropout), x, output);
   if (!sizes.preNorm)
     attended = b.layerNorm(attended, output + ".LayerNorm", sizes.eps);
   Value mlpInput = sizes.preNorm ? b.layerNorm(attended, path + ".intermediate.LayerNorm", sizes.eps) : attended;
   Value wide = b.linear(mlpInput, path + ".intermediate.dense", sizes.inner);
   Value narrow =
       b.linear(b.activation(wide, path + ".intermediate.intermediate_act_fn", sizes.activation), path + ".output.dense", sizes.hidden);
-  Value sum = b.add(narrow, attended, path + ".output");
+  Value sum = b.add(b.dropout(narrow, sizes.dropout), attended, path + ".output");
   return sizes.preNorm ? sum : b.layerNorm(sum, path + ".output.LayerNorm", sizes.eps);
 }
 
@@ -44,6 +45,7 @@ static Sizes readSizes(ModelBuilder &b) {
   sizes.inner = config.size("intermediate_size");
   sizes.eps = config.eps("layer_norm_eps", 1e-12);
   sizes.activation = config.activation("hidden_act", "gelu");
+  sizes.dropout = b.rate("hidden_dropout_prob", 0.1);
   headSize(b, "num_attention_heads", sizes.hidden, sizes.heads);
   config.require("position_embedding_type", "absolute");
   config.requireEmpty("pruned_heads");
@@ -64,7 +66,7 @@ static Value encode(ModelBuilder &b, const std::string &prefix, const Sizes &siz
   Value x = b.embedding(b.inputIds, embeddings + ".word_embeddings", b.facts.vocabSize, sizes.hidden);
   x = b.add(x, b.embedding(b.tokenTypes, embeddings + ".token_type_embeddings", types, sizes.hidden), embeddings);
   x = b.add(x, b.embedding(b.positions, embeddings + ".position_embeddings", positions, sizes.hidden), embeddings);
-  x = b.layerNorm(x, embeddings + ".LayerNorm", sizes.eps);
+  x = b.dropout(b.layerNorm(x, embeddings + ".LayerNorm", sizes.eps), sizes.dropout);
   for (int64_t i = 0; i < sizes.layers; ++i) {
     std::string path = prefix + "encoder.layer." + std::to_string(i);
     x = b.layer(path, x, [&](Value input) { return encoderLayer(b, input, path, sizes); });
@@ -102,6 +104,7 @@ Value ds::buildBert(ModelBuilder &b) {
     b.facts.labels = readLabels(b.config);
     Value first = b.pool(hidden, prefix + "pooler", PoolKind::cls);
     Value pooled = b.tanh(b.linear(first, prefix + "pooler.dense", sizes.hidden), prefix + "pooler.activation");
+    b.dropout(pooled, b.rate("classifier_dropout", sizes.dropout));
     b.result("logits", b.linear(pooled, "classifier", static_cast<int64_t>(b.facts.labels.size())));
   }
   b.config.flag("tie_word_embeddings", true);
@@ -128,8 +131,9 @@ static Value buildRobertaLike(ModelBuilder &b, const char *model, bool preNorm) 
                  prefix + "embeddings.word_embeddings.weight");
   } else if (b.facts.task == "sequence-classification") {
     b.facts.labels = readLabels(b.config);
-    Value first = b.pool(hidden, "classifier", PoolKind::cls);
-    Value inner = b.tanh(b.linear(first, "classifier.dense", sizes.hidden), "classifier.activation");
+    double rate = b.rate("classifier_dropout", sizes.dropout);
+    Value first = b.dropout(b.pool(hidden, "classifier", PoolKind::cls), rate);
+    Value inner = b.dropout(b.tanh(b.linear(first, "classifier.dense", sizes.hidden), "classifier.activation"), rate);
     b.result("logits", b.linear(inner, "classifier.out_proj", static_cast<int64_t>(b.facts.labels.size())));
   }
   b.config.flag("tie_word_embeddings", true);

@@ -9,6 +9,7 @@ Value ds::buildDistilBert(ModelBuilder &b) {
   int64_t hidden = config.size("dim"), layers = config.size("n_layers", std::nullopt, maxLayers);
   int64_t heads = config.size("n_heads", std::nullopt, maxHeads), inner = config.size("hidden_dim");
   Activation activation = config.activation("activation", "gelu");
+  double rate = b.rate("dropout", 0.1);
   constexpr double eps = 1e-12;               // fixed in the model's code
   config.flag("sinusoidal_pos_embds", false); // only says how the stored table was made
   config.requireEmpty("pruned_heads");
@@ -23,7 +24,7 @@ Value ds::buildDistilBert(ModelBuilder &b) {
   std::string table = prefix + "embeddings.word_embeddings", embeddings = prefix + "embeddings";
   Value x = b.embedding(b.inputIds, table, b.facts.vocabSize, hidden);
   x = b.add(x, b.embedding(b.positions, embeddings + ".position_embeddings", b.facts.maxPositions, hidden), embeddings);
-  x = b.layerNorm(x, embeddings + ".LayerNorm", eps);
+  x = b.dropout(b.layerNorm(x, embeddings + ".LayerNorm", eps), rate);
   for (int64_t i = 0; i < layers; ++i) {
     std::string path = prefix + "transformer.layer." + std::to_string(i), self = path + ".attention";
     x = b.layer(path, x, [&](Value input) {
@@ -35,7 +36,7 @@ Value ds::buildDistilBert(ModelBuilder &b) {
       Value context = b.attention(query, key, b.linear(input, self + ".v_lin", hidden), self, options);
       Value attended = b.layerNorm(b.add(b.linear(context, self + ".out_lin", hidden), input, self), path + ".sa_layer_norm", eps);
       Value narrow = mlp(b, attended, {path + ".ffn.lin1", path + ".ffn.activation", path + ".ffn.lin2"}, inner, activation);
-      return b.layerNorm(b.add(narrow, attended, path + ".ffn"), path + ".output_layer_norm", eps);
+      return b.layerNorm(b.add(b.dropout(narrow, rate), attended, path + ".ffn"), path + ".output_layer_norm", eps);
     });
   }
   b.result("hidden", x);
@@ -48,8 +49,8 @@ Value ds::buildDistilBert(ModelBuilder &b) {
   } else if (b.facts.task == "sequence-classification") {
     b.facts.labels = readLabels(config);
     Value first = b.linear(b.pool(x, "pre_classifier", PoolKind::cls), "pre_classifier", hidden);
-    b.result("logits",
-             b.linear(b.activation(first, "activation", Activation::relu), "classifier", static_cast<int64_t>(b.facts.labels.size())));
+    Value second = b.dropout(b.activation(first, "activation", Activation::relu), b.rate("seq_classif_dropout", 0.2));
+    b.result("logits", b.linear(second, "classifier", static_cast<int64_t>(b.facts.labels.size())));
   }
   b.ignoreTensors({"position_ids", "vocab_projector.weight", "vocab_projector.bias", "vocab_transform.weight", "vocab_transform.bias",
                    "vocab_layer_norm.weight", "vocab_layer_norm.bias"});

@@ -15,6 +15,7 @@ Value ds::buildGpt2(ModelBuilder &b) {
   double scale = config.flag("scale_attn_weights", true) ? 0 : 1;
   bool scaleByLayer = config.flag("scale_attn_by_inverse_layer_idx", false);
   config.flag("reorder_and_upcast_attn", false); // attention is computed in f32 here
+  double rate = b.rate("resid_pdrop", 0.1), embeddingRate = b.rate("embd_pdrop", 0.1);
   config.requireEmpty("pruned_heads");
   config.ignore({"n_ctx"});
   b.facts.vocabSize = config.size("vocab_size");
@@ -26,6 +27,7 @@ Value ds::buildGpt2(ModelBuilder &b) {
   b.begin(/*decoder=*/true);
   Value x = b.embedding(b.inputIds, prefix + "wte", b.facts.vocabSize, hidden);
   x = b.add(x, b.embedding(b.positions, prefix + "wpe", b.facts.maxPositions, hidden), prefix + "wpe");
+  b.dropout(x, embeddingRate);
   LinearOptions conv;
   conv.transposed = true;
   for (int64_t i = 0; i < layers; ++i) {
@@ -44,9 +46,10 @@ Value ds::buildGpt2(ModelBuilder &b) {
       if (scaleByLayer)
         options.scale /= static_cast<double>(i + 1);
       Value context = b.attention(joined[0], joined[1], joined[2], path + ".attn", options);
-      Value attended = b.add(b.linear(context, path + ".attn.c_proj", hidden, conv), input, path);
+      Value attended = b.add(b.dropout(b.linear(context, path + ".attn.c_proj", hidden, conv), rate), input, path);
       Value wide = b.layerNorm(attended, path + ".ln_2", eps);
-      return b.add(mlp(b, wide, {path + ".mlp.c_fc", path + ".mlp.act", path + ".mlp.c_proj"}, inner, activation, conv), attended, path);
+      Value narrow = mlp(b, wide, {path + ".mlp.c_fc", path + ".mlp.act", path + ".mlp.c_proj"}, inner, activation, conv);
+      return b.add(b.dropout(narrow, rate), attended, path);
     });
   }
   b.ignoreTensors({"attn.bias", "attn.masked_bias"});

@@ -13,6 +13,7 @@ Value ds::buildGptJ(ModelBuilder &b) {
   int64_t headWidth = headSize(b, "n_head", hidden, heads), rotary = config.size("rotary_dim", 64);
   if (rotary > headWidth || rotary % 2 != 0)
     config.fail("rotary_dim", "an even number of at most " + std::to_string(headWidth));
+  double rate = b.rate("resid_pdrop", 0), embeddingRate = b.rate("embd_pdrop", 0);
   config.require("scale_attn_weights", true);
   config.ignore({"n_ctx", "rotary"});
   b.facts.vocabSize = config.size("vocab_size");
@@ -22,7 +23,7 @@ Value ds::buildGptJ(ModelBuilder &b) {
   std::string prefix = b.prefixOf("wte.weight", {"transformer.", ""});
 
   b.begin(/*decoder=*/true);
-  Value x = b.embedding(b.inputIds, prefix + "wte", b.facts.vocabSize, hidden);
+  Value x = b.dropout(b.embedding(b.inputIds, prefix + "wte", b.facts.vocabSize, hidden), embeddingRate);
   LinearOptions plain;
   plain.bias = false;
   for (int64_t i = 0; i < layers; ++i) {
@@ -34,9 +35,9 @@ Value ds::buildGptJ(ModelBuilder &b) {
       Value query = b.rope(b.linear(normed, self + ".q_proj", hidden, plain), self + ".q_rope", RopeStyle::interleaved, heads, rotary, {});
       Value key = b.rope(b.linear(normed, self + ".k_proj", hidden, plain), self + ".k_rope", RopeStyle::interleaved, heads, rotary, {});
       Value context = b.attention(query, key, b.linear(normed, self + ".v_proj", hidden, plain), self, options);
-      Value attended = b.linear(context, self + ".out_proj", hidden, plain);
+      Value attended = b.dropout(b.linear(context, self + ".out_proj", hidden, plain), rate);
       Value wide = mlp(b, normed, {path + ".mlp.fc_in", path + ".mlp.act", path + ".mlp.fc_out"}, inner, activation);
-      return b.add(b.add(attended, wide, path), input, path);
+      return b.add(b.add(attended, b.dropout(wide, rate), path), input, path);
     });
   }
   b.ignoreTensors({"attn.bias", "attn.masked_bias", "attn.embed_positions"});

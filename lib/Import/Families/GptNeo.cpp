@@ -44,6 +44,7 @@ Value ds::buildGptNeo(ModelBuilder &b) {
   Activation activation = config.activation("activation_function", "gelu_new");
   double eps = config.eps("layer_norm_epsilon", 1e-5);
   headSize(b, "num_heads", hidden, heads);
+  double rate = b.rate("resid_dropout", 0), embeddingRate = b.rate("embed_dropout", 0);
   std::vector<bool> local = readLocalLayers(config, layers);
   b.facts.vocabSize = config.size("vocab_size");
   b.facts.hiddenSize = hidden;
@@ -54,6 +55,7 @@ Value ds::buildGptNeo(ModelBuilder &b) {
   b.begin(/*decoder=*/true);
   Value x = b.embedding(b.inputIds, prefix + "wte", b.facts.vocabSize, hidden);
   x = b.add(x, b.embedding(b.positions, prefix + "wpe", b.facts.maxPositions, hidden), prefix + "wpe");
+  b.dropout(x, embeddingRate);
   LinearOptions plain;
   plain.bias = false;
   for (int64_t i = 0; i < layers; ++i) {
@@ -66,9 +68,10 @@ Value ds::buildGptNeo(ModelBuilder &b) {
       options.window = local[i] ? window : 0;
       Value query = b.linear(normed, self + ".q_proj", hidden, plain), key = b.linear(normed, self + ".k_proj", hidden, plain);
       Value context = b.attention(query, key, b.linear(normed, self + ".v_proj", hidden, plain), self, options);
-      Value attended = b.add(b.linear(context, self + ".out_proj", hidden), input, path);
+      Value attended = b.add(b.dropout(b.linear(context, self + ".out_proj", hidden), rate), input, path);
       Value wide = b.layerNorm(attended, path + ".ln_2", eps);
-      return b.add(mlp(b, wide, {path + ".mlp.c_fc", path + ".mlp.act", path + ".mlp.c_proj"}, inner, activation), attended, path);
+      Value narrow = mlp(b, wide, {path + ".mlp.c_fc", path + ".mlp.act", path + ".mlp.c_proj"}, inner, activation);
+      return b.add(b.dropout(narrow, rate), attended, path);
     });
   }
   b.ignoreTensors({"attention.bias", "attention.masked_bias"});

@@ -10,6 +10,7 @@ Value ds::buildGptNeoX(ModelBuilder &b) {
   int64_t heads = config.size("num_attention_heads", std::nullopt, maxHeads), inner = config.size("intermediate_size");
   Activation activation = config.activation("hidden_act", "gelu");
   double eps = config.eps("layer_norm_eps", 1e-5);
+  double rate = b.rate("hidden_dropout", 0);
   bool parallel = config.flag("use_parallel_residual", true), bias = config.flag("attention_bias", true);
   RopeSettings rope = readRope(config, 10000, "rotary_emb_base", "rotary_pct", 0.25);
   int64_t headWidth = headSize(b, "num_attention_heads", hidden, heads);
@@ -23,7 +24,7 @@ Value ds::buildGptNeoX(ModelBuilder &b) {
   std::string prefix = b.prefixOf("embed_in.weight", {"gpt_neox.", ""});
 
   b.begin(/*decoder=*/true);
-  Value x = b.embedding(b.inputIds, prefix + "embed_in", b.facts.vocabSize, hidden);
+  Value x = b.dropout(b.embedding(b.inputIds, prefix + "embed_in", b.facts.vocabSize, hidden), rate);
   for (int64_t i = 0; i < layers; ++i) {
     std::string path = prefix + "layers." + std::to_string(i), self = path + ".attention";
     x = b.layer(path, x, [&](Value input) {
@@ -42,9 +43,11 @@ Value ds::buildGptNeoX(ModelBuilder &b) {
       LinearOptions dense;
       dense.bias = bias;
       Value attended = b.linear(b.attention(joined[0], joined[1], joined[2], self, options), self + ".dense", hidden, dense);
+      b.dropout(attended, rate);
       Value residual = parallel ? input : b.add(attended, input, path);
       Value wide = b.layerNorm(residual, path + ".post_attention_layernorm", eps);
       wide = mlp(b, wide, {path + ".mlp.dense_h_to_4h", path + ".mlp.act", path + ".mlp.dense_4h_to_h"}, inner, activation);
+      b.dropout(wide, rate);
       return parallel ? b.add(b.add(wide, attended, path), input, path) : b.add(wide, residual, path);
     });
   }

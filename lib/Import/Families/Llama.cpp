@@ -32,11 +32,14 @@ static Value decoderLayer(ModelBuilder &b, Value input, const std::string &path,
   options.heads = heads;
   options.kvHeads = kvHeads;
   options.window = window;
-  Value attended = b.add(b.linear(b.attention(query, key, value, self, options), self + ".o_proj", hidden, out), input, path);
+  // Transformers' class has no dropout there, so no key says how much.
+  const double rate = b.dropoutRate.value_or(0);
+  Value projected = b.dropout(b.linear(b.attention(query, key, value, self, options), self + ".o_proj", hidden, out), rate);
+  Value attended = b.add(projected, input, path);
   Value wide = b.rmsNorm(attended, path + ".post_attention_layernorm", eps);
   Value gate = b.activation(b.linear(wide, path + ".mlp.gate_proj", inner, wideOptions), path + ".mlp.act_fn", kind);
   Value gated = b.mul(gate, b.linear(wide, path + ".mlp.up_proj", inner, wideOptions), path + ".mlp");
-  return b.add(b.linear(gated, path + ".mlp.down_proj", hidden, wideOptions), attended, path);
+  return b.add(b.dropout(b.linear(gated, path + ".mlp.down_proj", hidden, wideOptions), rate), attended, path);
 }
 
 static Value buildDecoder(ModelBuilder &b, double ropeBase, const std::function<Variant(int64_t)> &readVariant) {
@@ -66,7 +69,7 @@ static Value buildDecoder(ModelBuilder &b, double ropeBase, const std::function<
   b.begin(/*decoder=*/true);
   if (config.failure())
     return Value();
-  Value x = b.embedding(b.inputIds, "model.embed_tokens", b.facts.vocabSize, hidden);
+  Value x = b.dropout(b.embedding(b.inputIds, "model.embed_tokens", b.facts.vocabSize, hidden), b.dropoutRate.value_or(0));
   for (int64_t i = 0; i < layers; ++i) {
     std::string path = "model.layers." + std::to_string(i);
     x = b.layer(path, x, [&](Value input) {

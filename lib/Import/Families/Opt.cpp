@@ -13,6 +13,7 @@ Value ds::buildOpt(ModelBuilder &b) {
   bool normBefore = config.flag("do_layer_norm_before", true);
   bool lastNorm = normBefore && !config.flag("_remove_final_layer_norm", false);
   config.flag("_remove_final_layer_norm", false);
+  double rate = b.rate("dropout", 0.1);
   config.require("enable_bias", true);
   config.require("layer_norm_elementwise_affine", true);
   constexpr double eps = 1e-5; // fixed in the model's code
@@ -42,10 +43,11 @@ Value ds::buildOpt(ModelBuilder &b) {
       options.heads = options.kvHeads = heads;
       Value query = b.linear(normed, self + ".q_proj", hidden), key = b.linear(normed, self + ".k_proj", hidden);
       Value context = b.attention(query, key, b.linear(normed, self + ".v_proj", hidden), self, options);
-      Value attended = norm(b.add(b.linear(context, self + ".out_proj", hidden), input, path), ".self_attn_layer_norm", !normBefore);
+      Value attended =
+          norm(b.add(b.dropout(b.linear(context, self + ".out_proj", hidden), rate), input, path), ".self_attn_layer_norm", !normBefore);
       Value wide = norm(attended, ".final_layer_norm", normBefore);
       wide = mlp(b, wide, {path + ".fc1", path + ".activation_fn", path + ".fc2"}, inner, activation);
-      return norm(b.add(wide, attended, path), ".final_layer_norm", !normBefore);
+      return norm(b.add(b.dropout(wide, rate), attended, path), ".final_layer_norm", !normBefore);
     });
   }
   if (lastNorm)

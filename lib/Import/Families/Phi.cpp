@@ -11,6 +11,7 @@ Value ds::buildPhi(ModelBuilder &b) {
   int64_t kvHeads = config.size("num_key_value_heads", heads, maxHeads), inner = config.size("intermediate_size");
   Activation activation = config.activation("hidden_act", "gelu_new");
   double eps = config.eps("layer_norm_eps", 1e-5);
+  double rate = b.rate("resid_pdrop", 0), embeddingRate = b.rate("embd_pdrop", 0);
   config.require("qk_layernorm", false);
   RopeSettings rope = readRope(config, 10000, "rope_theta", "partial_rotary_factor", 0.5);
   int64_t headWidth = headSize(b, "num_attention_heads", hidden, heads);
@@ -27,7 +28,7 @@ Value ds::buildPhi(ModelBuilder &b) {
   b.begin(/*decoder=*/true);
   if (config.failure())
     return Value();
-  Value x = b.embedding(b.inputIds, "model.embed_tokens", b.facts.vocabSize, hidden);
+  Value x = b.dropout(b.embedding(b.inputIds, "model.embed_tokens", b.facts.vocabSize, hidden), embeddingRate);
   for (int64_t i = 0; i < layers; ++i) {
     std::string path = "model.layers." + std::to_string(i), self = path + ".self_attn";
     x = b.layer(path, x, [&](Value input) {
@@ -38,9 +39,9 @@ Value ds::buildPhi(ModelBuilder &b) {
       options.heads = heads;
       options.kvHeads = kvHeads;
       Value context = b.attention(query, key, b.linear(normed, self + ".v_proj", kvHeads * headWidth), self, options);
-      Value attended = b.linear(context, self + ".dense", hidden);
+      Value attended = b.dropout(b.linear(context, self + ".dense", hidden), rate);
       Value wide = mlp(b, normed, {path + ".mlp.fc1", path + ".mlp.activation_fn", path + ".mlp.fc2"}, inner, activation);
-      return b.add(b.add(attended, wide, path), input, path);
+      return b.add(b.add(attended, b.dropout(wide, rate), path), input, path);
     });
   }
   b.ignoreTensors({"rotary_emb.inv_freq"});

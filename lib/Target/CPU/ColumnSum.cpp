@@ -68,15 +68,15 @@ llvm::Error ColumnSums::match() {
   }
   const KernelOperand *first = llvm::find_if(context.ins, [](const KernelOperand &in) { return in.kind == KernelOperand::Kind::rows; });
   auto canRead = [&](const KernelOperand &in, mlir::OpOperand &use) {
-    if (auto scale = mlir::dyn_cast<ScaleOp>(use.getOwner()); scale && &use == &scale.getScalesMutable())
-      return &in != first && isControl(in, scale.getIndex());
+    if (std::optional<bool> can = canBeControl(in, use))
+      return &in != first && *can;
     if (in.kind == KernelOperand::Kind::weight)
       return in.layout == ds_plan::Layout::vector && in.element().isF32() && in.width() >= width;
     return isF32Rows(&in) && in.width() == width && in.rows == first->rows; // those of the context
   };
   for (auto [in, argument] : llvm::zip_equal(context.ins, body.getArguments()))
     if (!llvm::all_of(argument.getUses(), [&, &in = in](mlir::OpOperand &use) { return canRead(in, use); }))
-      return context.error("expects f32 rows of " + llvm::Twine(width) + " values, f32 vectors, and controls behind them");
+      return context.error("expects f32 rows of " + llvm::Twine(width) + " values, f32 vectors, and controls and seeds behind them");
   return llvm::Error::success();
 }
 

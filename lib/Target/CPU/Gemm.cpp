@@ -142,9 +142,9 @@ llvm::Error GemmKernel::checkOperands() {
         return view.takeError();
     }
   }
-  for (auto scale : ds_plan::KernelOp(c.kernel).getBody().front().getOps<ScaleOp>())
-    if (!isControl(operand(scale.getScales()), scale.getIndex()))
-      return c.error("gemm expects the control of a scale in a single row");
+  for (Operation &op : ds_plan::KernelOp(c.kernel).getBody().front())
+    if (isa<ScaleOp, DropoutOp>(op) && !canBeControl(operand(op.getOperand(1)), op.getOpOperand(1)).value())
+      return c.error("gemm expects controls and seeds in a single row");
   if (region.norm)
     for (Value vector : region.norm->getOperands().drop_front())
       if (!isVector(vector))

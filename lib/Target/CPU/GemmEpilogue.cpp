@@ -12,9 +12,10 @@ namespace {
 /// Values of a domain at some columns of a row, each computed once.
 class EpilogueValues {
 public:
-  /// `control` gives the number that a `ds.scale` multiplies by.
-  EpilogueValues(Emitter &e, llvm::function_ref<Value(Value)> leaf, llvm::function_ref<Value(ScaleOp)> control)
-      : e(e), leaf(leaf), control(control) {}
+  /// `control` gives the number that a `ds.scale` multiplies by, `dropout` what stays of a value.
+  EpilogueValues(Emitter &e, llvm::function_ref<Value(Value)> leaf, llvm::function_ref<Value(ScaleOp)> control,
+                 llvm::function_ref<Value(DropoutOp, Value)> dropout)
+      : e(e), leaf(leaf), control(control), dropout(dropout) {}
 
   Value get(Value value) {
     if (Value lanes = known.lookup(value))
@@ -25,6 +26,8 @@ public:
       lanes = leaf(value);
     } else if (auto scale = dyn_cast<ScaleOp>(op)) {
       lanes = emitElementwise(e, op, {get(scale.getInput()), control(scale)});
+    } else if (auto random = dyn_cast<DropoutOp>(op)) {
+      lanes = dropout(random, get(random.getInput()));
     } else {
       SmallVector<Value> operands;
       for (Value operand : op->getOperands())
@@ -38,6 +41,7 @@ private:
   Emitter &e;
   llvm::function_ref<Value(Value)> leaf;
   llvm::function_ref<Value(ScaleOp)> control;
+  llvm::function_ref<Value(DropoutOp, Value)> dropout;
   llvm::DenseMap<Value, Value> known;
 };
 } // namespace
@@ -50,8 +54,8 @@ const KernelOperand *GemmKernel::rowsReadBehind(const LinearDomain &domain) cons
     if (isa<BlockArgument>(value))
       return &operand(value);
     Operation *op = value.getDefiningOp();
-    if (auto scale = dyn_cast<ScaleOp>(op))
-      open.push_back(scale.getInput());
+    if (isa<ScaleOp, DropoutOp>(op))
+      open.push_back(op->getOperand(0));
     else if (!isa<LinearOp>(op) && seen.insert(value).second)
       llvm::append_range(open, op->getOperands());
   }
@@ -78,6 +82,9 @@ GemmKernel::TouchedRows GemmKernel::touchedRows(const Touched &touched, Value ro
 void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &slab, Value firstColumn, int64_t columns) {
   const int64_t lanes = c.level.lanes, rowWidth = domain.columns * 4;
   Value groupBytes = e.constant(c.level.groupRows() * linearGroup * 4);
+  llvm::SmallDenseMap<Operation *, Value> keys;
+  for (auto dropout : ds_plan::KernelOp(c.kernel).getBody().front().getOps<DropoutOp>())
+    keys[dropout] = emitDropoutKey(e, operand(dropout.getSeed()).pointer);
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
     Value sums = e.at(tile, e.mul(r, tileRowBytes));
     Value place = e.add(e.mul(e.add(slab.first, r), rowWidth), e.mul(firstColumn, 4));
@@ -98,7 +105,12 @@ void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &sla
         return e.loadFirst(e.at(operand(value).pointer, here), count, lanes);
       };
       auto control = [&](ScaleOp scale) { return loadControl(e, scale, operand(scale.getScales())); };
-      EpilogueValues values(e, leaf, control);
+      auto dropout = [&](DropoutOp op, Value x) {
+        // Rows of a launch with a seed are never counted from a chain's slab: ds-plan-chain-rows takes none that reads a single row.
+        Value first = e.shiftRight(here, 2);
+        return emitDropout(e, op, x, keys.lookup(op), {first, domain.columns % 4 == 0 && domain.chunk % 4 == 0});
+      };
+      EpilogueValues values(e, leaf, control, dropout);
       // All are computed before the first is written.
       SmallVector<Value> ready;
       for (Value wanted : domain.results)

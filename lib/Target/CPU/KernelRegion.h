@@ -44,6 +44,19 @@ inline mlir::Value loadControl(Emitter &e, ScaleOp scale, const KernelOperand &c
 inline bool isControl(const KernelOperand &operand, int64_t index) {
   return isF32Rows(&operand) && operand.rows == ds_plan::Rows::single && index < operand.width();
 }
+/// True for the seed of `ds.dropout`.
+inline bool isSeed(const KernelOperand &operand) {
+  return operand.kind == KernelOperand::Kind::rows && operand.element().isInteger(32) && operand.rows == ds_plan::Rows::single &&
+         operand.width() == 2;
+}
+/// Whether `operand` can be what `use` reads, one value for all elements: a control or a seed. Nothing where `use` reads elements.
+inline std::optional<bool> canBeControl(const KernelOperand &operand, mlir::OpOperand &use) {
+  if (auto scale = mlir::dyn_cast<ScaleOp>(use.getOwner()); scale && &use == &scale.getScalesMutable())
+    return isControl(operand, scale.getIndex());
+  if (auto dropout = mlir::dyn_cast<DropoutOp>(use.getOwner()); dropout && &use == &dropout.getSeedMutable())
+    return isSeed(operand);
+  return std::nullopt;
+}
 
 /// Copies `count` f32.
 inline void copyValues(Emitter &e, mlir::Value from, mlir::Value to, int64_t count) {

@@ -4,6 +4,7 @@
 #include "dialects/DS/DSDialect.h"
 #include "ds/Analysis/FusionLegality.h"
 #include "ds/Target/CPU/Elementwise.h"
+#include "mlir/IR/Matchers.h"
 
 using namespace ds;
 using mlir::Operation;
@@ -33,8 +34,8 @@ llvm::Error RowRegion::check(KernelContext &context) {
                                                  : o.width() == width && isSingle(o) == isSingle(context.outs[0]);
   };
   auto canRead = [&](const KernelOperand &o, mlir::OpOperand &use) {
-    if (auto scale = mlir::dyn_cast<ScaleOp>(use.getOwner()); scale && &use == &scale.getScalesMutable())
-      return isControl(o, scale.getIndex());
+    if (std::optional<bool> can = canBeControl(o, use))
+      return *can;
     if (mlir::isa<EmbeddingOp>(use.getOwner()))
       return use.getOperandNumber() == 0 ? isI32Rows(&o) : EmbeddingRow::canRead(o, width);
     return isRow(o);
@@ -42,11 +43,18 @@ llvm::Error RowRegion::check(KernelContext &context) {
   for (const KernelOperand &in : context.ins) {
     Value argument = context.kernel.getBody().front().getArgument(&in - context.ins.data());
     if (!llvm::all_of(argument.getUses(), [&](mlir::OpOperand &use) { return canRead(in, use); }))
-      return context.error("expects f32 rows of one width, f32 vectors, indices and tables of embeddings, and controls in a single row");
+      return context.error(
+          "expects f32 rows of one width, f32 vectors, indices and tables of embeddings, and controls and seeds in a single row");
   }
   if (!llvm::all_of(context.outs, isRow))
     return context.error("expects results of f32 rows of one width");
   return llvm::Error::success();
+}
+
+RowRegion::RowRegion(KernelContext &context, Value row, int64_t width)
+    : context(context), row(row), width(width), beginsBlock(width % 4 == 0 || mlir::matchPattern(row, mlir::m_Zero())) {
+  for (auto dropout : ds_plan::KernelOp(context.kernel).getBody().front().getOps<DropoutOp>())
+    keys[dropout] = emitDropoutKey(context.e, operandOf(context, dropout.getSeed())->pointer);
 }
 
 Value RowRegion::load(Value pointer, const RowSpan &at) {
@@ -87,6 +95,9 @@ Value RowRegion::get(Value value) {
   } else if (auto scale = value.getDefiningOp<ScaleOp>()) {
     Value control = loadControl(context.e, scale, *operandOf(context, scale.getScales()));
     lanes = emitElementwise(context.e, scale, {get(scale.getInput()), control});
+  } else if (auto dropout = value.getDefiningOp<DropoutOp>()) {
+    Value first = context.e.add(context.e.mul(row, width), span.index);
+    lanes = emitDropout(context.e, dropout, get(dropout.getInput()), keys.lookup(dropout), {first, beginsBlock});
   } else {
     llvm::SmallVector<Value> operands;
     for (Value operand : value.getDefiningOp()->getOperands())

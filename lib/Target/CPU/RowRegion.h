@@ -18,10 +18,10 @@ struct RowSpan {
 class RowRegion {
 public:
   /// `row` is an index, and operands are `[rows, width]`.
-  RowRegion(KernelContext &context, mlir::Value row, int64_t width) : context(context), row(row), width(width) {}
+  RowRegion(KernelContext &context, mlir::Value row, int64_t width);
 
-  /// Fails unless operands are f32 and rows of one width, or controls of `ds.scale`, and the region holds embeddings, element-wise ops and
-  /// at most one norm or gradient of a norm.
+  /// Fails unless operands are f32 and rows of one width, or what `ds.scale` and `ds.dropout` share, and the region holds embeddings,
+  /// element-wise ops and at most one norm or gradient of a norm.
   static llvm::Error check(KernelContext &context);
   /// The op of the region that looks at whole rows, or null.
   static mlir::Operation *norm(ds_plan::KernelOp kernel);
@@ -46,6 +46,8 @@ private:
   KernelContext &context;
   mlir::Value row;
   int64_t width;
+  bool beginsBlock;                                         // spans, whose indices are multiples of 4, begin at such elements of the tensor
+  llvm::SmallDenseMap<mlir::Operation *, mlir::Value> keys; // of every ds.dropout
   RowSpan span;
   llvm::DenseMap<mlir::Value, mlir::Value> known;
 };

@@ -56,8 +56,8 @@ llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
   std::optional<LinearRegion> region = LinearRegion::match(ops, reason);
   if (!region)
     return kernel.error("gemm cannot serve the region: " + reason);
-  if (llvm::any_of(ops, llvm::IsaPred<ScaleOp>))
-    return kernel.error("gemm has no ds.scale on this target");
+  if (auto op = llvm::find_if(ops, llvm::IsaPred<ScaleOp, DropoutOp>); op != ops.end())
+    return kernel.error("gemm has no " + (*op)->getName().getStringRef() + " on this target");
   gemm->region = std::move(*region);
   const int64_t depth = gemm->region.depth;
   const KernelOperand &input = kernel.ins[gemm->operandOf(gemm->region.input)];

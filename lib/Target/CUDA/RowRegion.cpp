@@ -18,7 +18,7 @@ llvm::Error GpuRowRegion::check(const GpuKernel &kernel) {
     ops.push_back(&op);
   if (std::optional<std::string> why = whyNotOneKernel(ops))
     return kernel.error("row cannot serve the region: " + *why);
-  if (auto op = llvm::find_if(ops, llvm::IsaPred<ScaleOp, LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp>);
+  if (auto op = llvm::find_if(ops, llvm::IsaPred<ScaleOp, DropoutOp, LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp>);
       op != ops.end())
     return kernel.error("row has no " + (*op)->getName().getStringRef() + " on this target");
   auto isRow = [&](const KernelOperand &o) {

@@ -34,7 +34,7 @@ class Backend(Protocol):
     """Parameters and programs. Shapes: B = batch, T = tokens, R = rows whose loss counts, L = layers, N = tensors, V = width of logits.
     tensors, in the order of norms and controls; frozen, parameters without a gradient, with a view of their parameter alone; inputs, names
     of [B, T] int32 arrays that a step takes besides rows and labels; layers, the gates of a step, 0 without; width, V; positions, the rule
-    {rule, offset, pad_id}; info, of the model: task, vocab_size, .... A `NativeBackend` also says what a step computes (`flops`) and keeps
+    {rule, offset, pad_id}; dropout, whether a step takes a seed; info, of the model: task, vocab_size, .... A `NativeBackend` also says what a step computes (`flops`) and keeps
     (`memory`), and can be profiled (`profile`).
     """
 
@@ -43,6 +43,7 @@ class Backend(Protocol):
     inputs: Sequence[str]
     layers: int
     width: int
+    dropout: bool
     positions: Mapping[str, Any]
     info: Mapping[str, Any]
 
@@ -58,10 +59,11 @@ class Backend(Protocol):
         loss_scale: float,
         gates: np.ndarray | None,
         scales: np.ndarray | None,
+        seed: np.ndarray | None = None,
     ) -> np.ndarray:
         """Run forward and backward, and add the gradients to the state.
         Args: rows, [R] int32, None where logits are [B, V]; labels, [R] or [B]; loss_scale, the gradient of each loss; gates and scales,
-            [L], None where the backend has no layers to switch.
+            [L], None where the backend has no layers to switch; seed, [2] int32 of dropout, None where the backend has none.
         Returns: losses [R] or [B] float32.
         """
         ...
@@ -122,6 +124,7 @@ class NativeBackend:
         self._inputs = {name: {entry["name"]: entry["shape"] for entry in programs[name]["inputs"]} for name in PROGRAMS}
         self.inputs = [name for name in ("input_ids", "positions", "mask", "token_type_ids") if name in self._inputs["step"]]
         self.layers = int(self._inputs["step"].get("layer_gates", [0])[0])
+        self.dropout = "dropout_seed" in self._inputs["step"]
         self.width = int(next(entry["shape"][-1] for entry in programs["evaluate"]["outputs"] if entry["name"] == "logits"))
         self.max_batch, self.max_rows = int(programs["step"]["max_batch"]), int(programs["step"]["max_rows"])
         self.positions, self.info = manifest["positions"], manifest["model"]
@@ -157,11 +160,12 @@ class NativeBackend:
         given = [(name, _bits(array)) for name, array in inputs.items() if name in self._inputs[program]]
         self._model.run_program(program, batch, tokens, given, list(outputs.items()))
 
-    def step(self, arrays, rows, labels, loss_scale, gates, scales) -> np.ndarray:
+    def step(self, arrays, rows, labels, loss_scale, gates, scales, seed=None) -> np.ndarray:
         """Run forward and backward, as in Backend."""
         inputs = {**arrays, "labels": labels, "loss_scale": np.array([loss_scale], np.float32)}
         inputs |= {} if rows is None else {"rows": rows}
         inputs |= {"layer_gates": gates, "layer_scales": scales} if self.layers else {}
+        inputs |= {"dropout_seed": seed} if self.dropout else {}
         losses = np.empty((len(labels), 1), np.float32)
         self._run("step", inputs, {"loss": losses})
         return losses[:, 0]

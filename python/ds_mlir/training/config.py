@@ -105,12 +105,13 @@ class ProfilerSettings:
 @dataclasses.dataclass(frozen=True)
 class OwnSettings:
     """The section `ds_mlir`. recompute, layers whose values are computed again: `none`, `all`, how many, or `budget:SIZE`: as few as bring
-    what a step keeps under SIZE; max_tokens, the most of one micro batch, None means micro batch times the model's positions; machine, a
+    what a step keeps under SIZE; dropout, `config` for what the model's config.json says, or the rate wherever it has one; max_tokens, the most of one micro batch, None means micro batch times the model's positions; machine, a
     file of `ds-bench --calibrate`, which FLOP/s are compared with.
     """
 
     threads: int | None = None
     recompute: str = "none"
+    dropout: str = "config"
     label_smoothing: float = 0.0
     nan_policy: str = "stop"
     max_tokens: int | None = None
@@ -334,11 +335,20 @@ def _recompute(section: Section, checkpointing: str | None) -> str:
     return value
 
 
+def _dropout(section: Section) -> str:
+    """Config or a rate, as the compiler has it."""
+    if isinstance(section.values.get("dropout"), str):
+        return section.choice("dropout", None, ("config",))
+    rate = section.number("dropout", None, least=0, below=1)
+    return "config" if rate is None else repr(rate)
+
+
 def _own(root: Section) -> OwnSettings:
     section = root.section("ds_mlir") or Section({}, root.source, "ds_mlir")
     settings = OwnSettings(
         threads=section.integer("threads", None, least=1),
         recompute=_recompute(section, _checkpointing(root)),
+        dropout=_dropout(section),
         label_smoothing=section.number("label_smoothing", 0.0, least=0, below=1),
         nan_policy=section.choice("nan_policy", "stop", NAN_POLICIES),
         max_tokens=section.integer("max_tokens", None, least=1),

@@ -16,6 +16,7 @@ from ds_mlir.training.backend import Backend
 from ds_mlir.training.batches import make_step
 from ds_mlir.training.config import TrainingConfig
 from ds_mlir.training.data import DataLoader, RepeatingLoader
+from ds_mlir.training.dropout import draw_seed
 from ds_mlir.training.layer_drop import LayerDrop
 from ds_mlir.training.loss_scale import StaticLossScale
 from ds_mlir.training.optimizer import Optimizer
@@ -70,7 +71,7 @@ class Engine:
         return self
 
     def eval(self) -> "Engine":
-        """Compute losses and logits alone: no gradients, no dropped layers."""
+        """Compute losses and logits alone: no gradients, no dropped layers or elements."""
         return self.train(False)
 
     def train_batch_size(self) -> int:
@@ -139,7 +140,8 @@ class Engine:
         gates, scales = self._gates(micro)
         began = time.perf_counter()
         factor = self.loss_scaler.scale / (step.count * self.config.batch.accumulation)
-        losses = self.backend.step(step.arrays, step.rows, step.labels, factor, gates, scales)
+        seed = draw_seed(self.config.seed, self.global_steps, micro) if self.backend.dropout else None
+        losses = self.backend.step(step.arrays, step.rows, step.labels, factor, gates, scales, seed)
         self._forward_s += time.perf_counter() - began
         self.watch.forward(*step.arrays["input_ids"].shape, len(step.labels), gates)
         if gates is not None:

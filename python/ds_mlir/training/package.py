@@ -17,6 +17,7 @@ from ds_mlir.training.config import TrainingConfig
 from ds_mlir.training.flops import read_step_flops
 
 FROM_CONFIG = ("bert", "gpt2", "llama", "mistral", "qwen2", "roberta", "roberta-prelayernorm")
+_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attn_pdrop", "attention_dropout", "attn_dropout")
 _TOKENS = 512  # of a sequence, where neither the configuration nor the model says less
 
 
@@ -58,13 +59,12 @@ def known_by_config(folder: pathlib.Path) -> bool:
         return False
 
 
-def dropout_keys(folder: pathlib.Path) -> list[str]:
-    """The keys of a model's configuration that ask for dropout."""
+def attention_dropout_keys(folder: pathlib.Path) -> list[str]:
+    """The keys of a model's configuration that ask for dropout of attention's weights, which the compiler leaves out."""
     try:
         values = json.loads((folder / "config.json").read_bytes())
-        keys = [key for key in values if key.endswith(("dropout", "dropout_prob", "_pdrop")) and not key.startswith("summary_")]
-        return [key for key in keys if isinstance(values[key], int | float) and values[key] > 0]
-    except (OSError, ValueError, TypeError):
+        return [key for key in _ATTENTION_DROPOUT if isinstance(values.get(key), int | float) and values[key] > 0]
+    except (OSError, ValueError, TypeError, AttributeError):
         return []
 
 
@@ -96,6 +96,7 @@ def compile_package(
         "--train",
         f"--optimizer={config.optimizer.kind}",
         f"--recompute={own.recompute}",
+        f"--dropout={own.dropout}",
         f"--label-smoothing={own.label_smoothing!r}",
         f"--max-batch={config.batch.micro}",
         f"--max-rows={_max_tokens(folder, config)}",

@@ -27,6 +27,8 @@ public:
   std::string control(int64_t width) {
     return place("input \"i\" " + std::to_string(inputs++) + " single", "memref<?x" + std::to_string(width) + "xf32>");
   }
+  /// Two i32 in one row.
+  std::string seed() { return place("input \"i\" " + std::to_string(inputs++) + " single", "memref<?x2xi32>"); }
   /// `what` as in `ds_plan.storage`; parameters are made up.
   std::string weight(const std::string &layout, int64_t offset, const std::string &type, const std::string &what = "of @p") {
     std::string name = "@s" + std::to_string(count);

@@ -96,6 +96,46 @@ func.func @scale_c1_rank(%x: tensor<?x?x64xf32>, %s: tensor<1x12xf32>) {
 
 // -----
 
+func.func @dropout_c1(%x: tensor<?x?x64xf32>, %s: tensor<2xi32>) {
+  // expected-error @+1 {{'ds.dropout' op expects rate of 0 to less than 1}}
+  %y = ds.dropout %x, %s rate 1.0 site 0 : tensor<?x?x64xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @dropout_c1_negative(%x: tensor<?x?x64xf32>, %s: tensor<2xi32>) {
+  // expected-error @+1 {{'ds.dropout' op expects rate of 0 to less than 1}}
+  %y = ds.dropout %x, %s rate -0.1 site 0 : tensor<?x?x64xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @dropout_c2(%x: tensor<?x?x64xf32>, %s: tensor<4xi32>) {
+  // expected-error @+1 {{'ds.dropout' op expects seed of shape [2], got 'tensor<4xi32>'}}
+  %y = ds.dropout %x, %s rate 0.1 site 0 : tensor<?x?x64xf32>, tensor<4xi32>
+  return
+}
+
+// -----
+
+func.func @dropout_c2_type(%x: tensor<?x?x64xf32>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{'ds.dropout' op operand #1 must be ranked tensor of 32-bit signless integer values, but got 'tensor<2xf32>'}}
+  %y = ds.dropout %x, %s rate 0.1 site 0 : tensor<?x?x64xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @dropout_c3(%x: tensor<?x?x64xf32>, %s: tensor<2xi32>) {
+  // expected-error @+1 {{'ds.dropout' op expects site of 0 to less than 2^32, got -1}}
+  %y = ds.dropout %x, %s rate 0.1 site -1 : tensor<?x?x64xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
 func.func @switch_c1_index(%x: tensor<?x?x64xf32>, %g: tensor<12xi32>) {
   // expected-error @+1 {{'ds.switch' op expects a control of shape [L] with -1 < L, got 'tensor<12xi32>'}}
   %y = ds.switch %g at -1, %x, %x : tensor<12xi32>, tensor<?x?x64xf32>

@@ -20,6 +20,13 @@ func.func @controls(%x: tensor<?x?x64xf32>, %scales: tensor<12xf32>) -> tensor<?
   return %y : tensor<?x?x64xf32>
 }
 
+// CHECK-LABEL: func.func @dropout
+func.func @dropout(%x: tensor<?x?x64xf32>, %seed: tensor<2xi32>) -> tensor<?x?x64xf32> {
+  // CHECK: ds.dropout %{{.*}}, %{{.*}} rate 1.0{{.*}}e-01 site 3 : tensor<?x?x64xf32>, tensor<2xi32>
+  %y = ds.dropout %x, %seed rate 1.0e-1 site 3 : tensor<?x?x64xf32>, tensor<2xi32>
+  return %y : tensor<?x?x64xf32>
+}
+
 // CHECK-LABEL: func.func @switch
 func.func @switch(%gates: tensor<12xi32>, %on: tensor<?x?x64xf32>, %off: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
   // CHECK: ds.switch %{{.*}} at 3, %{{.*}}, %{{.*}} : tensor<12xi32>, tensor<?x?x64xf32>
