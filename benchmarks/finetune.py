@@ -7,14 +7,16 @@ is done is kept under build/peers/finetune and not repeated.
 import argparse
 import json
 import pathlib
+import sys
 import time
 
 import numpy as np
-from convergence import PEERS, reviews
+from convergence import PEERS, reviews, versions
 from models import model_path
 from provenance import provenance
 
 SETTINGS = {"seeds": [1, 2, 3], "steps": 300, "batch": 16, "tokens": 64, "rate": 5e-5, "warmup": 30, "weight_decay": 0.01, "clip": 1.0}
+BAR = 0.5  # points of accuracy that the two sides may be apart
 FOLDER = PEERS / "finetune"
 
 
@@ -123,6 +125,7 @@ def main():
     """Train both sides with each seed and compare them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=pathlib.Path, help="JSON file of the results")
+    parser.add_argument("--commit", help="commit that trained the runs, where it is not this tree's")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -131,14 +134,20 @@ def main():
         data = examples(folder, seed)
         mine, other = (kept(f"{name}-{seed}", lambda side=side: side(folder, *data)) for name, side in (("ours", ours), ("torch", torchs)))
         apart = max(abs(a - b) for a, b in zip(mine["losses"], other["losses"], strict=True))
-        rows.append({"seed": seed, "ours": mine, "torch": other, "largest_difference_of_losses": apart})
+        points = 100 * (mine["accuracy"] - other["accuracy"])
+        rows.append({"seed": seed, "ours": mine, "torch": other, "largest_difference_of_losses": apart, "points": points})
         print(
-            f"seed {seed}: accuracy {mine['accuracy']:.2%}, torch's {other['accuracy']:.2%}; losses apart by {apart:.1e} at most; "
+            f"seed {seed}: accuracy {mine['accuracy']:.2%}, torch's {other['accuracy']:.2%} ({points:+.2f} points, bar {BAR}); "
+            f"losses apart by {apart:.1e} at most; "
             f"{mine['seconds']:.0f} s, torch {other['seconds']:.0f} s",
             flush=True,
         )
     if options.output:
-        options.output.write_text(json.dumps({"provenance": provenance(), "settings": SETTINGS, "rows": rows}) + "\n")
+        trained = {"trained_by": options.commit} if options.commit else {}
+        about = provenance(command=sys.argv, versions=versions("numpy", "torch", "transformers"), **trained)
+        within = all(abs(row["points"]) <= BAR for row in rows)
+        results = {"provenance": about, "settings": SETTINGS, "bar_points": BAR, "within_bar": within, "rows": rows}
+        options.output.write_text(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class Training:
             "train_batch_size": task.batch,
             "optimizer": {"type": "AdamW", "params": {"lr": 1e-4, "weight_decay": 0.0}},
             "steps_per_print": 1 << 30,
-            "ds_mlir": {"threads": task.threads, "max_tokens": task.batch * task.tokens, "recompute": task.recompute},
+            "ds_mlir": {"threads": task.threads, "max_tokens": task.batch * task.tokens, "recompute": task.recompute, "dropout": 0},
         }
         if task.precision != "f32":
             config[task.precision] = {"enabled": True}
