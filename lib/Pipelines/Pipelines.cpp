@@ -39,6 +39,8 @@ static void addTraining(OpPassManager &manager, const PlanOptions &options) {
   if (options.layerDrop)
     manager.addPass(createInsertLayerDrop());
   manager.addPass(createDifferentiate({options.recompute}));
+  if (options.compute != "f32")
+    manager.addPass(createRoundOperands({options.compute}));
   manager.addPass(createInsertOptimizer({options.optimizer}));
 }
 
@@ -57,6 +59,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   conversion.target = options.target;
   conversion.train = options.train;
   manager.addPass(createConvertDSToPlan(conversion));
+  if (options.train && options.compute != "f32")
+    manager.addPass(createPlanNarrowBuffers());
   if (options.target == "cpu") { // what worker threads do with their caches
     manager.addPass(createPlanGroupRows());
     manager.addPass(createPlanChainRows());

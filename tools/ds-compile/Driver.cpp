@@ -175,12 +175,16 @@ Result<void> Driver::checkTraining() {
     for (auto [given, name] : {std::pair(options.layerDrop, "--layer-drop"), {options.randomWeights, "--random-weights"}})
       if (given)
         return Error::usage(std::string(name) + ": expects --train");
+    if (options.compute != "f32")
+      return Error::usage("--compute=" + options.compute + ": expects --train");
     return {};
   }
   if (!archs.empty())
     return Error::usage("--train: expects --target=cpu, got '" + options.target + "'");
   if (options.weights != "f32" || options.quantize != "none" || !options.quantizeRules.empty() || options.observe)
-    return Error::usage("--train: expects weights of f32, without --quantize and --observe-inputs");
+    return Error::usage("--train: expects weights of f32, without --quantize and --observe-inputs; products of 16 bits are --compute");
+  if (options.compute != "f32" && options.compute != "bf16" && options.compute != "f16")
+    return Error::usage("--compute: expects f32, bf16 or f16, got '" + options.compute + "'");
   if (!symbolizeOptimizerKind(options.optimizer))
     return Error::usage("--optimizer: expects sgd, adam, adamw or lamb, got '" + options.optimizer + "'");
   int64_t layers = 0;
@@ -283,6 +287,7 @@ Result<void> Driver::runPhase(Phase phase) {
     plan.optimizer = options.optimizer;
     plan.layerDrop = options.layerDrop;
     plan.recompute = options.recompute;
+    plan.compute = options.compute;
     plan.smoothing = options.labelSmoothing;
     // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
     buildPipelineTo(manager, phase, plan);

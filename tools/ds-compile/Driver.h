@@ -30,6 +30,7 @@ struct CompileOptions {
   std::vector<std::string> targetCpus;
   std::string optimizer = "adamw"; // of --train: sgd, adam, adamw or lamb
   std::string recompute = "none";  // of --train: none, all, or how many layers
+  std::string compute = "f32";     // of --train: f32, bf16 or f16
   double labelSmoothing = 0;       // of --train
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;

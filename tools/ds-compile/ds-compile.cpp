@@ -61,6 +61,9 @@ static cl::opt<bool> layerDrop("layer-drop", cl::desc("with --train: layers can 
 static cl::opt<std::string> recompute("recompute", cl::init("none"), cl::value_desc("layers"),
                                       cl::desc("with --train: layers whose values are computed again: none, all or a number"),
                                       cl::cat(category));
+static cl::opt<std::string> compute("compute", cl::init("f32"),
+                                    cl::desc("with --train: what products multiply, f32, bf16 or f16; parameters stay f32"),
+                                    cl::cat(category));
 static cl::opt<double> labelSmoothing("label-smoothing", cl::init(0.0), cl::desc("with --train: of the cross-entropy"), cl::cat(category));
 static cl::opt<bool> randomWeights("random-weights", cl::desc("with --train: a model of its config.json alone, of zeros at first"),
                                    cl::cat(category));
@@ -117,6 +120,7 @@ int main(int argc, char **argv) {
   options.optimizer = optimizer;
   options.layerDrop = layerDrop;
   options.recompute = recompute;
+  options.compute = compute;
   options.labelSmoothing = labelSmoothing;
   options.randomWeights = randomWeights;
   options.context = context;
