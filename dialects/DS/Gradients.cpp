@@ -24,7 +24,7 @@ Gradients LinearOp::gradients(OpBuilder &builder, ValueRange outputGradients, Ar
     result[2] = ColumnSumOp::create(builder, getLoc(), getBias().getType(), grad);
   if (wanted[0])
     result[0] = LinearOp::create(builder, getLoc(), grad, getWeight(), /*bias=*/Value(), /*activation_bits=*/IntegerAttr(),
-                                 getTransposed() ? UnitAttr() : builder.getUnitAttr());
+                                 getTransposed() ? UnitAttr() : builder.getUnitAttr(), getRoundedAttr());
   return result;
 }
 

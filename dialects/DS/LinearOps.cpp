@@ -43,6 +43,9 @@ LogicalResult LinearOp::verify() {
     return emitOpError("expects activations of 8 bits with a quantized weight, got ") << *bits << " bits and " << getWeight().getType();
   if (getTransposed() && isa<QuantizedType>(getWeight().getType().getElementType())) // (C4)
     return emitOpError("expects a transposed weight of floats, got ") << getWeight().getType();
+  if (std::optional<Type> rounded = getRounded();
+      rounded && (!rounded->isBF16() && !rounded->isF16() || isa<QuantizedType>(getWeight().getType().getElementType()))) // (C5)
+    return emitOpError("expects a weight of floats rounded to bf16 or f16, got ") << getWeight().getType() << " to " << *rounded;
   return success();
 }
 

@@ -24,24 +24,28 @@ def DS_LinearOp : DS_Op<"linear",
     With `activation_bits` 8 and a quantized weight, a back end may round `input` to signed codes of 8 bits, one scale for each 128 k of a
     row or each of the weight's groups that are less, as it does where integers multiply faster; without it `input` is used as it is.
     With `transposed` the weight is read as `[K, N]`: `output[..., n] = sum_k input[..., k] * weight[k, n]`.
+    With `rounded` the weight's values are rounded first, as by `ds.round`.
     - (C1) `weight` has shape `[N, K]` (`transposed`: `[K, N]`) with `K` the last size of `input`.
     - (C2) `bias` has shape `[N]`.
     - (C3) `activation_bits` is 8, and comes with a quantized weight.
     - (C4) `transposed` comes with a weight of floats.
+    - (C5) `rounded` is bf16 or f16, and comes with a weight of floats.
     ```mlir
     %y = ds.linear %x, %w bias %b : tensor<?x?x64xf32>, tensor<192x64xf32>, tensor<192xf32>
     ```
   }];
   let arguments = (ins DS_FloatTensor:$input, DS_MatrixTensor:$weight, Optional<DS_FloatTensor>:$bias,
-                       OptionalAttr<I64Attr>:$activation_bits, UnitAttr:$transposed);
+                       OptionalAttr<I64Attr>:$activation_bits, UnitAttr:$transposed, OptionalAttr<TypeAttr>:$rounded);
   let results = (outs DS_FloatTensor:$output);
   let extraClassDeclaration = [{
     /// N and K of the product.
     int64_t getColumns() { return ::llvm::cast<::mlir::RankedTensorType>(getWeight().getType()).getDimSize(getTransposed() ? 1 : 0); }
     int64_t getDepth() { return ::llvm::cast<::mlir::RankedTensorType>(getWeight().getType()).getDimSize(getTransposed() ? 0 : 1); }
   }];
-  let assemblyFormat =
-      "$input `,` $weight (`transposed` $transposed^)? (`bias` $bias^)? attr-dict `:` type($input) `,` type($weight) (`,` type($bias)^)?";
+  let assemblyFormat = [{
+    $input `,` $weight (`transposed` $transposed^)? (`rounded` $rounded^)? (`bias` $bias^)? attr-dict
+    `:` type($input) `,` type($weight) (`,` type($bias)^)?
+  }];
   let hasVerifier = 1;
 }
 

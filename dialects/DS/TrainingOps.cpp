@@ -46,6 +46,12 @@ static LogicalResult verifyControl(Operation *op, Value control, int64_t index) 
   return success();
 }
 
+LogicalResult RoundOp::verify() {
+  if (!getTarget().isBF16() && !getTarget().isF16()) // (C1)
+    return emitOpError("expects target to be bf16 or f16, got ") << getTarget();
+  return success();
+}
+
 LogicalResult ScaleOp::verify() { return verifyControl(*this, getScales(), getIndex()); }
 
 LogicalResult DropoutOp::verify() {

@@ -35,6 +35,23 @@ def DS_CrossEntropyGradOp : DS_Op<"cross_entropy_grad", [Pure, AllTypesMatch<["l
   let hasVerifier = 1;
 }
 
+def DS_RoundOp : DS_Op<"round", [Pure, Elementwise, SameOperandsAndResultType]> {
+  let summary = "values as a type of 16 bits holds them";
+  let description = [{
+    `output` is `input` rounded to `target`, to the nearest, ties to even, in the element type of `input`: what does not fit is infinite,
+    a NaN stays a NaN.
+    - (C1) `target` is bf16 or f16.
+    ```mlir
+    %y = ds.round %x to bf16 : tensor<?x?x64xf32>
+    ```
+    Source: Micikevicius et al. 2018, arXiv:1710.03740.
+  }];
+  let arguments = (ins DS_FloatTensor:$input, TypeAttr:$target);
+  let results = (outs DS_FloatTensor:$output);
+  let assemblyFormat = "$input `to` $target attr-dict `:` type($output)";
+  let hasVerifier = 1;
+}
+
 def DS_ScaleOp : DS_Op<"scale",
     [Pure, AllTypesMatch<["input", "output"]>, DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
   let summary = "product with a control of this step";

@@ -148,7 +148,11 @@ static bool canHold(Value place, Type tensor) {
     return true; // packed by its layout
   auto memref = cast<MemRefType>(place.getType());
   auto type = dyn_cast<RankedTensorType>(tensor);
-  if (!type || type.getRank() < 1 || type.getElementType() != memref.getElementType())
+  if (!type || type.getRank() < 1)
+    return false;
+  Type element = memref.getElementType();
+  const bool isNarrow = place.getDefiningOp<BufferOp>() && (element.isBF16() || element.isF16()) && type.getElementType().isF32();
+  if (type.getElementType() != element && !isNarrow)
     return false;
   return memref.getRank() == 1 || memref.getShape().back() == type.getShape().back();
 }
@@ -237,14 +241,17 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
     if (!canHold(place, type)) // (C2)
       return emitOpError("expects ins ") << index << " to hold " << type << ", got " << place.getType();
   llvm::SmallDenseSet<Value> written;
-  for (auto [index, place, type] : llvm::enumerate(getOuts(), result->getOperandTypes())) {
+  for (auto [index, place, value] : llvm::enumerate(getOuts(), result->getOperands())) {
+    Type type = value.getType(), element = cast<MemRefType>(place.getType()).getElementType();
     auto weight = place.getDefiningOp<ds_plan::WeightOp>();
     auto storage = weight ? symbols.lookupNearestSymbolFrom<StorageOp>((*this)->getParentOp(), weight.getStorageAttr()) : StorageOp();
     const bool isState = storage && storage.getState();
     if ((!isState && !isa_and_nonnull<BufferOp, OutputOp, ds_plan::CacheOp>(place.getDefiningOp())) ||
         !written.insert(place).second) // (C3)
       return emitOpError("expects outs ") << index << " to be a buffer, an output, a cache or a place in the state of its own";
-    if (!canHold(place, type)) // (C2)
+    auto round = value.getDefiningOp<ds::RoundOp>();
+    const bool isNarrow = place.getDefiningOp<BufferOp>() && element != cast<RankedTensorType>(type).getElementType();
+    if (!canHold(place, type) || (isNarrow && (!round || round.getTarget() != element))) // (C2)
       return emitOpError("expects outs ") << index << " to hold " << type << ", got " << place.getType();
   }
   return success();

@@ -103,7 +103,7 @@ bool Matcher::takeElementwise(Operation *op) {
     Operation *from = operand.getDefiningOp();
     if (from == region.norm)
       return refuse("an element-wise op reads the norm");
-    if (isa<RopeOp>(from) || isCacheStore(from))
+    if ((isa<RopeOp>(from) && !(isa<RoundOp>(op) && from->hasOneUse())) || isCacheStore(from))
       return refuse("an element-wise op reads " + from->getName().getStringRef());
     if (first)
       classes.unionSets(first, from);
@@ -136,6 +136,8 @@ bool Matcher::finishDomain(LinearDomain &domain, ArrayRef<Operation *> members) 
       domain.rope = rope;
     else if (isCacheStore(op))
       domain.stores.push_back(op);
+    else if (auto round = dyn_cast<RoundOp>(op); round && round.getInput().getDefiningOp<RopeOp>())
+      domain.roundedRope = round;
     if (!isCacheStore(op) && isReadOutside(op->getResult(0)))
       domain.results.push_back(op->getResult(0));
   }
@@ -144,7 +146,7 @@ bool Matcher::finishDomain(LinearDomain &domain, ArrayRef<Operation *> members) 
     return true;
   domain.chunk = linearPanel;
   // Heads are worked on where the product left them.
-  int64_t simple = 1 + (domain.rope ? 1 : 0) + static_cast<int64_t>(domain.stores.size());
+  int64_t simple = 1 + (domain.rope ? 1 : 0) + (domain.roundedRope ? 1 : 0) + static_cast<int64_t>(domain.stores.size());
   if (static_cast<int64_t>(members.size()) != simple)
     return refuse("rope or a cache in one domain with element-wise ops");
   if (domain.rope && !domain.linears.front().getOutput().hasOneUse())

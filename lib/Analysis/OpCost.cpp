@@ -112,6 +112,7 @@ OpCost ds::costOf(Operation *op) {
       .Case([&](QuickGeluOp) { return perRow(5 * n, 0, (2 + laneOpsOfExp + laneOpsOfDivision) * n); })
       .Case([&](ReluOp) { return perRow(n, n, n); })
       .Case([&](TanhOp) { return perRow(n, 0, (8 + laneOpsOfExpNonPositive + laneOpsOfDivision) * n); })
+      .Case([&](RoundOp) { return perRow(n, 0, 5 * n); })
       .Case<AddOp, MulOp>([&](Operation *) { return perRow(n, 0, n); })
       .Case([&](RopeOp rope) {
         int64_t turned = static_cast<int64_t>(rope.getRotary() * rope.getHeads());

@@ -52,7 +52,7 @@ const KernelRegistry &KernelRegistry::standard() {
   static const KernelRegistry registry = [] {
     KernelRegistry r;
     addRowOps<LayerNormOp, RmsNormOp>(r, rowsAndVectors);
-    addRowOps<L2NormalizeOp, SoftmaxOp, GeluOp, SiluOp, QuickGeluOp, ReluOp, TanhOp, AddOp, MulOp>(r, allRows);
+    addRowOps<L2NormalizeOp, SoftmaxOp, GeluOp, SiluOp, QuickGeluOp, ReluOp, TanhOp, RoundOp, AddOp, MulOp>(r, allRows);
     r.add<GeluOp>({"row", 0, ResultRows::ofInput, allRows, [](Operation *op) {
                      return "gelu_" + stringifyGeluKind(cast<GeluOp>(op).getKind()).str() + "_" + std::to_string(width(op->getResult(0)));
                    }});
@@ -79,7 +79,10 @@ const KernelRegistry &KernelRegistry::standard() {
                      [](Operation *op) {
                        auto linear = cast<LinearOp>(op);
                        return "gemm_" + times(width(linear.getInput()), width(linear.getOutput())) + (linear.getBias() ? "_bias" : "") +
-                              (linear.getTransposed() ? "_transposed" : "");
+                              (linear.getTransposed() ? "_transposed" : "") +
+                              (!linear.getRounded()            ? ""
+                               : linear.getRounded()->isBF16() ? "_bf16"
+                                                               : "_f16");
                      }});
     r.add<AttentionOp>({"attention", 5, ResultRows::ofInput, attentionRole, [](Operation *op) {
                           int64_t heads = cast<AttentionOp>(op).getHeads();

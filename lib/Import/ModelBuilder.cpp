@@ -193,7 +193,7 @@ Value ModelBuilder::linear(Value input, const std::string &path, int64_t out, co
 }
 
 Value ModelBuilder::linearWith(Value input, const std::string &path, Value weight, Value bias) {
-  return LinearOp::create(builder, at(path), input, weight, bias, IntegerAttr(), UnitAttr());
+  return LinearOp::create(builder, at(path), input, weight, bias, IntegerAttr(), UnitAttr(), TypeAttr());
 }
 
 Value ModelBuilder::layerNorm(Value input, const std::string &path, double eps, bool bias) {

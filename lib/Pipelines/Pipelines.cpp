@@ -41,6 +41,8 @@ static void addTraining(OpPassManager &manager, const PlanOptions &options) {
   if (options.layerDrop)
     manager.addPass(createInsertLayerDrop());
   manager.addPass(createDifferentiate({options.recompute}));
+  if (options.compute != "f32")
+    manager.addPass(createRoundOperands({options.compute}));
   manager.addPass(createInsertOptimizer({options.optimizer}));
 }
 
@@ -59,6 +61,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   conversion.target = options.target;
   conversion.train = options.train;
   manager.addPass(createConvertDSToPlan(conversion));
+  if (options.train && options.compute != "f32")
+    manager.addPass(createPlanNarrowBuffers());
   if (options.target == "cpu") { // what worker threads do with their caches
     manager.addPass(createPlanGroupRows());
     manager.addPass(createPlanOverwriteRows());

@@ -52,6 +52,10 @@ Evaluated ds::reference::evaluate(TanhOp, Inputs<TanhOp> in) {
   return mapEach(*in.getInput(), [](double x) { return std::tanh(x); });
 }
 
+Evaluated ds::reference::evaluate(RoundOp op, Inputs<RoundOp> in) {
+  return mapEach(*in.getInput(), [type = op.getTarget()](double x) { return roundToType(x, type); });
+}
+
 Evaluated ds::reference::evaluate(AddOp op, Inputs<AddOp> in) {
   return mapBoth(op, *in.getLhs(), *in.getRhs(), [](double x, double y) { return x + y; });
 }

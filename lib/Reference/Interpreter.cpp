@@ -242,7 +242,7 @@ LogicalResult Interpreter::Machine::execute(Operation &op, Frame &frame) {
     return failure();
   return llvm::TypeSwitch<Operation *, LogicalResult>(&op)
       .Case<EmbeddingOp, LinearOp, GatherRowsOp, LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp, GeluOp, SiluOp, QuickGeluOp, ReluOp,
-            TanhOp, AddOp, MulOp, RopeOp, AttentionOp, PoolOp, LinearWeightGradOp, ColumnSumOp, EmbeddingGradOp, GatherRowsGradOp,
+            TanhOp, RoundOp, AddOp, MulOp, RopeOp, AttentionOp, PoolOp, LinearWeightGradOp, ColumnSumOp, EmbeddingGradOp, GatherRowsGradOp,
             LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp, GeluGradOp, SiluGradOp, QuickGeluGradOp, ReluGradOp,
             TanhGradOp, AttentionGradOp, PoolGradOp, CrossEntropyOp, CrossEntropyGradOp, ScaleOp, DropoutOp, SwitchOp>(
           [&](auto typed) { return compute(typed, *inputs, frame); })

@@ -34,6 +34,7 @@ Evaluated evaluate(SiluOp op, Inputs<SiluOp> in);
 Evaluated evaluate(QuickGeluOp op, Inputs<QuickGeluOp> in);
 Evaluated evaluate(ReluOp op, Inputs<ReluOp> in);
 Evaluated evaluate(TanhOp op, Inputs<TanhOp> in);
+Evaluated evaluate(RoundOp op, Inputs<RoundOp> in);
 Evaluated evaluate(AddOp op, Inputs<AddOp> in);
 Evaluated evaluate(MulOp op, Inputs<MulOp> in);
 

@@ -74,8 +74,15 @@ Tensor ds::reference::transposed(const Tensor &matrix) {
 
 Evaluated ds::reference::evaluate(LinearOp op, Inputs<LinearOp> in) {
   const Tensor &input = *in.getInput();
-  const Tensor turned = op.getTransposed() ? transposed(*in.getWeight()) : Tensor();
-  const Tensor &weight = op.getTransposed() ? turned : *in.getWeight();
+  Tensor changed; // the weight, transposed or rounded
+  if (op.getTransposed())
+    changed = transposed(*in.getWeight());
+  else if (op.getRounded())
+    changed = *in.getWeight();
+  if (op.getRounded())
+    for (double &value : changed.values)
+      value = roundToType(value, *op.getRounded());
+  const Tensor &weight = op.getTransposed() || op.getRounded() ? changed : *in.getWeight();
   int64_t depth = input.shape.back(), columns = weight.shape[0], rows = input.rows();
   if (failed(expectShape(op, "weight", weight, {-1, depth})) || (in.getBias() && failed(expectShape(op, "bias", *in.getBias(), {columns}))))
     return failure();

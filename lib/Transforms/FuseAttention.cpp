@@ -27,9 +27,15 @@ struct FuseAttention : ds::impl::FuseAttentionBase<FuseAttention> {
       // rope(fusion { linear }) -> fusion { linear, rope }, then the same for the write to the cache
       for (Operation *op : llvm::concat<Operation *>(ropes, stores)) {
         Operation *product = fuser.producerOf(op->getOperand(0));
-        if (product && isa<LinearOp, FusionOp>(product) && linearRegionOf(product))
-          fuser.join({product, op}, isa<RopeOp>(op) ? "rope-behind-product" : "cache-behind-product");
-        else
+        if (product && isa<LinearOp, FusionOp>(product) && linearRegionOf(product)) {
+          FusionOp fusion = fuser.join({product, op}, isa<RopeOp>(op) ? "rope-behind-product" : "cache-behind-product");
+          // fusion { linear, rope }, round -> fusion { linear, rope, round }, as training in 16 bits has it
+          for (Operation *reader : fusion ? fuser.readersOf(fusion) : SmallVector<Operation *>())
+            if (isa<RoundOp>(reader)) {
+              fuser.join({fusion, reader}, "rope-behind-product");
+              break;
+            }
+        } else
           fuser.refuse(op, isa<RopeOp>(op) ? "rope-behind-product" : "cache-behind-product", Refusal::dataFlow,
                        "no product computes its input");
       }

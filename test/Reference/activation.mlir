@@ -67,3 +67,15 @@ func.func @mul() {
   ds_check.expect_equal %z, %e_z : tensor<5xf64>, tensor<5xf64>
   return
 }
+
+/// Ties go to the even neighbour; in bf16 1 + 2^-8 lies between 1 and 1 + 2^-7, in f16 1 + 2^-11 between 1 and 1 + 2^-10.
+func.func @round() {
+  %x = ds.constant dense<[1.00390625, 1.01171875, -1.00390626, 65519.0, 65520.0, 1.0e39, 0xFFF0000000000000, -0.0, 3.0e-8, 2.9e-8]> : tensor<10xf64>
+  %b = ds.round %x to bf16 : tensor<10xf64>
+  %e_b = ds.constant dense<[1.0, 1.015625, -1.0078125, 65536.0, 65536.0, 0x7FF0000000000000, 0xFFF0000000000000, -0.0, 3.003515303134918e-08, 2.898741513490677e-08]> : tensor<10xf64>
+  ds_check.expect_equal %b, %e_b : tensor<10xf64>, tensor<10xf64>
+  %h = ds.round %x to f16 : tensor<10xf64>
+  %e_h = ds.constant dense<[1.00390625, 1.01171875, -1.00390625, 65504.0, 0x7FF0000000000000, 0x7FF0000000000000, 0xFFF0000000000000, -0.0, 5.9604644775390625e-08, 0.0]> : tensor<10xf64>
+  ds_check.expect_equal %h, %e_h : tensor<10xf64>, tensor<10xf64>
+  return
+}

@@ -40,3 +40,16 @@ func.func @gather_rows() {
   ds_check.expect_equal %y, %e_y : tensor<4x2xf64>, tensor<4x2xf64>
   return
 }
+
+/// The weight is rounded, the input and the sum are not.
+func.func @linear_rounded() {
+  %x = ds.constant dense<[[1.00390625, 2.0]]> : tensor<1x2xf64>
+  %w = ds.constant dense<[[1.00390625, 1.01171875], [3.0, 1.0e39]]> : tensor<2x2xf64>
+  %y = ds.linear %x, %w rounded bf16 : tensor<1x2xf64>, tensor<2x2xf64>
+  %e_y = ds.constant dense<[[3.03515625, 0x7FF0000000000000]]> : tensor<1x2xf64>
+  ds_check.expect_equal %y, %e_y : tensor<1x2xf64>, tensor<1x2xf64>
+  %t = ds.linear %x, %w transposed rounded f16 : tensor<1x2xf64>, tensor<2x2xf64>
+  %e_t = ds.constant dense<[[7.0078277587890625, 0x7FF0000000000000]]> : tensor<1x2xf64>
+  ds_check.expect_equal %t, %e_t : tensor<1x2xf64>, tensor<1x2xf64>
+  return
+}

@@ -6,7 +6,8 @@ import types
 import pytest
 from ds_mlir import errors
 from ds_mlir.training import parse_config
-from ds_mlir.training.config import batch_triple, choose_config
+from ds_mlir.training.config import LossScaleSettings, batch_triple, choose_config
+from ds_mlir.training.loss_scale import make_loss_scale
 
 MINIMAL = {"train_batch_size": 4, "optimizer": {"type": "AdamW"}}
 
@@ -46,6 +47,26 @@ def test_the_batch_triple_is_completed(given, world, expected):
 def test_a_batch_triple_that_does_not_multiply_out(given):
     with pytest.raises(errors.InvalidArgument, match="train_batch_size"):
         batch_triple(*given)
+
+
+def test_precisions():
+    base = {"train_batch_size": 1, "optimizer": {"type": "AdamW"}}
+    for changes, expected in (
+        ({}, ("f32", None)),
+        ({"bf16": {"enabled": True}}, ("bf16", None)),
+        ({"fp16": {"enabled": True}, "bf16": {"enabled": False}}, ("f16", LossScaleSettings())),
+        (
+            {"fp16": {"enabled": True, "loss_scale": 128, "initial_scale_power": 4, "loss_scale_window": 7, "hysteresis": 1}},
+            ("f16", LossScaleSettings(scale=128, initial=16, window=7, hysteresis=1)),
+        ),
+    ):
+        config = parse_config({**base, **changes})
+        assert (config.compute, config.loss_scale) == expected
+    scaler = make_loss_scale(parse_config({**base, "fp16": {"enabled": True, "initial_scale_power": 3, "min_loss_scale": 0.5}}))
+    assert (scaler.dynamic, scaler.scale, scaler.minimum, scaler.raise_at_minimum) == (True, 8, 0.5, True)
+    scaler = make_loss_scale(parse_config({**base, "fp16": {"enabled": True, "loss_scale": 64}}))
+    assert (scaler.dynamic, scaler.scale) == (False, 64)
+    assert make_loss_scale(parse_config({**base, "bf16": {"enabled": True}})).scale == 1
 
 
 def test_what_the_engine_gets():
@@ -175,8 +196,9 @@ def test_kinds_of_optimizers(given, kind):
         ({"scheduler": {"type": "WarmupLR", "params": {"total_num_steps": 3}}}, "scheduler.params.total_num_steps: unknown key"),
         ({"scheduler": {"type": "WarmupDecayLR"}}, "scheduler.params.total_num_steps: expects a value"),
         ({"scheduler": {"type": "WarmupLR", "params": {"warmup_type": "cubic"}}}, "scheduler.params.warmup_type: expects log or linear"),
-        ({"fp16": {"enabled": True}}, "fp16.enabled: not implemented yet"),
-        ({"bf16": {"enabled": True}}, "bf16.enabled: not implemented yet"),
+        ({"fp16": {"enabled": True}, "bf16": {"enabled": True}}, "fp16.enabled: expects one of fp16 and bf16, found both"),
+        ({"fp16": {"enabled": True, "min_loss_scale": 0}}, "fp16.min_loss_scale: expects more than 0, found 0"),
+        ({"bf16": {"enabled": 1}}, "bf16.enabled: expects true or false, found 1"),
         ({"fp16": {"enabled": False, "los_scale": 0}}, "fp16.los_scale: unknown key, did you mean 'loss_scale'?"),
         ({"flops_profiler": {"enabled": True, "top_modules": 0}}, "flops_profiler.top_modules: expects at least 1, found 0"),
         ({"tensorboard": {"enabled": True, "output_pth": "a"}}, "tensorboard.output_pth: unknown key, did you mean 'output_path'?"),

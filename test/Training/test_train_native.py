@@ -162,6 +162,8 @@ def test_the_compiler_is_called_with_what_the_configuration_says(tmp_path, monke
         "--task=masked-lm"
     )
     assert given[3:] == [*expected.split(), "--layer-drop", "--random-weights", "--progress=off"]
+    package.compile_package(tmp_path / "m", tmp_path / "p", parse_config(config(bf16={"enabled": True})), False, "off")
+    assert "--compute=bf16" in (tmp_path / "p").read_text().split()
     (tmp_path / "fail").write_text("")
     with pytest.raises(errors.BadData, match=r"^bad data: no such thing$"):
         package.compile_package(tmp_path / "m", tmp_path / "p", settings, False, "off")

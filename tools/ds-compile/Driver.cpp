@@ -189,12 +189,14 @@ Result<void> Driver::checkTraining() {
                                {options.labelSmoothing.has_value(), "--label-smoothing"}})
       if (given)
         return Error::usage(std::string(name) + ": expects --train");
+    if (options.compute != "f32")
+      return Error::usage("--compute=" + options.compute + ": expects --train");
     return {};
   }
   if (!archs.empty())
     return Error::usage("--train: expects --target=cpu, got '" + options.target + "'");
   if (options.weights != "f32" || options.quantize != "none" || !options.quantizeRules.empty() || options.observe)
-    return Error::usage("--train: expects weights of f32, without --quantize and --observe-inputs");
+    return Error::usage("--train: expects weights of f32, without --quantize and --observe-inputs; products of 16 bits are --compute");
   if (options.optimizer && !symbolizeOptimizerKind(*options.optimizer))
     return Error::usage("--optimizer: expects sgd, adam, adamw or lamb, got '" + *options.optimizer + "'");
   if (double smoothing = options.labelSmoothing.value_or(0); !(smoothing >= 0 && smoothing < 1))
@@ -207,6 +209,8 @@ Result<void> Driver::checkTraining() {
   if (std::string text = options.dropout.value_or("config");
       text != "config" && (StringRef(text).getAsDouble(rate) || !(rate >= 0 && rate < 1)))
     return Error::usage("--dropout: expects config, or 0 to less than 1, got '" + text + "'");
+  if (options.compute != "f32" && options.compute != "bf16" && options.compute != "f16")
+    return Error::usage("--compute: expects f32, bf16 or f16, got '" + options.compute + "'");
   return {};
 }
 
@@ -298,6 +302,7 @@ void Driver::fill(PlanOptions &plan) const {
   plan.optimizer = options.optimizer.value_or("adamw");
   plan.layerDrop = options.layerDrop;
   plan.recompute = recompute.layers;
+  plan.compute = options.compute;
   plan.smoothing = options.labelSmoothing.value_or(0);
 }
 

@@ -34,6 +34,7 @@ struct CompileOptions {
   std::optional<std::string> recompute; // none (default), all, how many layers, or budget:SIZE
   std::optional<std::string> dropout;   // config (default), or the rate wherever the model has one
   std::optional<double> labelSmoothing;
+  std::string compute = "f32"; // f32, bf16 or f16
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;
   bool train = false, layerDrop = false, randomWeights = false;

@@ -67,6 +67,9 @@ static cl::opt<std::string> dropout("dropout", cl::init("config"), cl::value_des
                                     cl::desc("with --train: of embeddings, residual branches and classifiers, 0 to less than 1, or config: "
                                              "what config.json says"),
                                     cl::cat(category));
+static cl::opt<std::string> compute("compute", cl::init("f32"),
+                                    cl::desc("with --train: what products multiply, f32, bf16 or f16; parameters stay f32"),
+                                    cl::cat(category));
 static cl::opt<double> labelSmoothing("label-smoothing", cl::init(0.0), cl::desc("with --train: of the cross-entropy"), cl::cat(category));
 static cl::opt<bool> randomWeights("random-weights", cl::desc("with --train: a model of its config.json alone, of zeros at first"),
                                    cl::cat(category));
@@ -129,6 +132,7 @@ int main(int argc, char **argv) {
     options.labelSmoothing = labelSmoothing;
   if (dropout.getNumOccurrences())
     options.dropout = dropout;
+  options.compute = compute;
   options.randomWeights = randomWeights;
   options.context = context;
   options.maxBatch = maxBatch;

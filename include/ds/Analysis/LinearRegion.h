@@ -25,6 +25,8 @@ struct LinearDomain {
   llvm::SmallVector<LinearOp, 2> linears;
   /// Turns the only linear; null when there is none.
   RopeOp rope;
+  /// Rounds what rope gives, which nothing else reads; null when there is none.
+  RoundOp roundedRope;
   /// Writes to a cache of the linear's or the rope's result.
   llvm::SmallVector<mlir::Operation *, 1> stores;
   /// Values of the domain that are read outside the region, stores apart.

@@ -29,6 +29,8 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
   Option<bool> layerDrop{*this, "layer-drop", llvm::cl::desc("layers can be switched off in a step"), llvm::cl::init(false)};
   Option<std::string> recompute{*this, "recompute", llvm::cl::desc("layers whose values are computed again: none, all or a number"),
                                 llvm::cl::init("none")};
+  Option<std::string> compute{*this, "compute", llvm::cl::desc("what products of a training step multiply: f32, bf16 or f16"),
+                              llvm::cl::init("f32")};
   Option<double> smoothing{*this, "smoothing", llvm::cl::desc("label smoothing of the loss"), llvm::cl::init(0.0)};
   Option<bool> report{*this, "report", llvm::cl::desc("write a table of memory to stderr"), llvm::cl::init(false)};
 };

@@ -174,6 +174,28 @@ def Differentiate : Pass<"ds-differentiate", "::mlir::ModuleOp"> {
                         "layers that are computed again for their gradients: none, all, or how many, the first">];
 }
 
+def RoundOperands : Pass<"ds-round-operands", "::mlir::ModuleOp"> {
+  let summary = "let a training step multiply values of 16 bits";
+  let description = [{
+    In `@step` and `@evaluate`, what is multiplied by something computed or by a weight is rounded first (`ds.round`): the rows that
+    linears, their gradients, attention and its gradient read; embedded rows; and weights (`rounded`). So are values of the forward pass
+    where gradients read them, behind the `ds.cross_entropy` of `@step`, but logits. A column sum reads what the products beside it read.
+    Parameters, their gradients, sums, norms and the loss stay f32.
+
+    Before: `ds.linear %x, %w`
+    After:
+    ```mlir
+    %r = ds.round %x to bf16 : tensor<?x?x64xf32>
+    %y = ds.linear %r, %w rounded bf16 : tensor<?x?x64xf32>, tensor<192x64xf32>
+    ```
+    Needs: `ds-differentiate`.   Keeps: order.
+    Numerics: lossy (each rounded value by 2^-9 of it in bf16, by 2^-12 in f16; in f16 more than 65504 is infinite, less than 2^-25 zero).
+    Saves: half the bytes of what is kept for gradients (`ds-plan-narrow-buffers`).
+    Source: Micikevicius et al. 2018, arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322.
+  }];
+  let options = [Option<"target", "target", "std::string", /*default=*/"\"bf16\"", "bf16 or f16">];
+}
+
 def InsertOptimizer : Pass<"ds-insert-optimizer", "::mlir::ModuleOp"> {
   let summary = "add the functions that update all parameters";
   let description = [{
@@ -353,6 +375,21 @@ def PlanInsertBarriers : Pass<"ds-plan-insert-barriers", "::ds_plan::ProgramOp">
     Needs: buffers not yet placed.   Keeps: the order of launches.
     Numerics: bit-exact.
     Saves: all barriers but those that order needs.
+  }];
+}
+
+def PlanNarrowBuffers : Pass<"ds-plan-narrow-buffers", "::mlir::ModuleOp"> {
+  let summary = "keep rounded values in 16 bits";
+  let description = [{
+    A buffer whose launch writes the result of a `ds.round` to it has elements of that type where all launches that touch it can write and
+    read such rows. Remarks give the bytes of the rows that became narrow, and of rounded rows that stay f32.
+
+    Before: `%h = ds_plan.buffer tokens : memref<?x1536xf32>`
+    After: `%h = ds_plan.buffer tokens : memref<?x1536xbf16>`
+
+    Needs: launches of kernels.   Keeps: everything but the type of the buffers.
+    Numerics: bit-exact.
+    Saves: half the bytes of each such buffer.
   }];
 }
 

@@ -7,7 +7,7 @@ using mlir::Value;
 llvm::Expected<AttentionKernel> AttentionKernel::get(KernelContext &context) {
   auto op = onlyOp<AttentionOp>(context);
   const KernelOperand *query = op ? operandOf(context, op.getQuery()) : nullptr;
-  if (!isF32Rows(query) || !isF32Rows(&context.outs[0]))
+  if (!isFloatRows(query) || !isF32Rows(&context.outs[0]))
     return context.error("expects one attention over f32 rows");
   const KernelOperand *mask = operandOf(context, op.getMask()), *past = operandOf(context, op.getPast());
   const KernelOperand *slopes = operandOf(context, op.getSlopes());
@@ -36,7 +36,7 @@ Value AttentionKernel::pastOf(Value b) { return past ? loadIndex(context.e, *pas
 
 Value AttentionKernel::headOf(const KernelOperand &rows, Value row, Value h) {
   Emitter &e = context.e;
-  return e.element(rows.pointer, e.f32(), e.add(e.mul(row, rows.width()), e.mul(h, headSize())));
+  return e.element(rows.pointer, rows.element(), e.add(e.mul(row, rows.width()), e.mul(h, headSize())));
 }
 
 /// Finds the last token that is seen, and whether one before it is not.

@@ -45,7 +45,7 @@ private:
 
 /// One query row: some head of some token.
 struct AttentionRow {
-  mlir::Value query, output; // pointers to `headSize` f32
+  mlir::Value query, output; // pointers to `headSize` values, f32 of the output
   mlir::Value begin, end;    // i64, the keys it sees, without regard to holes of the mask
   mlir::Value slope;         // f32, null without slopes
   mlir::Value partial;       // pointer to a partial result, null where there is none

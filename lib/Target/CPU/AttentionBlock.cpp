@@ -28,7 +28,8 @@ void AttentionBlock::begin(llvm::ArrayRef<AttentionRow> rows) {
   for (auto [r, row] : llvm::enumerate(rows)) {
     e.store(zero, e.at(sumArray, r * lanes * 4));
     for (int64_t d = 0; d < headSize; d += lanes) {
-      Value query = e.loadFirst(e.at(row.query, d * 4), headSize - d, lanes);
+      mlir::Type element = kernel.query->element();
+      Value query = e.loadRow(element, e.element(row.query, element, e.constant(d)), headSize - d, lanes);
       e.store(e.mul(query, e.splat(e.constantF32(scale))), e.at(queryArray, (r * paddedSize + d) * 4));
       e.store(zero, e.at(outputArray, (r * paddedSize + d) * 4));
     }

@@ -99,8 +99,9 @@ const KernelOperand *GradientKernel::outOf(Value result) {
 }
 
 llvm::Error GradientKernel::check() {
-  if (!llvm::all_of(llvm::ArrayRef{query, key, value, grad, queryGrad, keyGrad, valueGrad}, isF32Rows))
-    return context.error("expects one attention_grad over f32 rows");
+  if (!llvm::all_of(llvm::ArrayRef{query, key, value, grad}, isFloatRows) ||
+      !llvm::all_of(llvm::ArrayRef{queryGrad, keyGrad, valueGrad}, isF32Rows))
+    return context.error("expects one attention_grad over rows of floats, which gives f32");
   if (op.getMask() && !isI32Rows(mask))
     return context.error("expects the mask as i32 rows");
   if (op.getSlopes() && (!slopes || slopes->kind != KernelOperand::Kind::weight || !slopes->element().isF32()))
@@ -110,7 +111,7 @@ llvm::Error GradientKernel::check() {
 
 Value GradientKernel::rowOf(const KernelOperand *rows, const Item &item, Value token, Value column) {
   Value row = e.add(e.mul(item.sequence, context.tokens), token);
-  return e.element(rows->pointer, e.f32(), e.add(e.mul(row, rows->width()), column));
+  return e.element(rows->pointer, rows->element(), e.add(e.mul(row, rows->width()), column));
 }
 
 /// The last key that the mask does not hide, plus 1.
@@ -132,10 +133,11 @@ void GradientKernel::load(const Item &item, const Keys &keys) {
   auto biasOf = [&](Value at) { return e.element(e.at(scratch, layout->bias), e.f32(), at); };
   e.forRange(e.constant(0), keys.count, 1, [&](Value at) {
     for (auto [from, rows, array] : {std::tuple(keyRow, key, layout->keys), std::tuple(valueRow, value, layout->values)}) {
-      Value source = e.at(from, e.mul(at, rows->width() * 4)), sink = sinkOf(array, at);
-      prefetchHead(e, e.at(source, aheadRows * rows->width() * 4), layout->headSize);
+      const int64_t bytes = elementBytes(*rows);
+      Value source = e.at(from, e.mul(at, rows->width() * bytes)), sink = sinkOf(array, at);
+      prefetchHead(e, e.at(source, aheadRows * rows->width() * bytes), layout->headSize);
       for (int64_t d = 0; d < layout->paddedSize; d += lanes)
-        e.store(e.loadFirst(e.at(source, d * 4), layout->headSize - d, lanes), e.at(sink, d * 4));
+        e.store(e.loadRow(rows->element(), e.at(source, d * bytes), layout->headSize - d, lanes), e.at(sink, d * 4));
     }
     Value bias = open;
     if (mask) {

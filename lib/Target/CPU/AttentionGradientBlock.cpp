@@ -1,5 +1,6 @@
 // A block of query rows against a block of keys: scores and their softmax, then all gradients.
 #include "AttentionGradient.h"
+#include "KernelRegion.h"
 #include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
@@ -11,10 +12,11 @@ static constexpr double log2OfE = 1.4426950408889634;
 namespace {
 class BlockEmitter {
 public:
-  BlockEmitter(Emitter &e, AttentionGradOp op, const AttentionGradientScratch &scratch, int64_t rowVectors,
+  BlockEmitter(KernelContext &context, AttentionGradOp op, const AttentionGradientScratch &scratch, int64_t rowVectors,
                const AttentionGradientBlock &block)
-      : e(e), op(op), scratch(scratch), block(block), rowVectors(rowVectors), lanes(scratch.lanes), rowCount(rowVectors * lanes),
-        statistics{scratch.mostRows}, width(mlir::cast<mlir::RankedTensorType>(op.getQuery().getType()).getDimSize(2)) {}
+      : e(context.e), query(*operandOf(context, op.getQuery())), grad(*operandOf(context, op.getGrad())), op(op), scratch(scratch),
+        block(block), rowVectors(rowVectors), lanes(scratch.lanes), rowCount(rowVectors * lanes), statistics{scratch.mostRows},
+        width(mlir::cast<mlir::RankedTensorType>(op.getQuery().getType()).getDimSize(2)) {}
 
   void emit();
 
@@ -29,7 +31,7 @@ private:
   Emitter::Values loadStatistic(int64_t place);
   void storeStatistic(ValueRange vectors, int64_t place);
 
-  void copyRows(Value from, int64_t to, double factor);
+  void copyRows(const KernelOperand &rows, Value from, int64_t to, double factor);
   /// Hides keys and adds slopes; returns the largest score of each row so far.
   Emitter::Values largestScores();
   /// Scores become powers of two against the largest ones.
@@ -41,6 +43,7 @@ private:
   Emitter::Values forKeys(ValueRange initial, llvm::function_ref<Emitter::Values(Value, ValueRange)> body);
 
   Emitter &e;
+  const KernelOperand &query, &grad;
   AttentionGradOp op;
   const AttentionGradientScratch &scratch;
   const AttentionGradientBlock &block;
@@ -71,12 +74,13 @@ Emitter::Values BlockEmitter::forKeys(ValueRange initial, llvm::function_ref<Emi
   });
 }
 
-void BlockEmitter::copyRows(Value from, int64_t to, double factor) {
+void BlockEmitter::copyRows(const KernelOperand &rows, Value from, int64_t to, double factor) {
+  const int64_t bytes = elementBytes(rows);
   Value count = e.min(block.left, rowCount), scale = e.splat(e.constantF32(static_cast<float>(factor)));
   e.forRange(e.constant(0), count, 1, [&](Value row) {
-    Value source = e.at(from, e.mul(row, width * 4)), sink = rowAt(to, row);
+    Value source = e.at(from, e.mul(row, width * bytes)), sink = rowAt(to, row);
     for (int64_t d = 0; d < scratch.paddedSize; d += lanes)
-      e.store(e.mul(e.loadFirst(e.at(source, d * 4), scratch.headSize - d, lanes), scale), e.at(sink, d * 4));
+      e.store(e.mul(e.loadRow(rows.element(), e.at(source, d * bytes), scratch.headSize - d, lanes), scale), e.at(sink, d * 4));
   });
   e.forRange(count, e.constant(rowCount), 1, [&](Value row) {
     for (int64_t d = 0; d < scratch.paddedSize; d += lanes)
@@ -176,17 +180,17 @@ void BlockEmitter::storeQueryGrads() {
 
 void BlockEmitter::emit() {
   const double scale = op.getScale().convertToDouble();
-  copyRows(block.query, scratch.queryRows, scale);
-  copyRows(block.grad, scratch.gradRows, 1);
+  copyRows(query, block.query, scratch.queryRows, scale);
+  copyRows(grad, block.grad, scratch.gradRows, 1);
   callAttentionGradientColumns(e, scratch, rowVectors, at(scratch.queryRows), at(scratch.queryColumns), e.constantF32(log2OfE));
   callAttentionGradientColumns(e, scratch, rowVectors, at(scratch.gradRows), at(scratch.gradColumns), e.constantF32(1));
   Value tiles = e.div(e.sub(block.keyEnd, block.keyBegin), scratch.tiles.keys);
   Value scores = lineAt(scratch.scores, block.keyBegin), scoreGrads = lineAt(scratch.scoreGrads, block.keyBegin);
   Value keys = rowAt(scratch.keys, block.keyBegin);
   callAttentionGradientScores(e, scratch, rowVectors, keys, at(scratch.queryColumns), scores, tiles, block.nextQuery,
-                              e.constant(width * 4));
+                              e.constant(width * elementBytes(query)));
   callAttentionGradientScores(e, scratch, rowVectors, rowAt(scratch.values, block.keyBegin), at(scratch.gradColumns), scoreGrads, tiles,
-                              block.nextGrad, e.constant(width * 4));
+                              block.nextGrad, e.constant(width * elementBytes(grad)));
   powers(largestScores());
   e.ifThen(block.finish, [&] {
     scoreGradients();
@@ -205,10 +209,13 @@ void ds::callAttentionGradientBlock(KernelContext &context, AttentionGradOp op, 
   Emitter::Values arguments;
   for (Value *member : members)
     arguments.push_back(*member);
-  std::string name = (context.kernel.getSymName() + "_rows_" + llvm::Twine(rowVectors)).str();
+  // Launches of one kernel may have rows of several types.
+  std::string name;
+  llvm::raw_string_ostream(name) << context.kernel.getSymName() << "_rows_" << rowVectors << "_"
+                                 << operandOf(context, op.getQuery())->element() << "_" << operandOf(context, op.getGrad())->element();
   context.e.call(name, arguments, [&](ValueRange inside) {
     for (auto [member, argument] : llvm::zip_equal(members, inside))
       *member = argument;
-    BlockEmitter(context.e, op, scratch, rowVectors, b).emit();
+    BlockEmitter(context, op, scratch, rowVectors, b).emit();
   });
 }

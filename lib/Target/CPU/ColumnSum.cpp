@@ -72,7 +72,7 @@ llvm::Error ColumnSums::match() {
       return &in != first && *can;
     if (in.kind == KernelOperand::Kind::weight)
       return in.layout == ds_plan::Layout::vector && in.element().isF32() && in.width() >= width;
-    return isF32Rows(&in) && in.width() == width && in.rows == first->rows; // those of the context
+    return isFloatRows(&in) && in.width() == width && in.rows == first->rows; // those of the context
   };
   for (auto [in, argument] : llvm::zip_equal(context.ins, body.getArguments()))
     if (!llvm::all_of(argument.getUses(), [&, &in = in](mlir::OpOperand &use) { return canRead(in, use); }))

@@ -55,6 +55,7 @@ Value ds::emitElementwise(Emitter &e, mlir::Operation *op, llvm::ArrayRef<Value>
       .Case([&](QuickGeluOp) { return emitSwish(e, x, 1.702); })
       .Case([&](ReluOp) { return e.max(e.zero(x.getType()), x); }) // in this order NaN stays
       .Case([&](TanhOp) { return emitTanh(e, x); })
+      .Case([&](RoundOp round) { return e.roundTo(round.getTarget(), x); })
       .Case([&](AddOp) { return e.add(x, operands[1]); })
       .Case([&](MulOp) { return e.mul(x, operands[1]); })
       .Case([&](ScaleOp) { return e.mul(x, operands[1]); })

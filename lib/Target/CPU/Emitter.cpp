@@ -238,6 +238,41 @@ Value Emitter::toBf16(Value a) {
   return arith::TruncIOp::create(builder, loc, half, shiftRight(select(isNan(a), quiet, rounded), 16));
 }
 
+Value Emitter::roundTo(Type target, Value a) {
+  Type integers = withElement(a.getType(), i32());
+  Value bits = bitcast(a, integers);
+  auto number = [&](int64_t value) { return constantOf(integers, static_cast<double>(value)); };
+  auto nearest = [&](Value value, int64_t dropped) {
+    Value isOdd = bitAnd(shiftRight(value, dropped), number(1));
+    return bitAnd(add(add(value, number((1 << (dropped - 1)) - 1)), isOdd), number(-(1 << dropped)));
+  };
+  Value quiet = bitAnd(bitOr(bits, number(0x400000)), number(-65536)), isNumber = eq(a, a);
+  if (target.isBF16())
+    return bitcast(select(isNumber, nearest(bits, 16), quiet), a.getType());
+  // Below 2^-14 multiples of 2^-24 are left, as they are of f32 from 1/2 on.
+  Value size = bitAnd(bits, number(0x7fffffff)), sign = bitXor(bits, size), half = constantOf(a.getType(), 0.5);
+  Value small = bitcast(sub(add(bitcast(size, a.getType()), half), half), integers);
+  Value kept = select(lt(size, number(0x38800000)), small, nearest(size, 13));
+  kept = select(ge(size, number(0x477ff000)), number(0x7f800000), kept); // from 65520 on
+  return bitcast(select(isNumber, bitOr(kept, sign), quiet), a.getType());
+}
+
+Value Emitter::bitsOf(Type target, Value rounded) {
+  Type half = withElement(rounded.getType(), i16()), integers = withElement(rounded.getType(), i32());
+  if (target.isF16() && level.f16)
+    return bitcast(arith::TruncFOp::create(builder, loc, withElement(rounded.getType(), target), rounded), half);
+  Value bits = bitcast(rounded, integers);
+  if (target.isBF16())
+    return arith::TruncIOp::create(builder, loc, half, shiftRight(bits, 16));
+  // The way back of `toF32`: nothing is lost, as the values have no more bits than f16.
+  auto number = [&](int64_t value) { return constantOf(integers, static_cast<double>(value)); };
+  Value size = bitAnd(bits, number(0x7fffffff)), sign = shiftRight(bitXor(bits, size), 16);
+  Value scaled = bitcast(mul(bitcast(size, rounded.getType()), constantOf(rounded.getType(), 0x1p-112)), integers);
+  Value finite = lt(size, number(0x7f800000)), special = bitOr(shiftRight(size, 13), number(0x7c00));
+  Value kept = select(finite, shiftRight(scaled, 13), bitAnd(special, number(0x7fff)));
+  return arith::TruncIOp::create(builder, loc, half, bitOr(kept, sign));
+}
+
 Value Emitter::dotOfPairs(Value a, Value b, Value sum) {
   unify(a, b);
   if (level.bf16Dots == Dots::emulated)

@@ -73,6 +73,36 @@ void Emitter::storeFirst(Value value, Value pointer, int64_t count) {
     maskedStore(value, pointer, laneMask(count, lanesOf(value)));
 }
 
+Value Emitter::loadRow(Type element, Value pointer, int64_t count, int64_t lanes) {
+  if (element.isF32())
+    return loadFirst(pointer, count, lanes);
+  if (count <= 0)
+    return zero(vec(lanes));
+  VectorType bits = vec(lanes, i16());
+  Value loaded = count >= lanes ? load(bits, pointer) : maskedLoad(bits, pointer, laneMask(count, lanes));
+  return toF32(bitcast(loaded, vec(lanes, element)));
+}
+
+Value Emitter::loadRow(Type element, Value pointer, Value mask) {
+  const int64_t lanes = lanesOf(mask);
+  if (element.isF32())
+    return maskedLoad(vec(lanes), pointer, mask);
+  return toF32(bitcast(maskedLoad(vec(lanes, i16()), pointer, mask), vec(lanes, element)));
+}
+
+void Emitter::storeRow(Type element, Value value, Value pointer, int64_t count) {
+  if (element.isF32())
+    return storeFirst(value, pointer, count);
+  Value bits = bitsOf(element, value);
+  if (count == 1) // a masked store of a single lane that was truncated writes four bytes
+    return store(extract(bits, 0), pointer);
+  storeFirst(bits, pointer, count);
+}
+
+void Emitter::storeRow(Type element, Value value, Value pointer, Value mask) {
+  maskedStore(element.isF32() ? value : bitsOf(element, value), pointer, mask);
+}
+
 void Emitter::prefetch(Value pointer, int locality) {
   LLVM::Prefetch::create(builder, loc, pointer, /*rw=*/0, /*hint=*/locality, /*cache=*/1);
 }

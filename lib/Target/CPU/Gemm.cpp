@@ -40,7 +40,7 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less; those that would fill the stack stay where they are.
   const int64_t copiedBytes = llvm::alignTo(region.depth, linearGroup) * 4;
   groupRows = input->grouped ? c.level.groupRows() : 0;
-  copies = region.norm || (!groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
+  copies = region.norm || !isF32Rows(input) || (!groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
   rowBytes = copies ? copiedBytes : region.depth * 4;
   packs = llvm::any_of(c.ins, isRowMajor);
   int64_t columns = 0;
@@ -77,8 +77,8 @@ static llvm::Error checkWeights(KernelContext &c, const LinearRegion &region) {
           return c.error("gemm expects no codes beside a row-major weight");
         continue;
       }
-      if (linear.getTransposed())
-        return c.error("gemm expects a row-major weight where it is transposed");
+      if (linear.getTransposed() || linear.getRounded())
+        return c.error("gemm expects a row-major weight where it is transposed or rounded");
       if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !(weight.codes || isa<FloatType>(weight.element())))
         return c.error("gemm expects a weight of floats or codes in panels");
       const int64_t width = ds_plan::panelWidth(weight.type), panels = llvm::divideCeil(domain.columns, width);
@@ -119,8 +119,10 @@ const KernelOperand &GemmKernel::result(Value value) const {
 }
 
 llvm::Error GemmKernel::checkOperands() {
-  if (!isF32Rows(input) || (input->grouped && region.norm))
-    return c.error("gemm expects f32 rows, grouped without a norm alone");
+  if (!isFloatRows(input) || (input->grouped && region.norm))
+    return c.error("gemm expects rows of floats, grouped without a norm alone");
+  if (!isF32Rows(input) && (!packs || !linearRowsFit(region.depth)))
+    return c.error("gemm expects f32 rows, or rows of 16 bits that fit the stack and row-major weights");
   for (const KernelOperand &in : c.ins)
     if (in.grouped && (&in != input || !region.multipliesInputAlone()))
       return c.error("gemm expects grouped rows to be multiplied and nothing else");
@@ -134,8 +136,8 @@ llvm::Error GemmKernel::checkOperands() {
       if (!isVector(linear.getBias()))
         return c.error("gemm expects a bias in the layout of a vector");
     for (Value value : domain.results)
-      if (!isF32Rows(&result(value)) || (result(value).grouped && domain.hasHeads()))
-        return c.error("gemm expects results of f32 rows, grouped without heads alone");
+      if (!isFloatRows(&result(value)) || (result(value).grouped && domain.hasHeads()))
+        return c.error("gemm expects results of rows of floats, grouped without heads alone");
     for (Operation *op : domain.stores) {
       auto store = cast<ds_plan::StoreCacheOp>(op);
       if (llvm::Expected<CacheView> view = CacheView::get(c, &result(store.getOutput()), store.getKind(), store.getKvHeads()); !view)
@@ -165,7 +167,7 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
 
 void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Value sums, const Touched *touched) {
   const KernelOperand &weight = operand(linear.getWeight());
-  const PackedMatrix matrix{linear.getColumns(), linear.getDepth(), linear.getTransposed(), panelOf(linear)};
+  const PackedMatrix matrix{linear.getColumns(), linear.getDepth(), linear.getTransposed(), panelOf(linear), Type(), roundedTypeOf(linear)};
   // Of one k; pairs of k begin at even ones, as passes do.
   const int64_t width = matrix.width, lineBytes = width * weight.element().getIntOrFloatBitWidth() / 8;
   const int64_t panelBytes =

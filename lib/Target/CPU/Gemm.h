@@ -89,8 +89,13 @@ void emitWidenedPanel(Emitter &e, mlir::Type element, int64_t width, mlir::Value
 struct PackedMatrix {
   int64_t columns, depth;
   bool transposed;
-  int64_t width; // of its panels
+  int64_t width;           // of its panels
+  mlir::Type element = {}; // of one that is transposed, null for f32
+  mlir::Type rounded = {}; // what its values are rounded to on the way; null leaves them
 };
+
+/// The type of 16 bits a product rounds its weight to, or null.
+inline mlir::Type roundedTypeOf(LinearOp linear) { return linear.getRounded().value_or(mlir::Type()); }
 
 /// Writes `depth` k, from `k` on, of panel `panel` of `matrix` at `from` as f32 [depth][width], of which `to` has room for a multiple
 /// of 16. Columns behind the last are finite where the matrix is. `k` is a multiple of 16, and so is `depth` unless it ends with the

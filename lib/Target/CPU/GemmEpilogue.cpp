@@ -68,7 +68,8 @@ GemmKernel::TouchedRows GemmKernel::touchedRows(const Touched &touched, Value ro
       return {placeInGroups(e, placeOfGroupedRow(rows.pointer, row, touched.width), e.constant(c.level.groupRows() * linearGroup * 4),
                             touched.column),
               e.constant(touched.panel * 4)};
-    return {e.at(rows.pointer, e.mul(e.add(e.mul(row, touched.width), touched.column), 4)), e.constant(touched.width * 4)};
+    const int64_t bytes = elementBytes(rows);
+    return {e.at(rows.pointer, e.mul(e.add(e.mul(row, touched.width), touched.column), bytes)), e.constant(touched.width * bytes)};
   };
   // What the epilogue writes in the last pass, what it reads in those before.
   TouchedRows result = rowsOf(*touched.result);
@@ -94,6 +95,7 @@ void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &sla
         groupedRows[wanted] = placeOfGroupedRow(result(wanted).pointer, e.add(slab.first, r), domain.columns);
     auto span = [&](Value column, int64_t count) {
       Value here = e.add(place, e.mul(column, 4));
+      auto in = [&](const KernelOperand &rows) { return e.at(rows.pointer, elementBytes(rows) == 4 ? here : e.shiftRight(here, 1)); };
       auto leaf = [&](Value value) -> Value {
         if (auto linear = value.getDefiningOp<LinearOp>()) {
           int64_t index = llvm::find(domain.linears, linear) - domain.linears.begin();
@@ -102,7 +104,7 @@ void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &sla
             return sum;
           return e.add(sum, e.load(e.vec(), e.element(operand(linear.getBias()).pointer, e.f32(), e.add(firstColumn, column))));
         }
-        return e.loadFirst(e.at(operand(value).pointer, here), count, lanes);
+        return e.loadRow(operand(value).element(), in(operand(value)), count, lanes);
       };
       auto control = [&](ScaleOp scale) { return loadControl(e, scale, operand(scale.getScales())); };
       auto dropout = [&](DropoutOp op, Value x) {
@@ -117,8 +119,8 @@ void GemmKernel::elementwiseEpilogue(const LinearDomain &domain, const Slab &sla
         ready.push_back(values.get(wanted));
       for (auto [wanted, lanesOf] : llvm::zip_equal(domain.results, ready)) {
         Value grouped = groupedRows.lookup(wanted);
-        Value to = grouped ? placeInGroups(e, grouped, groupBytes, e.add(firstColumn, column)) : e.at(result(wanted).pointer, here);
-        e.storeFirst(lanesOf, to, count);
+        Value to = grouped ? placeInGroups(e, grouped, groupBytes, e.add(firstColumn, column)) : in(result(wanted));
+        e.storeRow(result(wanted).element(), lanesOf, to, count);
       }
     };
     const int64_t whole = columns / lanes * lanes;
@@ -160,8 +162,21 @@ void GemmKernel::headEpilogue(const LinearDomain &domain, const Slab &slab, Valu
       for (int64_t column = 0; column < columns; column += headSize)
         emitRotation(e, rope, e.at(sums, column * 4), e.at(sums, column * 4), turned);
     }
-    for (Value wanted : domain.results)
-      copyValues(e, sums, e.element(result(wanted).pointer, e.f32(), e.add(e.mul(row, domain.columns), firstColumn)), columns);
+    if (RoundOp round = domain.roundedRope)
+      for (int64_t column = 0; column < columns; column += lanes) {
+        Value at = e.at(sums, column * 4);
+        e.store(e.roundTo(round.getTarget(), e.load(e.vec(), at)), at);
+      }
+    for (Value wanted : domain.results) {
+      Type element = result(wanted).element();
+      Value to = e.element(result(wanted).pointer, element, e.add(e.mul(row, domain.columns), firstColumn));
+      if (element.isF32()) {
+        copyValues(e, sums, to, columns);
+        continue;
+      }
+      for (int64_t column = 0; column < columns; column += lanes)
+        e.storeRow(element, e.load(e.vec(), e.at(sums, column * 4)), e.at(to, column * 2), columns - column);
+    }
   });
   for (Operation *op : domain.stores) {
     auto store = cast<ds_plan::StoreCacheOp>(op);

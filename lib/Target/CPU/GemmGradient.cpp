@@ -46,11 +46,12 @@ private:
   /// Panels [panel, panel + count) of the gradient's rows from `firstRow` on.
   void emitTile(Value firstRow, Value panel, Value count) {
     Value slab = e.min(e.sub(e.constant(rows), firstRow), slabRows), blocks = e.ceilDiv(slab, height);
-    const PackedMatrix matrix{columns, depthBlock, /*transposed=*/true, width};
+    const PackedMatrix matrix{columns, depthBlock, /*transposed=*/true, width, input.element()};
+    const int64_t inputBytes = elementBytes(input);
     GemmBlock block{e.f32(), width, height, /*rowBytes=*/4, 0, 0, /*touches=*/true};
     block.stepBytes = height * 4;
     block.aheadRows = 1;
-    block.aheadRowBytes = columns * 4;
+    block.aheadRowBytes = columns * inputBytes;
     e.forRange(e.constant(0), c.rows, depthBlock, [&](Value m) {
       Value depth = e.min(e.sub(c.rows, m), depthBlock);
       Value ends = e.ge(e.add(m, 2 * depthBlock), c.rows);
@@ -59,11 +60,11 @@ private:
         emitPackedPanel(e, matrix, input.pointer, e.add(panel, p), m, depth, packedInput);
         // The blocks ask for what is packed next, each for as many rows as it has groups of 16, and in the end for what they are added to.
         Value isLast = e.eq(e.add(p, 1), count), nextPanel = e.select(isLast, panel, e.add(e.add(panel, p), 1));
-        Value next = e.at(input.pointer, e.add(e.mul(e.add(m, e.select(isLast, e.constant(depthBlock), e.constant(0))), columns * 4),
-                                               e.mul(nextPanel, width * 4)));
+        Value nextRow = e.add(m, e.select(isLast, e.constant(depthBlock), e.constant(0)));
+        Value next = e.at(input.pointer, e.mul(e.add(e.mul(nextRow, columns), e.mul(nextPanel, width)), inputBytes));
         e.forRange(e.constant(0), blocks, 1, [&](Value b) {
           Value sums = e.at(tile, e.add(e.mul(b, height * tileRowBytes), e.mul(p, width * 4)));
-          Value ahead = e.at(next, e.mul(b, depthBlock / linearGroup * columns * 4));
+          Value ahead = e.at(next, e.mul(b, depthBlock / linearGroup * columns * inputBytes));
           Value added = e.at(sink.pointer, e.add(e.mul(e.add(firstRow, e.mul(b, height)), columns * 4), e.mul(e.add(panel, p), width * 4)));
           emitGemmBlock(e, block, e.at(packedGrad, e.mul(b, blockBytes)), packedInput, sums, e.constant(tileRowBytes), depth, e.ne(m, 0),
                         ahead, e.select(ends, added, packedInput), e.select(ends, e.constant(columns * 4), e.constant(0)));
@@ -75,15 +76,16 @@ private:
 
   /// `depth` rows of `grad` from `m` on, block by block of `height` columns: [block][depth][height], zeros behind the last column.
   void packGrad(Value firstRow, Value slab, Value m, Value depth) {
-    Value from = e.at(grad.pointer, e.add(e.mul(m, rows * 4), e.mul(firstRow, 4))), whole = e.div(slab, height);
+    const int64_t bytes = elementBytes(grad);
+    Value from = e.element(grad.pointer, grad.element(), e.add(e.mul(m, rows), firstRow)), whole = e.div(slab, height);
     e.forRange(e.constant(0), depth, 1, [&](Value i) {
-      Value row = e.at(from, e.mul(i, rows * 4)), to = e.at(packedGrad, e.mul(i, height * 4));
+      Value row = e.at(from, e.mul(i, rows * bytes)), to = e.at(packedGrad, e.mul(i, height * 4));
       e.forRange(e.constant(0), whole, 1,
-                 [&](Value b) { copyPiece(e.at(row, e.mul(b, height * 4)), e.at(to, e.mul(b, blockBytes)), height); });
+                 [&](Value b) { copyPiece(e.at(row, e.mul(b, height * bytes)), e.at(to, e.mul(b, blockBytes)), height); });
       if (const int64_t tail = rows % height)
         e.ifThen(e.lt(e.mul(whole, height), slab), [&] {
           Value last = e.at(to, e.mul(whole, blockBytes));
-          copyPiece(e.at(row, e.mul(whole, height * 4)), last, tail);
+          copyPiece(e.at(row, e.mul(whole, height * bytes)), last, tail);
           for (int64_t behind = tail; behind < height; ++behind)
             e.store(e.constantF32(0), e.at(last, behind * 4));
         });
@@ -91,9 +93,10 @@ private:
   }
 
   void copyPiece(Value from, Value to, int64_t count) {
+    const int64_t bytes = elementBytes(grad);
     for (int64_t lanes = c.level.lanes, done = 0; done < count; lanes /= 2)
       for (; done + lanes <= count; done += lanes)
-        e.store(e.load(e.vec(lanes), e.at(from, done * 4), 4), e.at(to, done * 4), 4);
+        e.store(e.loadRow(grad.element(), e.at(from, done * bytes), lanes, lanes), e.at(to, done * 4), 4);
   }
 
   void addTile(Value firstRow, Value slab, Value panel, Value sums) {
@@ -133,8 +136,8 @@ llvm::Error ds::buildGemmGradient(KernelContext &context) {
       body.getTerminator()->getOperands() != sum->getResults())
     return context.error("gemm_gradient expects ds.linear_weight_grad, added to a gradient");
   const KernelOperand *input = operandOf(context, product.getInput()), *grad = operandOf(context, product.getGrad());
-  if (!isF32Rows(input) || !isF32Rows(grad) || input->rows != grad->rows)
-    return context.error("gemm_gradient expects f32 rows, as many of both");
+  if (!isFloatRows(input) || !isFloatRows(grad) || input->rows != grad->rows)
+    return context.error("gemm_gradient expects rows of floats, as many of both");
   const KernelOperand &sink = context.outs[0];
   if (sink.kind != KernelOperand::Kind::weight || !sink.inState || sink.layout != ds_plan::Layout::rows || !sink.element().isF32() ||
       sink.type.getShape() != ArrayRef({grad->width(), input->width()}))

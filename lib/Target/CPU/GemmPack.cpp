@@ -40,6 +40,11 @@ static SmallVector<Value> transposedSquare(Emitter &e, llvm::function_ref<Value(
   return columns;
 }
 
+/// A master weight as the product sees it. A level with dot products of bf16 could pack pairs of k here, for rows of bf16.
+static Value rounded(Emitter &e, const PackedMatrix &matrix, Value values) {
+  return matrix.rounded ? e.roundTo(matrix.rounded, values) : values;
+}
+
 /// A panel of `[columns][depth]`, square by square. Behind the last column its values come again.
 static void packRows(Emitter &e, const PackedMatrix &matrix, Value from, Value panel, Value k, Value depth, Value to) {
   const int64_t lanes = e.getLevel().lanes, rowBytes = matrix.depth * 4;
@@ -55,7 +60,7 @@ static void packRows(Emitter &e, const PackedMatrix &matrix, Value from, Value p
         Value bytes = e.mul(i, 4), sink = e.at(to, e.add(e.mul(i, matrix.width * 4), e.mul(column, 4)));
         auto place = [&](int64_t row, int64_t offset) { return e.at(e.at(rows[row], bytes), offset * 4); };
         for (auto [j, values] : llvm::enumerate(transposedSquare(e, place)))
-          e.store(values, e.at(sink, static_cast<int64_t>(j) * matrix.width * 4));
+          e.store(rounded(e, matrix, values), e.at(sink, static_cast<int64_t>(j) * matrix.width * 4));
       });
     };
     Value start = clamped(at);
@@ -70,20 +75,21 @@ static void packRows(Emitter &e, const PackedMatrix &matrix, Value from, Value p
     e.forRange(whole, depth, 1, [&](Value i) {
       e.forRange(e.constant(0), e.constant(matrix.width), 1, [&](Value column) {
         Value value = e.load(e.f32(), e.element(clamped(e.add(first, column)), e.f32(), i));
-        e.store(value, e.element(to, e.f32(), e.add(e.mul(i, matrix.width), column)));
+        e.store(rounded(e, matrix, value), e.element(to, e.f32(), e.add(e.mul(i, matrix.width), column)));
       });
     });
 }
 
 /// A panel of `[depth][columns]`, row by row; zeros behind the last column.
 static void packTransposed(Emitter &e, const PackedMatrix &matrix, Value from, Value panel, Value k, Value depth, Value to) {
-  const int64_t lanes = e.getLevel().lanes, rowBytes = matrix.columns * 4;
-  Value start = e.at(from, e.add(e.mul(k, rowBytes), e.mul(panel, matrix.width * 4)));
+  Type element = matrix.element ? matrix.element : e.f32();
+  const int64_t lanes = e.getLevel().lanes, bytes = element.getIntOrFloatBitWidth() / 8, rowBytes = matrix.columns * bytes;
+  Value start = e.at(from, e.add(e.mul(k, rowBytes), e.mul(panel, matrix.width * bytes)));
   auto copy = [&](int64_t columns) {
     e.forRange(e.constant(0), depth, 1, [&](Value i) {
       Value row = e.at(start, e.mul(i, rowBytes)), sink = e.at(to, e.mul(i, matrix.width * 4));
       for (int64_t column = 0; column < matrix.width; column += lanes)
-        e.store(e.loadFirst(e.at(row, column * 4), columns - column, lanes), e.at(sink, column * 4));
+        e.store(rounded(e, matrix, e.loadRow(element, e.at(row, column * bytes), columns - column, lanes)), e.at(sink, column * 4));
     });
   };
   const int64_t whole = matrix.columns / matrix.width, tail = matrix.columns % matrix.width;
@@ -110,7 +116,13 @@ int64_t GemmKernel::panelOf(LinearOp linear) const {
 
 void ds::emitPackedPanel(Emitter &e, const PackedMatrix &matrix, Value from, Value panel, Value k, Value depth, Value to) {
   std::string name = (matrix.transposed ? "gemm_pack_transposed_" : "gemm_pack_") + std::to_string(matrix.columns) + "x" +
-                     std::to_string(matrix.depth) + "_" + std::to_string(matrix.width);
+                     std::to_string(matrix.depth) + "_" + std::to_string(matrix.width) +
+                     (!matrix.element || matrix.element.isF32() ? ""
+                      : matrix.element.isBF16()                 ? "_of_bf16"
+                                                                : "_of_f16") +
+                     (!matrix.rounded           ? ""
+                      : matrix.rounded.isBF16() ? "_bf16"
+                                                : "_f16");
   e.call(name, {from, panel, k, depth, to},
          [&](ValueRange a) { (matrix.transposed ? packTransposed : packRows)(e, matrix, a[0], a[1], a[2], a[3], a[4]); });
 }

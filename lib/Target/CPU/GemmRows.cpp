@@ -64,20 +64,22 @@ void GemmKernel::roundRows(const Slab &slab) {
 void GemmKernel::copyRows(const Slab &slab, Value writesNorm) {
   const int64_t width = region.depth, lanes = c.level.lanes;
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
-    Value from = e.at(input->pointer, e.mul(e.add(slab.first, r), width * 4));
+    Value from = e.at(input->pointer, e.mul(e.add(slab.first, r), width * elementBytes(*input)));
+    auto at = [&](const RowSpan &span) {
+      return e.loadRow(input->element(), e.element(from, input->element(), span.index), span.count, lanes);
+    };
     auto [row, groupBytes] = copiedRow(slab, r);
     auto place = [&, row = row, groupBytes = groupBytes](Value k) { return placeInGroups(e, row, groupBytes, k); };
     if (!region.norm)
-      return forEachSpan(e, width, [&](const RowSpan &span) {
-        e.storeFirst(e.loadFirst(e.element(from, e.f32(), span.index), span.count, lanes), place(span.index), span.count);
-      });
+      return forEachSpan(e, width, [&](const RowSpan &span) { e.storeFirst(at(span), place(span.index), span.count); });
     auto vectorAt = [&](Value vector, const RowSpan &span) {
       return e.loadFirst(e.element(operand(vector).pointer, e.f32(), span.index), span.count, lanes);
     };
-    emitNormOfRow(e, region.norm, width, from, vectorAt,
+    emitNormOfRow(e, region.norm, width, at, vectorAt,
                   [&](const RowSpan &span, Value value) { e.storeFirst(value, place(span.index), span.count); });
     if (!region.normIsResult)
       return;
+    // What a norm gives is not rounded, so these rows are f32.
     Value out = e.at(result(region.norm->getResult(0)).pointer, e.mul(e.add(slab.first, r), width * 4));
     e.ifThen(writesNorm, [&] {
       forEachSpan(e, width, [&](const RowSpan &span) {

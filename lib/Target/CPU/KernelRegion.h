@@ -26,6 +26,13 @@ template <typename Context> const KernelOperand *operandOf(Context &context, mli
 inline bool isF32Rows(const KernelOperand *operand) {
   return operand && operand->kind == KernelOperand::Kind::rows && operand->element().isF32();
 }
+/// True for rows of f32, or of bf16 or f16 that hold what was rounded to them.
+inline bool isFloatRows(const KernelOperand *operand) {
+  return isF32Rows(operand) || (operand && operand->kind == KernelOperand::Kind::rows && !operand->grouped &&
+                                (operand->element().isBF16() || operand->element().isF16()));
+}
+/// Bytes of one value.
+inline int64_t elementBytes(const KernelOperand &operand) { return operand.element().getIntOrFloatBitWidth() / 8; }
 /// True for one i32 a row.
 inline bool isI32Rows(const KernelOperand *operand) {
   return operand && operand->kind == KernelOperand::Kind::rows && operand->element().isInteger(32) && operand->width() == 1;

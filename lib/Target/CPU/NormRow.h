@@ -15,7 +15,7 @@ public:
   Emitter &emitter() const { return e; }
   int64_t rowWidth() const { return width; }
   /// A span of the row that the norm reads; of `rowsOfNorm`, number `which`.
-  mlir::Value at(const RowSpan &span, int64_t which = 0) { return region.load(inputs[which], span); }
+  mlir::Value at(const RowSpan &span, int64_t which = 0) { return region.load(inputs[which], span, elements[which]); }
   /// A span of the gain.
   mlir::Value vectorAt(mlir::Value vector, const RowSpan &span);
   /// `value`, and `outside` in lanes that do not exist.
@@ -40,6 +40,7 @@ private:
   int64_t width, lanes;
   RowRegion region;
   llvm::SmallVector<mlir::Value, 2> rows, inputs; // that the norm reads, and where they are
+  llvm::SmallVector<mlir::Type, 2> elements;      // of them
   bool hasPrologue = false;
 };
 

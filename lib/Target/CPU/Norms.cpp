@@ -8,10 +8,9 @@ using namespace ds;
 using mlir::Operation;
 using mlir::Value;
 
-void ds::emitNormOfRow(Emitter &e, Operation *norm, int64_t width, Value input, llvm::function_ref<Value(Value, const RowSpan &)> vectorAt,
-                       llvm::function_ref<void(const RowSpan &, Value)> sink) {
+void ds::emitNormOfRow(Emitter &e, Operation *norm, int64_t width, llvm::function_ref<Value(const RowSpan &)> at,
+                       llvm::function_ref<Value(Value, const RowSpan &)> vectorAt, llvm::function_ref<void(const RowSpan &, Value)> sink) {
   int64_t lanes = e.getLevel().lanes;
-  auto at = [&](const RowSpan &span) { return e.loadFirst(e.element(input, e.f32(), span.index), span.count, lanes); };
   auto sumOf = [&](llvm::function_ref<Value(const RowSpan &, Value)> body) {
     return e.reduceAdd(reduceSpans(e, width, e.zero(e.vec()), body, [&](Value a, Value b) { return e.add(a, b); }));
   };
@@ -43,12 +42,14 @@ void ds::emitNormOfRow(Emitter &e, Operation *norm, int64_t width, Value input, 
 
 NormRow::NormRow(KernelContext &context, Operation *norm, llvm::ArrayRef<Value> scratch, Value row)
     : e(context.e), norm(norm), width(context.outs[0].width()), lanes(context.level.lanes), region(context, row, width),
-      rows(rowsOfNorm(norm)), inputs(scratch) {
-  for (auto [value, input] : llvm::zip_equal(rows, inputs)) {
-    if (auto argument = mlir::dyn_cast<mlir::BlockArgument>(value))
-      input = region.start(context.ins[argument.getArgNumber()]);
-    else
+      rows(rowsOfNorm(norm)), inputs(scratch), elements(scratch.size(), e.f32()) {
+  for (auto [value, input, element] : llvm::zip_equal(rows, inputs, elements)) {
+    if (auto argument = mlir::dyn_cast<mlir::BlockArgument>(value)) {
+      const KernelOperand &operand = context.ins[argument.getArgNumber()];
+      input = region.start(operand), element = operand.element();
+    } else {
       hasPrologue = true;
+    }
   }
   if (hasPrologue)
     prologue();
@@ -97,7 +98,8 @@ void NormRow::finish(const RowSpan &span, mlir::ValueRange values) {
 
 void NormRow::affineNorm() {
   auto vector = [&](Value value, const RowSpan &span) { return vectorAt(value, span); };
-  emitNormOfRow(e, norm, width, inputs[0], vector, [&](const RowSpan &span, Value value) { finish(span, value); });
+  auto input = [&](const RowSpan &span) { return at(span); };
+  emitNormOfRow(e, norm, width, input, vector, [&](const RowSpan &span, Value value) { finish(span, value); });
 }
 
 void NormRow::l2Normalize(L2NormalizeOp op) {

@@ -28,7 +28,7 @@ llvm::Error RowRegion::check(KernelContext &context) {
     return context.error("row cannot serve the region: " + *why);
   auto isSingle = [](const KernelOperand &o) { return o.rows == ds_plan::Rows::single; };
   auto isRow = [&](const KernelOperand &o) {
-    if (!o.element().isF32() || o.kind == KernelOperand::Kind::cache)
+    if (!isFloatRows(&o) && !(o.kind == KernelOperand::Kind::weight && o.element().isF32()))
       return false;
     return o.kind == KernelOperand::Kind::weight ? o.layout == ds_plan::Layout::vector && o.width() >= width
                                                  : o.width() == width && isSingle(o) == isSingle(context.outs[0]);
@@ -57,25 +57,27 @@ RowRegion::RowRegion(KernelContext &context, Value row, int64_t width)
     keys[dropout] = emitDropoutKey(context.e, operandOf(context, dropout.getSeed())->pointer);
 }
 
-Value RowRegion::load(Value pointer, const RowSpan &at) {
+Value RowRegion::load(Value pointer, const RowSpan &at, mlir::Type element) {
   Emitter &e = context.e;
-  Value address = e.element(pointer, e.f32(), at.index);
-  return at.mask ? e.maskedLoad(e.vec(), address, at.mask) : e.loadFirst(address, at.count, context.level.lanes);
+  element = element ? element : e.f32();
+  Value address = e.element(pointer, element, at.index);
+  return at.mask ? e.loadRow(element, address, at.mask) : e.loadRow(element, address, at.count, context.level.lanes);
 }
 
-void RowRegion::store(Value value, Value pointer, const RowSpan &at) {
+void RowRegion::store(Value value, Value pointer, const RowSpan &at, mlir::Type element) {
   Emitter &e = context.e;
-  Value address = e.element(pointer, e.f32(), at.index);
+  element = element ? element : e.f32();
+  Value address = e.element(pointer, element, at.index);
   if (at.mask)
-    e.maskedStore(value, address, at.mask);
+    e.storeRow(element, value, address, at.mask);
   else
-    e.storeFirst(value, address, at.count);
+    e.storeRow(element, value, address, at.count);
 }
 
 Value RowRegion::start(const KernelOperand &operand) {
   if (operand.kind == KernelOperand::Kind::weight)
     return operand.pointer;
-  return context.e.element(operand.pointer, context.e.f32(), context.e.mul(row, width));
+  return context.e.element(operand.pointer, operand.element(), context.e.mul(row, width));
 }
 
 void RowRegion::begin(const RowSpan &at) {
@@ -88,7 +90,8 @@ Value RowRegion::get(Value value) {
     return lanes;
   Value lanes;
   if (auto argument = mlir::dyn_cast<mlir::BlockArgument>(value)) {
-    lanes = load(start(context.ins[argument.getArgNumber()]), span);
+    const KernelOperand &operand = context.ins[argument.getArgNumber()];
+    lanes = load(start(operand), span, operand.element());
   } else if (auto embedding = value.getDefiningOp<EmbeddingOp>()) {
     Value index = loadIndex(context.e, *operandOf(context, embedding.getIndices()), row);
     lanes = EmbeddingRow(context.e, *operandOf(context, embedding.getTable()), index).load(span);
@@ -116,7 +119,7 @@ void RowRegion::storeResults(llvm::function_ref<bool(Value)> wanted) {
     if (wanted(value))
       ready.push_back({get(value), index});
   for (auto [lanes, index] : ready)
-    store(lanes, start(context.outs[index]), span);
+    store(lanes, start(context.outs[index]), span, context.outs[index].element());
 }
 
 void ds::forEachSpan(Emitter &e, int64_t width, llvm::function_ref<void(const RowSpan &)> body) {

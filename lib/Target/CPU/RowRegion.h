@@ -20,16 +20,17 @@ public:
   /// `row` is an index, and operands are `[rows, width]`.
   RowRegion(KernelContext &context, mlir::Value row, int64_t width);
 
-  /// Fails unless operands are f32 and rows of one width, or what `ds.scale` and `ds.dropout` share, and the region holds embeddings,
-  /// element-wise ops and at most one norm or gradient of a norm.
+  /// Fails unless operands are f32, or rounded to less, and rows of one width, or what `ds.scale` and `ds.dropout` share, and the region
+  /// holds embeddings, element-wise ops and at most one norm or gradient of a norm.
   static llvm::Error check(KernelContext &context);
   /// The op of the region that looks at whole rows, or null.
   static mlir::Operation *norm(ds_plan::KernelOp kernel);
   /// True for a value of the region that is no operand.
   static bool isComputed(mlir::Value value) { return !mlir::isa<mlir::BlockArgument>(value); }
 
-  mlir::Value load(mlir::Value pointer, const RowSpan &span);
-  void store(mlir::Value value, mlir::Value pointer, const RowSpan &span);
+  /// f32 of a row of `element`, f32 by default.
+  mlir::Value load(mlir::Value pointer, const RowSpan &span, mlir::Type element = {});
+  void store(mlir::Value value, mlir::Value pointer, const RowSpan &span, mlir::Type element = {});
   /// First element of this row of an operand.
   mlir::Value start(const KernelOperand &operand);
 
@@ -64,8 +65,8 @@ mlir::Value reduceSpans(Emitter &e, int64_t width, mlir::Value identity, llvm::f
 Emitter::Values sumSpans(Emitter &e, int64_t width, int64_t count,
                          llvm::function_ref<Emitter::Values(const RowSpan &, mlir::ValueRange)> body);
 
-/// The layer norm or RMS norm `norm` of the row at `input`. `vectorAt` gives gain and bias in a span, `sink` takes the norm's value there.
-void emitNormOfRow(Emitter &e, mlir::Operation *norm, int64_t width, mlir::Value input,
+/// The layer norm or RMS norm `norm` of a row. `at` gives its values in a span, `vectorAt` gain and bias, `sink` takes the norm's.
+void emitNormOfRow(Emitter &e, mlir::Operation *norm, int64_t width, llvm::function_ref<mlir::Value(const RowSpan &)> at,
                    llvm::function_ref<mlir::Value(mlir::Value, const RowSpan &)> vectorAt,
                    llvm::function_ref<void(const RowSpan &, mlir::Value)> sink);
 

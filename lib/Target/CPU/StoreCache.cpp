@@ -1,5 +1,6 @@
 #include "StoreCache.h"
 #include "KernelRegion.h"
+#include "RowRegion.h"
 
 using namespace ds;
 using mlir::Value;
@@ -11,7 +12,8 @@ public:
   /// `columns` of them, from `firstOfHead` on; element 0 of `rows.source` is theirs after `sourceColumn`.
   HeadStore(const CacheRows &rows, Value b, Value head, Value firstOfHead, int64_t sourceColumn, int64_t columns)
       : rows(rows), context(rows.context), e(context.e), lanes(context.level.lanes), headSize(rows.view.headSize), columns(columns),
-        sourceColumn(sourceColumn), before(rows.past ? loadIndex(e, *rows.past, b) : e.constant(0)), firstOfHead(firstOfHead),
+        sourceColumn(sourceColumn), element(rows.element ? rows.element : e.f32()),
+        before(rows.past ? loadIndex(e, *rows.past, b) : e.constant(0)), firstOfHead(firstOfHead),
         to(rows.view.head(e, rows.view.sequence(e, b), head)) {
     firstSlot = e.sub(e.sub(e.mul(b, context.tokens), rows.firstRow), before);
   }
@@ -21,7 +23,9 @@ public:
 
 private:
   /// The first column of the token that goes to `slot`.
-  Value from(Value slot) { return e.at(rows.source, e.add(e.mul(e.add(slot, firstSlot), rows.rowBytes), sourceColumn * 4)); }
+  Value from(Value slot) {
+    return e.at(rows.source, e.add(e.mul(e.add(slot, firstSlot), rows.rowBytes), sourceColumn * element.getIntOrFloatBitWidth() / 8));
+  }
   Value endSlot(Value endToken) { return e.min(e.add(before, endToken), rows.view.capacity); }
   void transposeBlock(Value from, Value block);
 
@@ -29,6 +33,7 @@ private:
   KernelContext &context;
   Emitter &e;
   int64_t lanes, headSize, columns, sourceColumn;
+  mlir::Type element;
   Value before, firstOfHead, to;
   Value firstSlot; // plus a slot: the row of `rows.source` that goes there
 };
@@ -41,14 +46,14 @@ void HeadStore::transposeBlock(Value from, Value block) {
     for (int64_t slot = 0; slot < 16; slot += lanes) {
       Emitter::Values tokens;
       for (int64_t i = 0; i < lanes; ++i)
-        tokens.push_back(e.load(e.vec(), e.at(e.element(from, e.f32(), d), (slot + i) * rows.rowBytes)));
+        tokens.push_back(e.loadRow(element, e.at(e.element(from, element, d), (slot + i) * rows.rowBytes), lanes, lanes));
       for (auto [i, column] : llvm::enumerate(e.transpose(tokens)))
         e.store(column, e.element(block, e.f32(), e.add(e.mul(d, 16), int64_t(i) * 16 + slot)));
     }
   });
   for (int64_t d = whole; d < columns; ++d)
     e.forRange(e.constant(0), e.constant(16), 1, [&](Value slot) {
-      Value value = e.load(e.f32(), e.at(from, e.add(e.mul(slot, rows.rowBytes), d * 4)));
+      Value value = e.loadF32(element, e.element(e.at(from, e.mul(slot, rows.rowBytes)), element, e.constant(d)), 0);
       e.store(value, e.element(block, e.f32(), e.add(slot, d * 16)));
     });
 }
@@ -64,7 +69,7 @@ void HeadStore::storeKeys(Value firstToken, Value endToken) {
           e.forRange(blockFirst, blockEnd, 1, [&](Value slot) {
             Value token = from(slot), lane = e.sub(slot, slots);
             e.forRange(e.constant(0), e.constant(columns), 1, [&](Value d) {
-              e.store(e.load(e.f32(), e.element(token, e.f32(), d)), e.element(place, e.f32(), e.add(e.mul(d, 16), lane)));
+              e.store(e.loadF32(element, e.element(token, element, d), 0), e.element(place, e.f32(), e.add(e.mul(d, 16), lane)));
             });
           });
         });
@@ -72,8 +77,15 @@ void HeadStore::storeKeys(Value firstToken, Value endToken) {
 }
 
 void HeadStore::storeValues(Value firstToken, Value endToken) {
-  e.forRange(e.add(before, firstToken), endSlot(endToken), 1,
-             [&](Value slot) { copyValues(e, from(slot), e.element(to, e.f32(), e.add(e.mul(slot, headSize), firstOfHead)), columns); });
+  e.forRange(e.add(before, firstToken), endSlot(endToken), 1, [&](Value slot) {
+    Value source = from(slot), sink = e.element(to, e.f32(), e.add(e.mul(slot, headSize), firstOfHead));
+    if (element.isF32())
+      return copyValues(e, source, sink, columns);
+    forEachSpan(e, columns, [&](const RowSpan &span) {
+      Value values = e.loadRow(element, e.element(source, element, span.index), span.count, lanes);
+      e.storeFirst(values, e.element(sink, e.f32(), span.index), span.count);
+    });
+  });
 }
 
 CacheView ds::cacheViewOf(KernelContext &context, const KernelOperand &cache, ds_plan::StoreCacheOp op) {
@@ -107,8 +119,8 @@ llvm::Error ds::buildStoreCache(KernelContext &context) {
     auto op = value.getDefiningOp<ds_plan::StoreCacheOp>();
     const KernelOperand *input = op ? operandOf(context, op.getInput()) : nullptr;
     const KernelOperand *past = op ? operandOf(context, op.getPast()) : nullptr;
-    if (!op || !isF32Rows(input) || (op.getPast() && !isI32Rows(past)))
-      return context.error("expects to store f32 operands behind an i32 past");
+    if (!op || !isFloatRows(input) || (op.getPast() && !isI32Rows(past)))
+      return context.error("expects to store rows of floats behind an i32 past");
     llvm::Expected<CacheView> view = CacheView::get(context, &out, op.getKind(), op.getKvHeads());
     if (!view)
       return view.takeError();
@@ -119,8 +131,8 @@ llvm::Error ds::buildStoreCache(KernelContext &context) {
       Value pair = e.div(tile, blocks), b = e.div(pair, cache.heads), head = e.rem(pair, cache.heads);
       Value token = e.mul(e.rem(tile, blocks), 16), firstColumn = e.mul(head, cache.headSize);
       Value firstRow = e.add(e.mul(b, context.tokens), token);
-      Value source = e.element(input->pointer, e.f32(), e.add(e.mul(firstRow, input->width()), firstColumn));
-      CacheRows rows{context, cache, past, source, input->width() * 4, firstRow};
+      Value source = e.element(input->pointer, input->element(), e.add(e.mul(firstRow, input->width()), firstColumn));
+      CacheRows rows{context, cache, past, source, input->width() * elementBytes(*input), firstRow, input->element()};
       storeRows(rows, e.min(e.sub(context.tokens, token), 16), firstColumn, cache.headSize);
     });
   }

@@ -14,6 +14,7 @@ struct CacheRows {
   mlir::Value source;        // row `firstRow`
   int64_t rowBytes;          // from one row of `source` to the next
   mlir::Value firstRow;      // i64, of the step
+  mlir::Type element = {};   // of `source`, null for f32
 };
 
 /// Where `op` writes to, of operand `cache`, which is known to fit it.

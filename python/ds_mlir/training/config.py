@@ -74,6 +74,18 @@ class OptimizerSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class LossScaleSettings:
+    """The section `fp16`. scale, a static factor on the loss, 0 for a dynamic one; the others are those of `DynamicLossScale`."""
+
+    scale: float = 0.0
+    initial: float = 2.0**16
+    window: int = 1000
+    hysteresis: int = 2
+    consecutive: bool = False
+    minimum: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerDropSettings:
     """The limit `theta` of the keep probability and the rate `gamma` that it is approached with."""
 
@@ -121,7 +133,9 @@ class OwnSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """A checked configuration; `raw` is what it was read from."""
+    """A checked configuration; compute, what products multiply: `f32`, `bf16` or `f16`; loss_scale, None but for f16; `raw` is what it was
+    read from.
+    """
 
     batch: Batch
     optimizer: OptimizerSettings
@@ -132,6 +146,8 @@ class TrainingConfig:
     wall_clock_breakdown: bool
     seed: int
     own: OwnSettings
+    compute: str
+    loss_scale: LossScaleSettings | None
     raw: dict[str, Any]
     tensorboard: MonitorSettings | None = None
     csv_monitor: MonitorSettings | None = None
@@ -233,22 +249,28 @@ def _scheduler(root: Section) -> tuple[str, dict[str, Any]] | None:
     return name, values
 
 
-def _precision(root: Section) -> None:
-    for name in ("fp16", "bf16"):
-        section = root.section(name)
-        if section is None:
-            continue
-        if section.boolean("enabled", False):
-            section.refuse("enabled", f"{_NOT_YET}: training computes in f32")
-        if name == "fp16":
-            section.number("loss_scale", 0.0, least=0)
-            section.integer("initial_scale_power", 16, least=0)
-            section.integer("loss_scale_window", 1000, least=1)
-            section.integer("hysteresis", 2, least=1)
-            section.boolean("consecutive_hysteresis", False)
-            section.number("min_loss_scale", 1.0, above=0)
-            section.boolean("auto_cast", False)
-        section.end()
+def _precision(root: Section) -> tuple[str, LossScaleSettings | None]:
+    bf16, fp16 = root.section("bf16"), root.section("fp16")
+    compute, scale = "f32", None
+    if bf16 is not None:
+        compute = "bf16" if bf16.boolean("enabled", False) else compute
+        bf16.end()
+    if fp16 is None:
+        return compute, scale
+    enabled = fp16.boolean("enabled", False)
+    settings = LossScaleSettings(
+        scale=fp16.number("loss_scale", 0.0, least=0),
+        initial=2.0 ** fp16.integer("initial_scale_power", 16, least=0),
+        window=fp16.integer("loss_scale_window", 1000, least=1),
+        hysteresis=fp16.integer("hysteresis", 2, least=1),
+        consecutive=fp16.boolean("consecutive_hysteresis", False),
+        minimum=fp16.number("min_loss_scale", 1.0, above=0),
+    )
+    fp16.boolean("auto_cast", False)  # inputs are integers
+    if enabled and compute == "bf16":
+        fp16.refuse("enabled", "expects one of fp16 and bf16, found both")
+    fp16.end()
+    return ("f16", settings) if enabled else (compute, scale)
 
 
 def _layer_drop(root: Section) -> LayerDropSettings | None:
@@ -372,6 +394,7 @@ def parse_config(config: Mapping[str, Any] | str | os.PathLike) -> TrainingConfi
     else:
         raise errors.InvalidArgument(f"invalid argument: config: expects a dictionary or a path, got {type(config).__name__}")
     root = Section(raw, source)
+    compute, loss_scale = _precision(root)
     result = TrainingConfig(
         batch=_batch(root),
         optimizer=_optimizer(root),
@@ -382,12 +405,13 @@ def parse_config(config: Mapping[str, Any] | str | os.PathLike) -> TrainingConfi
         wall_clock_breakdown=root.boolean("wall_clock_breakdown", False),
         seed=root.integer("seed", 0, least=0),
         own=_own(root),
+        compute=compute,
+        loss_scale=loss_scale,
         raw=raw,
         tensorboard=_monitor(root, "tensorboard"),
         csv_monitor=_monitor(root, "csv_monitor"),
         profiler=_profiler(root),
     )
-    _precision(root)
     _refused_sections(root)
     root.end(_REFUSED)
     return result

@@ -18,7 +18,7 @@ from ds_mlir.training.config import TrainingConfig
 from ds_mlir.training.data import DataLoader, RepeatingLoader
 from ds_mlir.training.dropout import draw_seed
 from ds_mlir.training.layer_drop import LayerDrop
-from ds_mlir.training.loss_scale import StaticLossScale
+from ds_mlir.training.loss_scale import make_loss_scale
 from ds_mlir.training.optimizer import Optimizer
 from ds_mlir.training.record import Loss, Record
 from ds_mlir.training.schedules import Schedule
@@ -53,7 +53,7 @@ class Engine:
                     "invalid argument: progressive_layer_drop: expects a model with layers to drop, got one without"
                 )
             self.layer_drop = LayerDrop(config.layer_drop.theta, config.layer_drop.gamma, config.seed)
-        self.loss_scaler = StaticLossScale()
+        self.loss_scaler = make_loss_scale(config)
         self.watch = Watch(backend, config)
         self.global_steps = self.micro_steps = self.skipped_steps = 0
         self.last: Record | None = None

@@ -21,8 +21,9 @@ class StaticLossScale:
         return {"scale": self.scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.scale = float(state["scale"])
+        """Go on from a checkpoint; what a dynamic factor had become says nothing here."""
+        if "left" not in state:
+            self.scale = float(state["scale"])
 
 
 class DynamicLossScale:
@@ -74,6 +75,19 @@ class DynamicLossScale:
         return {"scale": self.scale, "left": self.left, "iteration": self.iteration, "last_overflow": self.last_overflow}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; after a static factor, from the beginning."""
+        if "left" not in state:
+            return
         self.scale, self.left = float(state["scale"]), int(state["left"])
         self.iteration, self.last_overflow = int(state["iteration"]), int(state["last_overflow"])
+
+
+def make_loss_scale(config: Any) -> StaticLossScale | DynamicLossScale:
+    """Make the factor that a TrainingConfig asks for."""
+    wanted = config.loss_scale
+    if wanted is None:
+        return StaticLossScale()
+    if wanted.scale > 0:
+        return StaticLossScale(wanted.scale)
+    stops = config.own.nan_policy == "stop"
+    return DynamicLossScale(wanted.initial, wanted.window, wanted.hysteresis, wanted.consecutive, wanted.minimum, raise_at_minimum=stops)

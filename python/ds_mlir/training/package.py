@@ -103,6 +103,7 @@ def compile_package(
         "--target-cpu=native",
     ]
     command += [f"--task={own.task}"] if own.task else []
+    command += [f"--compute={config.compute}"] if config.compute != "f32" else []
     command += ["--layer-drop"] if config.layer_drop else []
     command += ["--random-weights"] if without_weights else []
     shown = progress == "on" or (progress == "auto" and sys.stderr.isatty())

@@ -18,6 +18,17 @@ CompiledPlan unary(const std::string &op, int64_t width, const CpuLevel &level) 
       level);
 }
 
+/// The same with what follows the argument: ` to bf16`.
+CompiledPlan unary(const std::string &op, const std::string &suffix, const CpuLevel &level) {
+  OneLaunch plan;
+  std::string x = plan.rows("tokens", 1), y = plan.rows("tokens", 1), type = tensor(1);
+  return CompiledPlan(
+      plan.text("row",
+                "^bb0(%x: " + type + "):\n  %y = ds." + op + " %x" + suffix + " : " + type + "\n  ds_plan.return %y : " + type + "\n", {x},
+                {y}),
+      level);
+}
+
 std::vector<float> run(const CompiledPlan &code, const std::vector<float> &values, int32_t rows, int32_t threads) {
   Floats x(values), y(static_cast<int64_t>(values.size()));
   StepData step;
@@ -73,6 +84,33 @@ TEST_P(Elementwise, limitsAndNotANumber) {
     EXPECT_EQ(y[3], 0.0f) << f.op;
     EXPECT_EQ(y[4], 0.0f) << f.op;
   }
+}
+
+/// All of f32's range, ties, and what has no place in the narrow type.
+TEST_P(Elementwise, rounding) {
+  std::vector<float> x = numbersOfAllSizes();
+  for (float value : {1.00390625f, 1.01171875f, 1.0004882812f, 1.0014648438f, 65519.0f, 65519.99f, 65520.0f, 3.39e38f, 3.3961e38f, 2.98e-8f,
+                      2.9802322e-8f, 2.9802326e-8f, 6.1e-5f, 6.0975e-5f, 0.0f, infinite})
+    x.insert(x.end(), {value, -value});
+  for (int i = 0; i < 4096; ++i) // every f16 below 2^-12, and what lies between
+    x.push_back(static_cast<float>(i) * 0x1p-25f);
+  CompiledPlan bf16 = unary("round", " to bf16", level()), f16 = unary("round", " to f16", level());
+  ASSERT_TRUE(bf16) << bf16.error();
+  ASSERT_TRUE(f16) << f16.error();
+  std::vector<float> b = run(bf16, x, static_cast<int32_t>(x.size()), 1), h = run(f16, x, static_cast<int32_t>(x.size()), 2);
+  for (size_t i = 0; i < x.size(); ++i) {
+    uint32_t word;
+    memcpy(&word, &x[i], 4);
+    word = (word + 0x7fff + (word >> 16 & 1)) & 0xffff0000;
+    float nearest;
+    memcpy(&nearest, &word, 4);
+    ASSERT_EQ(b[i], nearest) << x[i];
+    ASSERT_EQ(std::signbit(b[i]), std::signbit(x[i])) << x[i];
+    ASSERT_EQ(h[i], static_cast<float>(static_cast<_Float16>(x[i]))) << x[i];
+    ASSERT_EQ(std::signbit(h[i]), std::signbit(x[i])) << x[i];
+  }
+  for (const CompiledPlan *code : {&bf16, &f16})
+    EXPECT_TRUE(std::isnan(run(*code, {notANumber}, 1, 1)[0]));
 }
 
 TEST_P(Elementwise, everySize) {

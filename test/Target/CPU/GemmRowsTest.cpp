@@ -9,6 +9,7 @@ namespace {
 struct Shape {
   int64_t columns, depth;
   bool transposed, bias;
+  std::string rounded = ""; // bf16, f16
   std::string type() const { return std::to_string(transposed ? depth : columns) + "x" + std::to_string(transposed ? columns : depth); }
   int64_t placeOf(int64_t n, int64_t k) const { return transposed ? k * columns + n : n * depth + k; }
 };
@@ -19,8 +20,9 @@ int64_t vectorBytes(int64_t size) { return (size + 31) / 32 * 128; }
 
 /// `%name = ds.linear %from, %weight`
 std::string linear(const Shape &s, const std::string &name, const std::string &from, const std::string &weight) {
-  return "  %" + name + " = ds.linear %" + from + ", %" + weight + (s.transposed ? " transposed" : "") + (s.bias ? " bias %b" : "") +
-         " : " + rowsOf(s.depth) + ", " + tensor(s.type()) + (s.bias ? ", " + tensor(std::to_string(s.columns)) : "") + "\n";
+  return "  %" + name + " = ds.linear %" + from + ", %" + weight + (s.transposed ? " transposed" : "") +
+         (s.rounded.empty() ? "" : " rounded " + s.rounded) + (s.bias ? " bias %b" : "") + " : " + rowsOf(s.depth) + ", " +
+         tensor(s.type()) + (s.bias ? ", " + tensor(std::to_string(s.columns)) : "") + "\n";
 }
 
 /// The bias and behind it, at the end of the state, the weight.
@@ -39,7 +41,19 @@ std::string plan(const Shape &s) {
 
 struct Matrix {
   Matrix(const Shape &s, Numbers &numbers) : shape(s), values(numbers.take(s.columns * s.depth)) {}
-  double at(int64_t n, int64_t k) const { return values[shape.placeOf(n, k)]; }
+  double at(int64_t n, int64_t k) const {
+    const float value = values[shape.placeOf(n, k)];
+    if (shape.rounded == "f16")
+      return static_cast<_Float16>(value);
+    if (shape.rounded.empty())
+      return value;
+    uint32_t word;
+    memcpy(&word, &value, 4);
+    word = (word + 0x7fff + (word >> 16 & 1)) & 0xffff0000;
+    float nearest;
+    memcpy(&nearest, &word, 4);
+    return nearest;
+  }
   double product(const float *x, int64_t n) const {
     double sum = 0;
     for (int64_t k = 0; k < shape.depth; ++k)
@@ -98,6 +112,16 @@ TEST_P(GemmRows, slabsOfManyRowsAndDeepProducts) {
     check({60, 64, transposed, false}, {700}, 2);
     check({384, 384, transposed, true}, {96}, 3);
   }
+}
+
+/// Weights of f32 that are rounded on the way; what they are in memory stays.
+TEST_P(GemmRows, roundedWeights) {
+  for (std::string type : {"bf16", "f16"})
+    for (bool transposed : {false, true}) {
+      check({50, 40, transposed, true, type}, {1, 5, 129}, 1);
+      check({33, 130, transposed, false, type}, {2, 37}, 2);
+      check({96, 256, transposed, true, type}, {16, 60}, 3);
+    }
 }
 
 /// A norm, two products of it that meet in element-wise ops, of a row-major and a transposed weight, and a sum with other rows.

@@ -22,6 +22,10 @@ public:
   std::string rows(const std::string &rows, int64_t width) {
     return place("output \"o\" " + std::to_string(outputs++) + " " + rows, "memref<?x" + std::to_string(width) + "xf32>");
   }
+  /// Rows of any element type at byte `offset` of the arena.
+  std::string buffer(const std::string &rows, int64_t width, const std::string &element, int64_t offset) {
+    return place("buffer " + rows + " offset " + std::to_string(offset), "memref<?x" + std::to_string(width) + "x" + element + ">");
+  }
   std::string indices(const std::string &rows) { return place("input \"i\" " + std::to_string(inputs++) + " " + rows, "memref<?xi32>"); }
   /// f32 controls of the step, in one row.
   std::string control(int64_t width) {

@@ -224,3 +224,19 @@ func.func @optimizer_update_c1_coefficients(%c: tensor<1x185xf32>, %h: tensor<1x
   %r = ds.optimizer_update lamb %c, %h : tensor<1x185xf32>, tensor<1x8xf32> -> tensor<37xf32>
   return
 }
+
+// -----
+
+func.func @round_c1(%x: tensor<?x64xf32>) {
+  // expected-error @+1 {{'ds.round' op expects target to be bf16 or f16, got 'f64'}}
+  %y = ds.round %x to f64 : tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @linear_c5(%x: tensor<?x64xf32>, %w: tensor<32x64xf32>) {
+  // expected-error @+1 {{'ds.linear' op expects a weight of floats rounded to bf16 or f16, got 'tensor<32x64xf32>' to 'f32'}}
+  %y = ds.linear %x, %w rounded f32 : tensor<?x64xf32>, tensor<32x64xf32>
+  return
+}

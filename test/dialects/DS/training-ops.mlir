@@ -51,3 +51,25 @@ func.func @update(%controls: tensor<1x185xf32>, %hyper: tensor<1x8xf32>) -> tens
   %c = ds.optimizer_update lamb %controls, %hyper : tensor<1x185xf32>, tensor<1x8xf32> -> tensor<1x37xf32>
   return %c : tensor<1x37xf32>
 }
+
+// CHECK-LABEL: func.func @rounded
+func.func @rounded(%x: tensor<?x?x64xf32>, %w: tensor<192x64xf32>, %b: tensor<192xf32>) {
+  // CHECK: ds.round %{{.*}} to bf16 : tensor<?x?x64xf32>
+  %y = ds.round %x to bf16 : tensor<?x?x64xf32>
+  // CHECK: ds.round %{{.*}} to f16 : tensor<?x?x64xf32>
+  %h = ds.round %x to f16 : tensor<?x?x64xf32>
+  // CHECK: ds.linear %{{.*}}, %{{.*}} rounded bf16 bias %{{.*}} : tensor<?x?x64xf32>, tensor<192x64xf32>, tensor<192xf32>
+  %z = ds.linear %y, %w rounded bf16 bias %b : tensor<?x?x64xf32>, tensor<192x64xf32>, tensor<192xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @rounded_product
+func.func @rounded_product(%x: tensor<?x?x64xf32>, %z: tensor<?x?x192xf32>, %w: tensor<192x64xf32>) {
+  // CHECK: ds.round
+  %r = ds.round %x to bf16 : tensor<?x?x64xf32>
+  // CHECK: ds.linear %{{.*}}, %{{.*}} rounded bf16 : tensor<?x?x64xf32>
+  %y = ds.linear %r, %w rounded bf16 : tensor<?x?x64xf32>, tensor<192x64xf32>
+  // CHECK: ds.linear %{{.*}}, %{{.*}} transposed rounded f16 : tensor<?x?x192xf32>, tensor<192x64xf32>
+  %t = ds.linear %z, %w transposed rounded f16 : tensor<?x?x192xf32>, tensor<192x64xf32>
+  return
+}

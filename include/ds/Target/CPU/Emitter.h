@@ -114,6 +114,10 @@ public:
   Value highOfPairs(Value pairs) { return bitcast(bitAnd(pairs, constantOf(pairs.getType(), -65536)), vec(lanesOf(pairs))); }
   /// bf16 of f32 as i16: to the nearest, ties to even; a NaN stays a NaN. The instruction takes subnormals for zero.
   Value toBf16(Value a);
+  /// The bits, i16, of f32 that `roundTo` gave.
+  Value bitsOf(mlir::Type target, Value rounded);
+  /// f32 rounded to what `target`, bf16 or f16, holds: to the nearest, ties to even; a NaN stays a NaN. The same on all levels.
+  Value roundTo(mlir::Type target, Value a);
   /// sum[i] + the products of the pairs of bf16 in the 32-bit lanes i, in f32; for levels that have `bf16Dots`.
   Value dotOfPairs(Value a, Value b, Value sum);
   /// sum[i] + the products of the four unsigned bytes in the 32-bit lane i of `a` and the signed ones of `b`; for levels that have
@@ -153,6 +157,11 @@ public:
   /// The first `count` lanes of f32, zeros behind; a plain load where `count >= lanes`. Never touches memory behind `count`.
   Value loadFirst(Value pointer, int64_t count, int64_t lanes);
   void storeFirst(Value value, Value pointer, int64_t count);
+  /// The same of rows of `element`: f32, or bf16 or f16, which are widened, or hold what was rounded to them.
+  Value loadRow(mlir::Type element, Value pointer, int64_t count, int64_t lanes);
+  Value loadRow(mlir::Type element, Value pointer, Value mask);
+  void storeRow(mlir::Type element, Value value, Value pointer, int64_t count);
+  void storeRow(mlir::Type element, Value value, Value pointer, Value mask);
   void prefetch(Value pointer, int locality = 3);
   /// `pointer`, and LLVM cannot see that it is: a loop that carries it keeps it in a register of its own, not as base plus index.
   Value opaque(Value pointer);
