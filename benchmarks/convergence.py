@@ -9,6 +9,7 @@ committed; `--plot` draws the curves.
 import argparse
 import csv
 import importlib.metadata
+import itertools
 import json
 import math
 import pathlib
@@ -66,9 +67,11 @@ def blocks():
     tokenizer = Tokenizer(tokenizer_folder(texts[:-held_out]))
     kept = PEERS / "convergence" / "tokens.npz"
     if not kept.is_file():
-        pack = lambda part: data.pack(
-            [np.array(tokenizer.encode(text, special=False), np.int32) for text in part], CASES["tokens"], *data.special_around(tokenizer)
-        )
+
+        def pack(part):
+            documents = [np.array(tokenizer.encode(text, special=False), np.int32) for text in part]
+            return data.pack(documents, CASES["tokens"], *data.special_around(tokenizer))
+
         np.savez(kept, train=pack(texts[:-held_out]), validation=pack(texts[-held_out:]))
     arrays = np.load(kept)
     return arrays["train"], arrays["validation"], tokenizer
@@ -148,7 +151,7 @@ def unigram_loss():
 
 def reached(curve, loss, key):
     """Return how many samples or seconds a run took to a loss, between two validations in proportion; None if it never did."""
-    for before, after in zip(curve, curve[1:], strict=False):
+    for before, after in itertools.pairwise(curve):
         if after["loss"] <= loss:
             part = (before["loss"] - loss) / (before["loss"] - after["loss"]) if before["loss"] > loss else 0.0
             return before[key] + part * (after[key] - before[key])

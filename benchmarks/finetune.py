@@ -112,11 +112,11 @@ def torchs(folder, training, held_out):
         return {"losses": losses, "seconds": seconds, "accuracy": accuracy(held_out, lambda batch: run(batch).logits.numpy())}
 
 
-def kept(name, make):
+def kept(name, make, *arguments):
     """Return what a file has, or make it."""
     path = FOLDER / f"{name}.json"
     if not path.is_file():
-        path.with_suffix(".part").write_text(json.dumps(make()))
+        path.with_suffix(".part").write_text(json.dumps(make(*arguments)))
         path.with_suffix(".part").replace(path)
     return json.loads(path.read_text())
 
@@ -132,7 +132,7 @@ def main():
     for seed in SETTINGS["seeds"]:
         folder = first_model(seed)
         data = examples(folder, seed)
-        mine, other = (kept(f"{name}-{seed}", lambda side=side: side(folder, *data)) for name, side in (("ours", ours), ("torch", torchs)))
+        mine, other = (kept(f"{name}-{seed}", side, folder, *data) for name, side in (("ours", ours), ("torch", torchs)))
         apart = max(abs(a - b) for a, b in zip(mine["losses"], other["losses"], strict=True))
         points = 100 * (mine["accuracy"] - other["accuracy"])
         rows.append({"seed": seed, "ours": mine, "torch": other, "largest_difference_of_losses": apart, "points": points})

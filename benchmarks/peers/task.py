@@ -16,7 +16,8 @@ class Task:
     """One cell of a table.
     measure: `encode` (hidden states [B, T, H]), `prefill` (logits of the last token of a prompt of T tokens), `decode` (one step after
     another behind such a prompt, greedy), `gemm` (`rows` times a matrix [`outputs`, `inputs`], another one each time until `ring_bytes` of
-    them were read), `training` (one update by AdamW of B sequences of T tokens), or `trace` (each launch of one step, of this project alone).
+    them were read), `training` (one update by AdamW of B sequences of T tokens), or `trace` (each launch of one step, of this project
+    alone).
     scheme: how this project quantizes for `int8` and `int4`, see --quantize of ds-compile.
     theta and recompute: of a `training`, the limit of progressive layer dropping (0: dense), and layers whose values are computed again.
     within: the step that a `trace`, and this project's side of a `gemm`, looks into: `encode`, `prefill` or `decode`.
@@ -48,7 +49,7 @@ def token_ids(task):
 
 
 def training_batch(task, is_causal):
-    """Return ids and labels [B, T] int64: of a causal model the ids themselves, else those of 15 % of the places and -100 for the others."""
+    """Return ids and labels [B, T] int64: of a causal model the ids themselves, else those of 15 % of the places, -100 for the others."""
     import numpy as np
 
     ids = token_ids(task)

@@ -208,8 +208,8 @@ def DSPlan_LaunchOp : DSPlan_Op<"launch",
     Reads `ins` and `aux` and writes `outs`. `aux` are what the schedule needs beyond the region's meaning, such as a table of rope angles.
     Its location is the module of the model it stands for. Launches of one `chain` may run slab by slab: a thread takes a few rows through
     all of them before the next few, without the barriers between, where there are enough rows for every thread.
-    With `gate`, it runs in steps alone whose gate (of the program's input `layer_gates`) is not 0. Launches with one `slab` that follow each
-    other all run on that many rows before any of them runs on the next ones.
+    With `gate`, it runs in steps alone whose gate (of the program's input `layer_gates`) is not 0. Launches with one `slab` that follow
+    each other all run on that many rows before any of them runs on the next ones.
     - (C1) `kernel` names a `ds_plan.kernel` with as many arguments as `ins` and as many results as `outs`.
     - (C2) buffers, inputs, outputs and caches have the element type and the width of what they stand for in the kernel; a buffer that
       stands for f32 may have bf16 or f16, where a kernel writes it that of the `ds.round` it returns.
@@ -224,10 +224,11 @@ def DSPlan_LaunchOp : DSPlan_Op<"launch",
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<DSPlan_Buffer>:$ins, Variadic<DSPlan_Buffer>:$aux,
-                       Variadic<DSPlan_Buffer>:$outs, OptionalAttr<I64Attr>:$chain, OptionalAttr<I64Attr>:$gate, OptionalAttr<I64Attr>:$slab);
+                       Variadic<DSPlan_Buffer>:$outs, OptionalAttr<I64Attr>:$chain, OptionalAttr<I64Attr>:$gate,
+                       OptionalAttr<I64Attr>:$slab);
   let assemblyFormat = [{
-    $kernel (`chain` $chain^)? (`gate` $gate^)? (`slab` $slab^)? `ins` `(` ($ins^ `:` type($ins))? `)` (`aux` `(` $aux^ `:` type($aux) `)`)?
-    `outs` `(` $outs `:` type($outs) `)` attr-dict
+    $kernel (`chain` $chain^)? (`gate` $gate^)? (`slab` $slab^)? `ins` `(` ($ins^ `:` type($ins))? `)`
+    (`aux` `(` $aux^ `:` type($aux) `)`)? `outs` `(` $outs `:` type($outs) `)` attr-dict
   }];
   let hasVerifier = 1;
 }

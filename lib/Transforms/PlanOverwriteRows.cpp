@@ -1,4 +1,4 @@
-// The gradient of a loss takes the place of the logits.
+// The gradient of a loss takes the place of the logits, and rounded rows that of what they were.
 #include "dialects/DS/DSDialect.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "ds/Transforms/Passes.h"
@@ -18,16 +18,18 @@ using namespace ds_plan;
 
 namespace {
 struct PlanOverwriteRows : ds::impl::PlanOverwriteRowsBase<PlanOverwriteRows> {
-  /// The logits that `launch` reads and the gradient that it writes, in buffers that could be one.
+  /// The rows that `launch` reads and those that it writes, in buffers that could be one.
   static std::pair<BufferOp, BufferOp> buffersOf(LaunchOp launch, KernelOp kernel) {
     Block &body = kernel.getBody().front();
-    auto gradients = body.getOps<CrossEntropyGradOp>();
-    if (gradients.empty())
+    Operation *op = nullptr;
+    for (Operation &each : body)
+      if (isa<CrossEntropyGradOp>(each) || (isa<RoundOp>(each) && llvm::hasNItems(body, 2)))
+        op = &each;
+    if (!op)
       return {};
-    CrossEntropyGradOp gradient = *gradients.begin();
-    auto logits = dyn_cast<BlockArgument>(gradient.getLogits());
+    auto logits = dyn_cast<BlockArgument>(op->getOperand(0));
     ValueRange results = body.getTerminator()->getOperands();
-    auto result = llvm::find(results, gradient.getOutput());
+    auto result = llvm::find(results, op->getResult(0));
     if (!logits || result == results.end())
       return {};
     auto from = launch.getIns()[logits.getArgNumber()].getDefiningOp<BufferOp>();
@@ -47,7 +49,7 @@ struct PlanOverwriteRows : ds::impl::PlanOverwriteRowsBase<PlanOverwriteRows> {
         constexpr StringLiteral name = "in-place", category = "ds-plan-overwrite-rows";
         if (llvm::any_of(from->getUsers(), [&](Operation *user) { return launch->isBeforeInBlock(user) || !isa<LaunchOp>(user); })) {
           remark::missed(launch.getLoc(), remark::RemarkOpts::name(name).category(category).function(program.getSymName()))
-              << remark::reason("{0}", "the logits are read again");
+              << remark::reason("{0}", "what it reads is read again");
           continue;
         }
         to.getResult().replaceAllUsesWith(from.getResult());

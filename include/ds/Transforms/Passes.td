@@ -323,7 +323,7 @@ def PlanChainRows : Pass<"ds-plan-chain-rows", "::mlir::ModuleOp"> {
 def PlanOverwriteRows : Pass<"ds-plan-overwrite-rows", "::mlir::ModuleOp"> {
   let summary = "let the gradient of a loss take the place of the logits";
   let description = [{
-    Its kernel reads each row before it writes it. Logits that a later launch reads stay.
+    Its kernel reads each row before it writes it, and so does one that rounds and nothing else. Rows that a later launch reads stay.
 
     Before: `ds_plan.launch @loss ins(%logits, ...) outs(%gradient : ...)`
     After: `ds_plan.launch @loss ins(%logits, ...) outs(%logits : ...)`

@@ -34,8 +34,8 @@ class Backend(Protocol):
     """Parameters and programs. Shapes: B = batch, T = tokens, R = rows whose loss counts, L = layers, N = tensors, V = width of logits.
     tensors, in the order of norms and controls; frozen, parameters without a gradient, with a view of their parameter alone; inputs, names
     of [B, T] int32 arrays that a step takes besides rows and labels; layers, the gates of a step, 0 without; width, V; positions, the rule
-    {rule, offset, pad_id}; dropout, whether a step takes a seed; info, of the model: task, vocab_size, .... A `NativeBackend` also says what a step computes (`flops`) and keeps
-    (`memory`), and can be profiled (`profile`).
+    {rule, offset, pad_id}; dropout, whether a step takes a seed; info, of the model: task, vocab_size, .... A `NativeBackend` also says
+    what a step computes (`flops`) and keeps (`memory`), and can be profiled (`profile`).
     """
 
     tensors: Sequence[Tensor]

@@ -117,8 +117,9 @@ class ProfilerSettings:
 @dataclasses.dataclass(frozen=True)
 class OwnSettings:
     """The section `ds_mlir`. recompute, layers whose values are computed again: `none`, `all`, how many, or `budget:SIZE`: as few as bring
-    what a step keeps under SIZE; dropout, `config` for what the model's config.json says, or the rate wherever it has one; max_tokens, the most of one micro batch, None means micro batch times the model's positions; machine, a
-    file of `ds-bench --calibrate`, which FLOP/s are compared with.
+    what a step keeps under SIZE; dropout, `config` for what the model's config.json says, or the rate wherever it has one; max_tokens, the
+    most of one micro batch, None means micro batch times the model's positions; machine, a file of `ds-bench --calibrate`, which FLOP/s are
+    compared with.
     """
 
     threads: int | None = None
