@@ -1,4 +1,5 @@
 // RUN: ds-opt --ds-plan-slab-rows='slab-bytes=1000000' %s | FileCheck %s
+// RUN: ds-opt --ds-plan-slab-rows='slab-bytes=1000000' %s | ds-opt | FileCheck %s
 // RUN: ds-opt --ds-plan-slab-rows %s | FileCheck --check-prefix=SMALL %s
 // RUN: ds-opt --ds-plan-slab-rows='slab-bytes=1000000' --remarks-filter='ds-plan-slab-rows' %s 2>&1 >/dev/null | FileCheck --check-prefix=REMARK %s
 
