@@ -102,7 +102,7 @@ LogicalResult Driver::note(Diagnostic &diagnostic) {
 /// False for a level with dot products that a package has no use for.
 static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
   if (level.bf16Dots != Dots::none)
-    return options.weights == "bf16";
+    return options.weights == "bf16" || options.compute == "bf16";
   return level.byteDots == Dots::none || options.activations == "int8";
 }
 

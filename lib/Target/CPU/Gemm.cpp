@@ -35,14 +35,28 @@ static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRe
   return RoundedRows(region.depth, segment);
 }
 
+/// Row-major weights that are rounded to bf16, rows that are bf16, and dot products of both.
+static bool packsPairsOf(const KernelContext &c, const LinearRegion &region, const KernelOperand &input) {
+  if (c.level.bf16Dots == Dots::none || region.norm || !input.element().isBF16() || !linearRowsFit(region.depth))
+    return false;
+  return llvm::all_of(region.domains, [&](const LinearDomain &domain) {
+    return llvm::all_of(domain.linears, [&](LinearOp linear) {
+      Type rounded = roundedTypeOf(linear);
+      return rounded && rounded.isBF16() && isRowMajor(c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()]);
+    });
+  });
+}
+
 GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     : c(context), e(context.e), region(std::move(matched)), input(operandOf(context, region.input)) {
   // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less; those that would fill the stack stay where they are.
   const int64_t copiedBytes = llvm::alignTo(region.depth, linearGroup) * 4;
   groupRows = input->grouped ? c.level.groupRows() : 0;
-  copies = region.norm || !isF32Rows(input) || (!groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
-  rowBytes = copies ? copiedBytes : region.depth * 4;
   packs = llvm::any_of(c.ins, isRowMajor);
+  packsPairs = packsPairsOf(c, region, *input);
+  copies = region.norm || (!isF32Rows(input) && !packsPairs) ||
+           (!packsPairs && !groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
+  rowBytes = copies ? copiedBytes : region.depth * 4;
   int64_t columns = 0;
   SmallVector<int64_t> widths;
   for (LinearDomain &domain : region.domains) {
@@ -54,15 +68,14 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   }
   hasCodes = llvm::any_of(c.ins, [](const KernelOperand &in) { return in.codes.has_value(); });
   heights = gemmBlockHeights(c.level, widths, groupRows);
-  slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/!copies);
+  slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/!copies && !packsPairs);
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
   const bool allPairs = llvm::all_of(c.ins, [](const KernelOperand &o) {
     return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_pairs;
   });
   roundedRows = roundedRowsOf(c, region);
-  roundedBytes = roundedRows                                  ? roundedRows->bytes
-                 : c.level.bf16Dots != Dots::none && allPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64
-                                                              : 0;
+  const bool hasPairs = packsPairs || (c.level.bf16Dots != Dots::none && allPairs);
+  roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
 }
 
 /// The weights decide the shape of everything else.
@@ -167,7 +180,8 @@ Value GemmKernel::forBlocks(ArrayRef<int64_t> heights, Value first, Value end, l
 
 void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Value sums, const Touched *touched) {
   const KernelOperand &weight = operand(linear.getWeight());
-  const PackedMatrix matrix{linear.getColumns(), linear.getDepth(), linear.getTransposed(), panelOf(linear), Type(), roundedTypeOf(linear)};
+  const PackedMatrix matrix{linear.getColumns(),   linear.getDepth(), linear.getTransposed(), panelOf(linear), Type(),
+                            roundedTypeOf(linear), packsPairs};
   // Of one k; pairs of k begin at even ones, as passes do.
   const int64_t width = matrix.width, lineBytes = width * weight.element().getIntOrFloatBitWidth() / 8;
   const int64_t panelBytes =
@@ -231,7 +245,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
         GemmBlock block = blockFor(height, weight.codes || matrix.transposed ? 0 : tall ? 32 : lineBytes);
         block.dots = dots;
         if (widens)
-          block.element = e.f32();
+          block.element = dots ? Type(e.getBuilder().getBF16Type()) : e.f32();
         if (dots) {
           block.rowBytes = roundedBytes;
           block.groupRows = 0;
@@ -266,7 +280,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     e.ifElse(e.gt(slab.count, linearFewRows / 2), twoBlocks, oneBlock);
   };
   if (packs)
-    return manyBlocks(false);
+    return manyBlocks(packsPairs);
   if (roundedRows)
     return e.ifElse(usesDots(), [&] { emitManyRowsOfBytes(weight, slab, from, sums); }, fewBlocks);
   const bool dots = hasDots(weight);
@@ -298,7 +312,11 @@ void GemmKernel::emitManyRowsOfBytes(const KernelOperand &weight, const Slab &sl
 }
 
 // From 8 rows on, f32 products with codes wait for the processor, not for memory: bytes begin earlier than pairs of bf16.
-Value GemmKernel::usesDots() { return e.gt(c.rows, roundedRows ? linearFewRows / 2 : linearFewRows); }
+Value GemmKernel::usesDots() {
+  if (packsPairs)
+    return e.constantBool(true);
+  return e.gt(c.rows, roundedRows ? linearFewRows / 2 : linearFewRows);
+}
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
   e.forRange(firstChunk, endChunk, 1, [&](Value chunk) {

@@ -24,7 +24,7 @@ struct GemmBlock {
   int64_t aheadBytes;    // of weights that are read ahead for every k
   bool touches;          // for every 16 k, the columns of one row elsewhere are read ahead as well
   bool dots = false;     // the activations are bf16 as well, and `depth` is even
-  int64_t stepBytes = 4; // of f32 in no groups: from one k of a row to the next
+  int64_t stepBytes = 4; // of f32 in no groups, or pairs of bf16: from one k, or pair of k, of a row to the next
   /// Instead of `aheadBytes`: rows, of as many f32 as the panel has columns, that are read ahead for every 16 k, and from one to the next.
   int64_t aheadRows = 0, aheadRowBytes = 0;
 };
@@ -92,14 +92,18 @@ struct PackedMatrix {
   int64_t width;           // of its panels
   mlir::Type element = {}; // of one that is transposed, null for f32
   mlir::Type rounded = {}; // what its values are rounded to on the way; null leaves them
+  bool pairs = false;      // its values are bf16 then: pairs of k side by side, [depth / 2][width][2]
 };
+
+/// Two f32 that are bf16, in each lane of i32: the first in the low half.
+mlir::Value emitPair(Emitter &e, mlir::Value first, mlir::Value second);
 
 /// The type of 16 bits a product rounds its weight to, or null.
 inline mlir::Type roundedTypeOf(LinearOp linear) { return linear.getRounded().value_or(mlir::Type()); }
 
 /// Writes `depth` k, from `k` on, of panel `panel` of `matrix` at `from` as f32 [depth][width], of which `to` has room for a multiple
 /// of 16. Columns behind the last are finite where the matrix is. `k` is a multiple of 16, and so is `depth` unless it ends with the
-/// matrix.
+/// matrix. Of an odd depth the last pair ends with zeros.
 void emitPackedPanel(Emitter &e, const PackedMatrix &matrix, mlir::Value from, mlir::Value panel, mlir::Value k, mlir::Value depth,
                      mlir::Value to);
 
@@ -157,7 +161,9 @@ private:
   Value usesDots();
   /// Whether a slab takes the blocks of many rows, i1. What codes give depends on it in the last bit, so there the launch decides.
   Value hasManyRows(const Slab &slab) { return packs ? e.constantBool(true) : hasCodes ? usesDots() : e.gt(slab.count, linearFewRows); }
-  bool hasDots(const KernelOperand &weight) const { return roundedBytes > 0 && weight.layout == ds_plan::Layout::panel_pairs; }
+  bool hasDots(const KernelOperand &weight) const {
+    return packsPairs || (roundedBytes > 0 && weight.layout == ds_plan::Layout::panel_pairs);
+  }
   int64_t chunksOf(const LinearDomain &domain) const { return llvm::divideCeil(domain.columns, domain.chunk); }
   const KernelOperand &operand(Value value) const { return c.ins[mlir::cast<mlir::BlockArgument>(value).getArgNumber()]; }
   const KernelOperand &result(Value value) const;
@@ -193,6 +199,7 @@ private:
   const KernelOperand *input;
   bool hasCodes;                          // a weight is of codes
   bool packs;                             // a weight is row-major: its panels are packed on the way
+  bool packsPairs;                        // all are, as pairs of bf16, and meet rows of bf16
   bool copies;                            // rows are copied to the stack
   int64_t groupRows;                      // of rows that another product grouped, else 0
   int64_t rowBytes;                       // of one row, where the product reads it

@@ -84,7 +84,7 @@ private:
   /// The same of pairs of k.
   void dotProducts(Value rowsAtK, int64_t step, ArrayRef<Value> pairs, MutableArrayRef<Value> sums) {
     for (int64_t r = 0; r < block.rows; ++r) {
-      Value value = e.splat(e.load(e.i32(), e.at(rowsAtK, r * block.rowBytes + step * 2)), lanes);
+      Value value = e.splat(e.load(e.i32(), e.at(rowsAtK, r * block.rowBytes + step * block.stepBytes / 2)), lanes);
       for (int64_t v = 0; v < vectors; ++v)
         sums[r * vectors + v] = e.dotOfPairs(pairs[v], value, sums[r * vectors + v]);
     }
@@ -127,9 +127,9 @@ private:
     const auto aheadBytes = static_cast<int64_t>(llvm::alignTo(unroll * block.aheadBytes / stripes(), 64));
     const bool inSteps = block.stepBytes > 4; // the rows of one k lie side by side
     const int64_t rowsAheadBytes = grouped   ? static_cast<int64_t>(llvm::alignTo(block.groupRows * unroll * 4, 64))
-                                   : inSteps ? static_cast<int64_t>(llvm::alignTo(unroll * block.stepBytes, 64))
+                                   : inSteps ? static_cast<int64_t>(llvm::alignTo(unroll * block.stepBytes / (block.dots ? 2 : 1), 64))
                                              : 0;
-    const int64_t valueBytes = block.dots ? 2 : block.stepBytes;
+    const int64_t valueBytes = block.dots ? block.stepBytes / 2 : block.stepBytes;
 
     auto steps = [&](Value, ValueRange carried) {
       Place at{carried[0], carried[1], carried[2], carried[3]};

@@ -22,7 +22,8 @@ public:
         width(linearPanelOf(columns, /*besideHeads=*/false)), height(gemmBlockHeights(c.level, {width}, 0).front()),
         slabRows(llvm::alignTo(llvm::divideCeil(rows, llvm::divideCeil(rows, mostSlabRows)), height)),
         // Blocks that are written side by side must not meet in one set of the cache.
-        blockBytes(depthBlock * height * 4 + 64), tileRowBytes((std::min(mostPanels, panels()) * width * 4 / 64 | 1) * 64) {}
+        pairs(c.level.bf16Dots != Dots::none && input.element().isBF16() && grad.element().isBF16()),
+        blockBytes(depthBlock * height * (pairs ? 2 : 4) + 64), tileRowBytes((std::min(mostPanels, panels()) * width * 4 / 64 | 1) * 64) {}
 
   void emit() {
     tile = e.stack(slabRows * tileRowBytes);
@@ -46,10 +47,14 @@ private:
   /// Panels [panel, panel + count) of the gradient's rows from `firstRow` on.
   void emitTile(Value firstRow, Value panel, Value count) {
     Value slab = e.min(e.sub(e.constant(rows), firstRow), slabRows), blocks = e.ceilDiv(slab, height);
-    const PackedMatrix matrix{columns, depthBlock, /*transposed=*/true, width, input.element()};
+    const PackedMatrix matrix{columns, depthBlock, /*transposed=*/true, width, input.element(), Type(), pairs};
     const int64_t inputBytes = elementBytes(input);
     GemmBlock block{e.f32(), width, height, /*rowBytes=*/4, 0, 0, /*touches=*/true};
     block.stepBytes = height * 4;
+    if (pairs) {
+      block.element = e.getBuilder().getBF16Type();
+      block.dots = true;
+    }
     block.aheadRows = 1;
     block.aheadRowBytes = columns * inputBytes;
     e.forRange(e.constant(0), c.rows, depthBlock, [&](Value m) {
@@ -66,20 +71,23 @@ private:
           Value sums = e.at(tile, e.add(e.mul(b, height * tileRowBytes), e.mul(p, width * 4)));
           Value ahead = e.at(next, e.mul(b, depthBlock / linearGroup * columns * inputBytes));
           Value added = e.at(sink.pointer, e.add(e.mul(e.add(firstRow, e.mul(b, height)), columns * 4), e.mul(e.add(panel, p), width * 4)));
-          emitGemmBlock(e, block, e.at(packedGrad, e.mul(b, blockBytes)), packedInput, sums, e.constant(tileRowBytes), depth, e.ne(m, 0),
-                        ahead, e.select(ends, added, packedInput), e.select(ends, e.constant(columns * 4), e.constant(0)));
+          Value blockDepth = pairs ? e.roundUp(depth, 2) : depth;
+          emitGemmBlock(e, block, e.at(packedGrad, e.mul(b, blockBytes)), packedInput, sums, e.constant(tileRowBytes), blockDepth,
+                        e.ne(m, 0), ahead, e.select(ends, added, packedInput), e.select(ends, e.constant(columns * 4), e.constant(0)));
         });
       });
     });
     e.forRange(e.constant(0), count, 1, [&](Value p) { addTile(firstRow, slab, e.add(panel, p), e.at(tile, e.mul(p, width * 4))); });
   }
 
-  /// `depth` rows of `grad` from `m` on, block by block of `height` columns: [block][depth][height], zeros behind the last column.
+  /// `depth` rows of `grad` from `m` on, block by block of `height` columns: [block][depth][height], zeros behind the last column; or
+  /// [block][depth / 2][height][2] of bf16, zeros behind an odd last row as well.
   void packGrad(Value firstRow, Value slab, Value m, Value depth) {
     const int64_t bytes = elementBytes(grad);
     Value from = e.element(grad.pointer, grad.element(), e.add(e.mul(m, rows), firstRow)), whole = e.div(slab, height);
-    e.forRange(e.constant(0), depth, 1, [&](Value i) {
-      Value row = e.at(from, e.mul(i, rows * bytes)), to = e.at(packedGrad, e.mul(i, height * 4));
+    e.forRange(e.constant(0), depth, pairs ? 2 : 1, [&](Value i) {
+      Value row = e.at(from, e.mul(i, rows * bytes)), to = e.at(packedGrad, e.mul(i, pairs ? height * 2 : height * 4));
+      second = pairs ? e.lt(e.add(i, 1), depth) : Value();
       e.forRange(e.constant(0), whole, 1,
                  [&](Value b) { copyPiece(e.at(row, e.mul(b, height * bytes)), e.at(to, e.mul(b, blockBytes)), height); });
       if (const int64_t tail = rows % height)
@@ -95,8 +103,14 @@ private:
   void copyPiece(Value from, Value to, int64_t count) {
     const int64_t bytes = elementBytes(grad);
     for (int64_t lanes = c.level.lanes, done = 0; done < count; lanes /= 2)
-      for (; done + lanes <= count; done += lanes)
-        e.store(e.loadRow(grad.element(), e.at(from, done * bytes), lanes, lanes), e.at(to, done * 4), 4);
+      for (; done + lanes <= count; done += lanes) {
+        Value place = e.at(from, done * bytes), values = e.loadRow(grad.element(), place, lanes, lanes);
+        if (pairs) {
+          Value next = e.loadRow(grad.element(), e.select(second, e.at(place, rows * bytes), place), lanes, lanes);
+          values = emitPair(e, values, e.select(second, next, e.zero(e.vec(lanes))));
+        }
+        e.store(values, e.at(to, done * 4), 4);
+      }
   }
 
   void addTile(Value firstRow, Value slab, Value panel, Value sums) {
@@ -122,6 +136,8 @@ private:
   int64_t rows, columns; // of the gradient
   int64_t width, height; // of a register block
   int64_t slabRows;
+  bool pairs;                          // of rows, as bf16
+  Value second;                        // whether a pair has its second row, i1
   int64_t blockBytes;                  // from one block of packed rows of `grad` to the next
   int64_t tileRowBytes;                // of the sums
   Value tile, packedGrad, packedInput; // on the stack

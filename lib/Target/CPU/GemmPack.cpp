@@ -40,7 +40,12 @@ static SmallVector<Value> transposedSquare(Emitter &e, llvm::function_ref<Value(
   return columns;
 }
 
-/// A master weight as the product sees it. A level with dot products of bf16 could pack pairs of k here, for rows of bf16.
+Value ds::emitPair(Emitter &e, Value first, Value second) {
+  Type bits = Emitter::lanesOf(first) > 1 ? Type(e.vec(Emitter::lanesOf(first), e.i32())) : e.i32();
+  return e.bitOr(e.shiftRight(e.bitcast(first, bits), 16), e.bitcast(second, bits));
+}
+
+/// A master weight as the product sees it.
 static Value rounded(Emitter &e, const PackedMatrix &matrix, Value values) {
   return matrix.rounded ? e.roundTo(matrix.rounded, values) : values;
 }
@@ -59,8 +64,17 @@ static void packRows(Emitter &e, const PackedMatrix &matrix, Value from, Value p
       e.forRange(e.constant(0), whole, lanes, [&](Value i) {
         Value bytes = e.mul(i, 4), sink = e.at(to, e.add(e.mul(i, matrix.width * 4), e.mul(column, 4)));
         auto place = [&](int64_t row, int64_t offset) { return e.at(e.at(rows[row], bytes), offset * 4); };
-        for (auto [j, values] : llvm::enumerate(transposedSquare(e, place)))
-          e.store(rounded(e, matrix, values), e.at(sink, static_cast<int64_t>(j) * matrix.width * 4));
+        SmallVector<Value> square = transposedSquare(e, place);
+        for (Value &values : square)
+          values = rounded(e, matrix, values);
+        if (matrix.pairs) {
+          sink = e.at(to, e.add(e.mul(i, matrix.width * 2), e.mul(column, 4)));
+          for (int64_t j = 0; j < lanes; j += 2)
+            e.store(emitPair(e, square[j], square[j + 1]), e.at(sink, j * matrix.width * 2));
+          return;
+        }
+        for (auto [j, values] : llvm::enumerate(square))
+          e.store(values, e.at(sink, static_cast<int64_t>(j) * matrix.width * 4));
       });
     };
     Value start = clamped(at);
@@ -72,10 +86,14 @@ static void packRows(Emitter &e, const PackedMatrix &matrix, Value from, Value p
       e.ifElse(e.le(e.add(at, lanes), matrix.columns), inside, atTheEnd);
   });
   if (matrix.depth % lanes != 0)
-    e.forRange(whole, depth, 1, [&](Value i) {
+    e.forRange(whole, depth, matrix.pairs ? 2 : 1, [&](Value i) {
       e.forRange(e.constant(0), e.constant(matrix.width), 1, [&](Value column) {
-        Value value = e.load(e.f32(), e.element(clamped(e.add(first, column)), e.f32(), i));
-        e.store(rounded(e, matrix, value), e.element(to, e.f32(), e.add(e.mul(i, matrix.width), column)));
+        Value row = clamped(e.add(first, column));
+        auto valueAt = [&](Value place) { return rounded(e, matrix, e.load(e.f32(), e.element(row, e.f32(), place))); };
+        if (!matrix.pairs)
+          return e.store(valueAt(i), e.element(to, e.f32(), e.add(e.mul(i, matrix.width), column)));
+        Value next = e.add(i, 1), second = e.select(e.lt(next, depth), valueAt(e.min(next, e.sub(depth, 1))), e.constantF32(0));
+        e.store(emitPair(e, valueAt(i), second), e.element(to, e.f32(), e.add(e.mul(e.div(i, 2), matrix.width), column)));
       });
     });
 }
@@ -85,7 +103,21 @@ static void packTransposed(Emitter &e, const PackedMatrix &matrix, Value from, V
   Type element = matrix.element ? matrix.element : e.f32();
   const int64_t lanes = e.getLevel().lanes, bytes = element.getIntOrFloatBitWidth() / 8, rowBytes = matrix.columns * bytes;
   Value start = e.at(from, e.add(e.mul(k, rowBytes), e.mul(panel, matrix.width * bytes)));
+  auto copyPairs = [&](int64_t columns) {
+    e.forRange(e.constant(0), depth, 2, [&](Value i) {
+      Value next = e.add(i, 1), hasNext = e.lt(next, depth), row = e.at(start, e.mul(i, rowBytes));
+      Value nextRow = e.select(hasNext, e.at(row, rowBytes), row), sink = e.at(to, e.mul(i, matrix.width * 2));
+      for (int64_t column = 0; column < matrix.width; column += lanes) {
+        auto valuesOf = [&](Value place) {
+          return rounded(e, matrix, e.loadRow(element, e.at(place, column * bytes), columns - column, lanes));
+        };
+        e.store(emitPair(e, valuesOf(row), e.select(hasNext, valuesOf(nextRow), e.zero(e.vec()))), e.at(sink, column * 4));
+      }
+    });
+  };
   auto copy = [&](int64_t columns) {
+    if (matrix.pairs)
+      return copyPairs(columns);
     e.forRange(e.constant(0), depth, 1, [&](Value i) {
       Value row = e.at(start, e.mul(i, rowBytes)), sink = e.at(to, e.mul(i, matrix.width * 4));
       for (int64_t column = 0; column < matrix.width; column += lanes)
@@ -122,7 +154,8 @@ void ds::emitPackedPanel(Emitter &e, const PackedMatrix &matrix, Value from, Val
                                                                 : "_of_f16") +
                      (!matrix.rounded           ? ""
                       : matrix.rounded.isBF16() ? "_bf16"
-                                                : "_f16");
+                                                : "_f16") +
+                     (matrix.pairs ? "_pairs" : "");
   e.call(name, {from, panel, k, depth, to},
          [&](ValueRange a) { (matrix.transposed ? packTransposed : packRows)(e, matrix, a[0], a[1], a[2], a[3], a[4]); });
 }

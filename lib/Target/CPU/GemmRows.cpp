@@ -54,6 +54,14 @@ void GemmKernel::roundRows(const Slab &slab) {
   // The last pair may be half a one: the weights there are zero, and so is this.
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
     Value to = e.at(rounded, e.mul(r, roundedBytes));
+    if (packsPairs) { // they are bf16 already
+      Type narrow = input->element();
+      Value row = e.element(input->pointer, narrow, e.mul(e.add(slab.first, r), depth));
+      return forEachSpan(e, depth, [&](const RowSpan &span) {
+        Value values = e.loadRow(narrow, e.element(row, narrow, span.index), span.count, lanes);
+        e.store(e.bitsOf(narrow, values), e.at(to, e.mul(span.index, 2)));
+      });
+    }
     std::function<Value(Value)> from = rowToRound(slab, r);
     forEachSpan(e, depth, [&](const RowSpan &span) {
       e.store(e.toBf16(e.loadFirst(from(span.index), span.count, lanes)), e.at(to, e.mul(span.index, 2)));

@@ -328,5 +328,6 @@ TEST_P(NarrowRows, refusesWhatItCannotRead) {
 }
 
 DS_ON_ALL_LEVELS(NarrowRows);
+INSTANTIATE_TEST_SUITE_P(dots, NarrowRows, testing::Values(emulatedDots()), [](const auto &info) { return shortNameOf(*info.param); });
 
 } // namespace
