@@ -42,6 +42,7 @@ private:
   void pack(mlir::ModuleOp planned, const GraphTensors &tensors);
   std::string checkStep(const GraphStep &step, int32_t threads, std::vector<std::unique_ptr<GuardedBytes>> &caches);
 
+  double tolerance; // as a part of the largest value of a row
   std::map<std::string, Program> programs;
   std::unique_ptr<GuardedBytes> weights;
   std::unique_ptr<CompiledPlan> code;
