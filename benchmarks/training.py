@@ -83,8 +83,8 @@ def medians(found):
         runs = [run for turn in side["turns"] for run in turn]
         sides[name] = {"seconds": seconds, "spread": spread, "bytes": max(run["bytes"] for run in runs)}
         sides[name] |= {key: side[key] for key in ("losses", "versions", "agrees") if key in side}
-        if "update_seconds" in runs[0]:
-            sides[name]["update_seconds"] = statistics.median(run["update_seconds"] for run in runs)
+        own = ("update_seconds", "arena_bytes")  # what our side says
+        sides[name] |= {key: statistics.median(run[key] for run in runs) for key in own if key in runs[0]}
     return sides
 
 
@@ -128,6 +128,8 @@ class Runner:
         sides = medians(found)
         metrics = {f"over {peer}": ratio(sides, peer) for peer in ("torch eager", "torch compile")}
         metrics |= {f"memory of {peer}": ratio(sides, peer, "bytes") for peer in ("torch eager", "torch compile", "ours, recomputing")}
+        if kept := ratio(sides, "ours, recomputing", "arena_bytes"):
+            metrics["values kept, recomputing"] = kept
         return {"case": case, "precision": precision, "sides": sides, "limits": limits, "metrics": metrics}
 
     def layer_drop(self, threads):
@@ -187,8 +189,10 @@ def report(results):
     rows = []
     for row in steps:
         sides = (*names, "ours, recomputing")
-        rows.append([row["id"].removeprefix("step: "), *(f"{row['sides'][name].get('bytes', 0) / MIB:.0f} MiB" for name in sides)])
-    print(table(["peak memory", *names, "ours, recomputing"], rows))
+        values = [f"{row['sides'][name].get('bytes', 0) / MIB:.0f} MiB" for name in sides]
+        arenas = [row["sides"][name].get("arena_bytes", 0) / 1e6 for name in ("ours", "ours, recomputing")]
+        rows.append([row["id"].removeprefix("step: "), *values, *(f"{arena:.0f} MB" for arena in arenas), f"{arenas[1] / arenas[0]:.2f}x" if all(arenas) else "-"])
+    print(table(["peak memory", *names, "ours, recomputing", "values kept", "recomputing", "of them"], rows))
     for row in results["rows"]:
         if row["id"].startswith("layer drop"):
             pairs = [[name, f"{value:.4f}" if "seconds" in name else f"{value:.1%}"] for name, value in row["metrics"].items()]

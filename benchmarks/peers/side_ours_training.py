@@ -49,7 +49,8 @@ class Training:
         start = time.perf_counter()
         self.engine.train_batch(self.batches)
         seconds, last = time.perf_counter() - start, self.engine.last
-        found = {"seconds": seconds, "bytes": self.memory.peak(), "update_seconds": last.update_s}
+        arena = self.engine.backend.memory()["arena"]
+        found = {"seconds": seconds, "bytes": self.memory.peak(), "arena_bytes": arena, "update_seconds": last.update_s}
         return found if last.kept_layers is None else {**found, "kept_layers": last.kept_layers}
 
 

@@ -26,6 +26,8 @@
 namespace ds {
 /// The rate, an f64, at which training drops elements of an op's result (`ds-insert-dropout`).
 inline constexpr llvm::StringLiteral dropoutAttrName = "ds.dropout";
+/// Marks what `ds-differentiate` has the backward pass compute again.
+inline constexpr llvm::StringLiteral recomputedAttrName = "ds.recomputed";
 } // namespace ds
 
 #endif // DIALECTS_DS_DSDIALECT_H

@@ -149,6 +149,10 @@ Gradients ScaleOp::gradients(OpBuilder &builder, ValueRange outputGradients, Arr
   return {ScaleOp::create(builder, getLoc(), getInput().getType(), outputGradients[0], getScales(), getIndexAttr()), Value()};
 }
 
+Gradients OptimizationBarrierOp::gradients(OpBuilder &, ValueRange outputGradients, ArrayRef<bool>) {
+  return {outputGradients[0], Value()};
+}
+
 Gradients DropoutOp::gradients(OpBuilder &builder, ValueRange outputGradients, ArrayRef<bool> wanted) {
   if (!wanted[0])
     return {Value(), Value()};

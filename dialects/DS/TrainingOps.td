@@ -111,6 +111,22 @@ def DS_SwitchOp : DS_Op<"switch", [Pure, AllTypesMatch<["on", "off", "output"]>]
   let hasVerifier = 1;
 }
 
+def DS_OptimizationBarrierOp : DS_Op<"optimization_barrier",
+    [Pure, AllTypesMatch<["input", "output"]>, DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+  let summary = "a value that nobody may use before another";
+  let description = [{
+    `output = input`, known once `after` is. What is computed from `output` can therefore neither be shared with what was computed from
+    `input` nor stand before `after`. No kernel runs: in the plan both are one place.
+    ```mlir
+    %y = ds.optimization_barrier %x after %g : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+    ```
+    Source: the op of this name of StableHLO.
+  }];
+  let arguments = (ins DS_FloatTensor:$input, DS_FloatTensor:$after);
+  let results = (outs DS_FloatTensor:$output);
+  let assemblyFormat = "$input `after` $after attr-dict `:` type($input) `,` type($after)";
+}
+
 def DS_AccumulateGradientOp : DS_Op<"accumulate_gradient",
     [MemoryEffects<[MemRead, MemWrite]>, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "add to the gradient of a parameter";

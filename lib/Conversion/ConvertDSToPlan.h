@@ -66,6 +66,7 @@ private:
   mlir::LogicalResult addStateOperands(mlir::Operation *op, llvm::SmallVectorImpl<mlir::Value> &aux);
   /// A place for the result of a layer that may be off.
   mlir::LogicalResult emitSwitch(SwitchOp op);
+  mlir::LogicalResult emitBarrier(OptimizationBarrierOp op);
   mlir::Value weight(ds_plan::StorageOp storage, mlir::Location loc);
   mlir::Value cache(mlir::FlatSymbolRefAttr name, mlir::Location loc);
   ds_plan::Rows rowsOfResult(mlir::Operation *op);

@@ -49,7 +49,7 @@ KernelOp KernelTable::get(const KernelRegistry &registry, const KernelRegion &re
     Operation *copy = body.clone(*op, mapping);
     copy->setLoc(kernel.getLoc());
     copy->removeDiscardableAttr(cacheAttrName); // the launch says which cache
-    for (StringRef name : {fusionAttrName, gradientAttrName, gateAttrName})
+    for (StringRef name : {fusionAttrName, gradientAttrName, gateAttrName, recomputedAttrName})
       copy->removeDiscardableAttr(name);
   }
   SmallVector<Value> results;

@@ -226,6 +226,15 @@ LogicalResult ProgramBuilder::emitSwitch(SwitchOp op) {
   return success();
 }
 
+LogicalResult ProgramBuilder::emitBarrier(OptimizationBarrierOp op) {
+  auto place = places.find(op.getInput());
+  if (place == places.end())
+    return op.emitError("expects an activation");
+  places[op] = Value(place->second);
+  rows[op] = rows.lookup(op.getInput());
+  return success();
+}
+
 LogicalResult ProgramBuilder::emit(const KernelRegion &region) {
   llvm::SetVector<Value> ins = operandsOf(region);
   SmallVector<Value> outs = resultsOf(region), inPlaces, auxPlaces, outPlaces;
@@ -322,8 +331,10 @@ LogicalResult ProgramBuilder::build(func::FuncOp function, Operation *before) {
   if (failed(declareInputs(function)) || failed(declareOutputs(function)))
     return failure();
   for (ArrayRef<Operation *> ops : regionsOf(function)) {
-    if (auto choice = dyn_cast<SwitchOp>(ops.front())) {
-      if (failed(emitSwitch(choice)))
+    auto choice = dyn_cast<SwitchOp>(ops.front());
+    auto barrier = dyn_cast<OptimizationBarrierOp>(ops.front());
+    if (choice || barrier) { // a place, and no launch
+      if (failed(choice ? emitSwitch(choice) : emitBarrier(barrier)))
         return failure();
       continue;
     }

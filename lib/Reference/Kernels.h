@@ -62,6 +62,7 @@ Evaluated evaluate(CrossEntropyOp op, Inputs<CrossEntropyOp> in);
 Evaluated evaluate(CrossEntropyGradOp op, Inputs<CrossEntropyGradOp> in);
 Evaluated evaluate(ScaleOp op, Inputs<ScaleOp> in);
 Evaluated evaluate(DropoutOp op, Inputs<DropoutOp> in);
+Evaluated evaluate(OptimizationBarrierOp op, Inputs<OptimizationBarrierOp> in);
 Evaluated evaluate(SwitchOp op, Inputs<SwitchOp> in);
 
 /// Replaces the cache an append names: `before` [B, C, width] with the new rows written, or zeros with them when `before` is null.

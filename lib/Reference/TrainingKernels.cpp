@@ -84,6 +84,8 @@ Evaluated ds::reference::evaluate(DropoutOp op, Inputs<DropoutOp> in) {
   return output;
 }
 
+Evaluated ds::reference::evaluate(OptimizationBarrierOp, Inputs<OptimizationBarrierOp> in) { return *in.getInput(); }
+
 Evaluated ds::reference::evaluate(SwitchOp op, Inputs<SwitchOp> in) {
   if (failed(expectShape(op, "off", *in.getOff(), in.getOn()->shape)))
     return failure();

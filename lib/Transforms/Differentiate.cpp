@@ -160,9 +160,30 @@ LogicalResult Differentiation::differentiate(Operation *op) {
 }
 
 void Differentiation::recompute(Part &part) {
+  llvm::SmallPtrSet<Operation *, 32> own(part.ops.begin(), part.ops.end());
+  Value first; // of the gradients that the layer begins with
+  for (Operation *op : part.ops)
+    for (Value result : op->getResults())
+      if (Value gradient = adjoints.lookup(result))
+        first = gradient;
+  if (!first)
+    return; // nobody needs the layer
   IRMapping mapping;
+  SmallVector<Operation *> barriers;
+  for (Operation *op : part.ops)
+    for (Value operand : op->getOperands()) {
+      if (!active.contains(operand) || operand.getDefiningOp<WeightOp>() || own.contains(operand.getDefiningOp()) ||
+          mapping.contains(operand))
+        continue;
+      auto barrier = OptimizationBarrierOp::create(builder, op->getLoc(), operand, first);
+      barrier->setDiscardableAttr(recomputedAttrName, builder.getUnitAttr());
+      mapping.map(operand, barrier.getOutput());
+      active.insert(barrier.getOutput());
+      barriers.push_back(barrier);
+    }
   for (Operation *&op : part.ops) {
     Operation *copy = builder.clone(*op, mapping);
+    copy->setDiscardableAttr(recomputedAttrName, builder.getUnitAttr());
     for (auto [from, to] : llvm::zip(op->getResults(), copy->getResults())) {
       if (active.contains(from))
         active.insert(to);
@@ -171,6 +192,7 @@ void Differentiation::recompute(Part &part) {
     }
     op = copy;
   }
+  part.ops.insert(part.ops.begin(), barriers.begin(), barriers.end());
 }
 
 LogicalResult Differentiation::differentiateOps(Part &part) {

@@ -1,6 +1,5 @@
 #include "Fusion.h"
 #include "ds/Analysis/FusionLegality.h"
-#include "mlir/Analysis/TopologicalSortUtils.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Remarks.h"
@@ -85,6 +84,21 @@ bool Fuser::dependsOnItself(ArrayRef<Operation *> parts) {
   return false;
 }
 
+void Fuser::moveReadersBehind(Operation *op) {
+  llvm::SmallSetVector<Operation *, 16> early;
+  SmallVector<Operation *> waiting{op};
+  while (!waiting.empty())
+    for (Operation *reader : readersOf(waiting.pop_back_val()))
+      if (reader->isBeforeInBlock(op) && early.insert(reader))
+        waiting.push_back(reader);
+  SmallVector<Operation *> ordered = early.takeVector();
+  llvm::sort(ordered, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  for (Operation *reader : ordered) {
+    reader->moveAfter(op);
+    op = reader;
+  }
+}
+
 FusionOp Fuser::join(ArrayRef<Operation *> parts, StringRef what) {
   SmallVector<Operation *> ordered(parts);
   llvm::sort(ordered, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
@@ -140,7 +154,7 @@ FusionOp Fuser::join(ArrayRef<Operation *> parts, StringRef what) {
     from.replaceAllUsesWith(to);
   for (Operation *part : llvm::reverse(ordered))
     part->erase();
-  sortTopologically(&block);
+  moveReadersBehind(fusion);
   remark::passed(fusion.getLoc(), remark::RemarkOpts::name(what).category(pass)) << remark::metric("ops", static_cast<int64_t>(ops.size()));
   return fusion;
 }

@@ -26,6 +26,8 @@ public:
   mlir::Operation *producerOf(mlir::Value value);
 
 private:
+  /// Puts what reads `op`, itself or through others, right behind it where it stands before; the rest stays where it is.
+  void moveReadersBehind(mlir::Operation *op);
   bool dependsOnItself(llvm::ArrayRef<mlir::Operation *> parts);
 
   mlir::Block &block;

@@ -17,7 +17,7 @@ using namespace ds;
 using namespace ds_plan;
 
 /// The rows of a slab that a product packs its weights for once.
-static constexpr int64_t productRows = 264;
+static constexpr int64_t productRows = 2 * linearMostRows;
 
 namespace {
 struct PlanSlabRows : ds::impl::PlanSlabRowsBase<PlanSlabRows> {
@@ -70,10 +70,11 @@ struct PlanSlabRows : ds::impl::PlanSlabRowsBase<PlanSlabRows> {
         return buffer && buffer.getRows() == Rows::selected && rowBytes(buffer) * *rows >= slabBytes / 2;
       });
     };
-    auto first = llvm::find_if(launches, touchesWide);
     while (!launches.empty() && !touchesWide(launches.back()))
       launches.pop_back();
-    const MutableArrayRef<LaunchOp> together(first, launches.end());
+    if (launches.empty())
+      return;
+    const MutableArrayRef<LaunchOp> together(llvm::find_if(launches, touchesWide), launches.end());
     constexpr StringLiteral name = "slab", category = "ds-plan-slab-rows";
     for (LaunchOp launch : together)
       if (std::optional<std::string> why = whyNot(launch, symbols)) {

@@ -65,15 +65,17 @@ private:
     Operation *op = operand.getOwner();
     if (isa<GatherRowsGradOp, PoolGradOp>(op) && operand.getOperandNumber() == 0)
       return false;
+    if (isa<OptimizationBarrierOp>(op)) // the layer is computed again from what it was computed from
+      return false;
     return !isa<CrossEntropyGradOp, RoundOp, func::ReturnOp>(op);
   }
 
-  /// What was computed before the loss and is read behind it.
+  /// What was computed before the loss, or again behind it, and is read by gradients.
   void roundKept(ArrayRef<Operation *> ops) {
     llvm::DenseSet<Operation *> before;
     bool behind = false;
     for (Operation *op : ops) {
-      if (behind)
+      if (behind && !op->hasAttr(recomputedAttrName)) {
         for (OpOperand &operand : op->getOpOperands()) {
           Operation *from = operand.get().getDefiningOp();
           auto type = dyn_cast<RankedTensorType>(operand.get().getType());
@@ -81,8 +83,9 @@ private:
               readsKept(operand))
             round(operand);
         }
-      else
+      } else {
         before.insert(op);
+      }
       behind |= isa<CrossEntropyOp>(op);
     }
   }

@@ -40,6 +40,14 @@ func.func @scale() {
   return
 }
 
+func.func @optimization_barrier() {
+  %a = ds.constant dense<[[1.0, 2.0]]> : tensor<1x2xf64>
+  %b = ds.constant dense<[[3.0]]> : tensor<1x1xf64>
+  %y = ds.optimization_barrier %a after %b : tensor<1x2xf64>, tensor<1x1xf64>
+  ds_check.expect_close %y, %a atol 0.0 rtol 0.0 : tensor<1x2xf64>, tensor<1x2xf64>
+  return
+}
+
 func.func @switch() {
   %g = ds.constant dense<[0, 7]> : tensor<2xi32>
   %a = ds.constant dense<[[1.0, 2.0]]> : tensor<1x2xf64>

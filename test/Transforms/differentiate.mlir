@@ -51,7 +51,8 @@
 // AGAIN:         ds.layer_norm %[[X]]
 // AGAIN:         %[[Y:.*]] = ds.switch
 // AGAIN:         %[[DY:.*]] = ds.gather_rows_grad
-// AGAIN:         %[[N:.*]] = ds.layer_norm %[[X]]
+// AGAIN:         %[[AGAIN:.*]] = ds.optimization_barrier %[[X]] after %[[DY]] {ds.recomputed}
+// AGAIN:         %[[N:.*]] = ds.layer_norm %[[AGAIN]], {{.*}} {ds.recomputed}
 // AGAIN:         %[[A:.*]] = ds.linear %[[N]]
 // AGAIN-NEXT:    %[[DB:.*]] = ds.scale %[[DY]]
 // AGAIN-NEXT:    ds.gelu_grad erf %[[A]], %[[DB]]

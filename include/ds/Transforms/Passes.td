@@ -157,7 +157,7 @@ def Differentiate : Pass<"ds-differentiate", "::mlir::ModuleOp"> {
     input, its gradient in one between what went through it and what goes around it, and its parameters' gradients have the gate.
 
     With `recompute`, the ops of a layer are repeated in front of its gradients, which read the copies: of its forward pass only its input
-    stays. `cse` behind this pass would undo that.
+    stays. The copies (`ds.recomputed`) read it through a `ds.optimization_barrier`, behind the gradient that the layer begins with.
 
     Before: `ds.linear %x, %w`
     After:

@@ -10,9 +10,6 @@ using namespace ds;
 
 /// Rows for each further thread from which whole blocks are even enough.
 static constexpr int64_t rowsToRound = 256;
-/// The depth of one pass over the rows of a slab: its part of a panel stays in the first-level cache.
-static constexpr int64_t depthBlock = 128;
-static_assert(depthBlock % 2 == 0, "a pass begins at a pair of k");
 
 /// True for a matrix that many rows want as f32.
 static bool isNarrowMatrix(const KernelOperand &operand) {
@@ -54,9 +51,6 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   groupRows = input->grouped ? c.level.groupRows() : 0;
   packs = llvm::any_of(c.ins, isRowMajor);
   packsPairs = packsPairsOf(c, region, *input);
-  copies = region.norm || (!isF32Rows(input) && !packsPairs) ||
-           (!packsPairs && !groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth));
-  rowBytes = copies ? copiedBytes : region.depth * 4;
   int64_t columns = 0;
   SmallVector<int64_t> widths;
   for (LinearDomain &domain : region.domains) {
@@ -66,6 +60,13 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     }
     columns = std::max<int64_t>(columns, domain.chunk * static_cast<int64_t>(domain.linears.size()));
   }
+  isDeep = isDeepProduct();
+  copies = !isDeep && (region.norm || (!isF32Rows(input) && !packsPairs) ||
+                       (!packsPairs && !groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth)));
+  rowBytes = copies ? copiedBytes : region.depth * (isDeep ? elementBytes(*input) : 4);
+  copiedRowBytes = (gemmPass * 4 / 64 | 1) * 64;
+  if (isDeep)
+    columns *= std::min(gemmDeepPanels, chunksOf(region.domains.front()));
   hasCodes = llvm::any_of(c.ins, [](const KernelOperand &in) { return in.codes.has_value(); });
   heights = gemmBlockHeights(c.level, widths, groupRows);
   slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/!copies && !packsPairs);
@@ -134,8 +135,8 @@ const KernelOperand &GemmKernel::result(Value value) const {
 llvm::Error GemmKernel::checkOperands() {
   if (!isFloatRows(input) || (input->grouped && region.norm))
     return c.error("gemm expects rows of floats, grouped without a norm alone");
-  if (!isF32Rows(input) && (!packs || !linearRowsFit(region.depth)))
-    return c.error("gemm expects f32 rows, or rows of 16 bits that fit the stack and row-major weights");
+  if (!isF32Rows(input) && !isDeep && (!packs || !linearRowsFit(region.depth)))
+    return c.error("gemm expects f32 rows, or row-major weights and rows of 16 bits that fit the stack or meet one product");
   for (const KernelOperand &in : c.ins)
     if (in.grouped && (&in != input || !region.multipliesInputAlone()))
       return c.error("gemm expects grouped rows to be multiplied and nothing else");
@@ -218,7 +219,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
               [&](Value row, int64_t height) { block(row, height, zero, all, lineBytes, e.at(from, page)); });
   };
   auto twoBlocks = [&] {
-    passes(depthBlock, [&](Value k, Value depth, Value next) {
+    passes(gemmPass, [&](Value k, Value depth, Value next) {
       forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
         Value half = e.mul(e.mul(e.div(row, linearFewRows / 2), depth), lineBytes / 2);
         block(row, height, k, depth, lineBytes / 2, e.at(next, half));
@@ -230,7 +231,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   // meet rows of bf16; row-major ones are packed.
   auto manyBlocks = [&](bool dots) {
     const bool widens = (isNarrowMatrix(weight) && !dots) || isRowMajor(weight);
-    passes(dots ? 2 * depthBlock : depthBlock, [&](Value k, Value depth, Value next) {
+    passes(dots ? 2 * gemmPass : gemmPass, [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes)), ahead = e.at(panelAtK, panelBytes);
       if (weight.codes)
         emitWidenedCodes(e, *weight.codes, from, widened, k, e.add(k, depth));
@@ -255,7 +256,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
           block.aheadRows = 2;
           block.aheadRowBytes = matrix.columns * 4;
           nextPart = e.at(nextPacked(e, matrix, weight.pointer, panel, e.add(k, depth)),
-                          e.mul(e.div(row, heights.front()), depthBlock / linearGroup * block.aheadRows * block.aheadRowBytes));
+                          e.mul(e.div(row, heights.front()), gemmPass / linearGroup * block.aheadRows * block.aheadRowBytes));
         }
         TouchedRows touches;
         if (touched && tall && !dots) {
@@ -289,7 +290,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
 
 void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
   // Two blocks: the second finds a pass's codes in the first-level cache.
-  Value all = e.constant(region.depth), most = e.select(e.gt(slab.count, linearFewRows / 2), e.constant(depthBlock), all);
+  Value all = e.constant(region.depth), most = e.select(e.gt(slab.count, linearFewRows / 2), e.constant(gemmPass), all);
   e.forRange(e.constant(0), all, most, [&](Value k) {
     forBlocks(gemmShortBlocks(heights), e.constant(0), slab.count, [&](Value row, int64_t height) {
       constexpr int64_t page = 4096;
@@ -356,19 +357,20 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
   int64_t before = 0;
   for (const LinearDomain &domain : region.domains) {
     int64_t chunks = chunksOf(domain);
-    emitDomain(domain, slab, e.max(e.sub(firstUnit, before), 0), e.min(e.sub(endUnit, before), chunks));
+    Value firstChunk = e.max(e.sub(firstUnit, before), 0), endChunk = e.min(e.sub(endUnit, before), chunks);
+    isDeep ? emitDeepDomain(domain, slab, firstChunk, endChunk) : emitDomain(domain, slab, firstChunk, endChunk);
     before += chunks;
   }
 }
 
 void GemmKernel::emit() {
-  if (copies)
-    copied = e.stack(slabRows * rowBytes);
+  if (copies || isDeep)
+    copied = e.stack(slabRows * (isDeep ? copiedRowBytes : rowBytes));
   if (roundedBytes)
     rounded = e.stack(slabRows * roundedBytes);
   auto widens = [&](const KernelOperand &operand) { return (isNarrowMatrix(operand) && !hasDots(operand)) || isRowMajor(operand); };
   if (!roundedRows && llvm::any_of(c.ins, widens))
-    widened = e.stack(depthBlock * linearWidePanel * 4);
+    widened = e.stack(gemmPass * linearWidePanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0;
   for (const LinearDomain &domain : region.domains)

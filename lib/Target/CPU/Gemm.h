@@ -118,6 +118,12 @@ inline bool isRowMajor(const KernelOperand &operand) {
 /// Where value `k` lies of a row whose groups of 16 are `groupBytes` apart.
 mlir::Value placeInGroups(Emitter &e, mlir::Value row, mlir::Value groupBytes, mlir::Value k);
 
+/// The depth of one pass over the rows of a slab: its part of a panel stays in the first-level cache.
+inline constexpr int64_t gemmPass = 128;
+static_assert(gemmPass % 2 == 0, "a pass begins at a pair of k");
+/// The most panels of a deep product that share what a pass copies of the rows.
+inline constexpr int64_t gemmDeepPanels = 8;
+
 /// Rows [first, first + count) of a launch that one thread works on.
 struct Slab {
   mlir::Value first, count; // i64
@@ -172,6 +178,12 @@ private:
   /// Columns of the panels of a linear's weight.
   int64_t panelOf(LinearOp linear) const;
 
+  // GemmDeep.cpp
+  bool isDeepProduct() const;
+  /// Copies `depth` k of the rows of a slab, from `k` on, to the stack.
+  void copyPass(const Slab &slab, Value k, int64_t depth);
+  void emitDeepDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk);
+
   // GemmRows.cpp
   /// Where k = 0 of a row is, of grouped rows of `width` that begin at `first`.
   Value placeOfGroupedRow(Value first, Value row, int64_t width);
@@ -200,11 +212,13 @@ private:
   bool hasCodes;                          // a weight is of codes
   bool packs;                             // a weight is row-major: its panels are packed on the way
   bool packsPairs;                        // all are, as pairs of bf16, and meet rows of bf16
+  bool isDeep;                            // passes of the depth stand outside of panels
   bool copies;                            // rows are copied to the stack
   int64_t groupRows;                      // of rows that another product grouped, else 0
   int64_t rowBytes;                       // of one row, where the product reads it
   llvm::SmallVector<int64_t> heights;     // rows of register blocks
   int64_t slabRows;                       // the most rows of a slab
+  int64_t copiedRowBytes;                 // from one row to the next of what a pass of a deep product copies
   int64_t tileRowBytes;                   // of the tile: the sums of every linear of a domain side by side
   int64_t roundedBytes;                   // from one rounded row to the next, 0 without dot products
   std::optional<RoundedRows> roundedRows; // where they are of bytes

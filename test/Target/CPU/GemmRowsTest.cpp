@@ -114,6 +114,16 @@ TEST_P(GemmRows, slabsOfManyRowsAndDeepProducts) {
   }
 }
 
+/// Rows that are too deep for the stack, whose passes several panels share: one slab or more, panels that are or are no multiple of eight.
+TEST_P(GemmRows, productsDeeperThanTheStack) {
+  for (bool transposed : {false, true}) {
+    check({450, 16512, transposed, true}, {1, 29}, 1);
+    check({384, 16390, transposed, false}, {14}, 2);
+    check({33, 16401, transposed, true}, {270}, 3);
+    check({100, 17000, transposed, false, "bf16"}, {7}, 1);
+  }
+}
+
 /// Weights of f32 that are rounded on the way; what they are in memory stays.
 TEST_P(GemmRows, roundedWeights) {
   for (std::string type : {"bf16", "f16"})

@@ -187,8 +187,13 @@ TEST_P(NarrowRows, elementwiseAndNorms) {
 }
 
 TEST_P(NarrowRows, products) {
-  for (auto [columns, depth, transposed] :
-       {std::tuple(50, 40, false), {96, 256, true}, {33, 130, true}, {48, 17, false}, {40, 513, false}, {56, 528, true}}) {
+  for (auto [columns, depth, transposed] : {std::tuple(50, 40, false),
+                                            {96, 256, true},
+                                            {33, 130, true},
+                                            {48, 17, false},
+                                            {40, 513, false},
+                                            {56, 528, true},
+                                            {60, 16401, true}}) {
     const std::string x = rowsOf(depth), y = rowsOf(columns),
                       shape = transposed ? number(depth) + "x" + number(columns) : number(columns) + "x" + number(depth);
     const std::string w = "tensor<" + shape + "xf32>";

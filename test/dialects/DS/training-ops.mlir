@@ -34,6 +34,13 @@ func.func @switch(%gates: tensor<12xi32>, %on: tensor<?x?x64xf32>, %off: tensor<
   return %y : tensor<?x?x64xf32>
 }
 
+// CHECK-LABEL: func.func @optimization_barrier
+func.func @optimization_barrier(%x: tensor<?x?x64xf32>, %g: tensor<?x?x32xf32>) -> tensor<?x?x64xf32> {
+  // CHECK: ds.optimization_barrier %{{.*}} after %{{.*}} : tensor<?x?x64xf32>, tensor<?x?x32xf32>
+  %y = ds.optimization_barrier %x after %g : tensor<?x?x64xf32>, tensor<?x?x32xf32>
+  return %y : tensor<?x?x64xf32>
+}
+
 // CHECK-LABEL: func.func @step
 func.func @step(%dw: tensor<192x64xf32>, %gates: tensor<12xi32>) {
   // CHECK: ds.accumulate_gradient @w, %{{.*}} gate 3 of %{{.*}} : tensor<192x64xf32>, tensor<12xi32>

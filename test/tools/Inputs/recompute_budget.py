@@ -8,7 +8,10 @@ import subprocess
 LAYERS = 8
 
 
-def compiled(recompute, more=("--emit=plan", "-o", "plan.mlir")):
+PLAN = ("--emit=plan", "-o", "plan.mlir")
+
+
+def compiled(recompute, more=PLAN):
     arguments = ["ds-compile", "gpt2", "--train", "--random-weights", f"--recompute={recompute}", "--max-batch=2", "--max-rows=64", *more]
     return subprocess.run(arguments, check=True, capture_output=True, text=True).stderr
 
@@ -22,13 +25,19 @@ def chosen(note):
 
 
 pathlib.Path("gpt2").mkdir()
-sizes = {"n_embd": 32, "n_layer": LAYERS, "n_head": 2, "n_positions": 64, "vocab_size": 64}
-config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], **sizes}
+shape = {"n_embd": 32, "n_layer": LAYERS, "n_head": 2, "n_positions": 64, "vocab_size": 64}
+config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], **shape}
 pathlib.Path("gpt2/config.json").write_text(json.dumps(config))
 keeps = []
 for count in range(LAYERS + 1):
     compiled(count)
     keeps.append(arena())
+for compute in ("f32", "bf16", "f16"):
+    sizes = []
+    for recompute in ("none", "all"):
+        compiled(recompute, (f"--compute={compute}", *PLAN))
+        sizes.append(arena())
+    print(f"{compute}: all layers keep at most half" if 2 * sizes[1] <= sizes[0] else f"{compute}: {sizes}")
 layers, kept, without = chosen(compiled(f"budget:{keeps[0]}"))
 print(f"room: {layers} layers" if kept == without == keeps[0] == arena() else f"room: {kept}, {without}, {keeps}")
 layers, kept, without = chosen(compiled(f"budget:{keeps[LAYERS]}"))
