@@ -57,11 +57,14 @@ static std::optional<std::string> whyNotPool(ArrayRef<Operation *> ops) {
   return std::nullopt;
 }
 
-/// The loss of rows, its gradient, or both.
+/// The loss of rows, its gradient, rounded or not, or both.
 static std::optional<std::string> whyNotLoss(ArrayRef<Operation *> ops) {
   if (llvm::count_if(ops, llvm::IsaPred<CrossEntropyOp>) > 1 || llvm::count_if(ops, llvm::IsaPred<CrossEntropyGradOp>) > 1)
     return std::string("two losses in one region");
   for (Operation *op : ops) {
+    auto round = dyn_cast<RoundOp>(op);
+    if (round && isa_and_nonnull<CrossEntropyGradOp>(round.getInput().getDefiningOp()) && round.getInput().hasOneUse())
+      continue;
     if (!isa<CrossEntropyOp, CrossEntropyGradOp>(op))
       return (op->getName().getStringRef() + " has no place beside a loss").str();
     if (op->getOperands().take_front(2) != ops.front()->getOperands().take_front(2) ||

@@ -18,11 +18,15 @@ struct FuseLoss : ds::impl::FuseLossBase<FuseLoss> {
     forEachModelBlock(getOperation(), [](Block &block) {
       Fuser fuser(block, "ds-fuse-loss");
       SmallVector<CrossEntropyOp> losses(block.getOps<CrossEntropyOp>());
-      // cross_entropy(x, labels), cross_entropy_grad(x, labels) -> fusion { cross_entropy, cross_entropy_grad }
+      // cross_entropy(x, labels), round(cross_entropy_grad(x, labels)) -> fusion { cross_entropy, cross_entropy_grad, round }
       for (CrossEntropyOp loss : losses)
         for (Operation *reader : loss.getLogits().getUsers())
           if (auto gradient = dyn_cast<CrossEntropyGradOp>(reader); gradient && gradient->getBlock() == &block) {
-            fuser.join({loss, gradient}, "loss-and-gradient");
+            SmallVector<Operation *> parts{loss, gradient};
+            if (gradient->hasOneUse())
+              if (auto round = dyn_cast<RoundOp>(*gradient->user_begin()))
+                parts.push_back(round);
+            fuser.join(parts, "loss-and-gradient");
             break;
           }
     });

@@ -22,10 +22,12 @@ static bool canRead(KernelOp kernel, BlockArgument argument) {
   StringRef family = kernel.getFamily();
   Block &body = kernel.getBody().front();
   if (family == "row" || family == "embed")
-    return llvm::none_of(body, llvm::IsaPred<CrossEntropyOp, CrossEntropyGradOp>);
-  if (family == "gemm") // rows that are multiplied are widened on the stack
-    return llvm::all_of(argument.getUsers(), isElementwise) ||
-           llvm::all_of(body.getOps<LinearOp>(), [](LinearOp linear) { return linearRowsFit(linear.getDepth()); });
+    return true;
+  if (family == "gemm") { // rows that are multiplied are widened on the stack, of one product a pass at a time
+    auto products = body.getOps<LinearOp>();
+    return llvm::all_of(argument.getUsers(), isElementwise) || llvm::hasNItems(body, 2) ||
+           llvm::all_of(products, [](LinearOp linear) { return linearRowsFit(linear.getDepth()); });
+  }
   if (family == "column_sum" || family == "store_cache" || family == "gemm_gradient" || family == "attention_gradient")
     return true;
   return family == "attention" && llvm::all_of(argument.getUses(), [](OpOperand &use) {
@@ -36,6 +38,9 @@ static bool canRead(KernelOp kernel, BlockArgument argument) {
 
 /// Whether it writes such rows.
 static bool canWrite(KernelOp kernel) { return llvm::is_contained({"row", "embed", "gemm"}, kernel.getFamily()); }
+
+/// Rows of other widths begin anywhere and end in a part of a vector, which few values would notice.
+static bool hasGoodWidth(int64_t width) { return width % linearGroup == 0 || width >= 1024; }
 
 namespace {
 struct PlanNarrowBuffers : ds::impl::PlanNarrowBuffersBase<PlanNarrowBuffers> {
@@ -71,7 +76,7 @@ struct PlanNarrowBuffers : ds::impl::PlanNarrowBuffersBase<PlanNarrowBuffers> {
       for (auto buffer : program.getOps<BufferOp>()) {
         auto memref = cast<MemRefType>(buffer.getType());
         bool allServed = false;
-        Type type = memref.getElementType().isF32() && !buffer.getGrouped() && memref.getDimSize(1) % linearGroup == 0
+        Type type = memref.getElementType().isF32() && !buffer.getGrouped() && hasGoodWidth(memref.getDimSize(1))
                         ? roundedType(buffer, symbols, allServed)
                         : Type();
         if (!type)

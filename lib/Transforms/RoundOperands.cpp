@@ -54,6 +54,9 @@ private:
     } else if (isa<AttentionOp, AttentionGradOp>(op)) { // query, key, value and the gradient stand first
       for (unsigned i = 0; i < (isa<AttentionOp>(op) ? 3u : 4u); ++i)
         round(op->getOpOperand(i));
+    } else if (auto loss = dyn_cast<CrossEntropyOp>(op)) { // of what its gradient reads, if there is one
+      if (llvm::any_of(loss.getLogits().getUsers(), llvm::IsaPred<CrossEntropyGradOp>))
+        round(loss.getLogitsMutable());
     } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
       Value result = rounded(embedding.getOutput());
       embedding.getOutput().replaceAllUsesExcept(result, result.getDefiningOp());
@@ -67,7 +70,7 @@ private:
       return false;
     if (isa<OptimizationBarrierOp>(op)) // the layer is computed again from what it was computed from
       return false;
-    return !isa<CrossEntropyGradOp, RoundOp, func::ReturnOp>(op);
+    return !isa<RoundOp, func::ReturnOp>(op);
   }
 
   /// What was computed before the loss, or again behind it, and is read by gradients.

@@ -348,7 +348,7 @@ def PlanSlabRows : Pass<"ds-plan-slab-rows", "::mlir::ModuleOp"> {
     Numerics: bit-exact but for the sums over rows, which are taken slab by slab.
     Saves: memory; costs reading and writing the gradient of the vocabulary's weight once more for each further slab.
   }];
-  let options = [Option<"slabBytes", "slab-bytes", "int64_t", /*default=*/"32 << 20", "of the widest buffer">];
+  let options = [Option<"slabBytes", "slab-bytes", "int64_t", /*default=*/"16 << 20", "of the widest buffer">];
 }
 
 def PlanGroupRows : Pass<"ds-plan-group-rows", "::mlir::ModuleOp"> {

@@ -34,7 +34,7 @@ static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRe
 
 /// Row-major weights that are rounded to bf16, rows that are bf16, and dot products of both.
 static bool packsPairsOf(const KernelContext &c, const LinearRegion &region, const KernelOperand &input) {
-  if (c.level.bf16Dots == Dots::none || region.norm || !input.element().isBF16() || !linearRowsFit(region.depth))
+  if (c.level.bf16Dots == Dots::none || region.norm || !input.element().isBF16())
     return false;
   return llvm::all_of(region.domains, [&](const LinearDomain &domain) {
     return llvm::all_of(domain.linears, [&](LinearOp linear) {
@@ -61,6 +61,7 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     columns = std::max<int64_t>(columns, domain.chunk * static_cast<int64_t>(domain.linears.size()));
   }
   isDeep = isDeepProduct();
+  packsPairs &= isDeep || linearRowsFit(region.depth);
   copies = !isDeep && (region.norm || (!isF32Rows(input) && !packsPairs) ||
                        (!packsPairs && !groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth)));
   rowBytes = copies ? copiedBytes : region.depth * (isDeep ? elementBytes(*input) : 4);
@@ -69,13 +70,13 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     columns *= std::min(gemmDeepPanels, chunksOf(region.domains.front()));
   hasCodes = llvm::any_of(c.ins, [](const KernelOperand &in) { return in.codes.has_value(); });
   heights = gemmBlockHeights(c.level, widths, groupRows);
-  slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/!copies && !packsPairs);
+  slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/isDeep || (!copies && !packsPairs));
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
   const bool allPairs = llvm::all_of(c.ins, [](const KernelOperand &o) {
     return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_pairs;
   });
   roundedRows = roundedRowsOf(c, region);
-  const bool hasPairs = packsPairs || (c.level.bf16Dots != Dots::none && allPairs);
+  const bool hasPairs = (packsPairs && !isDeep) || (c.level.bf16Dots != Dots::none && allPairs);
   roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
 }
 

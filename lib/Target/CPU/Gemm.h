@@ -180,6 +180,8 @@ private:
 
   // GemmDeep.cpp
   bool isDeepProduct() const;
+  /// The depth of a pass: a part of a panel is of as many bytes in pairs of bf16.
+  int64_t deepPass() const { return packsPairs ? 2 * gemmPass : gemmPass; }
   /// Copies `depth` k of the rows of a slab, from `k` on, to the stack.
   void copyPass(const Slab &slab, Value k, int64_t depth);
   void emitDeepDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk);

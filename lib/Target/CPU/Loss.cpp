@@ -28,19 +28,31 @@ private:
     Value powers; // sum of e^(logit - largest), 1 or more
     Value apart;  // sum of largest - logit; null without smoothing
   };
-  Row summarize(Value logits);
+  Row summarize(Value row);
   /// Largest, powers and, with smoothing, the sum of the logits less `origin`: vectors, which go on with the lanes of `logits` that exist.
   Emitter::Values goOn(llvm::ArrayRef<Value> logits, Value exists, Value origin, mlir::ValueRange soFar);
   Value lossOf(const Row &row, Value logit);
-  void gradient(const Row &row, Value logits, Value label, Value to);
+  void gradient(const Row &row, Value from, Value label, Value to);
   /// The operand that an op of the region writes, null where nobody reads its result.
   const KernelOperand *resultOf(mlir::Operation *op) const;
-  Value placeOf(const KernelOperand &operand, Value row) { return e.element(operand.pointer, e.f32(), e.mul(row, operand.width())); }
+  Value placeOf(const KernelOperand &operand, Value row) {
+    return e.element(operand.pointer, operand.element(), e.mul(row, operand.width()));
+  }
+  /// Logit `index` of the row at `row`, and `count` from there on, in a vector.
+  Value logitAt(Value row, Value index) { return e.extract(logitsAt(row, index, 1), 0); }
+  Value logitsAt(Value row, Value index, int64_t count) {
+    return e.loadRow(logits->element(), e.element(row, logits->element(), index), count, lanes);
+  }
+  /// Stores values of the gradient, rounded where that is asked for.
+  void storeGradient(Value values, Value row, Value index, int64_t count) {
+    e.storeRow(grad->element(), rounded ? e.roundTo(rounded, values) : values, e.element(row, grad->element(), index), count);
+  }
 
   KernelContext &context;
   Emitter &e;
   int64_t lanes, width = 0;
   double smoothing = 0;
+  mlir::Type rounded; // what the gradient is rounded to, or null
   const KernelOperand *logits = nullptr, *labels = nullptr, *loss = nullptr, *grad = nullptr;
   Value scale; // of the gradient
 };
@@ -62,6 +74,11 @@ llvm::Error LossKernel::check() {
     return context.error("row cannot serve the region: " + *why);
   const KernelOperand *scales = nullptr;
   for (mlir::Operation *op : ops) {
+    if (auto round = mlir::dyn_cast<RoundOp>(op)) {
+      grad = resultOf(op);
+      rounded = round.getTarget();
+      continue;
+    }
     logits = operandOf(context, op->getOperand(0));
     labels = operandOf(context, op->getOperand(1));
     smoothing = op->getAttrOfType<mlir::FloatAttr>("smoothing").getValueAsDouble();
@@ -72,11 +89,11 @@ llvm::Error LossKernel::check() {
       loss = resultOf(op);
     }
   }
-  if (!isF32Rows(logits) || !isI32Rows(labels) || (loss && (!isF32Rows(loss) || loss->width() != 1)))
-    return context.error("expects f32 rows of logits, an i32 label and an f32 loss for each");
+  if (!isFloatRows(logits) || !isI32Rows(labels) || (loss && (!isF32Rows(loss) || loss->width() != 1)))
+    return context.error("expects rows of logits, an i32 label and an f32 loss for each");
   width = logits->width();
-  if (grad && (!isF32Rows(grad) || grad->width() != width || !scales || !isControl(*scales, 0)))
-    return context.error("expects a gradient of f32 rows and its scale in a single row");
+  if (grad && (!isFloatRows(grad) || (!rounded && !isF32Rows(grad)) || grad->width() != width || !scales || !isControl(*scales, 0)))
+    return context.error("expects a gradient of rows, of f32 or rounded, and its scale in a single row");
   if (grad)
     scale = e.load(e.f32(), scales->pointer);
   return llvm::Error::success();
@@ -100,30 +117,29 @@ Emitter::Values LossKernel::goOn(llvm::ArrayRef<Value> logits, Value exists, Val
   return next;
 }
 
-LossKernel::Row LossKernel::summarize(Value logits) {
+LossKernel::Row LossKernel::summarize(Value row) {
   // Not minus infinity: differences of the largest are 0 then too.
   Emitter::Values lane{e.constantOf(e.vec(), std::numeric_limits<float>::lowest()), e.zero(e.vec())};
   if (smoothing > 0)
     lane.push_back(e.zero(e.vec()));
-  auto at = [&](Value index) { return e.element(logits, e.f32(), index); };
   // What all logits have in common would cancel in the end: they are seen from the first one.
-  Value first = e.load(e.f32(), logits), origin = e.splat(first);
+  Value first = logitAt(row, e.constant(0)), origin = e.splat(first);
   const int64_t block = vectorsAtOnce * lanes, blocks = width / block * block, whole = width / lanes * lanes;
   lane = e.forRange(e.constant(0), e.constant(blocks), block, lane, [&](Value index, mlir::ValueRange soFar) {
     Emitter::Values x;
     for (int64_t i = 0; i < vectorsAtOnce; ++i)
-      x.push_back(e.load(e.vec(), at(e.add(index, i * lanes))));
+      x.push_back(logitsAt(row, e.add(index, i * lanes), lanes));
     return goOn(x, Value(), origin, soFar);
   });
   lane = e.forRange(e.constant(blocks), e.constant(whole), lanes, lane,
-                    [&](Value index, mlir::ValueRange soFar) { return goOn({e.load(e.vec(), at(index))}, Value(), origin, soFar); });
+                    [&](Value index, mlir::ValueRange soFar) { return goOn({logitsAt(row, index, lanes)}, Value(), origin, soFar); });
   if (whole < width)
-    lane = goOn({e.loadFirst(at(e.constant(whole)), width - whole, lanes)}, e.laneMask(width - whole, lanes), origin, lane);
+    lane = goOn({logitsAt(row, e.constant(whole), width - whole)}, e.laneMask(width - whole, lanes), origin, lane);
   Value largest = e.reduceMaxSplat(lane[0]);
-  Row row{e.extract(largest, 0), e.reduceAdd(e.mul(lane[1], emitExpNonPositive(e, e.sub(lane[0], largest)))), Value()};
+  Row found{e.extract(largest, 0), e.reduceAdd(e.mul(lane[1], emitExpNonPositive(e, e.sub(lane[0], largest)))), Value()};
   if (smoothing > 0)
-    row.apart = e.sub(e.mul(e.sub(row.largest, first), e.constantF32(width)), e.reduceAdd(lane[2]));
-  return row;
+    found.apart = e.sub(e.mul(e.sub(found.largest, first), e.constantF32(width)), e.reduceAdd(lane[2]));
+  return found;
 }
 
 Value LossKernel::lossOf(const Row &row, Value logit) {
@@ -134,20 +150,20 @@ Value LossKernel::lossOf(const Row &row, Value logit) {
   return e.add(emitLog(e, row.powers), apart);
 }
 
-void LossKernel::gradient(const Row &row, Value logits, Value label, Value to) {
-  Value logit = e.load(e.f32(), e.element(logits, e.f32(), label));
+void LossKernel::gradient(const Row &row, Value from, Value label, Value to) {
+  Value logit = logitAt(from, label);
   Value factor = e.div(scale, row.powers), even = e.mul(scale, e.constantF32(-smoothing / width));
   Value factors = e.splat(factor), largest = e.splat(row.largest), less = e.splat(even);
   // The place of the logits may be that of the gradient.
   forEachSpan(e, width, [&](const RowSpan &span) {
-    Value x = e.loadFirst(e.element(logits, e.f32(), span.index), span.count, lanes);
+    Value x = logitsAt(from, span.index, span.count);
     Value power = emitExpNonPositive(e, e.sub(x, largest));
     Value result = smoothing > 0 ? e.fma(power, factors, less) : e.mul(power, factors);
-    e.storeFirst(result, e.element(to, e.f32(), span.index), span.count);
+    storeGradient(result, to, span.index, span.count);
   });
   Value likely = e.div(emitExpNonPositive(e, e.sub(logit, row.largest)), row.powers);
   Value atLabel = e.fma(e.sub(likely, e.constantF32(1 - smoothing)), scale, even);
-  e.store(atLabel, e.element(to, e.f32(), label));
+  storeGradient(e.splat(atLabel), to, label, 1);
 }
 
 void LossKernel::emit() {
@@ -157,14 +173,12 @@ void LossKernel::emit() {
       if (loss)
         e.store(e.constantF32(0), placeOf(*loss, index));
       if (grad)
-        forEachSpan(e, width, [&](const RowSpan &span) {
-          e.storeFirst(e.zero(e.vec()), e.element(placeOf(*grad, index), e.f32(), span.index), span.count);
-        });
+        forEachSpan(e, width, [&](const RowSpan &span) { storeGradient(e.zero(e.vec()), placeOf(*grad, index), span.index, span.count); });
     };
     auto counted = [&] {
       Row row = summarize(from);
       if (loss)
-        e.store(lossOf(row, e.load(e.f32(), e.element(from, e.f32(), label))), placeOf(*loss, index));
+        e.store(lossOf(row, logitAt(from, label)), placeOf(*loss, index));
       if (grad)
         gradient(row, from, label, placeOf(*grad, index));
     };
