@@ -3,7 +3,7 @@
 // RUN: not ds-opt --ds-round-operands=target=f8 %s 2>&1 | FileCheck --check-prefix=TARGET %s
 // TARGET: expects target to be bf16 or f16, got 'f8'
 
-/// Embedded rows, what products and attention multiply, and what the gradient of gelu keeps; not logits, nor the norm's input on the way
+/// Embedded rows, what products and attention multiply, what the gradient of gelu keeps, and logits; not the norm's input on the way
 /// forward. The sum for the bias reads what the products beside it read.
 // CHECK-LABEL: func.func @step
 // CHECK:         %[[E:.*]] = ds.embedding
@@ -19,8 +19,9 @@
 // CHECK-NEXT:    %[[ROWS:.*]] = ds.gather_rows %[[G]]
 // CHECK-NEXT:    %[[RR:.*]] = ds.round %[[ROWS]] to bf16
 // CHECK-NEXT:    %[[L:.*]] = ds.linear %[[RR]], %{{.*}} rounded bf16 :
-// CHECK-NEXT:    %[[LOSS:.*]] = ds.cross_entropy %[[L]]
-// CHECK-NEXT:    %[[D:.*]] = ds.cross_entropy_grad %[[L]]
+// CHECK-NEXT:    %[[LR:.*]] = ds.round %[[L]] to bf16
+// CHECK-NEXT:    %[[LOSS:.*]] = ds.cross_entropy %[[LR]]
+// CHECK-NEXT:    %[[D:.*]] = ds.cross_entropy_grad %[[LR]]
 // CHECK-NEXT:    %[[DR:.*]] = ds.round %[[D]] to bf16
 // CHECK-NEXT:    ds.linear_weight_grad %[[RR]], %[[DR]]
 // CHECK-NEXT:    %[[DX:.*]] = ds.linear %[[DR]], %{{.*}} transposed rounded bf16

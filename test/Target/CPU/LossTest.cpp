@@ -41,6 +41,19 @@ CompiledPlan lossKernel(const Case &of, int64_t width, const CpuLevel &level, bo
   return CompiledPlan(plan.text("row", region + "  ds_plan.return " + names + " : " + types + "\n", ins, outs), level);
 }
 
+uint16_t toBf16(float value) {
+  uint32_t word;
+  memcpy(&word, &value, 4);
+  return static_cast<uint16_t>(word >> 16);
+}
+
+float ofBf16(uint16_t bits) {
+  const uint32_t word = static_cast<uint32_t>(bits) << 16;
+  float value;
+  memcpy(&value, &word, 4);
+  return value;
+}
+
 struct Exact {
   double loss = 0;
   std::vector<double> grad;
@@ -110,6 +123,59 @@ TEST_P(Loss, gradientOverItsLogits) {
     if (of.givesGrad)
       for (int64_t width : {3, 48, 131})
         check(of, width, /*inPlace=*/true);
+}
+
+/// Logits of 16 bits, and in their place their gradient, rounded.
+TEST_P(Loss, rowsOf16Bits) {
+  for (bool half : {false, true})
+    for (double smoothing : {0.0, 0.1})
+      for (int64_t width : {1, 7, 16, 48, 131, 1000}) {
+        const std::string type = half ? "f16" : "bf16", t = "tensor<?x" + number(width) + "xf32>";
+        OneLaunch plan;
+        const std::string x = plan.buffer("selected", width, type, 0), l = plan.rows("selected", 1);
+        const std::string labels = plan.indices("selected"), s = plan.control(1);
+        const std::string of = " smoothing " + std::to_string(smoothing) + " : " + t + ", tensor<?xi32>";
+        CompiledPlan code(plan.text("row",
+                                    "^bb0(%x: " + t + ", %i: tensor<?xi32>, %s: tensor<1xf32>):\n  %l = ds.cross_entropy %x, %i" + of +
+                                        " -> tensor<?x1xf32>\n  %d = ds.cross_entropy_grad %x, %i, %s" + of +
+                                        ", tensor<1xf32>\n  %r = ds.round %d to " + type + " : " + t +
+                                        "\n  ds_plan.return %l, %r : tensor<?x1xf32>, " + t + "\n",
+                                    {x, labels, s}, {l, x}),
+                          level());
+        ASSERT_TRUE(code) << code.error();
+        const int32_t rows = 6;
+        GuardedBytes arena(rows * width * 2);
+        Floats loss(rows);
+        std::vector<float> logits;
+        Numbers numbers(width);
+        auto valueAt = [&](int64_t i) { return half ? static_cast<float>(arena.as<_Float16>()[i]) : ofBf16(arena.as<uint16_t>()[i]); };
+        for (int64_t i = 0; i < rows * width; ++i) { // eighths, which 16 bits hold
+          const float value = static_cast<float>(numbers.below(129) - 64) / 8;
+          if (half)
+            arena.as<_Float16>()[i] = static_cast<_Float16>(value);
+          else
+            arena.as<uint16_t>()[i] = toBf16(value);
+          logits.push_back(value);
+          ASSERT_EQ(valueAt(i), value);
+        }
+        std::vector<int32_t> chosen;
+        for (int32_t r = 0; r < rows; ++r)
+          chosen.push_back(r == 1 ? -100 : static_cast<int32_t>((width - 1 + r * 37) % width));
+        float control = scale;
+        StepData step;
+        step.rows = rows;
+        step.inputs = {chosen.data(), reinterpret_cast<const int32_t *>(&control)};
+        step.outputs = {loss.as<void>()};
+        step.arena = arena.as<void>();
+        code.run("run", step, 2);
+        for (int64_t r = 0; r < rows; ++r) {
+          const Exact exact = exactLoss(logits.data() + r * width, width, chosen[r], smoothing);
+          ASSERT_NEAR(loss[r], exact.loss, 1e-6 * (1 + exact.loss)) << type << " " << width;
+          for (int64_t i = 0; i < width; ++i) // half a unit of the last place
+            ASSERT_NEAR(valueAt(r * width + i), exact.grad[i], std::abs(exact.grad[i]) * (half ? 0x1p-11 : 0x1p-8) + 1e-6)
+                << type << " width " << width << " row " << r << " at " << i;
+        }
+      }
 }
 
 /// The sum of a vocabulary's powers and logits, in f32.
