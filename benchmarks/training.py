@@ -191,7 +191,8 @@ def report(results):
         sides = (*names, "ours, recomputing")
         values = [f"{row['sides'][name].get('bytes', 0) / MIB:.0f} MiB" for name in sides]
         arenas = [row["sides"][name].get("arena_bytes", 0) / 1e6 for name in ("ours", "ours, recomputing")]
-        rows.append([row["id"].removeprefix("step: "), *values, *(f"{arena:.0f} MB" for arena in arenas), f"{arenas[1] / arenas[0]:.2f}x" if all(arenas) else "-"])
+        share = f"{arenas[1] / arenas[0]:.2f}x" if all(arenas) else "-"
+        rows.append([row["id"].removeprefix("step: "), *values, *(f"{arena:.0f} MB" for arena in arenas), share])
     print(table(["peak memory", *names, "ours, recomputing", "values kept", "recomputing", "of them"], rows))
     for row in results["rows"]:
         if row["id"].startswith("layer drop"):

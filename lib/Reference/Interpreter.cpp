@@ -244,8 +244,8 @@ LogicalResult Interpreter::Machine::execute(Operation &op, Frame &frame) {
       .Case<EmbeddingOp, LinearOp, GatherRowsOp, LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp, GeluOp, SiluOp, QuickGeluOp, ReluOp,
             TanhOp, RoundOp, AddOp, MulOp, RopeOp, AttentionOp, PoolOp, LinearWeightGradOp, ColumnSumOp, EmbeddingGradOp, GatherRowsGradOp,
             LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp, GeluGradOp, SiluGradOp, QuickGeluGradOp, ReluGradOp,
-            TanhGradOp, AttentionGradOp, PoolGradOp, CrossEntropyOp, CrossEntropyGradOp, ScaleOp, DropoutOp, SwitchOp, OptimizationBarrierOp>(
-          [&](auto typed) { return compute(typed, *inputs, frame); })
+            TanhGradOp, AttentionGradOp, PoolGradOp, CrossEntropyOp, CrossEntropyGradOp, ScaleOp, DropoutOp, SwitchOp,
+            OptimizationBarrierOp>([&](auto typed) { return compute(typed, *inputs, frame); })
       .Case([&](ConstantOp constant) -> LogicalResult {
         FailureOr<Tensor> value = tensorOf(constant.getValue());
         if (failed(value))

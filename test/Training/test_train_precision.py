@@ -101,6 +101,23 @@ def test_a_run_ends_where_f32_does():
         assert engine.skipped_steps == 0
 
 
+@pytest.mark.parametrize("compute", SECTIONS)
+@pytest.mark.parametrize(("kind", "task"), [("gpt2", "causal-lm"), ("bert", "masked-lm")])
+def test_layers_that_are_computed_again_change_no_bit(kind, task, compute):
+    runs = []
+    for recompute in (False, True):
+        own = {"task": task, "threads": 2, "recompute": recompute, "dropout": 0.1}
+        config = settings(task, ds_mlir=own, **SECTIONS[compute])
+        engine, *_ = ds_mlir.initialize(model=model_config(kind, task=task, **SIZES), config=config)
+        assert engine.backend.recomputed_layers == (SIZES["layers"] if recompute else 0)
+        data = micro_batches(kind, task, 6)
+        losses = [engine.train_batch(iter(data[at : at + 2])) for at in (0, 2, 4)]
+        runs.append((losses, {tensor.name: engine.backend.view("parameter", tensor.name).copy() for tensor in engine.backend.tensors}))
+    assert runs[0][0] == runs[1][0]
+    for name, values in runs[0][1].items():
+        assert np.array_equal(values, runs[1][1][name]), name
+
+
 def test_gradients_that_overflow_f16_are_skipped():
     """At 2^30 the gradient of the logits is infinite in f16: nothing moves, and the factor halves until it is not."""
     fp16 = {"enabled": True, "initial_scale_power": 30, "hysteresis": 1}

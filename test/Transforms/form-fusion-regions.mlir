@@ -90,3 +90,23 @@ func.func @negative_pool_and_softmax(%x: tensor<?x?x64xf32>) -> tensor<?x64xf32>
   %n = ds.softmax %p : tensor<?x64xf32>
   return %n : tensor<?x64xf32>
 }
+
+// -----
+
+/// What reads the first part, and what reads that, comes right behind both, so that nothing lives longer than before.
+// CHECK-LABEL: func.func @readers_between_parts
+// CHECK:       %[[F:.*]]:2 = ds.fusion -> tensor<?x64xf32>, tensor<?x64xf32> {
+// CHECK:       }
+// CHECK-NEXT:  %[[S:.*]] = ds.column_sum %[[F]]#0
+// CHECK-NEXT:  ds.accumulate_gradient @bias, %[[S]]
+// CHECK-NEXT:  ds.pool cls
+// CHECK-NEXT:  return %[[F]]#1
+ds.parameter @bias from "bias" : tensor<64xf32>
+func.func @readers_between_parts(%x: tensor<?x64xf32>, %t: tensor<?x?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %a = ds.relu %x : tensor<?x64xf32>
+  %s = ds.column_sum %a : tensor<?x64xf32> -> tensor<64xf32>
+  ds.accumulate_gradient @bias, %s : tensor<64xf32>
+  %b = ds.gelu erf %a : tensor<?x64xf32>
+  %p = ds.pool cls %t : tensor<?x?x64xf32>
+  return %b, %p : tensor<?x64xf32>, tensor<?x64xf32>
+}

@@ -179,7 +179,8 @@ def RoundOperands : Pass<"ds-round-operands", "::mlir::ModuleOp"> {
   let description = [{
     In `@step` and `@evaluate`, what is multiplied by something computed or by a weight is rounded first (`ds.round`): the rows that
     linears, their gradients, attention and its gradient read; embedded rows; and weights (`rounded`). So are values of the forward pass
-    where gradients read them, behind the `ds.cross_entropy` of `@step`, but logits. A column sum reads what the products beside it read.
+    where gradients read them, behind the `ds.cross_entropy` of `@step`, or compute them again, and logits that have a gradient. A column
+    sum reads what the products beside it read.
     Parameters, their gradients, sums, norms and the loss stay f32.
 
     Before: `ds.linear %x, %w`
@@ -280,10 +281,11 @@ def FuseAttention : Pass<"ds-fuse-attention", "::mlir::ModuleOp"> {
 def FuseLoss : Pass<"ds-fuse-loss", "::mlir::ModuleOp"> {
   let summary = "compute a loss and its gradient in one kernel";
   let description = [{
-    Both need the largest logit of a row and the sum of powers beside it, and the gradient takes the place of the logits.
+    Both need the largest logit of a row and the sum of powers beside it, and the gradient takes the place of the logits. A `ds.round` that
+    alone reads the gradient joins them.
 
-    Before: `cross_entropy(x, labels)` and `cross_entropy_grad(x, labels)`.
-    After: one `ds.fusion` of both.
+    Before: `cross_entropy(x, labels)` and `round(cross_entropy_grad(x, labels))`.
+    After: one `ds.fusion` of all.
     Needs: phase `normalized`.
     Numerics: bit-exact.
     Saves: a launch, a barrier, and a pass over the logits.
@@ -382,7 +384,8 @@ def PlanNarrowBuffers : Pass<"ds-plan-narrow-buffers", "::mlir::ModuleOp"> {
   let summary = "keep rounded values in 16 bits";
   let description = [{
     A buffer whose launch writes the result of a `ds.round` to it has elements of that type where all launches that touch it can write and
-    read such rows. Remarks give the bytes of the rows that became narrow, and of rounded rows that stay f32.
+    read such rows, and their width is a multiple of 16, or 1024 and more. Remarks give the bytes of the rows that became narrow, and of
+    rounded rows that stay f32.
 
     Before: `%h = ds_plan.buffer tokens : memref<?x1536xf32>`
     After: `%h = ds_plan.buffer tokens : memref<?x1536xbf16>`

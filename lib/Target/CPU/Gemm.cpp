@@ -11,6 +11,9 @@ using namespace ds;
 /// Rows for each further thread from which whole blocks are even enough.
 static constexpr int64_t rowsToRound = 256;
 
+/// Units of columns from which threads that share them end nearly together.
+static constexpr int64_t manyPanels = 64;
+
 /// True for a matrix that many rows want as f32.
 static bool isNarrowMatrix(const KernelOperand &operand) {
   return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && !operand.element().isF32();
@@ -381,7 +384,8 @@ void GemmKernel::emit() {
   Value unit = e.constant(heights.front());
   if (!groupRows)
     unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), unit, e.constant(std::gcd(heights.front(), int64_t(4))));
-  RowSlabs slabs(e, c.rows, c.threads, unit, slabRows);
+  // Threads that share rows pack the same weights: of many panels each packs its part instead, unless it has rows enough.
+  RowSlabs slabs(e, c.rows, c.threads, unit, slabRows, packs && !isDeep && units >= manyPanels ? slabRows : linearRowsOfThread);
   auto [begin, end] = c.tilesOfThread(e.mul(slabs.count(), units));
   Value firstTile = begin, endTile = end;
   e.forRange(e.div(begin, units), e.ceilDiv(end, units), 1, [&](Value s) {

@@ -7,14 +7,15 @@
 
 namespace ds {
 
-/// Slabs of whole units of rows, `most` at most, which differ by one unit; as many for each thread where each gets enough rows. `unit`
+/// Slabs of whole units of rows, `most` at most, which differ by one unit; as many for each thread where each gets `rowsOfThread`. `unit`
 /// divides `most`: a slab would be longer otherwise.
 class RowSlabs {
 public:
-  RowSlabs(Emitter &e, mlir::Value rows, mlir::Value threads, mlir::Value unit, int64_t most) : e(e), rows(rows), unit(unit) {
+  RowSlabs(Emitter &e, mlir::Value rows, mlir::Value threads, mlir::Value unit, int64_t most, int64_t rowsOfThread = linearRowsOfThread)
+      : e(e), rows(rows), unit(unit) {
     mlir::Value least = e.ceilDiv(rows, most);
     mlir::Value multiple = e.mul(e.div(e.add(least, e.sub(threads, 1)), threads), threads);
-    slabs = e.select(e.ge(rows, e.mul(threads, linearRowsOfThread)), multiple, least);
+    slabs = e.select(e.ge(rows, e.mul(threads, rowsOfThread)), multiple, least);
     units = e.div(e.add(rows, e.sub(unit, 1)), unit);
   }
   mlir::Value count() const { return slabs; }

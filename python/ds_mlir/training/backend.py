@@ -129,7 +129,7 @@ class NativeBackend:
         self.max_batch, self.max_rows = int(programs["step"]["max_batch"]), int(programs["step"]["max_rows"])
         self.positions, self.info = manifest["positions"], manifest["model"]
         self.recomputed_layers = int(state.get("recomputed_layers", 0))
-        self._arena_bytes = max((int(program.get("arena_bytes", 0)) for program in programs.values()), default=0)
+        self._arena_bytes = int(programs["step"].get("arena_bytes", 0))
 
     def memory(self) -> dict[str, int]:
         """Bytes of a step: parameters, gradients, moments, and arena, the values that it keeps."""

@@ -35,9 +35,9 @@ func.func @switch(%gates: tensor<12xi32>, %on: tensor<?x?x64xf32>, %off: tensor<
 }
 
 // CHECK-LABEL: func.func @optimization_barrier
-func.func @optimization_barrier(%x: tensor<?x?x64xf32>, %g: tensor<?x?x32xf32>) -> tensor<?x?x64xf32> {
-  // CHECK: ds.optimization_barrier %{{.*}} after %{{.*}} : tensor<?x?x64xf32>, tensor<?x?x32xf32>
-  %y = ds.optimization_barrier %x after %g : tensor<?x?x64xf32>, tensor<?x?x32xf32>
+func.func @optimization_barrier(%x: tensor<?x?x64xf32>, %g: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+  // CHECK: ds.optimization_barrier %{{.*}} after %{{.*}} : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+  %y = ds.optimization_barrier %x after %g : tensor<?x?x64xf32>, tensor<?x?x64xf32>
   return %y : tensor<?x?x64xf32>
 }
 
