@@ -306,16 +306,6 @@ void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &sla
   });
 }
 
-void GemmKernel::emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
-  Value all = e.constant(region.depth);
-  e.forRange(e.constant(0), all, linearBytesPass, [&](Value k) {
-    forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
-      emitBytesBlock(e, {*weight.codes, *roundedRows, height}, e.at(rounded, e.mul(row, roundedBytes)), panel,
-                     e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, e.min(e.add(k, linearBytesPass), all));
-    });
-  });
-}
-
 // From 8 rows on, f32 products with codes wait for the processor, not for memory: bytes begin earlier than pairs of bf16.
 Value GemmKernel::usesDots() {
   if (packsPairs)

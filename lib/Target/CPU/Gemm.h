@@ -159,7 +159,6 @@ private:
   const KernelOperand *rowsReadBehind(const LinearDomain &domain) const;
   void emitProduct(LinearOp linear, const Slab &slab, Value panel, Value sums, const Touched *touched);
   void emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
-  void emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   /// Rows [first, end) in blocks, the highest first; returns the end.
   Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
   /// Whether a slab is computed by dot products of bf16 or of bytes, i1. All slabs of a launch are, or none, so that threads change no
@@ -201,6 +200,7 @@ private:
   // GemmBytes.cpp
   /// Rounds them to 8 bits.
   void roundRowsToBytes(const Slab &slab);
+  void emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
 
   // GemmEpilogue.cpp
   void emitEpilogue(const LinearDomain &domain, const Slab &slab, Value chunk);

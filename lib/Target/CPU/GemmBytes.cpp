@@ -129,3 +129,13 @@ void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value p
   e.call(name, {rows, panel, sums, sumBytes, begin, end},
          [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5]); });
 }
+
+void GemmKernel::emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
+  Value all = e.constant(region.depth);
+  e.forRange(e.constant(0), all, linearBytesPass, [&](Value k) {
+    forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
+      emitBytesBlock(e, {*weight.codes, *roundedRows, height}, e.at(rounded, e.mul(row, roundedBytes)), panel,
+                     e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, e.min(e.add(k, linearBytesPass), all));
+    });
+  });
+}
