@@ -23,11 +23,9 @@ static bool canRead(KernelOp kernel, BlockArgument argument) {
   Block &body = kernel.getBody().front();
   if (family == "row" || family == "embed")
     return true;
-  if (family == "gemm") { // rows that are multiplied are widened on the stack, of one product a pass at a time
-    auto products = body.getOps<LinearOp>();
+  if (family == "gemm") // rows that are multiplied are widened on the stack, those of a product alone a pass at a time
     return llvm::all_of(argument.getUsers(), isElementwise) || llvm::hasNItems(body, 2) ||
-           llvm::all_of(products, [](LinearOp linear) { return linearRowsFit(linear.getDepth()); });
-  }
+           llvm::all_of(body.getOps<LinearOp>(), [](LinearOp linear) { return linearRowsFit(linear.getDepth()); });
   if (family == "column_sum" || family == "store_cache" || family == "gemm_gradient" || family == "attention_gradient")
     return true;
   return family == "attention" && llvm::all_of(argument.getUses(), [](OpOperand &use) {

@@ -21,17 +21,17 @@ struct PlanOverwriteRows : ds::impl::PlanOverwriteRowsBase<PlanOverwriteRows> {
   /// The rows that `launch` reads and those that it writes, in buffers that could be one.
   static std::pair<BufferOp, BufferOp> buffersOf(LaunchOp launch, KernelOp kernel) {
     Block &body = kernel.getBody().front();
-    auto isRound = [](Operation *op) { return isa<RoundOp>(op); };
     Operation *op = nullptr;
     for (Operation &each : body)
-      if (isa<CrossEntropyGradOp>(each) || (isRound(&each) && llvm::hasNItems(body, 2)))
+      if (isa<CrossEntropyGradOp>(each) || (isa<RoundOp>(each) && llvm::hasNItems(body, 2)))
         op = &each;
     if (!op)
       return {};
     auto logits = dyn_cast<BlockArgument>(op->getOperand(0));
-    Operation *last = op->hasOneUse() && isRound(*op->user_begin()) ? *op->user_begin() : op;
+    if (op->hasOneUse() && isa<RoundOp>(*op->user_begin()))
+      op = *op->user_begin();
     ValueRange results = body.getTerminator()->getOperands();
-    auto result = llvm::find(results, last->getResult(0));
+    auto result = llvm::find(results, op->getResult(0));
     if (!logits || result == results.end())
       return {};
     auto from = launch.getIns()[logits.getArgNumber()].getDefiningOp<BufferOp>();

@@ -43,16 +43,8 @@ struct Matrix {
   Matrix(const Shape &s, Numbers &numbers) : shape(s), values(numbers.take(s.columns * s.depth)) {}
   double at(int64_t n, int64_t k) const {
     const float value = values[shape.placeOf(n, k)];
-    if (shape.rounded == "f16")
-      return static_cast<_Float16>(value);
-    if (shape.rounded.empty())
-      return value;
-    uint32_t word;
-    memcpy(&word, &value, 4);
-    word = (word + 0x7fff + (word >> 16 & 1)) & 0xffff0000;
-    float nearest;
-    memcpy(&nearest, &word, 4);
-    return nearest;
+    const bool half = shape.rounded == "f16";
+    return shape.rounded.empty() ? value : fromBits(toBits(value, half), half);
   }
   double product(const float *x, int64_t n) const {
     double sum = 0;

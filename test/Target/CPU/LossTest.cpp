@@ -41,19 +41,6 @@ CompiledPlan lossKernel(const Case &of, int64_t width, const CpuLevel &level, bo
   return CompiledPlan(plan.text("row", region + "  ds_plan.return " + names + " : " + types + "\n", ins, outs), level);
 }
 
-uint16_t toBf16(float value) {
-  uint32_t word;
-  memcpy(&word, &value, 4);
-  return static_cast<uint16_t>(word >> 16);
-}
-
-float ofBf16(uint16_t bits) {
-  const uint32_t word = static_cast<uint32_t>(bits) << 16;
-  float value;
-  memcpy(&value, &word, 4);
-  return value;
-}
-
 struct Exact {
   double loss = 0;
   std::vector<double> grad;
@@ -148,13 +135,10 @@ TEST_P(Loss, rowsOf16Bits) {
         Floats loss(rows);
         std::vector<float> logits;
         Numbers numbers(width);
-        auto valueAt = [&](int64_t i) { return half ? static_cast<float>(arena.as<_Float16>()[i]) : ofBf16(arena.as<uint16_t>()[i]); };
+        auto valueAt = [&](int64_t i) { return fromBits(arena.as<uint16_t>()[i], half); };
         for (int64_t i = 0; i < rows * width; ++i) { // eighths, which 16 bits hold
           const float value = static_cast<float>(numbers.below(129) - 64) / 8;
-          if (half)
-            arena.as<_Float16>()[i] = static_cast<_Float16>(value);
-          else
-            arena.as<uint16_t>()[i] = toBf16(value);
+          arena.as<uint16_t>()[i] = toBits(value, half);
           logits.push_back(value);
           ASSERT_EQ(valueAt(i), value);
         }

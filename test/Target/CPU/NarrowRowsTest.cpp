@@ -8,30 +8,6 @@ using namespace ds::test;
 
 namespace {
 
-uint16_t toBits(float value, bool half) {
-  uint16_t bits;
-  if (half) {
-    auto narrow = static_cast<_Float16>(value);
-    memcpy(&bits, &narrow, 2);
-    return bits;
-  }
-  uint32_t word;
-  memcpy(&word, &value, 4);
-  return static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
-}
-
-float fromBits(uint16_t bits, bool half) {
-  if (half) {
-    _Float16 narrow;
-    memcpy(&narrow, &bits, 2);
-    return static_cast<float>(narrow);
-  }
-  const uint32_t word = static_cast<uint32_t>(bits) << 16;
-  float value;
-  memcpy(&value, &word, 4);
-  return value;
-}
-
 std::string number(int64_t value) { return std::to_string(value); }
 std::string rowsOf(int64_t width) { return "tensor<?x?x" + number(width) + "xf32>"; }
 

@@ -88,6 +88,30 @@ struct Floats : GuardedBytes {
   int64_t count;
 };
 
+/// The nearest bf16, or with `half` f16, ties to even; and its value.
+inline uint16_t toBits(float value, bool half) {
+  uint16_t bits;
+  if (half) {
+    auto narrow = static_cast<_Float16>(value);
+    memcpy(&bits, &narrow, 2);
+    return bits;
+  }
+  uint32_t word;
+  memcpy(&word, &value, 4);
+  return static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
+}
+inline float fromBits(uint16_t bits, bool half) {
+  if (half) {
+    _Float16 narrow;
+    memcpy(&narrow, &bits, 2);
+    return static_cast<float>(narrow);
+  }
+  const uint32_t word = static_cast<uint32_t>(bits) << 16;
+  float value;
+  memcpy(&value, &word, 4);
+  return value;
+}
+
 /// Numbers of a fixed sequence, about -2 to 2.
 class Numbers {
 public:
