@@ -47,5 +47,7 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("expects a positive scale, got ") << getScale().convertToDouble();
   if (getWindow() && (static_cast<int64_t>(*getWindow()) < 1 || !getCausal())) // (C4)
     return emitOpError("expects a positive window together with causal, got ") << static_cast<int64_t>(*getWindow());
-  return success();
+  if (getSeed() && getPast()) // (C5)
+    return emitOpError("expects no dropout with past");
+  return verifyDropout(*this, getSeed(), getRate(), getSite()); // (C5)
 }

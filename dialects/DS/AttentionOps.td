@@ -37,22 +37,29 @@ def DS_AttentionOp : DS_Op<"attention",
     Key `s` is seen by token `t` when all of these hold; where none is seen the output is zero:
     `mask[b, s] != 0`; with `past`, `s < past[b] + T`; with `causal`, `s <= past[b] + t` (`past` is 0 when absent);
     with `window`, `s > past[b] + t - window`. A constant mask without zeros folds away.
+    With `dropout`, each weight of the softmax goes through `ds.dropout`, but for its word: that of sequence `b`, head `h`, token `t` and
+    key `s` is word `t mod 4` of the counter `(t / 4, s, site, b * heads + h)`.
     - (C1) `query` is `[B, T, heads * D]`; `key` and `value` are `[B, S, kv_heads * D]` of one type.
     - (C2) `heads` is a multiple of `kv_heads`.
     - (C3) `mask` is `[B, S]` (or longer), `past` is `[B]`, `slopes` is `[heads]`.
     - (C4) `scale` and `window` are positive; `window` comes with `causal`.
+    - (C5) `seed`, `rate` and `site` are those of `ds.dropout` and come together; none comes with `past`.
     ```mlir
     %y = ds.attention %q, %k, %v heads 4 kv_heads 2 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x?x32xf32>
+    %z = ds.attention %q, %k, %v dropout %s : tensor<2xi32> rate 0.1 site 3
+        heads 2 kv_heads 2 scale 0.5 : tensor<?x?x8xf32>, tensor<?x?x8xf32>
     ```
     Source: Vaswani et al. 2017, arXiv:1706.03762; grouped heads: Ainslie et al. 2023, arXiv:2305.13245; slopes: Press et al. 2021,
     arXiv:2108.12409.
   }];
   let arguments = (ins DS_FloatTensor:$query, DS_FloatTensor:$key, DS_FloatTensor:$value, Optional<DS_IntTensor>:$mask,
-                       Optional<DS_IntTensor>:$past, Optional<DS_FloatTensor>:$slopes, I64Attr:$heads, I64Attr:$kv_heads,
-                       F64Attr:$scale, UnitAttr:$causal, OptionalAttr<I64Attr>:$window);
+                       Optional<DS_IntTensor>:$past, Optional<DS_FloatTensor>:$slopes, Optional<DS_IntTensor>:$seed,
+                       OptionalAttr<F64Attr>:$rate, OptionalAttr<I64Attr>:$site, I64Attr:$heads, I64Attr:$kv_heads, F64Attr:$scale,
+                       UnitAttr:$causal, OptionalAttr<I64Attr>:$window);
   let results = (outs DS_FloatTensor:$output);
   let assemblyFormat = [{
     $query `,` $key `,` $value (`mask` $mask^ `:` type($mask))? (`past` $past^ `:` type($past))? (`slopes` $slopes^ `:` type($slopes))?
+    (`dropout` $seed^ `:` type($seed) `rate` $rate `site` $site)?
     `heads` $heads `kv_heads` $kv_heads `scale` $scale (`causal` $causal^)? (`window` $window^)? attr-dict
     `:` type($query) `,` type($key)
   }];

@@ -84,7 +84,9 @@ LogicalResult AttentionGradOp::verify() {
     return emitOpError("expects a window to come with causal");
   if (getMask() && failed(expectShape(*this, "mask", getMask(), key.drop_back()))) // (C1)
     return failure();
-  return getSlopes() ? expectShape(*this, "slopes", getSlopes(), {heads}) : success(); // (C1)
+  if (getSlopes() && failed(expectShape(*this, "slopes", getSlopes(), {heads}))) // (C1)
+    return failure();
+  return verifyDropout(*this, getSeed(), getRate(), getSite()); // (C2)
 }
 
 LogicalResult PoolGradOp::verify() {

@@ -188,18 +188,22 @@ def DS_AttentionGradOp : DS_Op<"attention_grad",
     Of `ds.attention` with the same operands and attributes, without `past`. With `P` its probabilities and `S` its scores:
     `value_grad = P^T grad`, `dP = grad value^T`, `dS = P * (dP - sum_s(P * dP))`, `query_grad = scale * dS key`,
     `key_grad = scale * dS^T query`; key heads get the sum over the query heads that read them. A token that sees no key adds nothing.
+    With `dropout`, `value_grad` is of what is left of `P`, and `dP` is what is left of `grad value^T`.
     - (C1) `query` is `[B, T, heads * D]`; `key` and `value` are `[B, S, kv_heads * D]`, `mask` `[B, S]`, `slopes` `[heads]`.
+    - (C2) `seed`, `rate` and `site` are those of `ds.dropout` and come together.
     ```mlir
     %dq, %dk, %dv = ds.attention_grad %q, %k, %v, %dy heads 4 kv_heads 2 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x?x32xf32>
     ```
     Source: Dao et al. 2022, arXiv:2205.14135, appendix B.2.
   }];
   let arguments = (ins DS_FloatTensor:$query, DS_FloatTensor:$key, DS_FloatTensor:$value, DS_FloatTensor:$grad,
-                       Optional<DS_IntTensor>:$mask, Optional<DS_FloatTensor>:$slopes, I64Attr:$heads, I64Attr:$kv_heads,
-                       F64Attr:$scale, UnitAttr:$causal, OptionalAttr<I64Attr>:$window);
+                       Optional<DS_IntTensor>:$mask, Optional<DS_FloatTensor>:$slopes, Optional<DS_IntTensor>:$seed,
+                       OptionalAttr<F64Attr>:$rate, OptionalAttr<I64Attr>:$site, I64Attr:$heads, I64Attr:$kv_heads, F64Attr:$scale,
+                       UnitAttr:$causal, OptionalAttr<I64Attr>:$window);
   let results = (outs DS_FloatTensor:$query_grad, DS_FloatTensor:$key_grad, DS_FloatTensor:$value_grad);
   let assemblyFormat = [{
     $query `,` $key `,` $value `,` $grad (`mask` $mask^ `:` type($mask))? (`slopes` $slopes^ `:` type($slopes))?
+    (`dropout` $seed^ `:` type($seed) `rate` $rate `site` $site)?
     `heads` $heads `kv_heads` $kv_heads `scale` $scale (`causal` $causal^)? (`window` $window^)? attr-dict
     `:` type($query) `,` type($key)
   }];

@@ -120,9 +120,10 @@ Gradients AttentionOp::gradients(OpBuilder &builder, ValueRange outputGradients,
   Gradients result(getNumOperands());
   if (getPast())
     return result;
-  auto attention = AttentionGradOp::create(builder, getLoc(), getQuery().getType(), getKey().getType(), getValue().getType(), getQuery(),
-                                           getKey(), getValue(), outputGradients[0], getMask(), getSlopes(), getHeadsAttr(),
-                                           getKvHeadsAttr(), getScaleAttr(), getCausalAttr(), getWindowAttr());
+  auto attention =
+      AttentionGradOp::create(builder, getLoc(), getQuery().getType(), getKey().getType(), getValue().getType(), getQuery(), getKey(),
+                              getValue(), outputGradients[0], getMask(), getSlopes(), getSeed(), getRateAttr(), getSiteAttr(),
+                              getHeadsAttr(), getKvHeadsAttr(), getScaleAttr(), getCausalAttr(), getWindowAttr());
   result[0] = attention.getQueryGrad(), result[1] = attention.getKeyGrad(), result[2] = attention.getValueGrad();
   return result;
 }

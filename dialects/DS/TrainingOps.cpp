@@ -54,21 +54,28 @@ LogicalResult RoundOp::verify() {
 
 LogicalResult ScaleOp::verify() { return verifyControl(*this, getScales(), getIndex()); }
 
-LogicalResult DropoutOp::verify() {
-  const double rate = getRate().convertToDouble();
-  if (!(rate >= 0 && rate < 1)) // (C1)
-    return emitOpError("expects rate of 0 to less than 1");
-  if (shapeOf(getSeed()) != ArrayRef<int64_t>{2}) // (C2)
-    return emitOpError("expects seed of shape [2], got ") << getSeed().getType();
-  if (getSite() > std::numeric_limits<uint32_t>::max()) // (C3)
-    return emitOpError("expects site of 0 to less than 2^32, got ") << static_cast<int64_t>(getSite());
+LogicalResult ds::verifyDropout(Operation *op, Value seed, std::optional<APFloat> rate, std::optional<uint64_t> site) {
+  if (static_cast<bool>(seed) != rate.has_value() || rate.has_value() != site.has_value())
+    return op->emitOpError("expects seed, rate and site of dropout to come together");
+  if (!seed)
+    return success();
+  if (!(rate->convertToDouble() >= 0 && rate->convertToDouble() < 1))
+    return op->emitOpError("expects rate of 0 to less than 1");
+  if (shapeOf(seed) != ArrayRef<int64_t>{2})
+    return op->emitOpError("expects seed of shape [2], got ") << seed.getType();
+  if (*site > std::numeric_limits<uint32_t>::max())
+    return op->emitOpError("expects site of 0 to less than 2^32, got ") << static_cast<int64_t>(*site);
   return success();
 }
 
-uint32_t DropoutOp::getThreshold() {
+LogicalResult DropoutOp::verify() { return verifyDropout(*this, getSeed(), getRate(), getSite()); } // (C1), (C2), (C3)
+
+uint32_t ds::dropoutThreshold(const APFloat &rate) {
   // A rate next to 1 would need 2^32 itself.
-  return static_cast<uint32_t>(std::min(std::ceil(std::ldexp(getRate().convertToDouble(), 32)), 4294967295.0));
+  return static_cast<uint32_t>(std::min(std::ceil(std::ldexp(rate.convertToDouble(), 32)), 4294967295.0));
 }
+
+double ds::dropoutFactor(const APFloat &rate) { return 1 / (1 - rate.convertToDouble()); }
 
 LogicalResult SwitchOp::verify() { return verifyControl(*this, getGates(), getIndex()); }
 

@@ -87,12 +87,6 @@ def DS_DropoutOp : DS_Op<"dropout",
   let results = (outs DS_FloatTensor:$output);
   let assemblyFormat = "$input `,` $seed `rate` $rate `site` $site attr-dict `:` type($input) `,` type($seed)";
   let hasVerifier = 1;
-  let extraClassDeclaration = [{
-    /// The least word of an element that stays: rate * 2^32, rounded up.
-    uint32_t getThreshold();
-    /// What elements that stay are multiplied by.
-    double getFactor() { return 1 / (1 - getRate().convertToDouble()); }
-  }];
 }
 
 def DS_SwitchOp : DS_Op<"switch", [Pure, AllTypesMatch<["on", "off", "output"]>]> {

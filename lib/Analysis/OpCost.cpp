@@ -40,7 +40,7 @@ static OpCost costOfAttention(AttentionOp op) {
   cost.flopsPerRow = width(op.getQuery()); // the division by the sum
   cost.compatibleFlopsPerPair = 2 * cost.macsPerPair;
   // Scale, maximum, difference, exp, sum; the scores go through memory three times.
-  cost.laneOpsPerPair = static_cast<int64_t>(op.getHeads()) * (laneOpsOfExpNonPositive + 10);
+  cost.laneOpsPerPair = static_cast<int64_t>(op.getHeads()) * (laneOpsOfExpNonPositive + 10 + (op.getSeed() ? laneOpsOfPhilox : 0));
   cost.laneOpsPerRow = width(op.getQuery());
   return cost;
 }
@@ -52,7 +52,7 @@ static OpCost costOfAttentionGrad(AttentionGradOp op) {
   cost.macsPerPair = 5 * width(op.getQuery());
   cost.flopsPerPair = 2 * cost.macsPerPair + 9 * heads;
   cost.compatibleFlopsPerPair = 2 * cost.macsPerPair;
-  cost.laneOpsPerPair = heads * (laneOpsOfExpNonPositive + 14);
+  cost.laneOpsPerPair = heads * (laneOpsOfExpNonPositive + 14 + (op.getSeed() ? laneOpsOfPhilox : 0));
   return cost;
 }
 

@@ -13,8 +13,13 @@ static OperandRole allRows(Operation *, unsigned) { return OperandRole::rows; }
 /// Norm gradients: input, gain, grad.
 static OperandRole normGradientRole(Operation *, unsigned index) { return index == 1 ? OperandRole::vector : OperandRole::rows; }
 
+/// True for the number of the slopes, behind which the seed alone stands.
+template <typename OpT> static bool isSlopes(OpT op, unsigned index) {
+  return op.getSlopes() && index + (op.getSeed() ? 2 : 1) == op->getNumOperands();
+}
+
 static OperandRole attentionGradientRole(Operation *op, unsigned index) {
-  return cast<AttentionGradOp>(op).getSlopes() && index + 1 == op->getNumOperands() ? OperandRole::vector : OperandRole::rows;
+  return isSlopes(cast<AttentionGradOp>(op), index) ? OperandRole::vector : OperandRole::rows;
 }
 
 /// First operand rows, all others vectors.
@@ -24,7 +29,7 @@ static OperandRole attentionRole(Operation *op, unsigned index) {
   auto attention = cast<AttentionOp>(op);
   if (index == 1 || index == 2)
     return OperandRole::cache;
-  return attention.getSlopes() && index + 1 == op->getNumOperands() ? OperandRole::vector : OperandRole::rows;
+  return isSlopes(attention, index) ? OperandRole::vector : OperandRole::rows;
 }
 
 /// `rms_norm_576`: the op and its width.

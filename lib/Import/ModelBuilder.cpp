@@ -244,10 +244,12 @@ Value ModelBuilder::rope(Value input, const std::string &path, RopeStyle style, 
 
 Value ModelBuilder::attention(Value query, Value key, Value value, const std::string &path, const AttentionOptions &options) {
   double scale = options.scale > 0 ? options.scale : 1 / std::sqrt(static_cast<double>(width(query) / options.heads));
-  return AttentionOp::create(builder, at(path), query.getType(), query, key, value, options.mask, /*past=*/Value(), options.slopes,
-                             builder.getI64IntegerAttr(options.heads), builder.getI64IntegerAttr(options.kvHeads),
-                             builder.getF64FloatAttr(scale), options.causal ? builder.getUnitAttr() : UnitAttr(),
-                             options.window > 0 ? builder.getI64IntegerAttr(options.window) : IntegerAttr());
+  Value context = AttentionOp::create(
+      builder, at(path), query.getType(), query, key, value, options.mask, /*past=*/Value(), options.slopes, /*seed=*/Value(),
+      /*rate=*/FloatAttr(), /*site=*/IntegerAttr(), builder.getI64IntegerAttr(options.heads), builder.getI64IntegerAttr(options.kvHeads),
+      builder.getF64FloatAttr(scale), options.causal ? builder.getUnitAttr() : UnitAttr(),
+      options.window > 0 ? builder.getI64IntegerAttr(options.window) : IntegerAttr());
+  return dropout(context, options.dropout);
 }
 
 Value ModelBuilder::pool(Value input, const std::string &path, PoolKind kind) {

@@ -51,6 +51,7 @@ struct AttentionOptions {
   bool causal = true;
   int64_t window = 0; // 0: none
   mlir::Value mask, slopes;
+  double dropout = 0; // of the weights, as `rate` gives it
 };
 
 class ModelBuilder {

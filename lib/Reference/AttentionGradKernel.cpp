@@ -1,4 +1,5 @@
 // Gradients of attention. Source: Dao et al. 2022, arXiv:2205.14135, appendix B.2.
+#include "Dropout.h"
 #include "Kernels.h"
 #include "Visibility.h"
 #include "mlir/IR/Threading.h"
@@ -33,6 +34,7 @@ EvaluatedAll ds::reference::evaluate(AttentionGradOp op, Inputs<AttentionGradOp>
   Visibility visibility{in.getMask(), /*past=*/nullptr, tokens, op.getCausal(), std::nullopt};
   if (op.getWindow())
     visibility.window = static_cast<int64_t>(*op.getWindow());
+  const DropoutOfWeights dropout(op, in.getSeed(), heads);
   Tensor queryGrad = Tensor::zeros(query.elementType, query.shape), keyGrad = Tensor::zeros(key.elementType, key.shape),
          valueGrad = keyGrad;
   // A part has all heads that read one key head, so that no two add to one gradient.
@@ -56,12 +58,12 @@ EvaluatedAll ds::reference::evaluate(AttentionGradOp op, Inputs<AttentionGradOp>
         sum += weights[s] = std::exp(weights[s] - largest);
       for (int64_t s : seen) {
         weights[s] /= sum;
-        weightGrads[s] = dot(dy, value.values.data() + keyPlace(s), headSize);
+        weightGrads[s] = dropout.factor(b, h, t, s) * dot(dy, value.values.data() + keyPlace(s), headSize);
         mean += weights[s] * weightGrads[s];
       }
       for (int64_t s : seen) {
         const double scoreGrad = scale * weights[s] * (weightGrads[s] - mean);
-        addScaled(valueGrad.values.data() + keyPlace(s), weights[s], dy, headSize);
+        addScaled(valueGrad.values.data() + keyPlace(s), dropout.factor(b, h, t, s) * weights[s], dy, headSize);
         addScaled(queryGrad.values.data() + place, scoreGrad, key.values.data() + keyPlace(s), headSize);
         addScaled(keyGrad.values.data() + keyPlace(s), scoreGrad, q, headSize);
       }

@@ -1,4 +1,5 @@
 // Rope, attention and the cache.
+#include "Dropout.h"
 #include "Kernels.h"
 #include "Visibility.h"
 #include "dialects/DS/Rope.h"
@@ -50,6 +51,7 @@ Evaluated ds::reference::evaluate(AttentionOp op, Inputs<AttentionOp> in) {
   Visibility visibility{in.getMask(), in.getPast(), tokens, op.getCausal(), std::nullopt};
   if (op.getWindow())
     visibility.window = static_cast<int64_t>(*op.getWindow());
+  const DropoutOfWeights dropout(op, in.getSeed(), heads);
   Tensor output = Tensor::zeros(query.elementType, query.shape);
   parallelFor(op.getContext(), 0, batch * heads, [&](size_t part) {
     int64_t b = part / heads, h = part % heads, g = h / (heads / kvHeads);
@@ -78,6 +80,7 @@ Evaluated ds::reference::evaluate(AttentionOp op, Inputs<AttentionOp> in) {
           continue;
         double weight = std::exp(scores[s] - largest);
         sum += weight;
+        weight *= dropout.factor(b, h, t, s);
         const double *v = value.values.data() + ((b * keys + s) * kvHeads + g) * headSize;
         for (int64_t j = 0; j < headSize; ++j)
           y[j] += weight * v[j];

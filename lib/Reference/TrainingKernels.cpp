@@ -1,8 +1,8 @@
 // The loss, controls, and one step of an optimizer for one parameter.
 // Source: Kingma and Ba 2014, arXiv:1412.6980; Loshchilov and Hutter 2017, arXiv:1711.05101; You et al. 2019, arXiv:1904.00962.
+#include "Dropout.h"
 #include "Kernels.h"
 #include "TrainingState.h"
-#include "ds/Reference/Philox.h"
 #include <algorithm>
 #include <cmath>
 
@@ -68,18 +68,16 @@ Evaluated ds::reference::evaluate(ScaleOp op, Inputs<ScaleOp> in) {
 }
 
 Evaluated ds::reference::evaluate(DropoutOp op, Inputs<DropoutOp> in) {
-  std::array<uint32_t, 2> key;
-  for (int i : {0, 1})
-    key[i] = static_cast<uint32_t>(static_cast<int64_t>(in.getSeed()->values[i]));
+  const std::array<uint32_t, 2> key = dropoutKey(*in.getSeed());
   Tensor output = *in.getInput();
   const auto site = static_cast<uint32_t>(op.getSite());
-  const uint32_t threshold = op.getThreshold();
+  const uint32_t threshold = dropoutThreshold(op.getRate());
   std::array<uint32_t, 4> words;
   for (uint64_t i = 0; i < output.values.size(); ++i) {
     const uint64_t block = i / 4;
     if (i % 4 == 0)
       words = philox4x32({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), site, 0}, key);
-    output.values[i] *= words[i % 4] >= threshold ? op.getFactor() : 0;
+    output.values[i] *= words[i % 4] >= threshold ? dropoutFactor(op.getRate()) : 0;
   }
   return output;
 }

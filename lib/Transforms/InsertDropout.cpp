@@ -44,10 +44,15 @@ struct InsertDropout : ds::impl::InsertDropoutBase<InsertDropout> {
     for (auto [site, place] : llvm::enumerate(places)) {
       auto [op, rate] = place;
       OpBuilder builder(&getContext());
+      IntegerAttr number = builder.getI64IntegerAttr(static_cast<int64_t>(site));
+      if (auto attention = dyn_cast<AttentionOp>(op)) {
+        attention.getSeedMutable().assign(*seed);
+        attention.setRateAttr(rate), attention.setSiteAttr(number);
+        continue;
+      }
       builder.setInsertionPointAfter(op);
       Value whole = op->getResult(0);
-      auto dropout = DropoutOp::create(builder, op->getLoc(), whole.getType(), whole, *seed, rate,
-                                       builder.getI64IntegerAttr(static_cast<int64_t>(site)));
+      auto dropout = DropoutOp::create(builder, op->getLoc(), whole.getType(), whole, *seed, rate, number);
       whole.replaceAllUsesExcept(dropout, dropout);
     }
     return success();

@@ -247,9 +247,11 @@ TEST_F(GradientTest, Attention) {
     int64_t heads, kvHeads;
     bool isCausal, hasMask, hasSlopes;
     int64_t window; // 0: none
+    bool hasDropout = false;
   };
-  const Case cases[] = {{2, 2, false, false, false, 0}, {2, 2, true, false, false, 0}, {4, 2, true, true, false, 0},
-                        {4, 1, false, true, true, 0},   {6, 2, true, true, true, 2},   {3, 3, true, false, true, 3}};
+  const Case cases[] = {{2, 2, false, false, false, 0},    {2, 2, true, false, false, 0}, {4, 2, true, true, false, 0},
+                        {4, 1, false, true, true, 0},      {6, 2, true, true, true, 2},   {3, 3, true, false, true, 3},
+                        {4, 2, true, true, false, 0, true}};
   constexpr int64_t headSize = 3;
   for (const Case &c : cases) {
     SCOPED_TRACE("heads " + std::to_string(c.heads) + " of " + std::to_string(c.kvHeads) + ", window " + std::to_string(c.window));
@@ -257,11 +259,12 @@ TEST_F(GradientTest, Attention) {
     const std::string query = "tensor<?x?x" + std::to_string(c.heads * headSize) + "xf64>";
     const std::string key = "tensor<?x?x" + std::to_string(c.kvHeads * headSize) + "xf64>";
     const std::string slopes = "tensor<" + std::to_string(c.heads) + "xf64>";
-    const std::string arguments = "(%q: " + query + ", %k: " + key + ", %v: " + key + ", %m: tensor<?x?xi32>, %s: " + slopes;
+    const std::string arguments =
+        "(%q: " + query + ", %k: " + key + ", %v: " + key + ", %m: tensor<?x?xi32>, %s: " + slopes + ", %r: tensor<2xi32>";
     const std::string tail = std::string(c.hasMask ? " mask %m : tensor<?x?xi32>" : "") + (c.hasSlopes ? " slopes %s : " + slopes : "") +
-                             " heads " + std::to_string(c.heads) + " kv_heads " + std::to_string(c.kvHeads) + " scale 0.7" +
-                             (c.isCausal ? " causal" : "") + (c.window ? " window " + std::to_string(c.window) : "") + " : " + query +
-                             ", " + key + "\n";
+                             (c.hasDropout ? " dropout %r : tensor<2xi32> rate 0.25 site 3" : "") + " heads " + std::to_string(c.heads) +
+                             " kv_heads " + std::to_string(c.kvHeads) + " scale 0.7" + (c.isCausal ? " causal" : "") +
+                             (c.window ? " window " + std::to_string(c.window) : "") + " : " + query + ", " + key + "\n";
     // The first sequence begins with keys that are not there, so that causal tokens see none; the second has none at all.
     Tensor mask = Tensor::zeros(i32(), {batch, keys});
     for (int64_t s = 1; s < keys; ++s)
@@ -271,7 +274,7 @@ TEST_F(GradientTest, Attention) {
               ") {\n  %dq, %dk, %dv = ds.attention_grad %q, %k, %v, %dy" + tail + "  return %dq, %dk, %dv : " + query + ", " + key + ", " +
               key + "\n}",
           {floats({batch, tokens, c.heads * headSize}), floats({batch, keys, c.kvHeads * headSize}),
-           floats({batch, keys, c.kvHeads * headSize}), std::make_shared<Tensor>(mask), floats({c.heads})},
+           floats({batch, keys, c.kvHeads * headSize}), std::make_shared<Tensor>(mask), floats({c.heads}), tensor(i32(), {2}, {-7, 9})},
           {0, 1, 2});
   }
 }

@@ -178,13 +178,6 @@ def test_folders_of_models(tmp_path):
     assert package.model_folder(str(tmp_path), tmp_path) == tmp_path
 
 
-def test_the_dropout_that_is_left_out_is_named(tmp_path):
-    keys = {"hidden_dropout_prob": 0.1, "attn_pdrop": 0.0, "attention_dropout": None, "attention_probs_dropout_prob": 0.2}
-    (tmp_path / "config.json").write_text(json.dumps(keys))
-    assert package.attention_dropout_keys(tmp_path) == ["attention_probs_dropout_prob"]
-    assert package.attention_dropout_keys(tmp_path / "nowhere") == []
-
-
 def test_each_forward_has_a_seed_of_its_own():
     made = manifest()
     made["programs"][0]["inputs"].append({"name": "dropout_seed", "shape": [2]})

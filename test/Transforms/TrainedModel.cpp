@@ -41,7 +41,7 @@ TrainedModel::TrainedModel(const std::string &text, const TrainingOptions &optio
     return;
   if (options.dropout > 0)
     module->walk([&](Operation *op) {
-      if (isa<EmbeddingOp>(op) || (isa<LinearOp>(op) && isa<LayerOp>(op->getParentOp())))
+      if (isa<EmbeddingOp, AttentionOp>(op) || (isa<LinearOp>(op) && isa<LayerOp>(op->getParentOp())))
         op->setAttr(dropoutAttrName, Builder(&context).getF64FloatAttr(options.dropout));
     });
   PassManager passes(&context);

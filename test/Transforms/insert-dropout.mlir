@@ -38,6 +38,22 @@ module {
 
 // -----
 
+/// Attention loses weights, and its result stays whole.
+// CHECK-LABEL: func.func @step
+// CHECK-SAME:    %[[X:.*]]: tensor<?x?x64xf32>, %[[SEED:.*]]: tensor<2xi32> {ds.name = "dropout_seed"})
+// CHECK-NEXT:    %[[A:.*]] = ds.attention %[[X]], %[[X]], %[[X]] dropout %[[SEED]] : tensor<2xi32> rate 1.0{{.*}}e-01 site 0 heads 4 kv_heads 4 scale 2.5{{.*}}e-01 : tensor
+// CHECK-NEXT:    %[[Y:.*]] = ds.relu %[[A]]
+// CHECK-NEXT:    ds.dropout %[[Y]], %[[SEED]] rate 2.0{{.*}}e-01 site 1
+module {
+  func.func @step(%x: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+    %a = ds.attention %x, %x, %x heads 4 kv_heads 4 scale 0.25 {ds.dropout = 1.0e-1} : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+    %y = ds.relu %a {ds.dropout = 2.0e-1} : tensor<?x?x64xf32>
+    return %y : tensor<?x?x64xf32>
+  }
+}
+
+// -----
+
 /// Without marks a step has no seed.
 // CHECK-LABEL: func.func @step
 // CHECK-SAME:    (%{{[^,]*}}: tensor<?x?x64xf32>) -> tensor<?x?x64xf32>

@@ -114,8 +114,9 @@ def InsertLoss : Pass<"ds-insert-loss", "::mlir::ModuleOp"> {
 def InsertDropout : Pass<"ds-insert-dropout", "::mlir::ModuleOp"> {
   let summary = "let a training step leave elements out";
   let description = [{
-    In `@step`, the result of each op that the importer marked with `ds.dropout`, a rate, goes through a `ds.dropout`; sites are numbered in
-    order. An argument `dropout_seed` [2] is their seed. Marks outside of `@step` go without a trace, and without marks nothing changes.
+    In `@step`, the result of each op that the importer marked with `ds.dropout`, a rate, goes through a `ds.dropout`; of a `ds.attention`,
+    its weights lose elements. Sites are numbered in order. An argument `dropout_seed` [2] is their seed. Marks outside of `@step` go
+    without a trace, and without marks nothing changes.
 
     Before: `ds.linear %x, %w {ds.dropout = 1.0e-1}`
     After:

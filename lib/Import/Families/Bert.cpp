@@ -10,7 +10,7 @@ struct Sizes {
   int64_t hidden, layers, heads, inner;
   double eps;
   Activation activation;
-  double dropout;
+  double dropout, attentionDropout;
   bool preNorm = false; // norms before attention and MLP and behind the last layer, not behind the residual sums
 };
 } // namespace
@@ -24,6 +24,7 @@ static Value encoderLayer(ModelBuilder &b, Value x, const std::string &path, con
   options.heads = options.kvHeads = sizes.heads;
   options.causal = false;
   options.mask = b.mask;
+  options.dropout = sizes.attentionDropout;
   Value context = b.attention(query, key, value, self, options);
   Value attended = b.add(b.dropout(b.linear(context, output + ".dense", sizes.hidden), sizes.dropout), x, output);
   if (!sizes.preNorm)
@@ -46,6 +47,7 @@ static Sizes readSizes(ModelBuilder &b) {
   sizes.eps = config.eps("layer_norm_eps", 1e-12);
   sizes.activation = config.activation("hidden_act", "gelu");
   sizes.dropout = b.rate("hidden_dropout_prob", 0.1);
+  sizes.attentionDropout = b.rate("attention_probs_dropout_prob", 0.1);
   headSize(b, "num_attention_heads", sizes.hidden, sizes.heads);
   config.require("position_embedding_type", "absolute");
   config.requireEmpty("pruned_heads");

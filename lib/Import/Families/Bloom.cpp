@@ -26,7 +26,7 @@ Value ds::buildBloom(ModelBuilder &b) {
   int64_t layers = config.sizeNamed({"n_layer", "num_hidden_layers"}, std::nullopt, maxLayers);
   int64_t heads = config.sizeNamed({"n_head", "num_attention_heads"}, std::nullopt, maxHeads);
   double eps = config.eps("layer_norm_epsilon", 1e-5);
-  double rate = b.rate("hidden_dropout", 0);
+  double rate = b.rate("hidden_dropout", 0), attentionRate = b.rate("attention_dropout", 0);
   bool residualAfterNorm = config.flag("apply_residual_connection_post_layernorm", false);
   int64_t headWidth = headSize(b, "n_head", hidden, heads);
   config.ignore({"n_inner", "offset_alibi", "skip_bias_add", "skip_bias_add_qkv", "attention_softmax_in_fp32", "bias_dropout_fusion",
@@ -55,6 +55,7 @@ Value ds::buildBloom(ModelBuilder &b) {
       AttentionOptions options;
       options.heads = options.kvHeads = heads;
       options.slopes = slopes;
+      options.dropout = attentionRate;
       Value context = b.linear(b.attention(joined[0], joined[1], joined[2], self, options), self + ".dense", hidden);
       Value attended = b.add(b.dropout(context, rate), residualAfterNorm ? normed : input, path);
       Value wide = b.layerNorm(attended, path + ".post_attention_layernorm", eps);

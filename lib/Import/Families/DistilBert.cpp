@@ -9,7 +9,7 @@ Value ds::buildDistilBert(ModelBuilder &b) {
   int64_t hidden = config.size("dim"), layers = config.size("n_layers", std::nullopt, maxLayers);
   int64_t heads = config.size("n_heads", std::nullopt, maxHeads), inner = config.size("hidden_dim");
   Activation activation = config.activation("activation", "gelu");
-  double rate = b.rate("dropout", 0.1);
+  double rate = b.rate("dropout", 0.1), attentionRate = b.rate("attention_dropout", 0.1);
   constexpr double eps = 1e-12;               // fixed in the model's code
   config.flag("sinusoidal_pos_embds", false); // only says how the stored table was made
   config.requireEmpty("pruned_heads");
@@ -32,6 +32,7 @@ Value ds::buildDistilBert(ModelBuilder &b) {
       options.heads = options.kvHeads = heads;
       options.causal = false;
       options.mask = b.mask;
+      options.dropout = attentionRate;
       Value query = b.linear(input, self + ".q_lin", hidden), key = b.linear(input, self + ".k_lin", hidden);
       Value context = b.attention(query, key, b.linear(input, self + ".v_lin", hidden), self, options);
       Value attended = b.layerNorm(b.add(b.linear(context, self + ".out_lin", hidden), input, self), path + ".sa_layer_norm", eps);

@@ -15,7 +15,7 @@ Value ds::buildGpt2(ModelBuilder &b) {
   double scale = config.flag("scale_attn_weights", true) ? 0 : 1;
   bool scaleByLayer = config.flag("scale_attn_by_inverse_layer_idx", false);
   config.flag("reorder_and_upcast_attn", false); // attention is computed in f32 here
-  double rate = b.rate("resid_pdrop", 0.1), embeddingRate = b.rate("embd_pdrop", 0.1);
+  double rate = b.rate("resid_pdrop", 0.1), embeddingRate = b.rate("embd_pdrop", 0.1), attentionRate = b.rate("attn_pdrop", 0.1);
   config.requireEmpty("pruned_heads");
   config.ignore({"n_ctx"});
   b.facts.vocabSize = config.size("vocab_size");
@@ -45,6 +45,7 @@ Value ds::buildGpt2(ModelBuilder &b) {
       options.scale = scale > 0 ? scale : 1 / std::sqrt(static_cast<double>(headWidth));
       if (scaleByLayer)
         options.scale /= static_cast<double>(i + 1);
+      options.dropout = attentionRate;
       Value context = b.attention(joined[0], joined[1], joined[2], path + ".attn", options);
       Value attended = b.add(b.dropout(b.linear(context, path + ".attn.c_proj", hidden, conv), rate), input, path);
       Value wide = b.layerNorm(attended, path + ".ln_2", eps);

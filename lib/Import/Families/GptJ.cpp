@@ -13,7 +13,7 @@ Value ds::buildGptJ(ModelBuilder &b) {
   int64_t headWidth = headSize(b, "n_head", hidden, heads), rotary = config.size("rotary_dim", 64);
   if (rotary > headWidth || rotary % 2 != 0)
     config.fail("rotary_dim", "an even number of at most " + std::to_string(headWidth));
-  double rate = b.rate("resid_pdrop", 0), embeddingRate = b.rate("embd_pdrop", 0);
+  double rate = b.rate("resid_pdrop", 0), embeddingRate = b.rate("embd_pdrop", 0), attentionRate = b.rate("attn_pdrop", 0);
   config.require("scale_attn_weights", true);
   config.ignore({"n_ctx", "rotary"});
   b.facts.vocabSize = config.size("vocab_size");
@@ -32,6 +32,7 @@ Value ds::buildGptJ(ModelBuilder &b) {
       Value normed = b.layerNorm(input, path + ".ln_1", eps);
       AttentionOptions options;
       options.heads = options.kvHeads = heads;
+      options.dropout = attentionRate;
       Value query = b.rope(b.linear(normed, self + ".q_proj", hidden, plain), self + ".q_rope", RopeStyle::interleaved, heads, rotary, {});
       Value key = b.rope(b.linear(normed, self + ".k_proj", hidden, plain), self + ".k_rope", RopeStyle::interleaved, heads, rotary, {});
       Value context = b.attention(query, key, b.linear(normed, self + ".v_proj", hidden, plain), self, options);

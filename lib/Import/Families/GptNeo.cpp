@@ -44,7 +44,7 @@ Value ds::buildGptNeo(ModelBuilder &b) {
   Activation activation = config.activation("activation_function", "gelu_new");
   double eps = config.eps("layer_norm_epsilon", 1e-5);
   headSize(b, "num_heads", hidden, heads);
-  double rate = b.rate("resid_dropout", 0), embeddingRate = b.rate("embed_dropout", 0);
+  double rate = b.rate("resid_dropout", 0), embeddingRate = b.rate("embed_dropout", 0), attentionRate = b.rate("attention_dropout", 0);
   std::vector<bool> local = readLocalLayers(config, layers);
   b.facts.vocabSize = config.size("vocab_size");
   b.facts.hiddenSize = hidden;
@@ -65,6 +65,7 @@ Value ds::buildGptNeo(ModelBuilder &b) {
       AttentionOptions options;
       options.heads = options.kvHeads = heads;
       options.scale = 1;
+      options.dropout = attentionRate;
       options.window = local[i] ? window : 0;
       Value query = b.linear(normed, self + ".q_proj", hidden, plain), key = b.linear(normed, self + ".k_proj", hidden, plain);
       Value context = b.attention(query, key, b.linear(normed, self + ".v_proj", hidden, plain), self, options);

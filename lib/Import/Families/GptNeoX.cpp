@@ -10,7 +10,7 @@ Value ds::buildGptNeoX(ModelBuilder &b) {
   int64_t heads = config.size("num_attention_heads", std::nullopt, maxHeads), inner = config.size("intermediate_size");
   Activation activation = config.activation("hidden_act", "gelu");
   double eps = config.eps("layer_norm_eps", 1e-5);
-  double rate = b.rate("hidden_dropout", 0);
+  double rate = b.rate("hidden_dropout", 0), attentionRate = b.rate("attention_dropout", 0);
   bool parallel = config.flag("use_parallel_residual", true), bias = config.flag("attention_bias", true);
   RopeSettings rope = readRope(config, 10000, "rotary_emb_base", "rotary_pct", 0.25);
   int64_t headWidth = headSize(b, "num_attention_heads", hidden, heads);
@@ -40,6 +40,7 @@ Value ds::buildGptNeoX(ModelBuilder &b) {
       }
       AttentionOptions options;
       options.heads = options.kvHeads = heads;
+      options.dropout = attentionRate;
       LinearOptions dense;
       dense.bias = bias;
       Value attended = b.linear(b.attention(joined[0], joined[1], joined[2], self, options), self + ".dense", hidden, dense);

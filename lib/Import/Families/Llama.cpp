@@ -32,7 +32,8 @@ static Value decoderLayer(ModelBuilder &b, Value input, const std::string &path,
   options.heads = heads;
   options.kvHeads = kvHeads;
   options.window = window;
-  // Transformers' class has no dropout there, so no key says how much.
+  options.dropout = b.rate("attention_dropout", 0);
+  // Transformers' class has no dropout elsewhere, so no key says how much.
   const double rate = b.dropoutRate.value_or(0);
   Value projected = b.dropout(b.linear(b.attention(query, key, value, self, options), self + ".o_proj", hidden, out), rate);
   Value attended = b.add(projected, input, path);
@@ -60,7 +61,7 @@ static Value buildDecoder(ModelBuilder &b, double ropeBase, const std::function<
   RopeSettings rope = readRope(config, ropeBase);
   Variant variant = readVariant(layers);
   variant.windows.resize(layers);
-  config.ignore({"attention_dropout", "rope_interleaved", "rms_norm", "max_window_layers"});
+  config.ignore({"rope_interleaved", "rms_norm", "max_window_layers"});
   b.facts.vocabSize = config.size("vocab_size");
   b.facts.hiddenSize = hidden;
   b.facts.layers = layers;

@@ -13,7 +13,7 @@ Value ds::buildOpt(ModelBuilder &b) {
   bool normBefore = config.flag("do_layer_norm_before", true);
   bool lastNorm = normBefore && !config.flag("_remove_final_layer_norm", false);
   config.flag("_remove_final_layer_norm", false);
-  double rate = b.rate("dropout", 0.1);
+  double rate = b.rate("dropout", 0.1), attentionRate = b.rate("attention_dropout", 0);
   config.require("enable_bias", true);
   config.require("layer_norm_elementwise_affine", true);
   constexpr double eps = 1e-5; // fixed in the model's code
@@ -41,6 +41,7 @@ Value ds::buildOpt(ModelBuilder &b) {
       Value normed = norm(input, ".self_attn_layer_norm", normBefore);
       AttentionOptions options;
       options.heads = options.kvHeads = heads;
+      options.dropout = attentionRate;
       Value query = b.linear(normed, self + ".q_proj", hidden), key = b.linear(normed, self + ".k_proj", hidden);
       Value context = b.attention(query, key, b.linear(normed, self + ".v_proj", hidden), self, options);
       Value attended =

@@ -11,7 +11,7 @@ Value ds::buildPhi(ModelBuilder &b) {
   int64_t kvHeads = config.size("num_key_value_heads", heads, maxHeads), inner = config.size("intermediate_size");
   Activation activation = config.activation("hidden_act", "gelu_new");
   double eps = config.eps("layer_norm_eps", 1e-5);
-  double rate = b.rate("resid_pdrop", 0), embeddingRate = b.rate("embd_pdrop", 0);
+  double rate = b.rate("resid_pdrop", 0), embeddingRate = b.rate("embd_pdrop", 0), attentionRate = b.rate("attention_dropout", 0);
   config.require("qk_layernorm", false);
   RopeSettings rope = readRope(config, 10000, "rope_theta", "partial_rotary_factor", 0.5);
   int64_t headWidth = headSize(b, "num_attention_heads", hidden, heads);
@@ -38,6 +38,7 @@ Value ds::buildPhi(ModelBuilder &b) {
       AttentionOptions options;
       options.heads = heads;
       options.kvHeads = kvHeads;
+      options.dropout = attentionRate;
       Value context = b.attention(query, key, b.linear(normed, self + ".v_proj", kvHeads * headWidth), self, options);
       Value attended = b.dropout(b.linear(context, self + ".dense", hidden), rate);
       Value wide = mlp(b, normed, {path + ".mlp.fc1", path + ".mlp.activation_fn", path + ".mlp.fc2"}, inner, activation);

@@ -10,11 +10,13 @@ llvm::Expected<AttentionKernel> AttentionKernel::get(KernelContext &context) {
   if (!isFloatRows(query) || !isF32Rows(&context.outs[0]))
     return context.error("expects one attention over f32 rows");
   const KernelOperand *mask = operandOf(context, op.getMask()), *past = operandOf(context, op.getPast());
-  const KernelOperand *slopes = operandOf(context, op.getSlopes());
+  const KernelOperand *slopes = operandOf(context, op.getSlopes()), *seed = operandOf(context, op.getSeed());
   if ((op.getMask() && !isI32Rows(mask)) || (op.getPast() && !isI32Rows(past)))
     return context.error("expects mask and past as i32 operands");
   if (op.getSlopes() && (!slopes || slopes->kind != KernelOperand::Kind::weight || !slopes->element().isF32()))
     return context.error("expects slopes as an f32 weight");
+  if (op.getSeed() && (!seed || !isSeed(*seed)))
+    return context.error("expects the seed of dropout as two i32");
   const KernelOperand *scratch = context.aux.empty() ? nullptr : &context.aux.back();
   if (scratch && (!isF32Rows(scratch) || scratch->rows != ds_plan::Rows::batch))
     return context.error("expects scratch memory as f32 rows of the batch");
@@ -29,7 +31,7 @@ llvm::Expected<AttentionKernel> AttentionKernel::get(KernelContext &context) {
     return context.error("a mask covers the tokens of a step, so it cannot come with a cache");
   if (values->headSize != keys->headSize || query->width() != int64_t(op.getHeads()) * keys->headSize)
     return context.error("expects queries, keys and values of one head size");
-  return AttentionKernel{context, op, query, mask, past, slopes, scratch, *keys, *values, Value()};
+  return AttentionKernel{context, op, query, mask, past, slopes, seed, scratch, *keys, *values, Value()};
 }
 
 Value AttentionKernel::pastOf(Value b) { return past ? loadIndex(context.e, *past, b) : context.e.constant(0); }
@@ -74,6 +76,10 @@ llvm::Error ds::buildAttention(KernelContext &context) {
     kernel->maskState = e.stack(24);
     e.store(e.constant(-1), kernel->maskState);
   }
-  e.ifElse(e.eq(context.tokens, 1), [&] { emitAttentionDecode(*kernel); }, [&] { emitAttentionPrefill(*kernel); });
+  // Steps of one token are those of decoding, which drops nothing.
+  if (kernel->seed)
+    emitAttentionPrefill(*kernel);
+  else
+    e.ifElse(e.eq(context.tokens, 1), [&] { emitAttentionDecode(*kernel); }, [&] { emitAttentionPrefill(*kernel); });
   return llvm::Error::success();
 }

@@ -14,8 +14,8 @@ namespace ds {
 struct AttentionKernel {
   KernelContext &context;
   AttentionOp op;
-  const KernelOperand *query, *mask, *past, *slopes; // the last three may be null
-  const KernelOperand *scratch;                      // null where the plan gives none
+  const KernelOperand *query, *mask, *past, *slopes, *seed; // all but the first may be null
+  const KernelOperand *scratch;                             // null where the plan gives none
   CacheView keys, values;
   mlir::Value maskState; // stack: i64 sequence, its last seen key + 1, and whether an earlier one is hidden
 
@@ -59,6 +59,9 @@ struct AttentionKeys {
   mlir::Value mask;                   // pointer to the mask of the sequence, null without
   mlir::Value holes;                  // i1, null without a mask
   mlir::Value isPartial;              // i1: write partial results in place of outputs; null: never
+  // With dropout alone, where rows are tokens that follow each other, a multiple of 4.
+  mlir::Value firstToken; // i64, a multiple of 4
+  mlir::Value head;       // i64, of the heads of all sequences
 };
 
 /// Code for `rows` query rows that share their keys, at most as many as a vector has lanes. Made once a function: it owns a part of the
@@ -66,7 +69,7 @@ struct AttentionKeys {
 class AttentionBlock {
 public:
   AttentionBlock(AttentionKernel &kernel, int64_t rows);
-  /// Emits the block for `rows` rows; a row may stand there twice.
+  /// Emits the block for `rows` rows; a row may stand there twice, and then the first time counts.
   void emit(llvm::ArrayRef<AttentionRow> rows, const AttentionKeys &keys);
 
 private:

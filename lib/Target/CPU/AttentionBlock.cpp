@@ -138,12 +138,14 @@ void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value e
 void AttentionBlock::finish(llvm::ArrayRef<AttentionRow> rows) {
   Value sums = rowSums(), zero = e.zero(e.vec());
   // What earlier sums shrink by is not needed any more.
-  e.store(e.select(e.eq(sums, zero), zero, e.div(e.constantOf(e.vec(), 1), sums)), shrink);
-  for (auto [r, row] : llvm::enumerate(rows)) {
+  const double factor = kernel.seed ? dropoutFactor(*kernel.op.getRate()) : 1;
+  e.store(e.select(e.eq(sums, zero), zero, e.div(e.constantOf(e.vec(), factor), sums)), shrink);
+  // Of rows that stand there twice, the first is stored last.
+  for (int64_t r = static_cast<int64_t>(rows.size()) - 1; r >= 0; --r) {
     Value scale = e.splat(e.load(e.f32(), e.at(shrink, r * 4)));
     for (int64_t d = 0; d < headSize; d += lanes) {
-      Value output = e.mul(e.load(e.vec(), e.at(outputArray, (int64_t(r) * paddedSize + d) * 4)), scale);
-      e.storeFirst(output, e.at(row.output, d * 4), headSize - d);
+      Value output = e.mul(e.load(e.vec(), e.at(outputArray, (r * paddedSize + d) * 4)), scale);
+      e.storeFirst(output, e.at(rows[r].output, d * 4), headSize - d);
     }
   }
 }

@@ -51,8 +51,9 @@ public:
   GradientKernel(KernelContext &context, AttentionGradOp op)
       : context(context), e(context.e), op(op), query(operandOf(context, op.getQuery())), key(operandOf(context, op.getKey())),
         value(operandOf(context, op.getValue())), grad(operandOf(context, op.getGrad())), mask(operandOf(context, op.getMask())),
-        slopes(operandOf(context, op.getSlopes())), queryGrad(outOf(op.getQueryGrad())), keyGrad(outOf(op.getKeyGrad())),
-        valueGrad(outOf(op.getValueGrad())), group(static_cast<int64_t>(op.getHeads() / op.getKvHeads())) {}
+        slopes(operandOf(context, op.getSlopes())), seed(operandOf(context, op.getSeed())), queryGrad(outOf(op.getQueryGrad())),
+        keyGrad(outOf(op.getKeyGrad())), valueGrad(outOf(op.getValueGrad())), group(static_cast<int64_t>(op.getHeads() / op.getKvHeads())) {
+  }
 
   llvm::Error check();
   void emit();
@@ -82,7 +83,7 @@ private:
   KernelContext &context;
   Emitter &e;
   AttentionGradOp op;
-  const KernelOperand *query, *key, *value, *grad, *mask, *slopes; // the last two may be null
+  const KernelOperand *query, *key, *value, *grad, *mask, *slopes, *seed; // the last three may be null
   const KernelOperand *queryGrad, *keyGrad, *valueGrad;
   int64_t group;
   // Once the kernel is known to be sound.
@@ -106,6 +107,8 @@ llvm::Error GradientKernel::check() {
     return context.error("expects the mask as i32 rows");
   if (op.getSlopes() && (!slopes || slopes->kind != KernelOperand::Kind::weight || !slopes->element().isF32()))
     return context.error("expects slopes as an f32 weight");
+  if (op.getSeed() && (!seed || !isSeed(*seed)))
+    return context.error("expects the seed of dropout as two i32");
   return llvm::Error::success();
 }
 
@@ -208,6 +211,8 @@ void GradientKernel::emitRows(const Item &item, Value head, const Keys &keys, Va
       block.slope = e.mul(e.load(e.f32(), e.element(slopes->pointer, e.f32(), head)), e.constantF32(log2OfE));
     block.measure = measure, block.finish = finish;
     block.accumulate = e.ne(keys.first, 0);
+    if (seed)
+      block.seed = seed->pointer, block.randomHead = e.add(e.mul(item.sequence, static_cast<int64_t>(op.getHeads())), head);
     const int64_t many = layout->tiles.rowVectors, few = many / 2;
     e.ifElse(
         e.le(left, few * layout->lanes), [&] { callAttentionGradientBlock(context, op, *layout, few, block); },

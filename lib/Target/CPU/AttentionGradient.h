@@ -63,6 +63,8 @@ struct AttentionGradientBlock {
   mlir::Value measure;          // i1: add these keys to the statistics
   mlir::Value finish;           // i1: with statistics of all keys, compute gradients
   mlir::Value accumulate;       // i1: add to `queryGrad`
+  mlir::Value seed;             // pointer, null without dropout
+  mlir::Value randomHead;       // i64, of the heads of all sequences; null without dropout
 };
 
 /// Calls the function for blocks of `rowVectors` vectors of rows.

@@ -1,6 +1,7 @@
 // A block of query rows against a block of keys: scores and their softmax, then all gradients.
 #include "AttentionGradient.h"
 #include "KernelRegion.h"
+#include "ds/Target/CPU/Elementwise.h"
 #include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
@@ -34,7 +35,7 @@ private:
   void copyRows(const KernelOperand &rows, Value from, int64_t to, double factor);
   /// Hides keys and adds slopes; returns the largest score of each row so far.
   Emitter::Values largestScores();
-  /// Scores become powers of two against the largest ones.
+  /// Scores become powers of two against the largest ones. Dropout makes those that it leaves out negative, and their gradients zero.
   void powers(ValueRange largest);
   /// Powers become probabilities, and gradients of probabilities those of scores.
   void scoreGradients();
@@ -126,14 +127,23 @@ void BlockEmitter::powers(ValueRange largest) {
     sums[v] = e.mul(sums[v], shrink), dots[v] = e.mul(dots[v], shrink);
   }
   llvm::append_range(sums, dots);
+  std::optional<DropoutOfWeights> dropout;
+  if (op.getSeed())
+    dropout.emplace(e, op, emitDropoutKey(e, block.seed), block.randomHead);
   sums = forKeys(sums, [&](Value key, ValueRange carried) {
     Emitter::Values next(carried);
     Value line = lineAt(scratch.scores, key), gradLine = lineAt(scratch.scoreGrads, key);
     for (int64_t v = 0; v < rowVectors; ++v) {
       Value power = emitExp2NonPositive(e, e.sub(e.load(e.vec(), vectorAt(line, v)), against[v]));
-      e.store(power, vectorAt(line, v));
+      Value grad = e.load(e.vec(), vectorAt(gradLine, v)), kept = power;
+      if (dropout) {
+        Value stays = dropout->ofTokens(e.add(block.first, v * lanes), e.add(block.keyOffset, key));
+        kept = e.select(stays, power, e.neg(power)), grad = e.select(stays, grad, zero);
+        e.store(grad, vectorAt(gradLine, v));
+      }
+      e.store(kept, vectorAt(line, v));
       next[v] = e.add(next[v], power);
-      next[rowVectors + v] = e.fma(power, e.load(e.vec(), vectorAt(gradLine, v)), next[rowVectors + v]);
+      next[rowVectors + v] = e.fma(power, grad, next[rowVectors + v]);
     }
     return next;
   });
@@ -155,7 +165,9 @@ void BlockEmitter::scoreGradients() {
     Value line = lineAt(scratch.scores, key), gradLine = lineAt(scratch.scoreGrads, key);
     for (int64_t v = 0; v < rowVectors; ++v) {
       Value probability = e.mul(e.load(e.vec(), vectorAt(line, v)), sums[v]);
-      e.store(probability, vectorAt(line, v));
+      e.store(op.getSeed() ? e.max(zero, probability) : probability, vectorAt(line, v));
+      if (op.getSeed())
+        probability = e.abs(probability);
       e.store(e.mul(probability, e.sub(e.load(e.vec(), vectorAt(gradLine, v)), dots[v])), vectorAt(gradLine, v));
     }
     return Emitter::Values();
@@ -181,7 +193,7 @@ void BlockEmitter::storeQueryGrads() {
 void BlockEmitter::emit() {
   const double scale = op.getScale().convertToDouble();
   copyRows(query, block.query, scratch.queryRows, scale);
-  copyRows(grad, block.grad, scratch.gradRows, 1);
+  copyRows(grad, block.grad, scratch.gradRows, op.getSeed() ? dropoutFactor(*op.getRate()) : 1);
   callAttentionGradientColumns(e, scratch, rowVectors, at(scratch.queryRows), at(scratch.queryColumns), e.constantF32(log2OfE));
   callAttentionGradientColumns(e, scratch, rowVectors, at(scratch.gradRows), at(scratch.gradColumns), e.constantF32(1));
   Value tiles = e.div(e.sub(block.keyEnd, block.keyBegin), scratch.tiles.keys);
@@ -204,8 +216,11 @@ void BlockEmitter::emit() {
 void ds::callAttentionGradientBlock(KernelContext &context, AttentionGradOp op, const AttentionGradientScratch &scratch, int64_t rowVectors,
                                     const AttentionGradientBlock &block) {
   AttentionGradientBlock b = block;
-  Value *members[] = {&b.query, &b.grad,      &b.queryGrad, &b.nextQuery, &b.nextGrad, &b.scratch, &b.statistics, &b.first,
-                      &b.left,  &b.keyOffset, &b.keyBegin,  &b.keyEnd,    &b.slope,    &b.measure, &b.finish,     &b.accumulate};
+  llvm::SmallVector<Value *> members = {&b.query,      &b.grad,    &b.queryGrad, &b.nextQuery, &b.nextGrad, &b.scratch,
+                                        &b.statistics, &b.first,   &b.left,      &b.keyOffset, &b.keyBegin, &b.keyEnd,
+                                        &b.slope,      &b.measure, &b.finish,    &b.accumulate};
+  if (op.getSeed())
+    members.append({&b.seed, &b.randomHead});
   Emitter::Values arguments;
   for (Value *member : members)
     arguments.push_back(*member);

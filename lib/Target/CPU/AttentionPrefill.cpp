@@ -3,7 +3,7 @@
 using namespace ds;
 using mlir::Value;
 
-/// Emits tokens `[first, first + block rows)` of head `h` of sequence `b`; tokens behind the last one repeat it.
+/// Emits tokens `[first, first + block rows)` of head `h` of sequence `b`; rows behind the last token repeat it.
 static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t blockRows, Value b, Value h, Value first, Value limit,
                        AttentionKernel::MaskOf mask) {
   KernelContext &context = kernel.context;
@@ -26,6 +26,8 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t b
   keys.commonBegin = rows.back().begin, keys.commonEnd = rows.front().end;
   if (kernel.mask)
     keys.mask = e.element(kernel.mask->pointer, e.i32(), e.mul(b, context.tokens)), keys.holes = mask.holes;
+  if (kernel.seed)
+    keys.firstToken = first, keys.head = e.add(e.mul(b, kernel.heads()), h);
   block.emit(rows, keys);
 }
 
@@ -33,7 +35,9 @@ void ds::emitAttentionPrefill(AttentionKernel &kernel) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
   // Register blocks are 12 rows by 2 vectors of 32 registers, 6 by 2 of 16; without multiply-add a product needs a register too.
-  int64_t wholeRows = context.level.registers >= 32 ? 12 : context.level.fma ? 6 : 3, fewRows = wholeRows / 3;
+  // Dropout takes rows by four.
+  int64_t wholeRows = context.level.registers >= 32 ? 12 : kernel.seed ? 4 : context.level.fma ? 6 : 3;
+  int64_t fewRows = kernel.seed ? 4 : wholeRows / 3;
   AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
   Value blocks = e.ceilDiv(context.tokens, wholeRows);
   context.forTiles(e.mul(e.mul(context.batch, kernel.heads()), blocks), [&](Value tile) {

@@ -1,5 +1,6 @@
 // The softmax of one step of an attention block.
 #include "Attention.h"
+#include "ds/Target/CPU/Elementwise.h"
 #include "ds/Target/CPU/VectorMath.h"
 
 using namespace ds;
@@ -80,6 +81,9 @@ Value AttentionBlock::softmax(Value maxima, const AttentionKeys &keys, const Ste
   e.store(against, reference);
   e.store(emitExp2NonPositive(e, e.sub(maxima, against)), shrink);
   // A few rows at once hide the latency of each other's powers.
+  std::optional<DropoutOfWeights> dropout;
+  if (kernel.seed)
+    dropout.emplace(e, kernel.op, emitDropoutKey(e, kernel.seed->pointer), keys.head);
   int64_t together = count % 4 == 0 ? 4 : count % 3 == 0 ? 3 : count % 2 == 0 ? 2 : 1;
   e.forRange(e.constant(0), e.constant(count), together, [&](Value row) {
     Emitter::Values references, sums;
@@ -92,11 +96,14 @@ Value AttentionBlock::softmax(Value maxima, const AttentionKeys &keys, const Ste
     sums = e.forRange(e.constant(0), e.mul(step.blocks, 16), lanes, ValueRange(sums), [&](Value key, ValueRange carried) {
       Emitter::Values next;
       Value line = f32At(start, key);
+      Emitter::Values stays;
+      if (dropout) // blocks are of groups of four
+        stays = dropout->ofKeys(e.add(keys.firstToken, row), e.add(step.first, key));
       for (int64_t i = 0; i < together; ++i) {
         Value place = e.at(line, i * stepKeys * 4);
         Value power = emitExp2NonPositive(e, e.sub(e.load(e.vec(), place), references[i]));
-        e.store(power, place);
-        next.push_back(e.add(carried[i], power));
+        e.store(dropout ? e.select(stays[i], power, e.zero(e.vec())) : power, place);
+        next.push_back(e.add(carried[i], power)); // the sum is that of all weights
       }
       return next;
     });

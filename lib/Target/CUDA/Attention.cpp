@@ -11,6 +11,8 @@ llvm::Expected<GpuAttention> GpuAttention::get(GpuKernel &kernel) {
   const KernelOperand *query = op ? operandOf(kernel, op.getQuery()) : nullptr;
   if (!isF32Rows(query) || !isF32Rows(&kernel.outs[0]))
     return kernel.error("expects one attention over f32 rows");
+  if (op.getSeed())
+    return kernel.error("expects attention without dropout");
   const KernelOperand *mask = operandOf(kernel, op.getMask()), *past = operandOf(kernel, op.getPast());
   if ((op.getMask() && !isI32Rows(mask)) || (op.getPast() && !isI32Rows(past)))
     return kernel.error("expects mask and past as i32 operands");

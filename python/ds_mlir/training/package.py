@@ -17,7 +17,6 @@ from ds_mlir.training.config import TrainingConfig
 from ds_mlir.training.flops import read_step_flops
 
 FROM_CONFIG = ("bert", "gpt2", "llama", "mistral", "qwen2", "roberta", "roberta-prelayernorm")
-_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attn_pdrop", "attention_dropout", "attn_dropout")
 _TOKENS = 512  # of a sequence, where neither the configuration nor the model says less
 
 
@@ -57,15 +56,6 @@ def known_by_config(folder: pathlib.Path) -> bool:
         return json.loads((folder / "config.json").read_bytes())["model_type"] in FROM_CONFIG
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def attention_dropout_keys(folder: pathlib.Path) -> list[str]:
-    """The keys of a model's configuration that ask for dropout of attention's weights, which the compiler leaves out."""
-    try:
-        values = json.loads((folder / "config.json").read_bytes())
-        return [key for key in _ATTENTION_DROPOUT if isinstance(values.get(key), int | float) and values[key] > 0]
-    except (OSError, ValueError, TypeError, AttributeError):
-        return []
 
 
 def _max_tokens(folder: pathlib.Path, config: TrainingConfig) -> int:

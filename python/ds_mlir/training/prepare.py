@@ -37,9 +37,6 @@ def open_backend(model: Any, config: TrainingConfig, progress: str = "auto") -> 
         return package.open_package(model, config.own.threads), None, None
     kept = tempfile.TemporaryDirectory(prefix="ds-train-")
     folder = package.model_folder(model, pathlib.Path(kept.name))
-    if config.own.dropout != "0.0" and (left_out := package.attention_dropout_keys(folder)):
-        text = f"'{folder}': dropout of attention's weights is not implemented yet: {', '.join(left_out)} of config.json count as 0"
-        warnings.warn(text, stacklevel=4)
     compiled = pathlib.Path(kept.name) / "package"
     from_config = package.known_by_config(folder) or (folder.is_dir() and not package.has_weights(folder))
     notes = package.compile_package(folder, compiled, config, from_config, progress)

@@ -1,5 +1,5 @@
 // Gradients of attention against plain loops in f64: all ways to hide keys, grouped heads, and sequences longer than a block of keys.
-#include "OneLaunch.h"
+#include "WeightDropout.h"
 
 using namespace ds;
 using namespace ds::test;
@@ -10,6 +10,7 @@ struct Shape {
   int64_t heads, kvHeads, size;
   bool causal = false, mask = false, slopes = false;
   int64_t window = 0;
+  bool dropout = false;
 
   float scale() const { return std::stof(std::to_string(1.0f / std::sqrt(static_cast<float>(size)))); }
   int64_t width() const { return heads * size; }
@@ -35,6 +36,11 @@ std::string plan(const Shape &s) {
     const std::string t = "tensor<" + number(s.heads) + "xf32>";
     head += ", %s: " + t;
     op += " slopes %s : " + t;
+  }
+  if (s.dropout) {
+    ins.push_back(plan.seed());
+    head += ", %seed: tensor<2xi32>";
+    op += WeightDropout::text();
   }
   op += " heads " + number(s.heads) + " kv_heads " + number(s.kvHeads) + " scale " + std::to_string(s.scale());
   op += std::string(s.causal ? " causal" : "") + (s.window ? " window " + number(s.window) : "");
@@ -65,6 +71,8 @@ public:
     memcpy(maskBytes.as<int32_t>(), mask.data(), mask.size() * 4);
     if (s.mask)
       step.inputs.push_back(maskBytes.as<int32_t>());
+    if (s.dropout)
+      step.inputs.push_back(dropout.seed());
     code.run("run", step, threads);
   }
 
@@ -85,9 +93,12 @@ public:
   Numbers numbers;
   Floats q, k, v, grad, dq, dk, dv, slopes;
   std::vector<int32_t> mask;
+  WeightDropout dropout;
 
 private:
   std::vector<float> filled(int64_t width) { return numbers.take(batch * tokens * width); }
+
+  double factorOf(int64_t b, int64_t h, int64_t t, int64_t i) const { return s.dropout ? WeightDropout::factor(b * s.heads + h, t, i) : 1; }
 
   /// All that query head `h` of sequence `b` adds.
   void exactHead(int64_t b, int64_t h, std::vector<double> &wantQ, std::vector<double> &wantK, std::vector<double> &wantV) {
@@ -109,7 +120,7 @@ private:
         p[i] = -HUGE_VAL;
         if (seen)
           p[i] = dot(&q[row], &k[keyRow(i)]) * scale + (s.slopes ? slopes[h] * static_cast<double>(i) : 0);
-        dp[i] = dot(&grad[row], &v[keyRow(i)]);
+        dp[i] = factorOf(b, h, t, i) * dot(&grad[row], &v[keyRow(i)]);
         most = std::max(most, p[i]);
       }
       if (most == -HUGE_VAL)
@@ -123,7 +134,7 @@ private:
         for (int64_t d = 0; d < s.size; ++d) {
           wantQ[row + d] += ds * k[keyRow(i) + d];
           wantK[keyRow(i) + d] += ds * q[row + d];
-          wantV[keyRow(i) + d] += p[i] * grad[row + d];
+          wantV[keyRow(i) + d] += factorOf(b, h, t, i) * p[i] * grad[row + d];
         }
       }
     }
@@ -213,6 +224,23 @@ TEST_P(AttentionGradient, blocksOfKeys) {
   }
 }
 
+/// Weights that are left out give nothing to values, and their gradients nothing to queries and keys; once with blocks of keys.
+TEST_P(AttentionGradient, dropout) {
+  for (Shape s : {Shape{3, 3, 32}, Shape{4, 2, 20, true}, Shape{2, 1, 16, true, true, true}, Shape{2, 2, 12, true, false, false, 9},
+                  Shape{2, 1, 256, true}}) {
+    s.dropout = true;
+    CompiledPlan code = compile(s);
+    ASSERT_TRUE(code);
+    for (int64_t tokens : s.size == 256 ? std::vector<int64_t>{430} : std::vector<int64_t>{1, 2, 5, 16, 17, 33, 70, 129}) {
+      const int64_t batch = s.size == 256 ? 1 : 3;
+      Step step(s, batch, tokens, tokens);
+      if (s.mask)
+        hideTokens(static_cast<int>(tokens % 5), batch, tokens, step.mask, step.numbers);
+      step.check(code, tokens % 3 + 1);
+    }
+  }
+}
+
 /// The same bits whatever the threads are.
 TEST_P(AttentionGradient, threadsChangeNothing) {
   Shape s{4, 2, 32, true};
@@ -270,7 +298,8 @@ TEST_P(AttentionGradient, DISABLED_speed) {
   for (auto [s, batch, tokens] :
        {std::tuple(Shape{12, 12, 64}, 8, 128), std::tuple(Shape{12, 12, 64, true}, 8, 128), std::tuple(Shape{4, 4, 64}, 8, 128),
         std::tuple(Shape{12, 12, 32}, 8, 128), std::tuple(Shape{12, 12, 32, false, true}, 32, 64),
-        std::tuple(Shape{12, 12, 64, true}, 1, 1024), std::tuple(Shape{4, 4, 64, true}, 1, 2048)}) {
+        std::tuple(Shape{12, 12, 64, false, false, false, 0, true}, 8, 128), std::tuple(Shape{12, 12, 64, true}, 1, 1024),
+        std::tuple(Shape{4, 4, 64, true}, 1, 2048)}) {
     CompiledPlan code = compile(s);
     ASSERT_TRUE(code);
     Step step(s, batch, tokens, 1);
@@ -281,8 +310,8 @@ TEST_P(AttentionGradient, DISABLED_speed) {
       best = std::min(best, secondsOfThread() - start);
     }
     const double operations = 10.0 * static_cast<double>(batch * s.heads * tokens * tokens * s.size);
-    printf("%s heads %ld x %ld, B %d, T %d, causal %d: %.3f ms, %.1f GFLOP/s\n", level().name.str().c_str(), s.heads, s.size, batch, tokens,
-           s.causal, best * 1e3, operations / best * 1e-9);
+    printf("%s heads %ld x %ld, B %d, T %d, causal %d, dropout %d: %.3f ms, %.1f GFLOP/s\n", level().name.str().c_str(), s.heads, s.size,
+           batch, tokens, s.causal, s.dropout, best * 1e3, operations / best * 1e-9);
   }
 }
 

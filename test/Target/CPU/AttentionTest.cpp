@@ -1,5 +1,5 @@
 // Attention against plain loops: prefill and decode, with and without a cache, and all ways to hide keys.
-#include "OneLaunch.h"
+#include "WeightDropout.h"
 
 using namespace ds;
 using namespace ds::test;
@@ -12,6 +12,7 @@ struct Shape {
   bool causal = false, mask = false, slopes = false;
   int64_t window = 0;
   int64_t partials = 0; // results of a head that the scratch buffer has room for; 0: no scratch
+  bool dropout = false;
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(size)); }
   int64_t width() const { return heads * size; }
@@ -50,6 +51,11 @@ std::string plan(const Shape &s) {
     std::string t = "tensor<" + number(s.heads) + "xf32>";
     head += ", %s: " + t;
     op += " slopes %s : " + t;
+  }
+  if (s.dropout) {
+    ins.push_back(plan.seed());
+    head += ", %seed: tensor<2xi32>";
+    op += WeightDropout::text();
   }
   op += " heads " + number(s.heads) + " kv_heads " + number(s.kvHeads) + " scale " + std::to_string(s.scale());
   op += std::string(s.causal ? " causal" : "") + (s.window ? " window " + number(s.window) : "");
@@ -105,6 +111,8 @@ public:
       step.inputs.push_back(maskBytes.as<int32_t>());
     if (s.context)
       step.inputs.push_back(pastBytes.as<int32_t>());
+    if (s.dropout)
+      step.inputs.push_back(dropout.seed());
     for (int64_t i = 0; i < y.count; ++i)
       y[i] = 77;
     code.run("run", step, threads);
@@ -127,6 +135,7 @@ public:
     for (int64_t i = 0; i < seen && most > -HUGE_VAL; ++i) {
       double p = std::exp(score[i] - most);
       sum += p;
+      p *= s.dropout ? WeightDropout::factor(b * s.heads + h, t, i) : 1;
       for (int64_t d = 0; d < s.size; ++d)
         out[d] += p * values[b][(i * s.kvHeads + g) * s.size + d];
     }
@@ -154,6 +163,7 @@ public:
   std::vector<int32_t> past;
   Numbers numbers;
   Floats q, y, slopes;
+  WeightDropout dropout;
   std::vector<int32_t> mask;
   std::vector<std::vector<float>> keys, values; // [seen, kv_heads, size] of each sequence
 
@@ -240,6 +250,23 @@ TEST_P(Attention, sharedCache) {
       step.run(code, 2);
       EXPECT_EQ(memcmp(first.data(), step.y.as<float>(), first.size() * 4), 0);
     }
+  }
+}
+
+/// Weights are left out by their own words, but stay in the sum; the rows behind the last token store nothing of their own.
+TEST_P(Attention, dropout) {
+  for (Shape s : {Shape{3, 3, 32}, Shape{4, 2, 20, 0, true}, Shape{2, 1, 16, 0, true, true, true},
+                  Shape{2, 2, 12, 0, true, false, false, 9}, Shape{2, 2, 64, 0, false, true}}) {
+    s.dropout = true;
+    CompiledPlan code = compile(s);
+    ASSERT_TRUE(code);
+    for (int64_t tokens : {1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 16, 29, 64, 70, 131, 200})
+      for (int kind = 0; kind < (s.mask ? 5 : 1); ++kind) {
+        Step step(s, 3, tokens, {0, 0, 0}, tokens);
+        if (s.mask)
+          hideTokens(kind, 3, tokens, step.mask, step.numbers);
+        step.check(code, tokens % 3 + 1);
+      }
   }
 }
 

@@ -89,11 +89,13 @@ func.func @l2_normalize(%x: tensor<?x64xf32>, %dy: tensor<?x64xf32>) -> tensor<?
 
 // CHECK-LABEL: func.func @attention
 func.func @attention(%q: tensor<?x?x64xf32>, %k: tensor<?x?x32xf32>, %v: tensor<?x?x32xf32>, %dy: tensor<?x?x64xf32>, %m: tensor<?x?xi32>,
-                     %s: tensor<4xf32>, %p: tensor<?x?xi32>) {
+                     %s: tensor<4xf32>, %p: tensor<?x?xi32>, %seed: tensor<2xi32>) {
   // CHECK: ds.attention_grad %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} heads 4 kv_heads 2 scale 2.500000e-01 causal : tensor<?x?x64xf32>, tensor<?x?x32xf32>
   %dq, %dk, %dv = ds.attention_grad %q, %k, %v, %dy heads 4 kv_heads 2 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x?x32xf32>
   // CHECK: ds.attention_grad {{.*}} mask %{{.*}} : tensor<?x?xi32> slopes %{{.*}} : tensor<4xf32> heads 4 kv_heads 2 scale 2.500000e-01 causal window 8 :
   %eq, %ek, %ev = ds.attention_grad %q, %k, %v, %dy mask %m : tensor<?x?xi32> slopes %s : tensor<4xf32> heads 4 kv_heads 2 scale 0.25 causal window 8 : tensor<?x?x64xf32>, tensor<?x?x32xf32>
+  // CHECK: ds.attention_grad {{.*}} slopes %{{.*}} : tensor<4xf32> dropout %{{.*}} : tensor<2xi32> rate 1.000000e-01 site 3 heads 4 kv_heads 2 scale
+  %fq, %fk, %fv = ds.attention_grad %q, %k, %v, %dy slopes %s : tensor<4xf32> dropout %seed : tensor<2xi32> rate 1.0e-1 site 3 heads 4 kv_heads 2 scale 0.25 : tensor<?x?x64xf32>, tensor<?x?x32xf32>
   // CHECK: ds.rope half %{{.*}}, %{{.*}} heads 4 rotary 16 base 1.000000e+04 inverse : tensor<?x?x64xf32>, tensor<?x?xi32>
   %r = ds.rope half %q, %p heads 4 rotary 16 base 10000.0 inverse : tensor<?x?x64xf32>, tensor<?x?xi32>
   return

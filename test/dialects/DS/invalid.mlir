@@ -413,7 +413,7 @@ func.func @attention_c1_batch(%q: tensor<2x?x64xf32>, %k: tensor<3x?x32xf32>) {
 
 func.func @attention_c1_value(%q: tensor<?x?x64xf32>, %k: tensor<?x?x32xf32>, %v: tensor<?x?x32xf16>) {
   // expected-error @+1 {{failed to verify that all of {key, value} have same type}}
-  %y = "ds.attention"(%q, %k, %v) <{heads = 4 : i64, kv_heads = 2 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>, scale = 2.5e-01 : f64}> : (tensor<?x?x64xf32>, tensor<?x?x32xf32>, tensor<?x?x32xf16>) -> tensor<?x?x64xf32>
+  %y = "ds.attention"(%q, %k, %v) <{heads = 4 : i64, kv_heads = 2 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>, scale = 2.5e-01 : f64}> : (tensor<?x?x64xf32>, tensor<?x?x32xf32>, tensor<?x?x32xf16>) -> tensor<?x?x64xf32>
   return
 }
 

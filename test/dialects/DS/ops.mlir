@@ -201,6 +201,14 @@ func.func @attention_with_everything(%q: tensor<?x?x64xf32>, %k: tensor<?x64x32x
   return
 }
 
+// CHECK-LABEL: func.func @attention_with_dropout
+func.func @attention_with_dropout(%q: tensor<?x?x8xf32>, %k: tensor<?x?x8xf32>, %v: tensor<?x?x8xf32>, %s: tensor<2xi32>) {
+  // CHECK: ds.attention %{{.*}}, %{{.*}}, %{{.*}} dropout %{{.*}} : tensor<2xi32> rate 1.0{{.*}}e-01 site 3 heads 2 kv_heads 2 scale 5.0{{.*}} : tensor<?x?x8xf32>, tensor<?x?x8xf32>
+  %z = ds.attention %q, %k, %v dropout %s : tensor<2xi32> rate 0.1 site 3
+        heads 2 kv_heads 2 scale 0.5 : tensor<?x?x8xf32>, tensor<?x?x8xf32>
+  return
+}
+
 // CHECK-LABEL: func.func @cache_append
 func.func @cache_append(%x: tensor<?x?x32xf32>, %p: tensor<?xi32>) {
   // CHECK: ds.cache_append @k0, %{{.*}} past %{{.*}} : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>

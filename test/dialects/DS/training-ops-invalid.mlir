@@ -136,6 +136,38 @@ func.func @dropout_c3(%x: tensor<?x?x64xf32>, %s: tensor<2xi32>) {
 
 // -----
 
+func.func @attention_c5_rate(%q: tensor<?x?x64xf32>, %s: tensor<2xi32>) {
+  // expected-error @+1 {{'ds.attention' op expects rate of 0 to less than 1}}
+  %y = ds.attention %q, %q, %q dropout %s : tensor<2xi32> rate 1.0 site 0 heads 4 kv_heads 4 scale 0.25 : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c5_alone(%q: tensor<?x?x64xf32>) {
+  // expected-error @+1 {{'ds.attention' op expects seed, rate and site of dropout to come together}}
+  %y = ds.attention %q, %q, %q heads 4 kv_heads 4 scale 0.25 {rate = 1.0e-1} : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c5_past(%q: tensor<?x?x64xf32>, %p: tensor<?xi32>, %s: tensor<2xi32>) {
+  // expected-error @+1 {{'ds.attention' op expects no dropout with past}}
+  %y = ds.attention %q, %q, %q past %p : tensor<?xi32> dropout %s : tensor<2xi32> rate 0.1 site 0 heads 4 kv_heads 4 scale 0.25 : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+  return
+}
+
+// -----
+
+func.func @attention_grad_c2(%q: tensor<?x?x64xf32>, %s: tensor<3xi32>) {
+  // expected-error @+1 {{'ds.attention_grad' op expects seed of shape [2], got 'tensor<3xi32>'}}
+  %dq, %dk, %dv = ds.attention_grad %q, %q, %q, %q dropout %s : tensor<3xi32> rate 0.1 site 0 heads 4 kv_heads 4 scale 0.25 : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+  return
+}
+
+// -----
+
 func.func @switch_c1_index(%x: tensor<?x?x64xf32>, %g: tensor<12xi32>) {
   // expected-error @+1 {{'ds.switch' op expects a control of shape [L] with -1 < L, got 'tensor<12xi32>'}}
   %y = ds.switch %g at -1, %x, %x : tensor<12xi32>, tensor<?x?x64xf32>

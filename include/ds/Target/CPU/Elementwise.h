@@ -24,5 +24,26 @@ struct FlatIndex {
 /// The result of `op` for a full vector `x` that begins at `first`.
 mlir::Value emitDropout(Emitter &e, DropoutOp op, mlir::Value x, mlir::Value key, const FlatIndex &first);
 
+/// Which weights stay in an attention with a seed.
+class DropoutOfWeights {
+public:
+  /// `key` as of `emitDropoutKey`; `head` counts the heads of all sequences, an i64.
+  template <typename OpT>
+  DropoutOfWeights(Emitter &e, OpT op, mlir::Value key, mlir::Value head)
+      : DropoutOfWeights(e, dropoutThreshold(*op.getRate()), *op.getSite(), key, head) {}
+
+  /// Of key `key` and as many tokens as a vector has lanes, from `token` on, a multiple of 4: i1s.
+  mlir::Value ofTokens(mlir::Value token, mlir::Value key);
+  /// Of four tokens from `token` on, a multiple of 4, and keys from `key` on: a vector of keys for each token.
+  Emitter::Values ofKeys(mlir::Value token, mlir::Value key);
+
+private:
+  DropoutOfWeights(Emitter &e, uint32_t threshold, uint64_t site, mlir::Value key, mlir::Value head);
+
+  Emitter &e;
+  uint32_t threshold;
+  mlir::Value seedKey, high;
+};
+
 } // namespace ds
 #endif // DS_TARGET_CPU_ELEMENTWISE_H
