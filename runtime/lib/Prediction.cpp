@@ -92,7 +92,7 @@ static double imbalance(double tiles, int threads) { return tiles > 0 ? std::cei
 
 /// Without a level, code for the best one is meant.
 static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::string_view level) {
-  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && (level.empty() || level == "x86-64-v4-bf16") && work.rows > fewRows;
+  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && (level.empty() || level == "x86-64-v4-bf16");
 }
 
 /// Weights pass through L2 between two launches: half of what a launch reads is still there, and what it writes is not, so its lines are

@@ -192,9 +192,11 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   const int64_t panelBytes =
       weight.codes ? weight.codes->bytes() : llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
   Value from = e.at(weight.pointer, e.mul(panel, panelBytes)), zero = e.constant(0), all = e.constant(region.depth);
-  auto blockFor = [&](int64_t height, int64_t aheadBytes) {
+  auto blockFor = [&](int64_t height, int64_t aheadBytes, bool dots) {
     const int64_t group = copies ? height : groupRows;
-    return GemmBlock{weight.element(), width, height, group ? linearGroup * 4 : rowBytes, group, aheadBytes, false};
+    if (dots)
+      return GemmBlock{weight.element(), width, height, roundedBytes, 0, aheadBytes, /*touches=*/false, /*dots=*/true};
+    return GemmBlock{weight.element(), width, height, group ? linearGroup * 4 : rowBytes, group, aheadBytes, /*touches=*/false};
   };
   auto blockOf = [&](const GemmBlock &block, Value row, Value panelAtK, Value k, Value depth, Value ahead, TouchedRows touches = {}) {
     Value rows;
@@ -206,9 +208,6 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     emitGemmBlock(e, block, rows, panelAtK, e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), depth, e.ne(k, 0), ahead,
                   block.touches ? touches.first : rows, block.touches ? touches.bytes : e.constant(0));
   };
-  auto block = [&](Value row, int64_t height, Value k, Value depth, int64_t aheadBytes, Value ahead) {
-    blockOf(blockFor(height, aheadBytes), row, e.at(from, e.mul(k, lineBytes)), k, depth, ahead);
-  };
   auto passes = [&](int64_t most, llvm::function_ref<void(Value k, Value depth, Value next)> body) {
     e.forRange(zero, all, most, [&](Value k) {
       Value depth = e.min(e.sub(all, k), most);
@@ -217,16 +216,22 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   };
   // The weights of a few rows come from memory as fast as it gives them. One block: it asks for them a page ahead. Two: each asks for a
   // half of what the next pass needs, so that memory does not rest while the second one computes.
-  auto oneBlock = [&] {
+  auto oneBlock = [&](bool dots) {
     constexpr int64_t page = 4096;
-    forBlocks(gemmShortBlocks(heights), zero, slab.count,
-              [&](Value row, int64_t height) { block(row, height, zero, all, lineBytes, e.at(from, page)); });
+    forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
+      if (!dots)
+        return blockOf(blockFor(height, lineBytes, dots), row, from, zero, all, e.at(from, height == 4 ? page / 4 : page));
+      // Behind full blocks, which compute for long, hardware does not ask early enough; short ones are faster if it is left alone.
+      const bool isFull = height == heights.front();
+      blockOf(blockFor(height, isFull ? lineBytes : 0, dots), row, from, zero, e.roundUp(all, 2), e.at(from, 2 * page));
+    });
   };
-  auto twoBlocks = [&] {
-    passes(gemmPass, [&](Value k, Value depth, Value next) {
+  auto twoBlocks = [&](bool dots) {
+    passes(passDepth(dots), [&](Value k, Value depth, Value next) {
+      Value panelAtK = e.at(from, e.mul(k, lineBytes));
       forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
         Value half = e.mul(e.mul(e.div(row, linearFewRows / 2), depth), lineBytes / 2);
-        block(row, height, k, depth, lineBytes / 2, e.at(next, half));
+        blockOf(blockFor(height, lineBytes / 2, dots), row, panelAtK, k, dots ? e.roundUp(depth, 2) : depth, e.at(next, half));
       });
     });
   };
@@ -235,7 +240,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   // meet rows of bf16; row-major ones are packed.
   auto manyBlocks = [&](bool dots) {
     const bool widens = (isNarrowMatrix(weight) && !dots) || isRowMajor(weight);
-    passes(dots ? 2 * gemmPass : gemmPass, [&](Value k, Value depth, Value next) {
+    passes(passDepth(dots), [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes)), ahead = e.at(panelAtK, panelBytes);
       if (weight.codes)
         emitWidenedCodes(e, *weight.codes, from, widened, k, e.add(k, depth));
@@ -247,14 +252,9 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
       forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
         const bool tall = height == heights.front();
         // Codes are few, and who widens them asks for the next ones.
-        GemmBlock block = blockFor(height, weight.codes || matrix.transposed ? 0 : tall ? 32 : lineBytes);
-        block.dots = dots;
+        GemmBlock block = blockFor(height, weight.codes || matrix.transposed ? 0 : tall ? 32 : lineBytes, dots);
         if (widens)
           block.element = dots ? Type(e.getBuilder().getBF16Type()) : e.f32();
-        if (dots) {
-          block.rowBytes = roundedBytes;
-          block.groupRows = 0;
-        }
         Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32), nextPart = tall ? e.at(ahead, part) : next;
         if (matrix.transposed && tall) {
           block.aheadRows = 2;
@@ -279,17 +279,17 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
       });
     });
   };
-  auto fewBlocks = [&] {
+  auto fewBlocks = [&](bool dots) {
     if (weight.codes)
       return emitFewRowsOfCodes(weight, slab, from, sums);
-    e.ifElse(e.gt(slab.count, linearFewRows / 2), twoBlocks, oneBlock);
+    e.ifElse(e.gt(slab.count, linearFewRows / 2), [&] { twoBlocks(dots); }, [&] { oneBlock(dots); });
   };
   if (packs)
     return manyBlocks(packsPairs);
   if (roundedRows)
-    return e.ifElse(usesDots(), [&] { emitManyRowsOfBytes(weight, slab, from, sums); }, fewBlocks);
+    return e.ifElse(usesBytes(), [&] { emitManyRowsOfBytes(weight, slab, from, sums); }, [&] { fewBlocks(/*dots=*/false); });
   const bool dots = hasDots(weight);
-  e.ifElse(dots ? usesDots() : hasManyRows(slab), [&] { manyBlocks(dots); }, fewBlocks);
+  e.ifElse(hasManyRows(slab), [&] { manyBlocks(dots); }, [&] { fewBlocks(dots); });
 }
 
 void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
@@ -306,12 +306,8 @@ void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &sla
   });
 }
 
-// From 8 rows on, f32 products with codes wait for the processor, not for memory: bytes begin earlier than pairs of bf16.
-Value GemmKernel::usesDots() {
-  if (packsPairs)
-    return e.constantBool(true);
-  return e.gt(c.rows, roundedRows ? linearFewRows / 2 : linearFewRows);
-}
+// From 8 rows on, f32 products with codes wait for the processor, not for memory.
+Value GemmKernel::usesBytes() { return e.gt(c.rows, linearFewRows / 2); }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
   e.forRange(firstChunk, endChunk, 1, [&](Value chunk) {
@@ -339,14 +335,15 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
     if (copies)
       copyRows(slab, e.eq(firstUnit, 0));
   };
-  auto round = [&] { roundedRows ? roundRowsToBytes(slab) : roundRows(slab); };
-  if (roundedBytes == 0) {
-    copy();
-  } else if (region.norm) {
-    copy();
-    e.ifThen(usesDots(), [&] { round(); });
+  if (roundedRows && !region.norm) {
+    e.ifElse(usesBytes(), [&] { roundRowsToBytes(slab); }, copy);
   } else {
-    e.ifElse(usesDots(), [&] { round(); }, copy);
+    if (roundedBytes == 0 || region.norm)
+      copy();
+    if (roundedRows)
+      e.ifThen(usesBytes(), [&] { roundRowsToBytes(slab); });
+    else if (roundedBytes)
+      roundRows(slab);
   }
   int64_t before = 0;
   for (const LinearDomain &domain : region.domains) {

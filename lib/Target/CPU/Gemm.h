@@ -161,11 +161,18 @@ private:
   void emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   /// Rows [first, end) in blocks, the highest first; returns the end.
   Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
-  /// Whether a slab is computed by dot products of bf16 or of bytes, i1. All slabs of a launch are, or none, so that threads change no
-  /// result.
-  Value usesDots();
-  /// Whether a slab takes the blocks of many rows, i1. What codes give depends on it in the last bit, so there the launch decides.
-  Value hasManyRows(const Slab &slab) { return packs ? e.constantBool(true) : hasCodes ? usesDots() : e.gt(slab.count, linearFewRows); }
+  /// Whether a slab of a product with codes is computed by dot products of bytes, i1. All slabs of a launch are, or none, so that threads
+  /// change no result. Those of bf16 always are: even one row waits for the processor where weights are widened.
+  Value usesBytes();
+  /// Whether a slab takes the blocks of many rows, i1. What codes and dot products give depends on it in the last bit, so there the launch
+  /// decides.
+  Value hasManyRows(const Slab &slab) {
+    if (packs)
+      return e.constantBool(true);
+    return hasCodes ? usesBytes() : e.gt(roundedBytes ? c.rows : slab.count, linearFewRows);
+  }
+  /// The depth of a pass: a part of a panel is of as many bytes in pairs of bf16.
+  static int64_t passDepth(bool pairs) { return pairs ? 2 * gemmPass : gemmPass; }
   bool hasDots(const KernelOperand &weight) const {
     return packsPairs || (roundedBytes > 0 && weight.layout == ds_plan::Layout::panel_pairs);
   }
@@ -179,8 +186,7 @@ private:
 
   // GemmDeep.cpp
   bool isDeepProduct() const;
-  /// The depth of a pass: a part of a panel is of as many bytes in pairs of bf16.
-  int64_t deepPass() const { return packsPairs ? 2 * gemmPass : gemmPass; }
+  int64_t deepPass() const { return passDepth(packsPairs); }
   /// Copies `depth` k of the rows of a slab, from `k` on, to the stack.
   void copyPass(const Slab &slab, Value k, int64_t depth);
   void emitDeepDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk);

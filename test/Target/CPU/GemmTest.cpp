@@ -111,9 +111,6 @@ struct Data {
   }
 };
 
-/// Products of more rows than this round activations of bf16 weights where the level has dot products.
-constexpr int64_t fewRows = 16;
-
 void checkRows(const CompiledPlan &code, const CpuLevel &level, Data &data, int64_t rows, int32_t threads) {
   const Shape &s = data.shape;
   data.fillRows(rows);
@@ -127,7 +124,7 @@ void checkRows(const CompiledPlan &code, const CpuLevel &level, Data &data, int6
   step.arena = data.arena.as<void>();
   code.run("run", step, threads);
   const double allowed = 1e-6 * static_cast<double>(s.depth) + 1e-6;
-  const bool rounds = level.bf16Dots != Dots::none && s.bf16 && rows > fewRows;
+  const bool rounds = level.bf16Dots != Dots::none && s.bf16;
   for (int64_t r = 0; r < rows; r += rows > 40 ? 9 : 1)
     for (int64_t n = 0; n < s.columns; n += n + 40 < s.columns && s.columns > 200 ? 13 : 1)
       ASSERT_NEAR(out.as<float>()[r * s.columns + n], data.expected(r, n, rounds), allowed)

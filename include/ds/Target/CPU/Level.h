@@ -25,7 +25,7 @@ struct CpuLevel {
   constexpr int64_t groupRows() const { return gemmSums / gemmVectors; }
   bool fma;      // multiply-add is one instruction
   bool f16;      // conversion of f16 is an instruction
-  Dots bf16Dots; // used for many rows, as the next
+  Dots bf16Dots; // used for all rows; the next for many
   Dots byteDots;
 };
 
