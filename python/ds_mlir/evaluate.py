@@ -1,4 +1,4 @@
-"""How good a package is: perplexity on a text, accuracy on labelled texts, and variants of a model side by side."""
+"""How good a package is: perplexity on a text, accuracy on labelled texts."""
 
 import csv
 import dataclasses
@@ -7,18 +7,13 @@ import json
 import math
 import os
 import pathlib
-import statistics
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from ds_mlir import compiler, errors
+from ds_mlir import errors
 from ds_mlir.model import Model, load
 
-VARIANTS = ("f32", "bf16", "int8", "int4-g64")
 SCORED_ROWS = 64  # rows of logits that are widened to f64 at a time
 
 
@@ -45,22 +40,7 @@ class Accuracy:
     examples: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """One variant of a model.
-    megabytes, of all files of the package; prefill and decode, tokens a second of one sequence; change, of the perplexity against the
-    first variant in percent.
-    """
-
-    variant: str
-    megabytes: float
-    prefill: float
-    decode: float
-    perplexity: float
-    change: float
-
-
-def _opened(package: str | os.PathLike | Model, threads: int | None, task: str, device: str | None = None) -> Model:
+def open_for(package: str | os.PathLike | Model, threads: int | None, task: str, device: str | None = None) -> Model:
     if isinstance(package, Model):
         for name, value in (("threads", threads), ("device", device)):
             if value is not None:
@@ -110,7 +90,7 @@ def _nll(logits: np.ndarray, targets: np.ndarray) -> float:
     return total
 
 
-def _prepare(model: Model, text: str | os.PathLike, window: int, stride: int) -> tuple[np.ndarray, float]:
+def tokens_of(model: Model, text: str | os.PathLike, window: int, stride: int) -> tuple[np.ndarray, float]:
     """Check what `perplexity` is given.
     Returns: tokens [T] int32 of the text with the special ones that the tokenizer adds, and tokens a byte without those.
     """
@@ -147,9 +127,9 @@ def perplexity(
     Raises: InvalidArgument (window, stride, a text of fewer than two tokens, a package of another task), BadData, Missing, Internal (the
         model gives NaN).
     """
-    model = _opened(package, threads, "causal-lm", device)
+    model = open_for(package, threads, "causal-lm", device)
     stride = window if stride is None else stride
-    ids, tokens_per_byte = _prepare(model, text, window, stride)
+    ids, tokens_per_byte = tokens_of(model, text, window, stride)
     total, scored, count = 0.0, 0, 0
     for begin, end, first in _windows(len(ids), window, stride):
         logits = model.logits(ids[begin:end])[0]
@@ -238,7 +218,7 @@ def accuracy(
     Returns: an Accuracy.
     Raises: InvalidArgument, Missing, BadData with the line of the first wrong example.
     """
-    model = _opened(package, threads, "sequence-classification", device)
+    model = open_for(package, threads, "sequence-classification", device)
     names = model.manifest["model"]["labels"]
     texts, labels = _examples(pathlib.Path(path), names)
     batch = model.info["max_batch"] if batch is None else batch
@@ -253,98 +233,3 @@ def accuracy(
             raise errors.Internal("internal: the logits of a text hold NaN")
         correct += int((logits.argmax(axis=1) == labels[part]).sum())
     return Accuracy(correct / len(texts), correct, len(texts))
-
-
-class _Stopwatch:
-    """A streamer that notes when the prompt went in and each token came out."""
-
-    def __init__(self):
-        self.times: list[float] = []
-
-    def put(self, tokens) -> None:
-        self.times.append(time.perf_counter())
-
-    def end(self) -> None:
-        pass
-
-
-def _speeds(models: Sequence[Model], prompt: np.ndarray, new_tokens: int, repetitions: int) -> list[tuple[float, float]]:
-    """Median tokens a second of prefill and of decode for each model.
-    The models take turns, so that a busy moment is shared; one round warms up.
-    """
-    runs: list[list[tuple[float, float]]] = [[] for _ in models]
-    for turn in range(repetitions + 1):
-        for model, own in zip(models, runs, strict=True):
-            watch = _Stopwatch()
-            model.generate(prompt, max_new_tokens=new_tokens, eos_token_id=[], streamer=watch)
-            begin, first, *_, last = watch.times
-            if turn:
-                own.append((len(prompt) / (first - begin), (new_tokens - 1) / (last - first)))
-    return [(statistics.median(prefill for prefill, _ in own), statistics.median(decode for _, decode in own)) for own in runs]
-
-
-def _options_of(variant: str, calibration: str | os.PathLike | None) -> dict[str, object]:
-    return {"weights": variant} if variant in ("f32", "bf16") else {"quantize": variant, "calibration": calibration}
-
-
-def compare(
-    model: str | os.PathLike,
-    text: str | os.PathLike,
-    variants: Sequence[str] = VARIANTS,
-    *,
-    window: int = 512,
-    stride: int | None = None,
-    threads: int | None = None,
-    calibration: str | os.PathLike | None = None,
-    prompt_tokens: int = 128,
-    new_tokens: int = 32,
-    repetitions: int = 5,
-    progress: str = "auto",
-    **options,
-) -> list[Comparison]:
-    """Compile a model in several variants and measure size, speed and perplexity of each.
-    Args: model, a Hugging Face folder or a GGUF file; text, window and stride as in `perplexity`; variants, `f32`, `bf16` or a scheme of
-        `compile`'s `quantize`; calibration, a file of `calibrate` for those; prompt_tokens and new_tokens, of a timed run, whose prompt is
-        the beginning of the text, both less where the context is short; repetitions, how many of those: speeds are medians; progress,
-        `on`, `off` or `auto`: lines on standard error; options, of `compile`, whose target_cpu is `native` here.
-    Returns: a Comparison for each variant, in their order.
-    Raises: what `compile` and `perplexity` raise.
-    """
-    variants = list(variants)
-    if not variants or len(set(variants)) != len(variants):
-        raise errors.InvalidArgument(f"invalid argument: variants: expects different names, got {','.join(variants) or 'none'}")
-    if prompt_tokens < 1 or new_tokens < 2 or repetitions < 1:
-        raise errors.InvalidArgument(
-            "invalid argument: expects prompt_tokens and repetitions of at least 1 and new_tokens of at least 2, "
-            f"got {prompt_tokens}, {repetitions} and {new_tokens}"
-        )
-    if not isinstance(text, str):
-        read_text(text)  # before minutes of compiling
-
-    def say(line: str) -> None:
-        if progress == "on" or (progress == "auto" and sys.stderr.isatty()):
-            print(line, file=sys.stderr, flush=True)
-
-    with tempfile.TemporaryDirectory(prefix="ds-compare-") as folder:
-        packages = []
-        for variant in variants:
-            say(f"{variant}: compiling")
-            package = pathlib.Path(folder) / f"{len(packages)}"
-            of_variant = {"target_cpu": "native", "progress": "off", **_options_of(variant, calibration), **options}
-            packages.append(compiler.compile(model, package, **of_variant))
-        sizes = [sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6 for package in packages]
-        loaded = [_opened(package, threads, "causal-lm") for package in packages]
-        say("speed")
-        ids, _ = _prepare(loaded[0], text, window, window if stride is None else stride)
-        context = loaded[0].info["context"]
-        new_tokens = max(2, min(new_tokens, context // 2))
-        prompt = ids[: max(1, min(prompt_tokens, context - new_tokens))]
-        speeds = _speeds(loaded, prompt, new_tokens, repetitions)
-        scores = []
-        for variant, one in zip(variants, loaded, strict=True):
-            say(f"{variant}: perplexity")
-            scores.append(perplexity(one, text, window=window, stride=stride).perplexity)
-        return [
-            Comparison(variant, size, *speed, score, 100 * (score / scores[0] - 1))
-            for variant, size, speed, score in zip(variants, sizes, speeds, scores, strict=True)
-        ]

@@ -70,13 +70,13 @@ def classifier(torch, compiled, tmp_path_factory):
     config |= {"id2label": dict(enumerate(NAMES)), "label2id": {name: index for index, name in enumerate(NAMES)}}
     (folder / "config.json").write_text(json.dumps(config))
     add_tokenizer(folder)
-    return reference, ds_mlir.load(compiled(folder))
+    return reference, ds_mlir.load(compiled(folder)), folder
 
 
 @pytest.fixture(scope="module")
 def labelled(classifier, torch):
     """Texts of many lengths, each with a label that torch finds right or wrong, and how many are right."""
-    reference, model = classifier
+    reference, model, _ = classifier
     texts = [random_text(length, seed=length) for length in (3, 40, 17, 1, 55, 9, 26, 40, 12, 31, 5)]
     with torch.no_grad():
         found = [int(reference(input_ids=torch.tensor([model.tokenizer.encode(text)[:40]])).logits.argmax()) for text in texts]
@@ -132,7 +132,7 @@ def test_perplexity_with_a_token_before_the_text(decoder, torch):
 def test_accuracy(classifier, labelled, tmp_path, kind, batch):
     import ds_mlir
 
-    _, model = classifier
+    model = classifier[1]
     texts, labels, right = labelled
     file = tmp_path / f"set.{kind}"
     # Ids and names in turn; the name "2" is the label 2 whichever of them it is taken for.
@@ -238,6 +238,26 @@ def test_compare(decoder, capfd):
     assert capfd.readouterr().err.splitlines()[-3:] == ["speed", "f32: perplexity", "bf16: perplexity"]
 
 
+def test_compare_classifier(classifier, labelled, tmp_path, capsys):
+    import ds_mlir
+
+    folder, (texts, labels, right) = classifier[2], labelled
+    lines = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels, strict=True)]
+    (tmp_path / "set.jsonl").write_text("\n".join(lines))
+    rows = ds_mlir.compare_classifier(folder, tmp_path / "set.jsonl", ("f32", "int4-g16"))
+    assert [row.variant for row in rows] == ["f32", "int4-g16"]
+    assert rows[0].accuracy == right / len(texts)
+    assert rows[0].change == 0
+    assert rows[1].change == 100 * (rows[1].accuracy - rows[0].accuracy)
+    assert rows[1].megabytes < rows[0].megabytes
+    assert min(row.speed for row in rows) > 0
+    assert main(["compare", str(folder), "--labels", str(tmp_path / "set.jsonl"), "--variants", "f32"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["variant", "MB", "texts/s", "accuracy", "change"]
+    assert second.split()[0::3] == ["f32", f"{right / len(texts):.4f}"]
+    assert second.endswith("  +0.00 points")
+
+
 def test_command_line(decoder, classifier, labelled, tmp_path, capsys):
     import ds_mlir
 
@@ -259,11 +279,12 @@ def test_command_line(decoder, classifier, labelled, tmp_path, capsys):
 
 
 def test_command_line_of_a_comparison(tmp_path, monkeypatch, capsys):
-    from ds_mlir import evaluate
+    from ds_mlir import comparison
+    from ds_mlir.comparison import Comparison
 
-    rows = [evaluate.Comparison("f32", 542.3, 1234.56, 31.25, 22.43581, 0.0), evaluate.Comparison("int4-g64", 96.1, 999.9, 80, 23.1, 2.96)]
+    rows = [Comparison("f32", 542.3, 1234.56, 31.25, 22.43581, 0.0), Comparison("int4-g64", 96.1, 999.9, 80, 23.1, 2.96)]
     calls = []
-    monkeypatch.setattr(evaluate, "compare", lambda *arguments, **options: calls.append((arguments, options)) or rows)
+    monkeypatch.setattr(comparison, "compare", lambda *arguments, **options: calls.append((arguments, options)) or rows)
     assert main(["compare", "model.gguf", "--text", "text", "--variants", "f32,int4-g64", "--stride", "256", "-t", "2"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "variant         MB   prefill tok/s   decode tok/s   perplexity     change",
