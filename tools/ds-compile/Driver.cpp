@@ -103,7 +103,7 @@ LogicalResult Driver::note(Diagnostic &diagnostic) {
 static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
   if (level.bf16Dots != Dots::none)
     return options.weights == "bf16" || options.compute == "bf16";
-  return level.byteDots == Dots::none || options.activations == "int8";
+  return level.byteDots == Dots::none || options.quantize != "none" || !options.quantizeRules.empty();
 }
 
 /// The best level of this machine that is of use, or null when it has none.

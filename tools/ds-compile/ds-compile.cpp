@@ -28,7 +28,7 @@ static cl::opt<bool> noEmulation("no-emulation",
 static cl::list<std::string> targetCpus(
     "target-cpu", cl::CommaSeparated,
     cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, native (default: the first three, and what "
-             "--activations=int8, --weights=bf16 and --compute=bf16 gain from)"),
+             "--quantize, --weights=bf16 and --compute=bf16 gain from)"),
     cl::cat(category));
 static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),
                                  cl::cat(category));

@@ -19,13 +19,13 @@ static bool isNarrowMatrix(const KernelOperand &operand) {
   return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && !operand.element().isF32();
 }
 
-/// Rounded rows, where all products of the region may multiply bytes and their groups end alike, with passes or within them.
+/// Rounded rows, where all products of the region can multiply bytes and their groups end alike, with passes or within them.
 static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRegion &region) {
   int64_t segment = 0;
   for (const LinearDomain &domain : region.domains)
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
-      if (c.level.byteDots == Dots::none || !weight.codes || !linear.getActivationBits())
+      if (c.level.byteDots == Dots::none || !weight.codes)
         return std::nullopt;
       const int64_t group = weight.codes->group, whole = group == region.depth ? linearBytesPass : std::min(group, linearBytesPass);
       if (linearBytesPass % whole != 0 || (group != region.depth && group % whole != 0) || (segment && segment != whole))
@@ -79,6 +79,9 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_pairs;
   });
   roundedRows = roundedRowsOf(c, region);
+  roundsManyRows = llvm::all_of(region.domains, [](const LinearDomain &domain) {
+    return llvm::all_of(domain.linears, [](LinearOp linear) { return linear.getActivationBits().has_value(); });
+  });
   const bool hasPairs = (packsPairs && !isDeep) || (c.level.bf16Dots != Dots::none && allPairs);
   roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
 }
@@ -286,10 +289,15 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   };
   if (packs)
     return manyBlocks(packsPairs);
-  if (roundedRows)
-    return e.ifElse(usesBytes(), [&] { emitManyRowsOfBytes(weight, slab, from, sums); }, [&] { fewBlocks(/*dots=*/false); });
-  const bool dots = hasDots(weight);
-  e.ifElse(hasManyRows(slab), [&] { manyBlocks(dots); }, [&] { fewBlocks(dots); });
+  auto manyOrFew = [&] {
+    const bool dots = hasDots(weight);
+    e.ifElse(hasManyRows(slab), [&] { manyBlocks(dots); }, [&] { fewBlocks(dots); });
+  };
+  if (!roundedRows)
+    return manyOrFew();
+  auto ofBytes = [&](int64_t digits) { emitProductOfBytes(weight, slab, from, sums, digits); };
+  auto rest = [&] { roundsManyRows ? fewBlocks(/*dots=*/false) : manyOrFew(); };
+  e.ifElse(usesDigits(), [&] { ofBytes(digitsOfF32); }, [&] { e.ifElse(usesOneDigit(), [&] { ofBytes(1); }, rest); });
 }
 
 void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
@@ -305,9 +313,6 @@ void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &sla
     });
   });
 }
-
-// From 8 rows on, f32 products with codes wait for the processor, not for memory.
-Value GemmKernel::usesBytes() { return e.gt(c.rows, linearFewRows / 2); }
 
 void GemmKernel::emitDomain(const LinearDomain &domain, const Slab &slab, Value firstChunk, Value endChunk) {
   e.forRange(firstChunk, endChunk, 1, [&](Value chunk) {
@@ -335,16 +340,18 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
     if (copies)
       copyRows(slab, e.eq(firstUnit, 0));
   };
-  if (roundedRows && !region.norm) {
-    e.ifElse(usesBytes(), [&] { roundRowsToBytes(slab); }, copy);
-  } else {
-    if (roundedBytes == 0 || region.norm)
+  if (roundedBytes == 0 || region.norm)
+    copy();
+  auto rest = [&] {
+    if (!region.norm)
       copy();
-    if (roundedRows)
-      e.ifThen(usesBytes(), [&] { roundRowsToBytes(slab); });
-    else if (roundedBytes)
-      roundRows(slab);
-  }
+  };
+  if (roundedRows)
+    e.ifElse(
+        usesDigits(), [&] { roundRowsToBytes(slab, digitsOfF32); },
+        [&] { e.ifElse(usesOneDigit(), [&] { roundRowsToBytes(slab, 1); }, rest); });
+  else if (roundedBytes)
+    roundRows(slab);
   int64_t before = 0;
   for (const LinearDomain &domain : region.domains) {
     int64_t chunks = chunksOf(domain);
@@ -360,7 +367,7 @@ void GemmKernel::emit() {
   if (roundedBytes)
     rounded = e.stack(slabRows * roundedBytes);
   auto widens = [&](const KernelOperand &operand) { return (isNarrowMatrix(operand) && !hasDots(operand)) || isRowMajor(operand); };
-  if (!roundedRows && llvm::any_of(c.ins, widens))
+  if (!(roundedRows && roundsManyRows) && llvm::any_of(c.ins, widens))
     widened = e.stack(gemmPass * linearWidePanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0;

@@ -75,9 +75,10 @@ struct BytesBlock {
   const ds_plan::PanelCodes &codes;
   const RoundedRows &layout;
   int64_t height;
+  int64_t digits; // each row is the sum of as many that follow each other
 };
 
-/// As `emitCodesBlock`, within one pass of `linearBytesPass`.
+/// As `emitCodesBlock`. Where groups are longer than what shares a scale of activations, within one pass of `linearBytesPass`.
 void emitBytesBlock(Emitter &e, const BytesBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
                     mlir::Value begin, mlir::Value end);
 
@@ -161,15 +162,17 @@ private:
   void emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   /// Rows [first, end) in blocks, the highest first; returns the end.
   Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
-  /// Whether a slab of a product with codes is computed by dot products of bytes, i1. All slabs of a launch are, or none, so that threads
-  /// change no result. Those of bf16 always are: even one row waits for the processor where weights are widened.
-  Value usesBytes();
+  /// Digits of 8 bits that say what f32 says, as one group may have numbers of all sizes: with two, logits of SmolLM2 were wrong by 5e-3.
+  static constexpr int64_t digitsOfF32 = 3;
+  /// The most rows of a launch that have as many digits: with more, f32 products are as fast.
+  static constexpr int64_t mostRowsOfDigits = 2;
+  /// Whether rows that can be rounded to bytes are, i1: to all digits, or to one where the products allow that and there are more than few.
+  Value usesDigits() { return e.le(c.rows, mostRowsOfDigits); }
+  Value usesOneDigit() { return e.bitAnd(e.gt(c.rows, linearFewRows / 2), e.constantBool(roundsManyRows)); }
   /// Whether a slab takes the blocks of many rows, i1. What codes and dot products give depends on it in the last bit, so there the launch
   /// decides.
   Value hasManyRows(const Slab &slab) {
-    if (packs)
-      return e.constantBool(true);
-    return hasCodes ? usesBytes() : e.gt(roundedBytes ? c.rows : slab.count, linearFewRows);
+    return packs ? e.constantBool(true) : e.gt(hasCodes || roundedBytes ? c.rows : slab.count, linearFewRows);
   }
   /// The depth of a pass: a part of a panel is of as many bytes in pairs of bf16.
   static int64_t passDepth(bool pairs) { return pairs ? 2 * gemmPass : gemmPass; }
@@ -204,9 +207,9 @@ private:
   void roundRows(const Slab &slab);
 
   // GemmBytes.cpp
-  /// Rounds them to 8 bits.
-  void roundRowsToBytes(const Slab &slab);
-  void emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
+  /// Rounds them to `digits` of 8 bits.
+  void roundRowsToBytes(const Slab &slab, int64_t digits);
+  void emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits);
 
   // GemmEpilogue.cpp
   void emitEpilogue(const LinearDomain &domain, const Slab &slab, Value chunk);
@@ -230,6 +233,7 @@ private:
   int64_t tileRowBytes;                   // of the tile: the sums of every linear of a domain side by side
   int64_t roundedBytes;                   // from one rounded row to the next, 0 without dot products
   std::optional<RoundedRows> roundedRows; // where they are of bytes
+  bool roundsManyRows;                    // the products allow one digit, of more rows than few
   Value copied, rounded, widened, tile;   // on the stack
 };
 

@@ -13,10 +13,12 @@ RoundedRows::RoundedRows(int64_t depth, int64_t segment)
     : segment(segment), scales(llvm::alignTo(depth, 64)), sums(scales + static_cast<int64_t>(llvm::divideCeil(depth, segment)) * 4),
       bytes((llvm::divideCeil(2 * sums - scales, 64) | 1) * 64) {}
 
-void GemmKernel::roundRowsToBytes(const Slab &slab) {
-  const int64_t lanes = c.level.lanes, depth = region.depth;
+// Several digits: x = s (256 h + l), h of all digits but the last; each a row of its own, the highest first.
+void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
+  const int64_t lanes = c.level.lanes, depth = region.depth, bytes = roundedRows->bytes;
+  const auto most = static_cast<double>(127 << 8 * (digits - 1));
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
-    Value to = e.at(rounded, e.mul(r, roundedRows->bytes));
+    Value to = e.at(rounded, e.mul(r, digits * bytes));
     std::function<Value(Value)> from = rowToRound(slab, r);
     auto load = [&](Value k) { return e.load(e.vec(lanes), from(k)); };
     Value none = e.zero(e.vec());
@@ -28,16 +30,29 @@ void GemmKernel::roundRowsToBytes(const Slab &slab) {
         return SmallVector<Value>{e.max(before[0], e.abs(x)), e.fma(x, none, before[1])};
       });
       Value largest = e.reduceMaxSplat(found[0]);
-      // Less than what 127 / largest can say is nothing.
-      Value inverse = e.select(e.gt(largest, e.constantOf(e.vec(), 1e-35)), e.div(e.constantOf(e.vec(), 127), largest), none);
-      e.store(e.extract(e.mul(largest, e.constantOf(e.vec(), 1.0 / 127)), 0), placeOf(segment, roundedRows->scales));
-      Value codes = e.forRange(first, end, lanes, ValueRange{e.zero(e.vec(lanes, e.i32()))}, [&](Value k, ValueRange before) {
-        Value inRange = e.min(e.max(e.mul(load(k), inverse), e.constantOf(e.vec(), -127)), e.constantOf(e.vec(), 127)); // of a NaN too
-        Value code = e.toI32(e.roundEven(inRange));
-        e.store(e.toI8(code), e.at(to, k), 1);
-        return SmallVector<Value>{e.add(before[0], code)};
-      })[0];
-      e.store(e.reduceAdd(codes), placeOf(segment, roundedRows->sums));
+      // Less than what most / largest can say is nothing.
+      Value inverse = e.select(e.gt(largest, e.constantOf(e.vec(), 1e-30)), e.div(e.constantOf(e.vec(), most), largest), none);
+      Value scale = e.extract(e.mul(largest, e.constantOf(e.vec(), 1 / most)), 0);
+      for (int64_t digit = 0; digit < digits; ++digit) {
+        const auto unit = static_cast<float>(1 << 8 * (digits - 1 - digit));
+        e.store(e.mul(scale, e.constantF32(unit)), placeOf(segment, digit * bytes + roundedRows->scales));
+      }
+      SmallVector<Value> zeros(digits, e.zero(e.vec(lanes, e.i32())));
+      SmallVector<Value> codes = e.forRange(first, end, lanes, zeros, [&](Value k, ValueRange before) {
+        Value inRange = e.min(e.max(e.mul(load(k), inverse), e.constantOf(e.vec(), -most)), e.constantOf(e.vec(), most)); // of a NaN too
+        Value left = e.toI32(e.roundEven(inRange));
+        SmallVector<Value> sums(before);
+        for (int64_t digit = digits - 1; digit >= 0; --digit) {
+          Value high = digit ? e.shiftRightSigned(e.add(left, 128), 8) : Value();
+          Value code = digit ? e.sub(left, e.shiftLeft(high, 8)) : left;
+          e.store(e.toI8(code), e.at(e.at(to, digit * bytes), k), 1);
+          sums[digit] = e.add(sums[digit], code);
+          left = high;
+        }
+        return sums;
+      });
+      for (int64_t digit = 0; digit < digits; ++digit)
+        e.store(e.reduceAdd(codes[digit]), placeOf(segment, digit * bytes + roundedRows->sums));
       return SmallVector<Value>{found[1]};
     })[0];
     // 0, or NaN where the row has one or an infinity: a scale that is NaN makes all sums of the row NaN.
@@ -51,8 +66,9 @@ namespace {
 class BytesBlockEmitter {
 public:
   BytesBlockEmitter(Emitter &e, const BytesBlock &block)
-      : e(e), block(block), codes(block.codes), lanes(e.getLevel().lanes), vectors(codes.width / lanes) {
-    while (block.height * vectors > e.getLevel().gemmSums || codes.width / lanes % vectors != 0)
+      : e(e), block(block), codes(block.codes), lanes(e.getLevel().lanes), rowsOfBytes(block.height * block.digits),
+        vectors(codes.width / lanes) {
+    while (rowsOfBytes * vectors > e.getLevel().gemmSums || codes.width / lanes % vectors != 0)
       --vectors;
   }
 
@@ -83,7 +99,7 @@ private:
       return e.load(type, e.at(rows, e.add(e.mul(index, 4), r * block.layout.bytes + where)));
     };
     SmallVector<Value> rowSums, all;
-    for (int64_t r = 0; r < block.height; ++r) {
+    for (int64_t r = 0; r < rowsOfBytes; ++r) {
       rowSums.push_back(ofRow(r, block.layout.sums, segment, e.i32()));
       Value start = codes.type.isAsymmetric() ? e.constantI32(0) : e.mul(rowSums.back(), -(int64_t(1) << (codes.type.getBits() - 1)));
       all.append(vectors, e.splat(start, lanes));
@@ -92,7 +108,7 @@ private:
       SmallVector<Value> dots(before);
       Value row = e.at(rows, e.add(first, k));
       reader.forUnsignedCodes(k, [&](int64_t i, ArrayRef<Value> weights) {
-        for (int64_t r = 0; r < block.height; ++r) {
+        for (int64_t r = 0; r < rowsOfBytes; ++r) {
           Value four = e.splat(e.load(e.i32(), e.at(row, r * block.layout.bytes + i)), lanes);
           for (int64_t v = 0; v < vectors; ++v)
             dots[r * vectors + v] = e.dotOfBytes(weights[v], four, dots[r * vectors + v]);
@@ -100,42 +116,53 @@ private:
       });
       return dots;
     });
-    for (int64_t r = 0; r < block.height; ++r) {
-      Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes);
-      Value sumOfRow = codes.type.isAsymmetric() ? e.splat(e.toF32(rowSums[r]), lanes) : Value();
-      for (int64_t v = 0; v < vectors; ++v) {
-        Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]), place = placeOfSum(sums, sumBytes, r, v);
-        if (sumOfRow)
-          value = e.fma(reader.offsets()[v], sumOfRow, value);
-        // Volatile: LLVM would carry the sums of a group to the next in registers, of which there are none left.
-        auto before = cast<LLVM::LoadOp>(e.load(e.vec(), place).getDefiningOp());
-        before.setVolatile_(true);
-        e.store(e.fma(value, scale, before), place);
+    for (int64_t row = 0; row < block.height; ++row) {
+      SmallVector<Value> values(vectors);
+      for (int64_t r = row * block.digits; r < (row + 1) * block.digits; ++r) {
+        Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes);
+        Value sumOfRow = codes.type.isAsymmetric() ? e.splat(e.toF32(rowSums[r]), lanes) : Value();
+        for (int64_t v = 0; v < vectors; ++v) {
+          Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]);
+          if (sumOfRow)
+            value = e.fma(reader.offsets()[v], sumOfRow, value);
+          if (!values[v]) {
+            // Volatile: LLVM would carry the sums of a group to the next in registers, of which there are none left.
+            auto before = cast<LLVM::LoadOp>(e.load(e.vec(), placeOfSum(sums, sumBytes, row, v)).getDefiningOp());
+            before.setVolatile_(true);
+            values[v] = before;
+          }
+          values[v] = e.fma(value, scale, values[v]);
+        }
       }
+      for (int64_t v = 0; v < vectors; ++v)
+        e.store(values[v], placeOfSum(sums, sumBytes, row, v));
     }
   }
 
   Emitter &e;
   const BytesBlock &block;
   const ds_plan::PanelCodes &codes;
-  int64_t lanes, vectors;
+  int64_t lanes, rowsOfBytes, vectors;
 };
 } // namespace
 
 void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end) {
   std::string name;
   llvm::raw_string_ostream(name) << "gemm_bytes_" << block.codes.type << "_" << block.codes.depth << "_" << block.height << "x"
-                                 << block.codes.width << "_" << block.layout.bytes << "_" << block.layout.segment;
+                                 << block.codes.width << "_" << block.layout.bytes << "_" << block.layout.segment << "_" << block.digits;
   e.call(name, {rows, panel, sums, sumBytes, begin, end},
          [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5]); });
 }
 
-void GemmKernel::emitManyRowsOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
-  Value all = e.constant(region.depth);
-  e.forRange(e.constant(0), all, linearBytesPass, [&](Value k) {
-    forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
-      emitBytesBlock(e, {*weight.codes, *roundedRows, height}, e.at(rounded, e.mul(row, roundedBytes)), panel,
-                     e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, e.min(e.add(k, linearBytesPass), all));
+void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits) {
+  // A single block reads a panel from its beginning to its end, which hardware notices: asking ahead only delayed it.
+  const bool streams = digits > 1 && weight.codes->group <= roundedRows->segment;
+  Value all = e.constant(region.depth), most = streams ? all : e.constant(linearBytesPass);
+  ArrayRef<int64_t> blocks = ArrayRef(heights).drop_while([&](int64_t height) { return digits > 1 && height > mostRowsOfDigits; });
+  e.forRange(e.constant(0), all, most, [&](Value k) {
+    forBlocks(blocks, e.constant(0), slab.count, [&](Value row, int64_t height) {
+      emitBytesBlock(e, {*weight.codes, *roundedRows, height, digits}, e.at(rounded, e.mul(row, digits * roundedBytes)), panel,
+                     e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, e.min(e.add(k, most), all));
     });
   });
 }
