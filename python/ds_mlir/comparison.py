@@ -172,6 +172,7 @@ def compare_classifier(
     Raises: what `compile` and `accuracy` raise.
     """
     variants, say, rows = _different(variants), _teller(progress), []
+    read_text(labels)  # before minutes of compiling
     with tempfile.TemporaryDirectory(prefix="ds-compare-") as folder:
         packages, sizes = _compiled(model, variants, calibration, folder, say, {"task": "sequence-classification", **options})
         for variant, package, size in zip(variants, packages, sizes, strict=True):
