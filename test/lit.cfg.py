@@ -48,5 +48,12 @@ for level, needed in LEVELS.items():
 # Sanitizers do not run in an emulator.
 if shutil.which("qemu-x86_64") and "ASAN_OPTIONS" not in os.environ:
     config.available_features.add("qemu-user")
+# Programs of NVIDIA's toolkit that are not always there.
+for name in ("ptxas", "nvdisasm"):
+    given = os.environ.get(f"DS_{name.upper()}")
+    if given:
+        config.environment[f"DS_{name.upper()}"] = given
+    if given or shutil.which(name) or os.access(f"/usr/local/cuda/bin/{name}", os.X_OK):
+        config.available_features.add(name)
 if config.ds_compiler:
     config.available_features.add("compiler")

@@ -9,8 +9,7 @@ using namespace mlir;
 using namespace ds;
 using namespace ds_plan;
 
-/// The step as `program` can take it.
-static CostStep stepOf(ProgramOp program, const CostStep &wanted) {
+CostStep ds::stepOf(ProgramOp program, const CostStep &wanted) {
   CostStep step = wanted;
   int64_t maxBatch = program.getMaxBatch(), maxRows = program.getMaxRows();
   step.batch = std::clamp<int64_t>(step.batch, 1, maxBatch);
@@ -26,16 +25,21 @@ static CostStep stepOf(ProgramOp program, const CostStep &wanted) {
   return step;
 }
 
+dsrt::StepSizes ds::sizesOf(const CostStep &step) {
+  dsrt::StepSizes sizes;
+  sizes.batch = static_cast<int>(step.batch);
+  sizes.tokens = static_cast<int>(step.tokens);
+  sizes.rows = sizes.batch;
+  sizes.keys = static_cast<double>(step.batch * (step.past + step.tokens));
+  sizes.pairs = static_cast<double>(step.batch * (step.tokens * step.past + step.tokens * (step.tokens + 1) / 2));
+  return sizes;
+}
+
 ProgramCost ds::costOf(ProgramOp program, const SymbolTable &symbols, const CostStep &wanted, const dsrt::MachineDescription &machine,
                        llvm::StringRef level) {
   ProgramCost cost;
   const CostStep step = cost.step = stepOf(program, wanted);
-  dsrt::StepSizes sizes;
-  sizes.batch = static_cast<int>(step.batch);
-  sizes.tokens = static_cast<int>(step.tokens);
-  sizes.rows = sizes.batch; // the last token of each sequence
-  sizes.keys = static_cast<double>(step.batch * (step.past + step.tokens));
-  sizes.pairs = static_cast<double>(step.batch * (step.tokens * step.past + step.tokens * (step.tokens + 1) / 2));
+  dsrt::StepSizes sizes = sizesOf(step);
   std::vector<dsrt::LaunchFacts> facts;
   for (LaunchOp launch : program.getOps<LaunchOp>())
     facts.push_back(factsOf(launch, symbols));

@@ -1,6 +1,7 @@
 #include "ds/Analysis/LaunchCost.h"
 #include "dialects/DS/DSDialect.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "dialects/DSPlan/TileCodes.h"
 #include "ds/Analysis/OpCost.h"
 
 using namespace mlir;
@@ -73,6 +74,14 @@ static double storedBytes(RankedTensorType type) {
 /// cache line and, as processors fetch lines in pairs, the other one.
 static void addTable(LaunchFacts &facts, StorageOp stored) {
   auto type = cast<MemRefType>(stored.getType());
+  if (isInTiles(stored.getLayout())) { // 8 rows share a block, and each lies in runs of 16 bytes or more
+    const auto tableBytes = static_cast<double>(type.getNumElements() * elementBytes(type));
+    const double rowBytes = tableBytes / static_cast<double>(type.getDimSize(0) * ds_plan::Tiles::blockRows);
+    facts.lookupBytesPerRow += rowBytes;
+    facts.tableBytesPerRow += rowBytes;
+    facts.tableSize += tableBytes;
+    return;
+  }
   bool inPanels = isInPanels(stored.getLayout());
   int64_t width = inPanels ? type.getDimSize(1) : type.getShape().back();
   if (stored.getLayout() == Layout::panel_pairs)

@@ -10,13 +10,13 @@ using namespace ds;
 static void addContract(OpPassManager &manager, Phase phase) { manager.addPass(createVerifyPhase({stringifyPhase(phase).str()})); }
 
 /// Passes of a fusion level. What products do not take is joined last.
-static void addFusion(OpPassManager &manager, FusionLevel level, const std::string &machine) {
+static void addFusion(OpPassManager &manager, FusionLevel level, const std::string &machine, const std::string &target) {
   if (level == FusionLevel::none)
     return;
   if (level == FusionLevel::specialized)
     manager.addPass(createFuseQkv());
   manager.addPass(createFuseNormLinear({machine}));
-  manager.addPass(createFuseLinearEpilogue());
+  manager.addPass(createFuseLinearEpilogue({target}));
   if (level == FusionLevel::specialized)
     manager.addPass(createFuseAttention());
   manager.addPass(createFuseLoss());
@@ -53,7 +53,7 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   else
     addInference(manager, options);
   manager.addPass(createLowerCaches());
-  addFusion(manager, options.fusion, options.machine);
+  addFusion(manager, options.fusion, options.machine, options.target);
   ConvertDSToPlanOptions conversion;
   conversion.maxBatch = options.maxBatch;
   conversion.maxRows = options.maxRows;

@@ -33,9 +33,15 @@ static void absorbReaders(Fuser &fuser, Operation *product) {
 
 namespace {
 struct FuseLinearEpilogue : ds::impl::FuseLinearEpilogueBase<FuseLinearEpilogue> {
+  using FuseLinearEpilogueBase::FuseLinearEpilogueBase;
+
   void runOnOperation() override {
-    forEachModelBlock(getOperation(), [](Block &block) {
-      Fuser fuser(block, "ds-fuse-linear-epilogue");
+    if (target != "cpu" && target != "cuda") {
+      getOperation().emitError("expects target to be cpu or cuda, got '") << target << "'";
+      return signalPassFailure();
+    }
+    forEachModelBlock(getOperation(), [&](Block &block) {
+      Fuser fuser(block, "ds-fuse-linear-epilogue", target);
       // Later products first: a sum of two products goes to the one that is computed last.
       SmallVector<Operation *> products;
       for (Operation &op : llvm::reverse(block))

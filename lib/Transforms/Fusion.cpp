@@ -141,6 +141,8 @@ FusionOp Fuser::join(ArrayRef<Operation *> parts, StringRef what) {
   for (Operation &op : body->without_terminator())
     ops.push_back(&op);
   std::optional<std::string> why = results.empty() ? std::string("nobody reads it") : whyNotOneKernel(ops);
+  if (!why && target == "cuda")
+    why = whyNotOnCuda(ops);
   if (why) {
     refuse(last, what, results.empty() ? Refusal::dataFlow : Refusal::kernel, *why);
     body->dropAllReferences();

@@ -11,8 +11,8 @@ namespace ds {
 /// Joins parts of one block. A part is an op or a `ds.fusion`. Every refusal is a remark of the pass.
 class Fuser {
 public:
-  /// `pass` is the flag of the pass, the category of its remarks.
-  Fuser(mlir::Block &block, llvm::StringRef pass) : block(block), pass(pass) {}
+  /// `pass` is the flag of the pass, the category of its remarks. `target` is that of the kernels, cpu or cuda.
+  Fuser(mlir::Block &block, llvm::StringRef pass, llvm::StringRef target = "cpu") : block(block), pass(pass), target(target) {}
 
   /// One fusion of `parts`, or null where no kernel can compute it or a value would depend on itself. `what` names the attempt in remarks.
   FusionOp join(llvm::ArrayRef<mlir::Operation *> parts, llvm::StringRef what);
@@ -31,7 +31,7 @@ private:
   bool dependsOnItself(llvm::ArrayRef<mlir::Operation *> parts);
 
   mlir::Block &block;
-  llvm::StringRef pass;
+  llvm::StringRef pass, target;
 };
 
 /// The ops of a part.

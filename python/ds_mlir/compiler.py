@@ -24,6 +24,11 @@ def compiler_path() -> pathlib.Path:
     raise errors.Missing("missing: ds-compile is neither in this package nor on the PATH")
 
 
+def _joined(names: str | Sequence[str]) -> str:
+    """Join several names as ds-compile's options have them."""
+    return names if isinstance(names, str) else ",".join(names)
+
+
 def compile(
     model: str | os.PathLike,
     package: str | os.PathLike,
@@ -38,7 +43,7 @@ def compile(
     max_batch: int | None = None,
     max_rows: int | None = None,
     task: str | None = None,
-    target: str = "cpu",
+    target: str | Sequence[str] = "cpu",
     emulation: bool = True,
     target_cpu: str | Sequence[str] | None = None,
     threads: int | None = None,
@@ -52,14 +57,14 @@ def compile(
         quantized matrices multiply in steps of many tokens; calibration, a file of `calibrate` that quantized matrices are rounded with;
         observe_inputs, also give what matrices multiply as outputs, which is what `calibrate` runs; fusion, `none`, `generic` or
         `specialized`; context, slots of the cache; max_batch and max_rows, sequences and tokens of one step; target, `cpu` or
-        `cuda:sm_90a,...`; emulation, whether a package for GPUs also has code that runs it on the CPU (`load(..., device="emulate")`);
+        `cuda:sm_90a,...`, or several, such as `["cpu", "cuda:sm_90a"]`, for one package that `load` opens on any of them; emulation,
+        whether a package for GPUs also has code that runs it on the CPU (`load(..., device="emulate")`);
         target_cpu, CPU levels such as `x86-64-v3`, or `native`.
     Returns: the path of the package.
     Raises: an `errors.Error` that carries the compiler's line.
     """
     terminal = progress == "on" or (progress == "auto" and sys.stderr.isatty())
-    command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--target={target}", f"--fusion={fusion}"]
-    levels = target_cpu if target_cpu is None or isinstance(target_cpu, str) else ",".join(target_cpu)
+    command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--target={_joined(target)}", f"--fusion={fusion}"]
     options = {
         "weights": weights,
         "quantize": quantize,
@@ -69,7 +74,7 @@ def compile(
         "max-batch": max_batch,
         "max-rows": max_rows,
         "task": task,
-        "target-cpu": levels,
+        "target-cpu": target_cpu and _joined(target_cpu),
         "jobs": threads,
     }
     command += [f"--{name}={value}" for name, value in options.items() if value is not None]

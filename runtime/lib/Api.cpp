@@ -136,7 +136,7 @@ const char *dsrt_profile_description(dsrt_model *model) {
     return nullptr;
   Lock lock(model->mutex);
   if (model->profileText.empty())
-    if (Status status = model->package.readSmallFile("profile.json", model->profileText); !status.ok()) {
+    if (Status status = model->package.readSmallFile(model->package.profileName(), model->profileText); !status.ok()) {
       report(status);
       return nullptr;
     }

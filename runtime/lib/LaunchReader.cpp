@@ -175,12 +175,12 @@ constexpr ArgForm argForms[] = {{"arena", ArgKind::arena, true}, {"weights", Arg
                                 {"i64", ArgKind::constant, true}};
 
 /// Most of the number behind the name of an argument: offsets stay inside, indices name what there is.
-int64_t argMost(ArgKind kind, const Manifest &manifest, const ProgramRecord &record, const LaunchProgram &program) {
+int64_t argMost(ArgKind kind, const LaunchTable &table, const ProgramRecord &record, const LaunchProgram &program) {
   switch (kind) {
   case ArgKind::arena:
     return program.arenaBytes;
   case ArgKind::weights:
-    return manifest.weightsBytes;
+    return table.weightsBytes;
   case ArgKind::counters:
     return program.countersBytes;
   case ArgKind::input:
@@ -192,7 +192,7 @@ int64_t argMost(ArgKind kind, const Manifest &manifest, const ProgramRecord &rec
   }
 }
 
-Status readArg(const JsonPlace &place, const Manifest &manifest, const ProgramRecord &record, const LaunchProgram &program,
+Status readArg(const JsonPlace &place, const LaunchTable &table, const ProgramRecord &record, const LaunchProgram &program,
                LaunchArg &arg) {
   if (place.value->kind != JsonKind::array || place.value->elements.empty())
     return Status::badData(place.place, ": expects [name] or [name, number], found ", describe(*place.value));
@@ -207,12 +207,12 @@ Status readArg(const JsonPlace &place, const Manifest &manifest, const ProgramRe
       continue;
     arg.kind = form.kind;
     DSRT_TRY(expectList(place, form.hasValue ? 2 : 1, form.hasValue ? "[name, number]" : "[name]"));
-    if (arg.kind == ArgKind::kv && manifest.kvBytes == 0)
+    if (arg.kind == ArgKind::kv && table.kvBytes == 0)
       return Status::badData(place.place, ": expects no kv in a package without a cache");
     if (!form.hasValue)
       return Status();
     int64_t least = form.kind == ArgKind::constant ? std::numeric_limits<int64_t>::min() : 0;
-    return elementInteger(place, 1, least, argMost(form.kind, manifest, record, program), arg.value);
+    return elementInteger(place, 1, least, argMost(form.kind, table, record, program), arg.value);
   }
   return Status::badData(place.placeOf(size_t(0)),
                          ": expects arena, weights, input, output, kv, counters, i64, batch, tokens, token_rows or "
@@ -235,8 +235,8 @@ Status checkSignature(const JsonPlace &place, const LaunchTable &table, const La
   return Status();
 }
 
-Status readLaunch(const JsonPlace &place, const Manifest &manifest, const ProgramRecord &record, const LaunchTable &table,
-                  LaunchProgram &program, Signatures &signatures) {
+Status readLaunch(const JsonPlace &place, const ProgramRecord &record, const LaunchTable &table, LaunchProgram &program,
+                  Signatures &signatures) {
   LaunchRecord &launch = program.launches.emplace_back();
   JsonPlace list;
   DSRT_TRY(expectObject(place));
@@ -261,7 +261,7 @@ Status readLaunch(const JsonPlace &place, const Manifest &manifest, const Progra
     DSRT_TRY(readGrid(list.element(i), i, record, launch.grid[i]));
   DSRT_TRY(place.member("args", JsonKind::array, list));
   for (size_t i = 0; i < list.value->elements.size(); ++i)
-    DSRT_TRY(readArg(list.element(i), manifest, record, program, launch.args.emplace_back()));
+    DSRT_TRY(readArg(list.element(i), table, record, program, launch.args.emplace_back()));
   return checkSignature(list, table, launch, signatures);
 }
 
@@ -283,19 +283,39 @@ Status readProgram(const JsonPlace &place, const Manifest &manifest, LaunchTable
   if (launches.value->elements.size() > static_cast<size_t>(launchesMost))
     return Status::badData(launches.place, ": expects at most ", launchesMost, " launches, found ", launches.value->elements.size());
   for (size_t i = 0; i < launches.value->elements.size(); ++i)
-    DSRT_TRY(readLaunch(launches.element(i), manifest, *record, table, program, signatures));
+    DSRT_TRY(readLaunch(launches.element(i), *record, table, program, signatures));
   return Status();
 }
 
-Status readFormat(const JsonPlace &root) {
+Status readFormat(const JsonPlace &root, int64_t &version) {
   std::string format;
-  int64_t version = 0;
   DSRT_TRY(root.text("format", format));
   if (format != "ds-launches")
     return Status::badData(root.placeOf("format"), ": expects 'ds-launches', found ", inQuotes(format));
   DSRT_TRY(root.integer("version", 0, int32Most, version));
-  if (version != 1)
-    return Status::badData(root.placeOf("version"), ": this runtime reads version 1, the file has version ", version);
+  if (version != 1 && version != 2)
+    return Status::badData(root.placeOf("version"), ": this runtime reads versions 1 and 2, the file has version ", version);
+  return Status();
+}
+
+/// What the device has of its own beside the other target of the package. Of the manifest, weights are those of the other one.
+Status readOwn(const JsonPlace &root, const Manifest &manifest, LaunchTable &table) {
+  JsonPlace weights;
+  DSRT_TRY(root.member("weights", JsonKind::object, weights));
+  const FileRecord *file = manifest.file(manifest.weightsFile);
+  const int64_t most = file ? file->bytes - manifest.weightsOffset : 0;
+  int64_t offset = 0;
+  DSRT_TRY(weights.integer("offset", 0, most, offset));
+  if (offset % 4096 != 0)
+    return Status::badData(weights.placeOf("offset"), ": expects a multiple of 4096, found ", offset);
+  DSRT_TRY(weights.integer("bytes", 0, most - offset, table.weightsBytes));
+  table.weightsOffset = manifest.weightsOffset + offset;
+  DSRT_TRY(root.integer("cache_bytes", manifest.kvBytes > 0 ? 1 : 0, manifest.kvBytes > 0 ? bytesMost : 0, table.kvBytes));
+  DSRT_TRY(root.text("profile", table.profileFile));
+  const FileRecord *profile = manifest.file(table.profileFile);
+  if (!profile || profile->sha256.empty())
+    return Status::badData(root.placeOf("profile"), ": expects a name in the manifest's files with a sha256, found ",
+                           inQuotes(table.profileFile));
   return Status();
 }
 } // namespace
@@ -307,7 +327,14 @@ Status dsrt::parseLaunches(std::string_view text, std::string_view place, const 
   if (document.kind != JsonKind::object)
     return Status::badData(place, ": expects an object, found ", describe(document));
   JsonPlace root{&document, concat(place, ": ")}, list;
-  DSRT_TRY(readFormat(root));
+  int64_t version = 0;
+  DSRT_TRY(readFormat(root, version));
+  table.weightsOffset = manifest.weightsOffset;
+  table.weightsBytes = manifest.weightsBytes;
+  table.kvBytes = manifest.kvBytes;
+  table.profileFile = profileFile;
+  if (version == 2)
+    DSRT_TRY(readOwn(root, manifest, table));
   DSRT_TRY(root.member("modules", JsonKind::array, list));
   if (list.value->elements.empty())
     return Status::badData(list.place, ": expects at least one module, found none");

@@ -6,6 +6,9 @@
 
 namespace dsrt {
 
+/// Says what launches are, unless a table of launches names another.
+constexpr const char *profileFile = "profile.json";
+
 enum class ModuleTarget { cuda, emulate };
 
 /// One file with all kernels: a cubin or PTX of an architecture, or host code for the emulator.
@@ -80,6 +83,10 @@ struct LaunchProgram {
 };
 
 struct LaunchTable {
+  /// What the device has in place of the manifest's numbers, in a package that has another target as well (version 2): its part of the
+  /// weights file, the bytes of a cache, and the file that says what its launches are. In version 1 those of the manifest.
+  int64_t weightsOffset = 0, weightsBytes = 0, kvBytes = 0;
+  std::string profileFile;
   std::vector<ModuleRecord> modules;
   std::vector<KernelRecord> kernels;
   std::vector<LaunchProgram> programs; // in the order of the manifest's

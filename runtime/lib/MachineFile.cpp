@@ -3,11 +3,8 @@
 #include "runtime/lib/CpuLevel.h"
 #include "runtime/lib/ManifestReader.h"
 #include "runtime/lib/Memory.h"
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <unistd.h>
 
 using namespace dsrt;
 
@@ -115,25 +112,9 @@ int dsrt::parseMachine(std::string_view text, std::string_view place, MachineDes
 }
 
 int dsrt::readMachine(const std::string &path, MachineDescription &machine, std::string &error) {
-  Descriptor file;
-  int64_t bytes = 0;
-  if (Status status = openFile(path, file, bytes); !status.ok())
+  std::string text;
+  if (Status status = readWholeFile(path, fileMost, text); !status.ok())
     return give(status, machine, error);
-  if (bytes > fileMost)
-    return give(Status::badData(path, ": expects at most ", fileMost, " bytes, found ", bytes), machine, error);
-  std::string text(static_cast<size_t>(bytes), '\0');
-  size_t done = 0;
-  while (done < text.size()) {
-    ssize_t got = read(file.get(), text.data() + done, text.size() - done);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got < 0)
-      return give(Status::missing(path, ": ", std::strerror(errno)), machine, error);
-    if (got == 0)
-      break; // it became shorter since
-    done += static_cast<size_t>(got);
-  }
-  text.resize(done);
   return parseMachine(text, path, machine, error);
 }
 

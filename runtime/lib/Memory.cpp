@@ -78,3 +78,24 @@ Status dsrt::openFile(const std::string &path, Descriptor &descriptor, int64_t &
   descriptor = std::move(opened);
   return Status();
 }
+
+Status dsrt::readWholeFile(const std::string &path, int64_t most, std::string &text) {
+  Descriptor file;
+  int64_t bytes = 0;
+  DSRT_TRY(openFile(path, file, bytes));
+  if (bytes > most)
+    return Status::badData(path, ": expects at most ", most, " bytes, found ", bytes);
+  text.resize(bytes);
+  int64_t done = 0;
+  while (done < bytes) {
+    ssize_t count = read(file.get(), text.data() + done, bytes - done);
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count < 0)
+      return Status::missing(path, ": ", strerror(errno));
+    if (count == 0)
+      return Status::badData(path, ": expects ", bytes, " bytes, found ", done);
+    done += count;
+  }
+  return Status();
+}

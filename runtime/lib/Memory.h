@@ -53,5 +53,8 @@ private:
 /// Opens a regular file for reading. Fails with missing (not there, not readable) or bad data (not a regular file).
 Status openFile(const std::string &path, Descriptor &descriptor, int64_t &bytes);
 
+/// Reads a file of `most` bytes or less. Fails as openFile does, and with bad data for a longer one.
+Status readWholeFile(const std::string &path, int64_t most, std::string &text);
+
 } // namespace dsrt
 #endif // DSRT_LIB_MEMORY_H

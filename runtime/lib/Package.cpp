@@ -3,45 +3,24 @@
 #include "runtime/lib/Hash.h"
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstring>
 #include <mutex>
 #include <sys/mman.h>
-#include <unistd.h>
 
 using namespace dsrt;
-
-static Status readWhole(const std::string &path, int64_t most, std::string &text) {
-  Descriptor file;
-  int64_t bytes = 0;
-  DSRT_TRY(openFile(path, file, bytes));
-  if (bytes > most)
-    return Status::badData(path, ": expects at most ", most, " bytes, found ", bytes);
-  text.resize(bytes);
-  int64_t done = 0;
-  while (done < bytes) {
-    ssize_t count = read(file.get(), text.data() + done, bytes - done);
-    if (count < 0 && errno == EINTR)
-      continue;
-    if (count < 0)
-      return Status::missing(path, ": ", strerror(errno));
-    if (count == 0)
-      return Status::badData(path, ": expects ", bytes, " bytes, found ", done);
-    done += count;
-  }
-  return Status();
-}
 
 Status Package::readManifest() {
   constexpr int64_t manifestMost = 64 << 20;
   std::string recorded;
-  DSRT_TRY(readWhole(pathOf("manifest.json"), manifestMost, manifestText));
-  DSRT_TRY(readWhole(pathOf("manifest.sha256"), 4096, recorded));
+  DSRT_TRY(readWholeFile(pathOf("manifest.json"), manifestMost, manifestText));
+  DSRT_TRY(readWholeFile(pathOf("manifest.sha256"), 4096, recorded));
   std::string hash = sha256Hex(manifestText.data(), manifestText.size());
   if (recorded != hash + "\n")
     return Status::badData(pathOf("manifest.json"), ": expects the sha256 in manifest.sha256, ", inQuotes(recorded.substr(0, 64)),
                            ", found ", hash);
-  return parseManifest(manifestText, pathOf("manifest.json"), manifest);
+  DSRT_TRY(parseManifest(manifestText, pathOf("manifest.json"), manifest));
+  dataOffset = manifest.weightsOffset;
+  return Status();
 }
 
 Status Package::checkSizes() {
@@ -82,6 +61,9 @@ Status Package::chooseFor(DeviceName &device, CpuLevel most) {
   }
   if (onCpu || !launches.has(device.kind == DeviceKind::cuda ? ModuleTarget::cuda : ModuleTarget::emulate))
     return Status::unavailable(path, " has ", offers(), ", nothing for the device ", device.text());
+  manifest.weightsOffset = launches.weightsOffset;
+  manifest.weightsBytes = launches.weightsBytes;
+  manifest.kvBytes = launches.kvBytes;
   return Status();
 }
 
@@ -134,6 +116,12 @@ static Status checkRange(const HashedRange &range, const std::string &path, cons
   return Status::badData(path, ":", place, " expects ", small ? "sha256 " : "xxh3 ", *range.expected, ", found ", hash);
 }
 
+/// True for bytes of the weights file that only another target of the package reads.
+bool Package::isOfOthers(int64_t begin, int64_t end) const {
+  const bool isForBoth = !manifest.code.empty() && !manifest.launchesFile.empty();
+  return isForBoth && dataOffset <= begin && (end <= manifest.weightsOffset || manifest.weightsOffset + manifest.weightsBytes <= begin);
+}
+
 Status Package::checkHashes(bool skipWeightHashes, WorkerPool &pool) {
   std::vector<HashedRange> ranges;
   for (const FileRecord &file : manifest.files) {
@@ -143,7 +131,9 @@ Status Package::checkHashes(bool skipWeightHashes, WorkerPool &pool) {
       ranges.push_back({&file, 0, file.bytes, &file.sha256});
     for (size_t i = 0; i < file.chunkHashes.size(); ++i) {
       int64_t offset = static_cast<int64_t>(i) * file.chunkBytes;
-      ranges.push_back({&file, offset, std::min(file.chunkBytes, file.bytes - offset), &file.chunkHashes[i]});
+      const int64_t bytes = std::min(file.chunkBytes, file.bytes - offset);
+      if (file.name != manifest.weightsFile || !isOfOthers(offset, offset + bytes))
+        ranges.push_back({&file, offset, bytes, &file.chunkHashes[i]});
     }
   }
   // SHA-256 is the slow one, so small files go first.
@@ -173,7 +163,7 @@ Status Package::readSmallFile(std::string_view name, std::string &text) const {
   const FileRecord *file = manifest.file(std::string(name));
   if (!file)
     return Status();
-  DSRT_TRY(readWhole(pathOf(file->name), file->bytes, text));
+  DSRT_TRY(readWholeFile(pathOf(file->name), file->bytes, text));
   if (std::string hash = sha256Hex(text.data(), text.size()); hash != file->sha256) {
     text.clear();
     return Status::badData(pathOf(file->name), ": expects sha256 ", file->sha256, ", found ", hash);

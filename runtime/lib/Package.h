@@ -8,6 +8,7 @@
 #include "runtime/lib/LaunchTable.h"
 #include "runtime/lib/Memory.h"
 #include "runtime/lib/WorkerPool.h"
+#include <algorithm>
 
 namespace dsrt {
 
@@ -17,22 +18,26 @@ public:
   /// for the CPU, or launches.json. An automatic device becomes the CPU where there is code for it, else cuda:0.
   /// Fails with missing, bad data, or unavailable (nothing for the device; no code for a level up to `level`).
   static Status open(const std::string &path, CpuLevel level, DeviceName &device, Package &package);
-  /// Checks the hashes of all files (`skipWeightHashes`: but the weights'), by all workers of `pool`; then code for the CPU is opened.
-  /// Fails with missing and bad data.
+  /// Checks the hashes of all files (`skipWeightHashes`: but the weights'), of the weights those parts that the device reads, by all
+  /// workers of `pool`; then code for the CPU is opened. Fails with missing and bad data.
   Status check(bool skipWeightHashes, WorkerPool &pool);
 
   std::string path;
   std::string manifestText;
-  Manifest manifest;
+  Manifest manifest;               // its weights and the bytes of a cache are those of the device
   CpuLevel level = CpuLevel::none; // of the opened code
   Code code;
   LaunchTable launches; // of a device other than the CPU
+  /// The file that says what the launches on the device are; the package need not have it.
+  std::string profileName() const { return launches.profileFile.empty() ? profileFile : launches.profileFile; }
   /// The text of a small file of the package, checked again; empty when there is none of the name. Fails with missing and bad data.
   Status readSmallFile(std::string_view name, std::string &text) const;
   /// Copies host code of the package, such as the emulator's, to sealed memory, checks it again and opens it. Fails as Code does.
   Status openCode(const std::string &file, Code &opened) const;
   /// Moves the weights to huge pages, as far as the system gives them.
-  void moveWeights() { hugeBytes = moveToHugePages(weightsMapping.data(), weightsMapping.size()); }
+  void moveWeights() {
+    hugeBytes = moveToHugePages(weightsMapping.data(), std::min(weightsMapping.size(), manifest.weightsOffset + manifest.weightsBytes));
+  }
   int64_t hugeBytes = 0; // of the weights, moved to huge pages
   /// Gives the memory of the weights back; who reads them again finds them in their file.
   void forgetWeights() {
@@ -50,10 +55,12 @@ private:
   Status chooseFor(DeviceName &device, CpuLevel most);
   std::string offers() const;
   Status checkHashes(bool skipWeightHashes, WorkerPool &pool);
+  bool isOfOthers(int64_t begin, int64_t end) const;
   std::string pathOf(std::string_view file) const { return concat(path, "/", file); }
 
   const CodeRecord *chosenCode = nullptr; // null: for another device
   Mapping weightsMapping;
+  int64_t dataOffset = 0; // of the weights file
 };
 
 } // namespace dsrt

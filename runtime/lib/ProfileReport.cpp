@@ -27,9 +27,9 @@ static Status checkOptions(const Model *model, const dsrt_profile_options &optio
 /// Takes what the model says of itself and what it traced.
 static Status readModel(Model &model, ProfileInput &input, ProfileDescription &description) {
   if (model.profileText.empty())
-    DSRT_TRY(model.package.readSmallFile("profile.json", model.profileText));
+    DSRT_TRY(model.package.readSmallFile(model.package.profileName(), model.profileText));
   if (!model.profileText.empty()) {
-    DSRT_TRY(parseProfileDescription(model.profileText, concat(model.package.path, "/profile.json: "), description));
+    DSRT_TRY(parseProfileDescription(model.profileText, concat(model.package.path, "/", model.package.profileName(), ": "), description));
     input.description = &description;
   }
   const ModelRecord &record = model.manifest().model;

@@ -46,6 +46,9 @@ def test_compile_and_its_errors(tmp_path, capsys, torch):
     capsys.readouterr()
     assert main(["compile", str(tmp_path / "nowhere"), "-o", str(tmp_path / "other")]) == 66
     assert capsys.readouterr().err == f"ds_mlir: '{tmp_path}/nowhere': expects a model's folder or a GGUF file, found nothing\n"
+    assert main(["compile", str(tmp_path / "model"), "-o", str(tmp_path / "other"), "--target", "cpu,rocm"]) == 2
+    line = "ds_mlir: --target: expects a list of cpu, cuda and cuda:ARCH,..., got 'cpu,rocm'\n"
+    assert capsys.readouterr().err == line
     assert not (tmp_path / "other").exists()
 
 

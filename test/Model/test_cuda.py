@@ -1,5 +1,7 @@
 """Packages for CUDA: tiny models of every family compile for four architectures; some run whole on the emulator, beside the CPU."""
 
+import json
+
 import numpy as np
 import pytest
 import tiny_models
@@ -74,3 +76,26 @@ def test_compiles_for_four_architectures(torch, tmp_path, name):
     package = ds_mlir.compile(folder, folder / "gpu", target=ARCHITECTURES, emulation=False, max_rows=32, max_batch=2)
     made = {path.stem for path in (package / "code").iterdir()}
     assert made == {"sm_80", "sm_90a", "sm_100a", "sm_120", "compute_80", "launches"}
+
+
+def test_one_package_for_cpu_and_gpu(torch, tmp_path):
+    """The CPU and the emulator take their parts of one package; an encoder's tables of embeddings are stored once."""
+    import ds_mlir
+
+    folder = model_folder("bert", tmp_path / "bert")
+    cpu = ds_mlir.compile(folder, tmp_path / "cpu", weights="bf16", target_cpu="x86-64-v3")
+    gpu = ds_mlir.compile(folder, tmp_path / "gpu", target="cuda:sm_90a")
+    both = ds_mlir.compile(folder, tmp_path / "both", target=["cpu", "cuda:sm_90a", "cuda:sm_80"], target_cpu=["x86-64-v3"])
+    manifest, table = (json.loads((both / name).read_text()) for name in ("manifest.json", "code/launches.json"))
+    tables = sum(2 * rows * 48 for rows in (96, 40, 2))  # words, positions and segments, in bf16
+    assert manifest["weights"]["data_bytes"] - table["weights"]["offset"] >= tables
+    ids = np.random.default_rng(0).integers(3, 96, (3, 17)).astype(np.int32)
+    for device, alone in (("cpu", cpu), ("emulate", gpu)):
+        model = ds_mlir.load(both, device=device)
+        assert model.info["device"] == device
+        assert (model.hidden_states(ids) == ds_mlir.load(alone, device=device).hidden_states(ids)).all()
+        with model.profile() as profile:
+            model.hidden_states(ids)
+        assert "linear" in str(profile) or "gemm" in str(profile)
+    with pytest.raises(ds_mlir.errors.Unavailable, match="has code for x86-64-v3, nothing for the device emulate"):
+        ds_mlir.load(cpu, device="emulate")

@@ -26,7 +26,7 @@ TEST(LaunchTable, NamesWhatIsWrong) {
     const char *from, *to, *message;
   } cases[] = {
       {"ds-launches", "other", "format: expects 'ds-launches', found 'other'"},
-      {"\"version\": 1", "\"version\": 2", "version: this runtime reads version 1, the file has version 2"},
+      {"\"version\": 1", "\"version\": 3", "version: this runtime reads versions 1 and 2, the file has version 3"},
       {"\"target\": \"cuda\"", "\"target\": \"rocm\"", "modules[0].target: expects cuda or emulate, found 'rocm'"},
       {"\"sm_90a\"", "\"sm_9a\"", "modules[0].arch: expects sm_90a, compute_80 or the like, found 'sm_9a'"},
       {"\"sm_90a\"", "\"sm_90b\"", "modules[0].arch: expects sm_90a, compute_80 or the like, found 'sm_90b'"},
@@ -85,6 +85,46 @@ TEST(LaunchTable, NamesWhatIsWrong) {
   manifest.kvBytes = 0;
   EXPECT_EQ(parseLaunches(good, "l", manifest, table).message(),
             "bad data: l: programs[0].launches[0].args[3]: expects no kv in a package without a cache");
+}
+
+TEST(LaunchTable, PartOfADevice) {
+  Manifest manifest = deviceManifest();
+  const std::string version = "\"version\": 1";
+  std::string good = fake::launchesText({"emulate"});
+  good.replace(good.find(version), version.size(),
+               R"("version": 2, "weights": {"offset": 4096, "bytes": 100}, "cache_bytes": 64, "profile": "tokenizer.json")");
+  const int64_t room = manifest.file(manifest.weightsFile)->bytes - manifest.weightsOffset;
+  ASSERT_GE(room, 4096 + 100);
+  LaunchTable table;
+  Status read = parseLaunches(good, "l", manifest, table);
+  ASSERT_TRUE(read.ok()) << read.message();
+  EXPECT_EQ(table.weightsOffset, manifest.weightsOffset + 4096);
+  EXPECT_EQ(table.weightsBytes, 100);
+  EXPECT_EQ(table.kvBytes, 64);
+  EXPECT_EQ(table.profileFile, "tokenizer.json");
+  const struct {
+    const char *from, *to;
+    std::string message;
+  } cases[] = {
+      {"\"weights\": {\"offset\": 4096, \"bytes\": 100}, ", "", "weights: expects an object, found nothing"},
+      {"\"offset\": 4096", "\"offset\": 64", "weights.offset: expects a multiple of 4096, found 64"},
+      {"\"offset\": 4096", "\"offset\": 8192", "weights.offset: expects an integer in 0.." + std::to_string(room) + ", found 8192"},
+      {"\"bytes\": 100", "\"bytes\": 8000", "weights.bytes: expects an integer in 0.." + std::to_string(room - 4096) + ", found 8000"},
+      {"\"bytes\": 100", "\"bytes\": 0", "programs[0].launches[2].args[2][1]: expects an integer in 0..0, found 4"},
+      {"\"cache_bytes\": 64", "\"cache_bytes\": 0", "cache_bytes: expects an integer in 1..4398046511104, found 0"},
+      {"tokenizer.json", "none.json", "profile: expects a name in the manifest's files with a sha256, found 'none.json'"},
+      {"tokenizer.json", "weights-00001.safetensors",
+       "profile: expects a name in the manifest's files with a sha256, found 'weights-00001.safetensors'"},
+  };
+  for (const auto &test : cases) {
+    std::string text = good;
+    size_t at = text.find(test.from);
+    ASSERT_NE(at, text.npos) << test.from;
+    text.replace(at, std::string(test.from).size(), test.to);
+    for (size_t weight; (weight = text.find("[\"weights\", 0]")) != text.npos;)
+      text.replace(weight, 14, "[\"weights\", 4]");
+    EXPECT_EQ(parseLaunches(text, "l", manifest, table).message(), "bad data: l: " + test.message);
+  }
 }
 
 TEST(LaunchTable, CutAtEveryByte) {

@@ -61,6 +61,30 @@ TEST(Package, OneChangedByteIsRefused) {
   EXPECT_EQ(loaded.status, DSRT_OK) << dsrt_last_error();
 }
 
+/// Bytes 4096..8192 of the file are the CPU's, those behind the emulator's.
+TEST(Package, EachDeviceChecksItsWeights) {
+  Package package(Package::decoder);
+  std::string launches = launchesText({"emulate"});
+  const std::string version = "\"version\": 1", weights = package.file("weights-00001.safetensors");
+  launches.replace(launches.find(version), version.size(),
+                   R"("version": 2, "weights": {"offset": 4096, "bytes": 128}, "cache_bytes": 64, "profile": "tokenizer.json")");
+  package.addLaunches({"emulate"}, true, launches);
+  const std::string good = readFile(weights);
+  auto messageWith = [&](size_t changed, const char *device) {
+    std::string bad = good;
+    bad[changed] = static_cast<char>(bad[changed] ^ 1);
+    writeFile(weights, bad);
+    Loaded loaded(package.path(), 1, nullptr, device);
+    return loaded.status == DSRT_OK ? std::string() : std::string(dsrt_last_error());
+  };
+  EXPECT_EQ(messageWith(good.size() - 1, "cpu"), "");
+  EXPECT_TRUE(contains(messageWith(4100, "cpu"), "bytes 4096..8192: expects xxh3"));
+  EXPECT_TRUE(contains(messageWith(good.size() - 1, "emulate"), "bytes 8192..8320: expects xxh3"));
+  // Then code is opened, which is none.
+  EXPECT_TRUE(contains(messageWith(4100, "emulate"), "code/emulate.so"));
+  EXPECT_TRUE(contains(messageWith(0, "emulate"), "bytes 0..4096: expects xxh3")); // the header is everybody's
+}
+
 TEST(Package, ShorterLongerOrMissingFilesAreRefused) {
   Package package(Package::encoder);
   for (const char *name : {"manifest.json", "manifest.sha256", "code/x86-64-v2.so", "tokenizer.json", "weights-00001.safetensors"}) {

@@ -4,16 +4,18 @@
 #include "Quantization.h"
 #include "RecomputeBudget.h"
 #include "Strict.h"
+#include "Targets.h"
 #include "dialects/DS/DSDialect.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "dialects/RegisterDialects.h"
-#include "ds/Analysis/CostModel.h"
+#include "ds/Analysis/GpuCostModel.h"
 #include "ds/Import/Import.h"
 #include "ds/Pipelines/Pipelines.h"
 #include "ds/Target/CPU/CodeGen.h"
 #include "ds/Target/Package/PackageWriter.h"
 #include "ds/Target/Package/ProfileDescription.h"
 #include "ds/Target/Package/QuantizationReport.h"
+#include "ds/Target/Package/SharedWeights.h"
 #include "ds/Transforms/FusionLevel.h"
 #include "ds/Transforms/Passes.h"
 #include "ds/Transforms/Phases.h"
@@ -22,7 +24,6 @@
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/ToolOutputFile.h"
-#include "llvm/TargetParser/Host.h"
 
 using namespace mlir;
 using namespace ds;
@@ -30,6 +31,13 @@ using namespace ds;
 static constexpr int64_t defaultContext = 2048;
 
 namespace {
+/// The module that a target's plan is made of.
+struct TargetModule {
+  bool isCuda = false;
+  OwningOpRef<ModuleOp> own; // null: it is the model's
+  ModuleOp module;
+};
+
 /// One run of the compiler.
 class Driver {
 public:
@@ -51,12 +59,19 @@ private:
   Result<void> settleRecompute();
   /// What `@step` keeps when the first `layers` layers are computed again. The module stays as it is.
   Result<int64_t> arenaBytesOf(int64_t layers);
-  void fill(PlanOptions &plan) const;
-  Result<void> runPhase(Phase phase);
+  void fill(PlanOptions &plan, bool isCuda) const;
+  Result<void> runPhase(Phase phase, const TargetModule &of);
+  /// One module for each target, all still normalized.
+  void splitByTarget();
+  /// The tables that were asked for.
+  Result<void> report();
+  /// The code of each target, with the weights placed for all.
+  Result<std::vector<PackageFile>> generateAll(SharedWeights &places);
+  Result<void> writePackageOf();
   /// The option, or as many slots as the model has positions, up to a default that keeps caches small.
   int64_t contextSlots() const;
   /// The module as text, with the locations that say which module of the model an op stands for.
-  std::string text() const;
+  static std::string text(ModuleOp module);
   Result<void> dump(const std::string &name, const std::string &content, const char *suffix);
   Result<void> write(const std::string &content) const;
   LogicalResult note(Diagnostic &diagnostic);
@@ -64,23 +79,25 @@ private:
   std::string reproducerName() const {
     return (options.output.empty() || options.output == "-" ? "ds-compile" : options.output) + ".reproducer.mlir";
   }
-  Result<std::vector<CpuCode>> generate();
-  /// Reads the machine and the step of the cost model; another machine than this one is a warning.
+  Result<std::vector<CpuCode>> generate(ModuleOp planned);
+  Result<void> readGpuMachine();
+  /// Reads the machines and the step of the cost model; another machine than this one is a warning.
   Result<void> readMachine();
 
   const CompileOptions &options;
   Progress progress;
   MLIRContext context;
   std::optional<ImportedModel> model;
-  std::vector<CpuLevel> levels;
-  std::vector<GpuArch> archs; // none: the target is the CPU
+  Targets targets;
+  std::vector<TargetModule> plans; // by target, the CPU first
   Quantization quantization;
   dsrt::MachineDescription machine;
+  dsrt::GpuMachine gpuMachine;
   CostStep costStep;
   std::optional<Phase> last;
   Recompute recompute;
   std::string firstError, lowered;
-  std::vector<std::string> refused; // fusions, where --strict asks for them
+  std::vector<std::string> refused; // fusions, where --strict or CUDA asks for them
   int dumped = 0;
   bool isTrial = false; // a plan that is thrown away
 };
@@ -99,27 +116,6 @@ LogicalResult Driver::note(Diagnostic &diagnostic) {
   return success();
 }
 
-/// False for a level with dot products that a package has no use for.
-static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
-  if (level.bf16Dots != Dots::none)
-    return options.weights == "bf16" || options.compute == "bf16";
-  return level.byteDots == Dots::none || options.quantize != "none" || !options.quantizeRules.empty();
-}
-
-/// The best level of this machine that is of use, or null when it has none.
-static const CpuLevel *nativeLevel(const CompileOptions &options) {
-  llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
-  const CpuLevel *best = nullptr;
-  for (auto [name, needed] : {std::pair("x86-64-v2", "sse4.2"),
-                              {"x86-64-v3", "avx2"},
-                              {"x86-64-v4", "avx512vl"},
-                              {"x86-64-v4-vnni", "avx512vnni"},
-                              {"x86-64-v4-bf16", "avx512bf16"}})
-    if (const CpuLevel *level = findCpuLevel(name); features.lookup(needed) && isOfUse(*level, options))
-      best = level;
-  return best;
-}
-
 Result<void> Driver::checkOptions() {
   if (!options.to.empty()) {
     last = symbolizePhase(options.to);
@@ -130,22 +126,29 @@ Result<void> Driver::checkOptions() {
   } else if (options.emit == "plan") {
     last = Phase::planned;
   } else if (options.emit != "package" && options.emit != "costs" && options.emit != "llvm" && options.emit != "asm" &&
-             options.emit != "gpu" && options.emit != "ptx") {
-    return Error::usage("--emit: expects package, ds, plan, costs, llvm, asm, gpu or ptx, got '" + options.emit + "'");
+             options.emit != "gpu" && options.emit != "ptx" && options.emit != "sass") {
+    return Error::usage("--emit: expects package, ds, plan, costs, llvm, asm, gpu, ptx or sass, got '" + options.emit + "'");
   }
   if (options.output.empty() && !last && options.emit == "package")
     return Error::usage("-o: expects the package to write");
   if (options.weights != "f32" && options.weights != "bf16")
     return Error::usage("--weights: expects f32 or bf16, got '" + options.weights + "'");
-  Result<std::vector<GpuArch>> targets = gpuTargets(options.target);
-  if (!targets)
-    return targets.error();
-  archs = std::move(*targets);
-  if (!archs.empty() && options.weights != "bf16")
+  Result<Targets> read = readTargets(options);
+  if (!read)
+    return read.error();
+  targets = std::move(*read);
+  if (!targets.archs.empty() && options.weights != "bf16")
     return Error::usage("--weights: expects bf16 for --target=" + options.target + ", got '" + options.weights + "'");
-  const bool emitsCpu = options.emit == "llvm" || options.emit == "asm", emitsGpu = options.emit == "gpu" || options.emit == "ptx";
-  if (archs.empty() ? emitsGpu : emitsCpu)
+  const bool emitsCpu = options.emit == "llvm" || options.emit == "asm",
+             emitsGpu = options.emit == "gpu" || options.emit == "ptx" || options.emit == "sass";
+  if ((emitsGpu && targets.archs.empty()) || (emitsCpu && !targets.cpu))
     return Error::usage("--emit=" + options.emit + ": expects --target=" + (emitsGpu ? "cuda" : "cpu"));
+  if (options.emit == "sass" && !last)
+    if (Result<void> checked = checkSass(targets.archs); !checked)
+      return checked;
+  if (targets.isMixed() && (last ? last == Phase::planned : options.emit != "package"))
+    return Error::usage((options.to.empty() ? "--emit=" + options.emit : "--to=" + options.to) +
+                        ": expects one of cpu and cuda, got --target=" + options.target);
   if (Result<void> checked = checkTraining(); !checked)
     return checked;
   if (Result<void> prepared = quantization.prepare(); !prepared)
@@ -160,21 +163,7 @@ Result<void> Driver::checkOptions() {
     return Error::usage("--max-rows: expects max-batch to 65536, got " + std::to_string(options.maxRows));
   if (options.context < 0 || options.context > (1 << 24))
     return Error::usage("--context: expects 1 to 16777216, got " + std::to_string(options.context));
-  if (options.targetCpus.empty()) {
-    for (const CpuLevel &level : allCpuLevels())
-      if (isOfUse(level, options))
-        levels.push_back(level);
-  } else {
-    for (const std::string &name : options.targetCpus) {
-      const CpuLevel *level = name == "native" ? nativeLevel(options) : findCpuLevel(name);
-      if (!level)
-        return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or native, got '" +
-                            name + "'");
-      if (llvm::none_of(levels, [&](const CpuLevel &other) { return other.name == level->name; }))
-        levels.push_back(*level);
-    }
-  }
-  if ((options.emit == "llvm" || options.emit == "asm") && levels.size() != 1)
+  if (emitsCpu && targets.levels.size() != 1)
     return Error::usage("--emit=" + options.emit + ": expects one --target-cpu");
   return readMachine();
 }
@@ -193,7 +182,7 @@ Result<void> Driver::checkTraining() {
       return Error::usage("--compute=" + options.compute + ": expects --train");
     return {};
   }
-  if (!archs.empty())
+  if (!targets.archs.empty())
     return Error::usage("--train: expects --target=cpu, got '" + options.target + "'");
   if (options.weights != "f32" || options.quantize != "none" || !options.quantizeRules.empty() || options.observe)
     return Error::usage("--train: expects weights of f32, without --quantize and --observe-inputs; products of 16 bits are --compute");
@@ -214,7 +203,23 @@ Result<void> Driver::checkTraining() {
   return {};
 }
 
+Result<void> Driver::readGpuMachine() {
+  if (targets.archs.empty())
+    return options.gpuMachine.empty() ? Result<void>() : Error::usage("--gpu-machine: expects --target=cuda, got '" + options.target + "'");
+  gpuMachine = dsrt::gpuMachineFor(targets.archs.front().name);
+  if (const dsrt::GpuMachine *known = dsrt::findGpuMachine(options.gpuMachine)) {
+    gpuMachine = *known;
+  } else if (!options.gpuMachine.empty()) {
+    std::string error;
+    if (int code = dsrt::readGpuMachine(options.gpuMachine, gpuMachine, error))
+      return code == 66 ? Error::missing("--gpu-machine: expects a100, h100, h200 or a file; " + error) : Error::badData(error);
+  }
+  return {};
+}
+
 Result<void> Driver::readMachine() {
+  if (Result<void> read = readGpuMachine(); !read)
+    return read;
   machine = dsrt::builtInMachine();
   if (!options.costStep.empty()) {
     ArrayRef<int64_t> step = options.costStep;
@@ -233,13 +238,13 @@ Result<void> Driver::readMachine() {
   return {};
 }
 
-std::string Driver::text() const {
+std::string Driver::text(ModuleOp module) {
   std::string text;
   llvm::raw_string_ostream os(text);
   OpPrintingFlags flags;
   flags.enableDebugInfo(/*enable=*/true, /*prettyForm=*/false);
   flags.elideLargeElementsAttrs(64);
-  model->module.get().print(os, flags);
+  module.print(os, flags);
   os << "\n";
   return text;
 }
@@ -289,12 +294,12 @@ int64_t Driver::contextSlots() const {
   return positions && positions.getInt() > 0 ? std::min<int64_t>(positions.getInt(), defaultContext) : defaultContext;
 }
 
-void Driver::fill(PlanOptions &plan) const {
+void Driver::fill(PlanOptions &plan, bool isCuda) const {
   plan.context = contextSlots();
   plan.maxBatch = options.maxBatch;
   plan.maxRows = options.maxRows;
   plan.weights = options.weights;
-  plan.target = archs.empty() ? "cpu" : "cuda";
+  plan.target = isCuda ? "cuda" : "cpu";
   plan.fusion = *symbolizeFusionLevel(options.fusion);
   plan.machine = options.machine;
   plan.observe = options.observe;
@@ -310,7 +315,7 @@ Result<int64_t> Driver::arenaBytesOf(int64_t layers) {
   OwningOpRef<ModuleOp> copy = model->module->clone();
   PassManager manager(&context);
   PlanOptions plan;
-  fill(plan);
+  fill(plan, /*isCuda=*/false);
   plan.recompute = std::to_string(layers);
   buildPipelineTo(manager, Phase::planned, plan);
   const size_t refusedBefore = refused.size();
@@ -342,28 +347,35 @@ Result<void> Driver::settleRecompute() {
   return {};
 }
 
-Result<void> Driver::runPhase(Phase phase) {
-  progress.stage(stringifyPhase(phase).str());
+Result<void> Driver::runPhase(Phase phase, const TargetModule &of) {
+  ModuleOp module = of.module;
+  const std::string name = stringifyPhase(phase).str() + (plans.size() < 2 ? "" : of.isCuda ? "-cuda" : "-cpu");
+  progress.stage(name);
   if (phase != Phase::imported) {
     PassManager manager(&context);
     PlanOptions plan;
-    fill(plan);
+    fill(plan, of.isCuda);
     // A normalized module is a valid imported one, so the second run finds nothing left to normalize.
     buildPipelineTo(manager, phase, plan);
     manager.enableCrashReproducerGeneration(reproducerName());
-    if (failed(manager.run(*model->module)))
-      return Error::internal("phase " + stringifyPhase(phase).str() + ": " + (firstError.empty() ? "a pass failed" : firstError) +
+    if (failed(manager.run(module)))
+      return Error::internal("phase " + name + ": " + (firstError.empty() ? "a pass failed" : firstError) +
                              "; reproducer: " + reproducerName());
   }
-  if (!refused.empty())
-    return Error::badData("'" + options.model + "': --strict: " + refused.front() +
-                          (refused.size() > 1 ? " (and " + std::to_string(refused.size() - 1) + " more)" : ""));
-  if (failed(verifyPhase(*model->module, phase)))
-    return Error::internal("phase " + stringifyPhase(phase).str() + ": " + firstError);
-  return options.dumpPhases.empty() ? Result<void>() : dump(stringifyPhase(phase).str(), text(), ".mlir");
+  if (!refused.empty()) {
+    const std::string all = refused.front() + (refused.size() > 1 ? " (and " + std::to_string(refused.size() - 1) + " more)" : "");
+    if (options.strict)
+      return Error::badData("'" + options.model + "': --strict: " + all);
+    if (of.isCuda && !options.quiet)
+      llvm::errs() << "ds-compile: note: smaller regions on CUDA: " << all << "\n";
+    refused.clear();
+  }
+  if (failed(verifyPhase(module, phase)))
+    return Error::internal("phase " + name + ": " + firstError);
+  return options.dumpPhases.empty() ? Result<void>() : dump(name, text(module), ".mlir");
 }
 
-Result<std::vector<CpuCode>> Driver::generate() {
+Result<std::vector<CpuCode>> Driver::generate(ModuleOp planned) {
   progress.stage("code");
   CpuCodeOptions code;
   code.threads = options.threads;
@@ -379,13 +391,13 @@ Result<std::vector<CpuCode>> Driver::generate() {
     if (stage == "llvm" && dumps)
       dumps = dump("lowered-" + level.name.str(), content.str(), ".ll");
   };
-  llvm::Expected<std::vector<CpuCode>> result = compileForCpu(*model->module, levels, code);
+  llvm::Expected<std::vector<CpuCode>> result = compileForCpu(planned, targets.levels, code);
   if (!result) {
     std::string reason = "code: " + llvm::toString(result.takeError());
     std::error_code error;
     llvm::raw_fd_ostream os(reproducerName(), error);
     if (!error)
-      os << text();
+      os << text(planned);
     os.clear_error();
     return Error::internal(reason + (error ? "" : "; reproducer: " + reproducerName()));
   }
@@ -397,8 +409,8 @@ Result<std::vector<CpuCode>> Driver::generate() {
 Result<void> Driver::run() {
   if (Result<void> checked = checkOptions(); !checked)
     return checked;
-  if (options.strict && failed(collectRefusedFusions(context, refused)))
-    return Error::internal("--strict: cannot listen to the remarks of passes");
+  if ((options.strict || !targets.archs.empty()) && failed(collectRefusedFusions(context, refused)))
+    return Error::internal("cannot listen to the remarks of passes");
   ImportOptions import;
   import.task = options.task;
   import.strict = options.strict;
@@ -413,12 +425,18 @@ Result<void> Driver::run() {
   if (!options.quiet)
     for (const std::string &note : model->notes)
       llvm::errs() << "ds-compile: note: " << note << "\n";
+  plans.resize(1);
+  plans[0].module = *model->module;
+  plans[0].isCuda = !targets.cpu;
   for (Phase phase : allPhases) {
-    if (Result<void> done = runPhase(phase); !done)
-      return done;
+    if (phase == Phase::planned && targets.isMixed())
+      splitByTarget();
+    for (const TargetModule &plan : plans)
+      if (Result<void> done = runPhase(phase, plan); !done)
+        return done;
     if (last == phase) {
       progress.finish();
-      return write(text());
+      return write(text(*model->module));
     }
     if (phase != Phase::normalized)
       continue;
@@ -428,46 +446,89 @@ Result<void> Driver::run() {
       if (Result<void> done = settleRecompute(); !done)
         return done;
   }
-  if (options.report && !options.quiet) {
-    llvm::errs() << planReport(*model->module);
+  if (Result<void> reported = report(); !reported)
+    return reported;
+  if (options.emit == "package")
+    return writePackageOf();
+  if (options.emit == "costs") {
+    progress.finish();
+    return write(targets.cpu ? costJson(*model->module, costStep, machine) : gpuCostJson(*model->module, costStep, gpuMachine));
+  }
+  if (targets.cpu) {
+    Result<std::vector<CpuCode>> code = generate(*model->module);
+    return code ? write(lowered) : Result<void>(code.error());
+  }
+  progress.stage("code");
+  Result<std::string> emitted = emitGpuText(*model->module, targets.archs, options.emit);
+  return emitted ? write(*emitted) : Result<void>(emitted.error());
+}
+
+void Driver::splitByTarget() {
+  TargetModule &cuda = plans.emplace_back();
+  cuda.isCuda = true;
+  cuda.own = model->module->clone();
+  cuda.module = *cuda.own;
+}
+
+Result<void> Driver::report() {
+  if (options.quiet)
+    return {};
+  if (options.report) {
+    for (const TargetModule &plan : plans)
+      llvm::errs() << (plans.size() < 2 ? "" : plan.isCuda ? "target cuda\n" : "target cpu\n") << planReport(plan.module);
     Result<std::string> quantized = quantizationReport(*model->module, *model->tensors, quantization.corrected());
     if (!quantized)
       return quantized.error();
     llvm::errs() << *quantized;
   }
-  if (options.reportCosts && !options.quiet)
-    llvm::errs() << costReport(*model->module, costStep, machine);
-  if (options.emit == "costs") {
-    progress.finish();
-    return write(costJson(*model->module, costStep, machine));
-  }
+  if (options.reportCosts)
+    for (const TargetModule &plan : plans)
+      llvm::errs() << (plans.size() < 2 ? ""
+                       : plan.isCuda    ? "target cuda\n"
+                                        : "target cpu\n")
+                   << (plan.isCuda ? gpuCostReport(plan.module, costStep, gpuMachine) : costReport(plan.module, costStep, machine));
+  return {};
+}
+
+Result<std::vector<PackageFile>> Driver::generateAll(SharedWeights &places) {
   std::vector<PackageFile> files;
-  if (archs.empty()) {
-    Result<std::vector<CpuCode>> code = generate();
+  std::optional<GpuPart> part;
+  if (targets.isMixed()) {
+    places = placeTogether(plans.front().module, plans.back().module);
+    part = {places.device.offset, places.device.bytes, 0, "profile-cuda.json"};
+    for (ds_plan::ProgramOp program : plans.back().module.getOps<ds_plan::ProgramOp>())
+      part->cacheBytes = std::max<int64_t>(part->cacheBytes, program.getKvBytes());
+    files.push_back({part->profile, profileDescription(plans.back().module, options.fusion)});
+  }
+  if (targets.cpu) {
+    Result<std::vector<CpuCode>> code = generate(plans.front().module);
     if (!code)
       return code.error();
-    if (options.emit != "package")
-      return write(lowered);
     for (CpuCode &object : *code)
       files.push_back({"code/" + object.level + ".so", std::move(object.bytes)});
-  } else {
-    progress.stage("code");
-    if (options.emit != "package") {
-      Result<std::string> emitted = emitGpuText(*model->module, archs, options.emit);
-      return emitted ? write(*emitted) : Result<void>(emitted.error());
-    }
+  }
+  if (!targets.archs.empty()) {
+    progress.stage(targets.cpu ? "code-cuda" : "code");
     std::vector<std::string> notes;
-    Result<std::vector<PackageFile>> code = compileForGpu(*model->module, archs, !options.noEmulation, notes);
+    Result<std::vector<PackageFile>> code = compileForGpu(plans.back().module, targets.archs, !options.noEmulation, part, notes);
     if (!code)
       return code.error();
-    for (const std::string &note : notes)
-      if (!options.quiet)
+    if (!options.quiet)
+      for (const std::string &note : notes)
         llvm::errs() << "ds-compile: note: " << note << "\n";
-    files = std::move(*code);
+    llvm::move(*code, std::back_inserter(files));
   }
+  return files;
+}
+
+Result<void> Driver::writePackageOf() {
+  SharedWeights places;
+  Result<std::vector<PackageFile>> files = generateAll(places);
+  if (!files)
+    return files.error();
   for (SideFile &file : model->sideFiles)
-    files.push_back({file.name, std::move(file.content)});
-  files.push_back({"profile.json", profileDescription(*model->module, options.fusion)});
+    files->push_back({file.name, std::move(file.content)});
+  files->push_back({"profile.json", profileDescription(plans.front().module, options.fusion)});
   progress.stage("package");
   PackageOptions package;
   package.producer = "ds-compile " DS_VERSION;
@@ -475,7 +536,10 @@ Result<void> Driver::run() {
   package.matrices = quantization.corrected() ? &quantization.corrected()->matrices : nullptr;
   package.progress = [this](int64_t done, int64_t total) { progress.advance(done, total); };
   package.cancelled = [this] { return options.interrupted && *options.interrupted; };
-  Result<void> written = writePackage(*model->module, *model->tensors, files, options.output, package);
+  std::vector<PackagePart> parts{{plans.front().module, places.host.offset}};
+  if (targets.isMixed())
+    parts.push_back({plans.back().module, places.device.offset});
+  Result<void> written = writePackage(parts, *model->tensors, *files, options.output, package);
   progress.finish();
   return written;
 }

@@ -14,8 +14,8 @@ namespace ds {
 struct CompileOptions {
   std::string model;  // folder or .gguf file
   std::string output; // package, or file of --emit; "-" is standard output
-  std::string emit;   // package, ds, plan, costs, llvm, asm, gpu, ptx
-  std::string target; // cpu, or cuda:ARCH,...
+  std::string emit;   // package, ds, plan, costs, llvm, asm, gpu, ptx, sass
+  std::string target; // a list of cpu and cuda:ARCH,...
   std::string to;     // last phase; then its IR is the output
   std::string dumpPhases;
   std::string task;     // empty: what the model's configuration says
@@ -27,6 +27,7 @@ struct CompileOptions {
   std::string fusion;      // none, generic or specialized
   std::string progress;
   std::string machine;           // description for the cost model; empty: the one built in
+  std::string gpuMachine;        // the same of a GPU: a name or a file; empty: by the first architecture
   std::vector<int64_t> costStep; // batch, tokens, past, threads of the step that is predicted
   std::vector<std::string> targetCpus;
   // Of --train, and errors without it.

@@ -1,33 +1,32 @@
 #include "GpuCode.h"
 #include "ds/Target/CUDA/Emulation.h"
-#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace ds;
 
-Result<std::vector<GpuArch>> ds::gpuTargets(const std::string &target) {
-  std::vector<GpuArch> archs;
-  if (target == "cpu")
-    return archs;
-  StringRef names = target;
-  if (!names.consume_front("cuda") || (!names.empty() && !names.consume_front(":")))
-    return Error::usage("--target: expects cpu, cuda or cuda:ARCH,..., got '" + target + "'");
-  if (names.empty())
-    names = "sm_90a";
-  for (StringRef name : llvm::split(names, ',')) {
-    llvm::Expected<GpuArch> arch = findGpuArch(name);
-    if (!arch)
-      return Error::usage("--target: " + llvm::toString(arch.takeError()));
-    if (llvm::none_of(archs, [&](const GpuArch &other) { return other.name == arch->name; }))
-      archs.push_back(*arch);
-  }
-  return archs;
+static constexpr const char *places = ", PATH, CUDA_HOME, /usr/local/cuda or the Python package ";
+
+Result<void> ds::checkSass(ArrayRef<GpuArch> archs) {
+  if (archs.front().name == "compute_80")
+    return Error::usage("--emit=sass: expects a machine such as sm_80 first, got 'compute_80'");
+  if (findPtxas().empty())
+    return Error::unavailable(std::string("--emit=sass: no ptxas in DS_PTXAS") + places + "nvidia-cuda-nvcc");
+  if (findNvdisasm().empty())
+    return Error::unavailable(std::string("--emit=sass: no nvdisasm in DS_NVDISASM") + places + "nvidia-cuda-nvdisasm");
+  return {};
+}
+
+/// A model that CUDA cannot run is refused; all else is a mistake of this program.
+static Error failed(llvm::Error error) {
+  const bool isModel = error.isA<UnservedKernel>();
+  std::string text = llvm::toString(std::move(error));
+  return isModel ? Error::badData("no kernel on CUDA: " + text) : Error::internal("code: " + text);
 }
 
 Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, const std::string &emit) {
   llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs);
   if (!kernels)
-    return Error::internal("code: " + llvm::toString(kernels.takeError()));
+    return failed(kernels.takeError());
   if (emit == "gpu") {
     std::string text;
     llvm::raw_string_ostream os(text);
@@ -36,13 +35,20 @@ Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, c
   }
   llvm::Expected<std::string> ptx = compileToPtx(*kernels, archs.front());
   if (!ptx)
-    return Error::internal("code: " + llvm::toString(ptx.takeError()));
-  return std::move(*ptx);
+    return failed(ptx.takeError());
+  if (emit == "ptx")
+    return std::move(*ptx);
+  llvm::Expected<std::string> cubin = assemblePtx(*ptx, archs.front(), findPtxas());
+  if (!cubin)
+    return failed(cubin.takeError());
+  llvm::Expected<std::string> sass = disassembleCubin(*cubin, findNvdisasm());
+  if (!sass)
+    return failed(sass.takeError());
+  return std::move(*sass);
 }
 
 Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, bool emulation,
-                                                   std::vector<std::string> &notes) {
-  auto failed = [](llvm::Error error) { return Error::internal("code: " + llvm::toString(std::move(error))); };
+                                                   const std::optional<GpuPart> &part, std::vector<std::string> &notes) {
   llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs);
   if (!kernels)
     return failed(kernels.takeError());
@@ -55,8 +61,8 @@ Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<Gp
   };
   const std::string ptxas = findPtxas();
   if (ptxas.empty())
-    notes.push_back(
-        "no ptxas in DS_PTXAS, PATH, CUDA_HOME or /usr/local/cuda: the package has PTX alone, which the driver compiles at load");
+    notes.push_back(std::string("no ptxas in DS_PTXAS") + places +
+                    "nvidia-cuda-nvcc: the package has PTX alone, which the driver compiles at load");
   std::vector<GpuArch> all(archs.begin(), archs.end());
   if (llvm::none_of(archs, [](const GpuArch &arch) { return arch.name == "compute_80"; }))
     all.push_back(llvm::cantFail(findGpuArch("compute_80")));
@@ -79,6 +85,6 @@ Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<Gp
       return failed(emulated.takeError());
     add("emulate", "x86-64-v3", ".so", std::move(*emulated));
   }
-  files.push_back({"code/launches.json", launchTable(*kernels, modules)});
+  files.push_back({"code/launches.json", launchTable(*kernels, modules, part)});
   return files;
 }

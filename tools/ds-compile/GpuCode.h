@@ -8,15 +8,17 @@
 
 namespace ds {
 
-/// The machines of `--target`: empty for `cpu`, those behind `cuda:`, sm_90a where none is named. Errors: Usage.
-Result<std::vector<GpuArch>> gpuTargets(const std::string &target);
-
 /// Compiles `planned` for `archs`. PTX of compute_80 is always there as well, machine code where a ptxas is found (else PTX of that machine
-/// stands in its place, and `notes` says so), code for the CPU with `emulation`. Errors: Internal.
+/// stands in its place, and `notes` says so), code for the CPU with `emulation`. `part`: what the device has of its own beside the CPU.
+/// Errors: BadData for a kernel that CUDA cannot compute, Internal.
 Result<std::vector<PackageFile>> compileForGpu(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs, bool emulation,
-                                               std::vector<std::string> &notes);
+                                               const std::optional<GpuPart> &part, std::vector<std::string> &notes);
 
-/// The text of `--emit=gpu` (MLIR) and `--emit=ptx` (of the first machine). Errors: Internal.
+/// Whether what `--emit=sass` runs is there and `archs` begin with a machine. Errors: Unavailable, naming what is missing, and Usage.
+Result<void> checkSass(llvm::ArrayRef<GpuArch> archs);
+
+/// The text of `--emit=gpu` (MLIR), `--emit=ptx` and `--emit=sass` (machine code, both of the first machine). Errors: as
+/// those of compileForGpu.
 Result<std::string> emitGpuText(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs, const std::string &emit);
 
 } // namespace ds

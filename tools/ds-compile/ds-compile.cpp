@@ -15,13 +15,15 @@ static cl::opt<std::string> output("o", cl::value_desc("package"),
                                    cl::desc("the package to write, or the file for --emit and --to (- is stdout)"), cl::cat(category));
 static cl::opt<std::string>
     emit("emit", cl::init("package"),
-         cl::desc("package, ds, plan, costs (JSON), llvm or asm (of one --target-cpu), gpu or ptx (of --target=cuda)"), cl::cat(category));
+         cl::desc("package, ds, plan, costs (JSON), llvm or asm (of one --target-cpu), gpu, ptx or sass (of --target=cuda)"),
+         cl::cat(category));
 static cl::opt<std::string> to("to", cl::desc("stop after this phase and write its IR: imported, normalized, planned"), cl::cat(category));
 static cl::opt<std::string> dumpPhases("dump-phases", cl::value_desc("dir"), cl::desc("write the IR of every phase to this folder"),
                                        cl::cat(category));
-static cl::opt<std::string> target("target", cl::init("cpu"), cl::value_desc("target"),
-                                   cl::desc("cpu, or cuda:ARCH,... (sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120; default sm_90a)"),
-                                   cl::cat(category));
+static cl::opt<std::string>
+    target("target", cl::init("cpu"), cl::value_desc("target"),
+           cl::desc("a list of cpu and cuda:ARCH,... (sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120; default sm_90a)"),
+           cl::cat(category));
 static cl::opt<bool> noEmulation("no-emulation",
                                  cl::desc("leave out of a package for CUDA the code that runs it on the CPU (--device=emulate)"),
                                  cl::cat(category));
@@ -84,13 +86,20 @@ static cl::opt<bool> strict("strict",
                             cl::cat(category));
 static cl::opt<bool> report("report", cl::desc("print tables: memory (arena, peak, caches); what quantization does to each matrix"),
                             cl::cat(category));
-static cl::opt<bool> reportCosts("report-costs", cl::desc("print a table of kernels with the time they are predicted to take"),
-                                 cl::cat(category));
+static cl::opt<bool>
+    reportCosts("report-costs",
+                cl::desc("print a table of kernels with the time they are predicted to take, for GPUs with the least that memory takes"),
+                cl::cat(category));
 static cl::opt<std::string>
     machine("machine", cl::value_desc("file"),
             cl::desc("machine, from ds-bench --calibrate, that fusion is judged for and costs are predicted for (default: "
                      "built in)"),
             cl::cat(category));
+static cl::opt<std::string>
+    gpuMachine("gpu-machine", cl::value_desc("name or file"),
+               cl::desc("with --target=cuda: the GPU that costs are predicted for, a100, h100, h200 or a description "
+                        "(docs/cost-model.md; default: by the first architecture)"),
+               cl::cat(category));
 static cl::list<int64_t> costStep("cost-step", cl::CommaSeparated, cl::value_desc("B,T,PAST,THREADS"),
                                   cl::desc("the step that is predicted (default: 1,128,0,1)"), cl::cat(category));
 static cl::opt<bool> quiet("quiet", cl::desc("print nothing but errors"), cl::cat(category));
@@ -142,6 +151,7 @@ int main(int argc, char **argv) {
   options.report = report;
   options.reportCosts = reportCosts;
   options.machine = machine;
+  options.gpuMachine = gpuMachine;
   options.costStep.assign(costStep.begin(), costStep.end());
   options.quiet = quiet;
   options.interrupted = &interrupted;

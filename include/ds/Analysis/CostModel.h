@@ -14,6 +14,11 @@ struct CostStep {
   int threads = 1;
 };
 
+/// The step as `program` can take it.
+CostStep stepOf(ds_plan::ProgramOp program, const CostStep &wanted);
+/// The sizes of a step in which the last token of each sequence is selected, but for the working set.
+dsrt::StepSizes sizesOf(const CostStep &step);
+
 struct LaunchCost {
   ds_plan::LaunchOp launch;
   dsrt::LaunchWork work;

@@ -13,6 +13,9 @@ namespace ds {
 /// embeddings, element-wise ops and at most one norm, or one gradient of a norm, of one width.
 std::optional<std::string> whyNotOneKernel(llvm::ArrayRef<mlir::Operation *> ops);
 
+/// Why no builder of the CUDA target serves `ops`, a region that one of the CPU's does; nothing when one does.
+std::optional<std::string> whyNotOnCuda(llvm::ArrayRef<mlir::Operation *> ops);
+
 /// True for an op that a kernel of rows may hold: each row of its result needs that row of its operands alone.
 bool isRowOp(mlir::Operation *op);
 

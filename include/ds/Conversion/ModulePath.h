@@ -2,6 +2,7 @@
 #ifndef DS_CONVERSION_MODULEPATH_H
 #define DS_CONVERSION_MODULEPATH_H
 
+#include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Location.h"
 #include <string>
 

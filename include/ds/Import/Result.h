@@ -9,7 +9,7 @@
 namespace ds {
 
 /// The exit code a tool ends with.
-enum class ErrorCode { Usage = 2, BadData = 65, Missing = 66, Internal = 70, CannotWrite = 73 };
+enum class ErrorCode { Usage = 2, BadData = 65, Missing = 66, Unavailable = 69, Internal = 70, CannotWrite = 73 };
 
 /// One line: file, place, expected, found.
 struct Error {
@@ -19,6 +19,7 @@ struct Error {
   static Error usage(std::string message) { return make(ErrorCode::Usage, std::move(message)); }
   static Error badData(std::string message) { return make(ErrorCode::BadData, std::move(message)); }
   static Error missing(std::string message) { return make(ErrorCode::Missing, std::move(message)); }
+  static Error unavailable(std::string message) { return make(ErrorCode::Unavailable, std::move(message)); }
   static Error internal(std::string message) { return make(ErrorCode::Internal, std::move(message)); }
   static Error cannotWrite(std::string message) { return make(ErrorCode::CannotWrite, std::move(message)); }
 

@@ -262,6 +262,8 @@ def FuseLinearEpilogue : Pass<"ds-fuse-linear-epilogue", "::mlir::ModuleOp"> {
     Saves: a launch, a barrier, and writing and reading the rows, for each op.
     Source: Aminabadi et al. 2022, arXiv:2207.00032, section III.
   }];
+  let options = [Option<"target", "target", "std::string", /*default=*/"\"cpu\"",
+                        "whose kernels have to serve what is joined, cpu, or cuda: two products at most meet there, of one type">];
 }
 
 def FuseAttention : Pass<"ds-fuse-attention", "::mlir::ModuleOp"> {

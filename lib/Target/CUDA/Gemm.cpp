@@ -1,6 +1,7 @@
 #include "Gemm.h"
 #include "CacheView.h"
 #include "dialects/DS/DSDialect.h"
+#include "ds/Analysis/FusionLegality.h"
 
 using namespace mlir;
 using namespace ds;
@@ -56,8 +57,8 @@ llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
   std::optional<LinearRegion> region = LinearRegion::match(ops, reason);
   if (!region)
     return kernel.error("gemm cannot serve the region: " + reason);
-  if (auto op = llvm::find_if(ops, llvm::IsaPred<ScaleOp, DropoutOp>); op != ops.end())
-    return kernel.error("gemm has no " + (*op)->getName().getStringRef() + " on this target");
+  if (std::optional<std::string> why = whyNotOnCuda(ops))
+    return kernel.error(*why);
   gemm->region = std::move(*region);
   const int64_t depth = gemm->region.depth;
   const KernelOperand &input = kernel.ins[gemm->operandOf(gemm->region.input)];
@@ -70,8 +71,6 @@ llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
       if (llvm::Error error = GpuCacheView::check(kernel, &cache, store.getKind(), static_cast<int64_t>(store.getKvHeads())))
         return error;
     }
-    if (domain.linears.size() > 2)
-      return kernel.error("expects one or two products that meet, found " + Twine(domain.linears.size()));
     std::optional<Tiles> tiles;
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = kernel.ins[gemm->operandOf(linear.getWeight())];

@@ -3,8 +3,14 @@
 
 using Json = nlohmann::ordered_json;
 
-std::string ds::launchTable(const GpuKernels &kernels, llvm::ArrayRef<GpuModuleFile> modules) {
-  Json table = {{"format", "ds-launches"}, {"version", 1}, {"modules", Json::array()}};
+std::string ds::launchTable(const GpuKernels &kernels, llvm::ArrayRef<GpuModuleFile> modules, const std::optional<GpuPart> &part) {
+  Json table = {{"format", "ds-launches"}, {"version", part ? 2 : 1}};
+  if (part) {
+    table["weights"] = {{"offset", part->weightsOffset}, {"bytes", part->weightsBytes}};
+    table["cache_bytes"] = part->cacheBytes;
+    table["profile"] = part->profile;
+  }
+  table["modules"] = Json::array();
   for (const GpuModuleFile &module : modules)
     table["modules"].push_back({{"target", module.target}, {"arch", module.arch}, {"file", module.file}});
   Json launches = Json::parse(kernels.launches, nullptr, /*allow_exceptions=*/false);

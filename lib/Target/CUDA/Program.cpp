@@ -1,4 +1,5 @@
 // Every kernel of a plan becomes stages, every launch of a program launches of those.
+#include "ds/Conversion/ModulePath.h"
 #include "ds/Target/CUDA/CodeGen.h"
 #include "ds/Target/CUDA/Kernel.h"
 #include "dsrt/package.h"
@@ -15,6 +16,8 @@ using namespace mlir;
 using namespace ds;
 using namespace ds_plan;
 using Json = nlohmann::ordered_json;
+
+char UnservedKernel::ID;
 
 static constexpr int64_t scratchAlignment = 256, scratchRows = 128;
 
@@ -75,10 +78,14 @@ llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
   if (entry.kernel)
     return &entry;
   auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
+  const std::string module = modulePath(launch.getLoc());
+  auto unserved = [&](std::string reason) {
+    return llvm::make_error<UnservedKernel>((module.empty() ? "" : "'" + module + "': ") + reason);
+  };
   GpuKernelBuilder build = findGpuKernelBuilder(kernel.getFamily());
   if (!build)
-    return llvm::createStringError("kernel '" + kernel.getSymName() + "' is of family '" + kernel.getFamily() +
-                                   "', which the CUDA target does not have");
+    return unserved(
+        ("kernel '" + kernel.getSymName() + "' is of family '" + kernel.getFamily() + "', which the CUDA target does not have").str());
   auto describe = [&](OperandRange operands) {
     SmallVector<KernelOperand> list;
     for (Value operand : operands)
@@ -88,11 +95,11 @@ llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
   auto made = std::make_unique<GpuKernel>(kernel, describe(launch.getIns()), describe(launch.getAux()), describe(launch.getOuts()));
   made->mostSharedBytes = mostSharedBytes;
   if (llvm::Error error = build(*made))
-    return std::move(error);
+    return unserved(llvm::toString(std::move(error)));
   for (const GpuKernel::Stage &stage : made->stages)
     if (stage.shape.sharedBytes > mostSharedBytes)
-      return made->error("stage '" + stage.shape.name + "' needs " + llvm::Twine(stage.shape.sharedBytes) +
-                         " bytes of shared memory, a block has at most " + llvm::Twine(mostSharedBytes));
+      return unserved(llvm::toString(made->error("stage '" + stage.shape.name + "' needs " + llvm::Twine(stage.shape.sharedBytes) +
+                                                 " bytes of shared memory, a block has at most " + llvm::Twine(mostSharedBytes))));
   if (made->stages.empty())
     return made->error("its builder made no stage");
   entry.kernel = std::move(made);

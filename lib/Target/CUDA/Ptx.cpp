@@ -1,4 +1,4 @@
-// From kernels to PTX by LLVM's NVPTX back end, and to machine code by ptxas.
+// From kernels to PTX by LLVM's NVPTX back end.
 #include "ds/Target/CPU/MachineCode.h"
 #include "ds/Target/CUDA/CodeGen.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
@@ -21,10 +21,6 @@
 #include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FileUtilities.h"
-#include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/Program.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/TargetParser/Triple.h"
 #include <mutex>
@@ -143,45 +139,4 @@ llvm::Expected<std::string> ds::compileToPtx(const GpuKernels &kernels, const Gp
     return failed("translation to LLVM IR failed");
   runOptimizations(*translated, **machine);
   return emitMachineCode(*translated, **machine, llvm::CodeGenFileType::AssemblyFile);
-}
-
-std::string ds::findPtxas() {
-  if (const char *given = std::getenv("DS_PTXAS"))
-    return given;
-  if (llvm::ErrorOr<std::string> found = llvm::sys::findProgramByName("ptxas"))
-    return *found;
-  const char *home = std::getenv("CUDA_HOME");
-  for (std::string folder : {home ? std::string(home) : std::string(), std::string("/usr/local/cuda")})
-    if (std::string path = folder + "/bin/ptxas"; !folder.empty() && llvm::sys::fs::can_execute(path))
-      return path;
-  return {};
-}
-
-llvm::Expected<std::string> ds::assemblePtx(llvm::StringRef ptx, const GpuArch &arch, llvm::StringRef ptxas, std::string *log) {
-  llvm::SmallString<128> input, output, messages;
-  auto temporary = [&](const char *suffix, llvm::SmallString<128> &path) {
-    return llvm::sys::fs::createTemporaryFile("ds-kernels", suffix, path);
-  };
-  if (temporary("ptx", input) || temporary("cubin", output) || temporary("log", messages))
-    return llvm::createStringError("cannot write temporary files for ptxas");
-  llvm::FileRemover removeInput(input), removeOutput(output), removeMessages(messages);
-  std::error_code error;
-  {
-    llvm::raw_fd_ostream file(input, error);
-    file << ptx;
-  }
-  std::string target = "-arch=" + arch.name;
-  llvm::StringRef arguments[] = {ptxas, target, "-O3", "-v", "--split-compile=0", input, "-o", output};
-  std::optional<llvm::StringRef> redirects[] = {std::nullopt, messages.str(), messages.str()};
-  int code = llvm::sys::ExecuteAndWait(ptxas, arguments, std::nullopt, redirects);
-  auto read = [](llvm::StringRef path) {
-    llvm::ErrorOr<std::unique_ptr<llvm::MemoryBuffer>> buffer = llvm::MemoryBuffer::getFile(path);
-    return buffer ? (*buffer)->getBuffer().str() : std::string();
-  };
-  std::string said = read(messages);
-  if (log)
-    *log = said;
-  if (code != 0)
-    return llvm::createStringError("code for " + arch.name + ": " + ptxas + ": " + llvm::StringRef(said).split('\n').first);
-  return read(output);
 }

@@ -18,9 +18,8 @@ llvm::Error GpuRowRegion::check(const GpuKernel &kernel) {
     ops.push_back(&op);
   if (std::optional<std::string> why = whyNotOneKernel(ops))
     return kernel.error("row cannot serve the region: " + *why);
-  if (auto op = llvm::find_if(ops, llvm::IsaPred<ScaleOp, DropoutOp, LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp>);
-      op != ops.end())
-    return kernel.error("row has no " + (*op)->getName().getStringRef() + " on this target");
+  if (std::optional<std::string> why = whyNotOnCuda(ops))
+    return kernel.error(*why);
   auto isRow = [&](const KernelOperand &o) {
     return o.element().isF32() && (o.kind == KernelOperand::Kind::weight ? o.layout == ds_plan::Layout::vector && o.width() >= width
                                                                          : o.kind == KernelOperand::Kind::rows && o.width() == width);

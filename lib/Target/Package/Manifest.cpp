@@ -121,6 +121,23 @@ template <typename OpT> static Json placesOf(ProgramOp program) {
   return list;
 }
 
+static int64_t contextOf(ModuleOp planned) {
+  int64_t context = 0;
+  planned.walk([&](ds_plan::CacheOp cache) { context = std::max(context, cast<MemRefType>(cache.getType()).getDimSize(0)); });
+  return context;
+}
+
+std::string ds::interfaceText(ModuleOp planned) {
+  Json json = {{"context", contextOf(planned)}, {"programs", Json::array()}};
+  for (ProgramOp program : planned.getOps<ProgramOp>())
+    json["programs"].push_back({{"name", program.getSymName().str()},
+                                {"max_batch", program.getMaxBatch()},
+                                {"max_rows", program.getMaxRows()},
+                                {"inputs", placesOf<InputOp>(program)},
+                                {"outputs", placesOf<OutputOp>(program)}});
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 Result<std::string> ds::manifestText(ModuleOp planned, const TensorSource &tensors, const std::string &producer,
                                      const WeightsRecord &weights, const std::map<std::string, FileRecord> &files) {
   auto model = planned->getAttrOfType<DictionaryAttr>("ds.model");
@@ -141,12 +158,10 @@ Result<std::string> ds::manifestText(ModuleOp planned, const TensorSource &tenso
   json["model"]["weights_dtype"] = weights.dtype;
   json["positions"] = toJson(positions);
 
-  int64_t context = 0, kvBytes = 0;
+  int64_t kvBytes = 0;
   Json programs = Json::array();
   for (ProgramOp program : planned.getOps<ProgramOp>()) {
     kvBytes = std::max<int64_t>(kvBytes, program.getKvBytes());
-    for (ds_plan::CacheOp cache : program.getBody().getOps<ds_plan::CacheOp>())
-      context = std::max(context, cast<MemRefType>(cache.getType()).getDimSize(0));
     programs.push_back({{"name", program.getSymName().str()},
                         {"symbol", DS_PROGRAM_PREFIX + program.getSymName().str()},
                         {"max_batch", program.getMaxBatch()},
@@ -156,7 +171,7 @@ Result<std::string> ds::manifestText(ModuleOp planned, const TensorSource &tenso
                         {"outputs", placesOf<OutputOp>(program)}});
   }
   if (kvBytes > 0)
-    json["cache"] = {{"context", context}, {"bytes_per_sequence", kvBytes}};
+    json["cache"] = {{"context", contextOf(planned)}, {"bytes_per_sequence", kvBytes}};
   Result<Json> state = stateOf(planned, tensors);
   if (!state)
     return state.error();

@@ -28,5 +28,9 @@ struct WeightsRecord {
 Result<std::string> manifestText(mlir::ModuleOp planned, const TensorSource &tensors, const std::string &producer,
                                  const WeightsRecord &weights, const std::map<std::string, FileRecord> &files);
 
+/// The programs of `planned` as callers see them: names, bounds, inputs and outputs, and the context of its caches. Equal in all plans of a
+/// package.
+std::string interfaceText(mlir::ModuleOp planned);
+
 } // namespace ds
 #endif // DS_LIB_TARGET_PACKAGE_MANIFEST_H

@@ -24,9 +24,16 @@ static constexpr int64_t workBytes = 4 << 20;   // packed by one thread at a tim
 static constexpr const char *weightsFile = "weights-00001.safetensors";
 
 namespace {
+/// A storage, at a byte of the data part.
+struct PlacedStorage {
+  StorageOp storage;
+  int64_t place;
+  int64_t end() const { return place + storageBytes(storage); }
+};
+
 /// A run of units of one storage, packed by one thread.
 struct Work {
-  StorageOp storage;
+  PlacedStorage to;
   const ParameterReader *reader;
   int64_t first, count;
   bool last; // of its storage
@@ -44,37 +51,63 @@ static std::string storedType(StorageOp storage) {
   return type.isBF16() ? "BF16" : type.isF16() ? "F16" : type.isInteger(32) ? "I32" : "F32";
 }
 
+/// The storages of the file in its order. What two parts have in one place is there once.
+static Result<std::vector<PlacedStorage>> storagesOf(ArrayRef<PackagePart> parts) {
+  std::vector<PlacedStorage> storages;
+  for (const PackagePart &part : parts)
+    for (StorageOp storage : ModuleOp(part.planned).getOps<StorageOp>()) {
+      if (!storage.getOffset())
+        return Error::internal("storage '" + storage.getSymName().str() + "' has no offset");
+      if (!storage.getState() || (storage.getParameter() && storage.getState() == ds_plan::State::parameter)) // the rest begins as zeros
+        storages.push_back({storage, part.weightsOffset + static_cast<int64_t>(*storage.getOffset())});
+    }
+  llvm::stable_sort(storages, [](const PlacedStorage &a, const PlacedStorage &b) { return a.place < b.place; });
+  storages.erase(llvm::unique(storages,
+                              [](const PlacedStorage &a, const PlacedStorage &b) {
+                                return a.place == b.place && StorageOp(a.storage).getType() == StorageOp(b.storage).getType();
+                              }),
+                 storages.end());
+  for (size_t i = 1; i < storages.size(); ++i)
+    if (storages[i].place < storages[i - 1].end())
+      return Error::internal("storage '" + storages[i].storage.getSymName().str() + "' overlaps the one before it");
+  return storages;
+}
+
 /// The header of a safetensors file whose data part begins at a page; gaps between storages become tensors of padding, as the format has
 /// none.
-static std::string weightsHeader(ArrayRef<StorageOp> storages, int64_t &dataBytes) {
+static std::string weightsHeader(ArrayRef<PlacedStorage> storages) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   header["__metadata__"] = {{"format", DS_PACKAGE_FORMAT}};
   int64_t end = 0;
-  for (StorageOp storage : storages) {
-    int64_t begin = *storage.getOffset();
+  for (const PlacedStorage &placed : storages) {
+    StorageOp storage = placed.storage;
+    int64_t begin = placed.place;
     if (begin > end)
       header["__padding." + std::to_string(end)] = {{"dtype", "U8"}, {"shape", {begin - end}}, {"data_offsets", {end, begin}}};
     ArrayRef<int64_t> shape = cast<MemRefType>(storage.getType()).getShape();
-    end = begin + storageBytes(storage);
-    header[storage.getSymName().str()] = {
+    end = placed.end();
+    std::string name = storage.getSymName().str();
+    while (header.contains(name)) // the other target's, of other bytes
+      name += ".device";
+    header[name] = {
         {"dtype", storedType(storage)}, {"shape", std::vector<int64_t>(shape.begin(), shape.end())}, {"data_offsets", {begin, end}}};
   }
-  dataBytes = end;
   std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.append((pageBytes - (text.size() + 8) % pageBytes) % pageBytes, ' ');
   uint64_t length = text.size(); // little endian, as every machine this runs on
   return std::string(reinterpret_cast<const char *>(&length), 8) + text;
 }
 
-static Result<void> writeWeights(ArrayRef<StorageOp> storages, ModuleOp planned, const TensorSource &tensors, const PackageOptions &options,
-                                 int file, int64_t dataOffset, int64_t dataBytes) {
+static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorSource &tensors, const PackageOptions &options, int file,
+                                 int64_t dataOffset) {
   std::vector<ParameterReader> readers;
   readers.reserve(storages.size());
   std::vector<Work> work;
-  for (StorageOp storage : storages) {
+  for (const PlacedStorage &placed : storages) {
+    StorageOp storage = placed.storage;
     const ParameterReader *reader = nullptr;
     if (std::optional<StringRef> name = storage.getParameter()) {
-      auto parameter = planned.lookupSymbol<ParameterOp>(*name);
+      auto parameter = storage->getParentOfType<ModuleOp>().lookupSymbol<ParameterOp>(*name);
       if (!parameter)
         return Error::internal("storage '" + storage.getSymName().str() + "' names no parameter");
       Result<ParameterReader> created = ParameterReader::create(parameter, tensors, options.matrices);
@@ -84,18 +117,19 @@ static Result<void> writeWeights(ArrayRef<StorageOp> storages, ModuleOp planned,
     }
     int64_t units = unitCount(storage), step = std::max<int64_t>(1, workBytes / unitBytes(storage));
     for (int64_t first = 0; first < units; first += step)
-      work.push_back({storage, reader, first, std::min(step, units - first), first + step >= units});
+      work.push_back({placed, reader, first, std::min(step, units - first), first + step >= units});
   }
+  const int64_t dataBytes = storages.empty() ? 0 : storages.back().end();
   std::atomic<int64_t> done = 0;
   return forEach(work.size(), options.threads, [&](size_t index) -> Result<void> {
     if (options.cancelled && options.cancelled())
       return Error::cannotWrite("interrupted: nothing was written");
     Work &item = work[index];
-    int64_t bytes = unitBytes(item.storage);
+    int64_t bytes = unitBytes(item.to.storage);
     std::vector<uint8_t> packed(item.count * bytes);
-    if (Result<void> result = packUnits(item.storage, item.reader, item.first, item.count, packed.data()); !result)
+    if (Result<void> result = packUnits(item.to.storage, item.reader, item.first, item.count, packed.data()); !result)
       return result;
-    int64_t offset = dataOffset + *item.storage.getOffset() + item.first * bytes;
+    int64_t offset = dataOffset + item.to.place + item.first * bytes;
     if (Result<void> result = writeAt(file, packed.data(), packed.size(), offset, weightsFile); !result)
       return result;
     if (item.last && item.reader)
@@ -131,16 +165,16 @@ static Result<void> hashChunks(const std::string &name, int64_t bytes, unsigned 
   return result;
 }
 
-Result<void> ds::writePackage(ModuleOp planned, const TensorSource &tensors, const std::vector<PackageFile> &files, const std::string &path,
-                              const PackageOptions &options) {
-  SmallVector<StorageOp> storages;
-  for (StorageOp storage : planned.getOps<StorageOp>()) {
-    if (!storage.getOffset())
-      return Error::internal("storage '" + storage.getSymName().str() + "' has no offset");
-    if (!storage.getState() || (storage.getParameter() && storage.getState() == ds_plan::State::parameter)) // the rest begins as zeros
-      storages.push_back(storage);
-  }
-  llvm::sort(storages, [](StorageOp a, StorageOp b) { return *a.getOffset() < *b.getOffset(); });
+Result<void> ds::writePackage(ArrayRef<PackagePart> parts, const TensorSource &tensors, const std::vector<PackageFile> &files,
+                              const std::string &path, const PackageOptions &options) {
+  ModuleOp planned = parts.front().planned;
+  for (const PackagePart &part : parts.drop_front())
+    if (interfaceText(part.planned) != interfaceText(planned))
+      return Error::internal("the plans of the package's targets have different programs");
+  Result<std::vector<PlacedStorage>> placed = storagesOf(parts);
+  if (!placed)
+    return placed.error();
+  ArrayRef<PlacedStorage> storages = *placed;
 
   Result<AtomicFolder> folder = AtomicFolder::create(path);
   if (!folder)
@@ -156,25 +190,28 @@ Result<void> ds::writePackage(ModuleOp planned, const TensorSource &tensors, con
   }
 
   WeightsRecord weights;
-  std::string header = weightsHeader(storages, weights.dataBytes);
+  std::string header = weightsHeader(storages);
+  for (const PlacedStorage &each : storages)
+    if (StorageOp(each.storage)->getParentOp() == planned.getOperation())
+      weights.dataBytes = std::max(weights.dataBytes, each.end());
   weights.file = weightsFile;
   weights.dataOffset = static_cast<int64_t>(header.size());
   weights.dtype = mainScheme(planned);
   if (weights.dtype.empty())
-    weights.dtype = llvm::any_of(storages, [](StorageOp s) { return storedType(s) == "BF16"; }) ? "bf16" : "f32";
+    weights.dtype = llvm::any_of(storages, [](const PlacedStorage &s) { return storedType(s.storage) == "BF16"; }) ? "bf16" : "f32";
   Result<int> file = folder->openFile(weightsFile);
   if (!file)
     return file.error();
   Result<void> written = writeAt(*file, header.data(), header.size(), 0, weightsFile);
   if (written)
-    written = writeWeights(storages, planned, tensors, options, *file, weights.dataOffset, weights.dataBytes);
+    written = writeWeights(storages, tensors, options, *file, weights.dataOffset);
   Result<void> closed = folder->closeFile(*file, weightsFile);
   if (!written)
     return written;
   if (!closed)
     return closed;
-  if (Result<void> hashed =
-          hashChunks(folder->fullName(weightsFile), weights.dataOffset + weights.dataBytes, options.threads, records[weightsFile]);
+  if (Result<void> hashed = hashChunks(folder->fullName(weightsFile), weights.dataOffset + (storages.empty() ? 0 : storages.back().end()),
+                                       options.threads, records[weightsFile]);
       !hashed)
     return hashed;
 

@@ -28,12 +28,20 @@ struct PackageOptions {
   std::function<bool()> cancelled;
 };
 
-/// Writes the package of `planned` (phase `planned`: placed `ds_plan` programs and storages) to folder `path`.
-///   tensors  where the sources of its `ds.parameter`s are read from, a few rows at a time
+/// The plan of a target (phase `planned`: placed `ds_plan` programs and storages), and where its range of the data part begins: that of the
+/// first one at 0.
+struct PackagePart {
+  mlir::ModuleOp planned;
+  int64_t weightsOffset = 0;
+};
+
+/// Writes the package of `parts` to folder `path`: the plan of one target, or of the CPU and then that of a device, as `placeTogether` left
+/// them. The manifest speaks of the first.
+///   tensors  where the sources of their `ds.parameter`s are read from, a few rows at a time
 ///   files    code and side files
 /// Works in a folder beside `path` and renames it at the end; an older package at `path` is replaced, anything else there is an error.
 /// Fails with CannotWrite or BadData; then `path` is as it was.
-Result<void> writePackage(mlir::ModuleOp planned, const TensorSource &tensors, const std::vector<PackageFile> &files,
+Result<void> writePackage(llvm::ArrayRef<PackagePart> parts, const TensorSource &tensors, const std::vector<PackageFile> &files,
                           const std::string &path, const PackageOptions &options);
 
 } // namespace ds

@@ -1,0 +1,68 @@
+#include "Targets.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/TargetParser/Host.h"
+
+using namespace mlir;
+using namespace ds;
+
+/// False for a level with dot products that a package has no use for.
+static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
+  if (level.bf16Dots != Dots::none)
+    return options.weights == "bf16" || options.compute == "bf16";
+  return level.byteDots == Dots::none || options.quantize != "none" || !options.quantizeRules.empty();
+}
+
+/// The best level of this machine that is of use, or null when it has none.
+static const CpuLevel *nativeLevel(const CompileOptions &options) {
+  llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
+  const CpuLevel *best = nullptr;
+  for (auto [name, needed] : {std::pair("x86-64-v2", "sse4.2"),
+                              {"x86-64-v3", "avx2"},
+                              {"x86-64-v4", "avx512vl"},
+                              {"x86-64-v4-vnni", "avx512vnni"},
+                              {"x86-64-v4-bf16", "avx512bf16"}})
+    if (const CpuLevel *level = findCpuLevel(name); features.lookup(needed) && isOfUse(*level, options))
+      best = level;
+  return best;
+}
+
+static Result<void> readLevels(const CompileOptions &options, std::vector<CpuLevel> &levels) {
+  if (options.targetCpus.empty()) {
+    llvm::copy_if(allCpuLevels(), std::back_inserter(levels), [&](const CpuLevel &level) { return isOfUse(level, options); });
+    return {};
+  }
+  for (const std::string &name : options.targetCpus) {
+    const CpuLevel *level = name == "native" ? nativeLevel(options) : findCpuLevel(name);
+    if (!level)
+      return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or native, got '" + name +
+                          "'");
+    if (llvm::none_of(levels, [&](const CpuLevel &other) { return other.name == level->name; }))
+      levels.push_back(*level);
+  }
+  return {};
+}
+
+Result<Targets> ds::readTargets(const CompileOptions &options) {
+  Targets targets;
+  bool afterCuda = false;
+  for (StringRef name : llvm::split(options.target, ',')) {
+    if (name == "cpu") {
+      targets.cpu = true;
+      afterCuda = false;
+      continue;
+    }
+    const bool isFirst = name.consume_front("cuda");
+    if (isFirst ? !name.empty() && !name.consume_front(":") : !afterCuda)
+      return Error::usage("--target: expects a list of cpu, cuda and cuda:ARCH,..., got '" + options.target + "'");
+    afterCuda = true;
+    llvm::Expected<GpuArch> arch = findGpuArch(isFirst && name.empty() ? "sm_90a" : name);
+    if (!arch)
+      return Error::usage("--target: " + llvm::toString(arch.takeError()));
+    if (llvm::none_of(targets.archs, [&](const GpuArch &other) { return other.name == arch->name; }))
+      targets.archs.push_back(*arch);
+  }
+  if (Result<void> read = readLevels(options, targets.levels); !read)
+    return read.error();
+  return targets;
+}
