@@ -33,6 +33,8 @@ LogicalResult AttentionOp::verify() {
   int64_t batch = query.getDimSize(0), headSize = query.getDimSize(2) / heads;
   if (key.getRank() != 3 || key.getDimSize(2) != kvHeads * headSize || !mayEqual(key.getDimSize(0), batch)) // (C1)
     return emitOpError("expects key and value of shape [B, S, ") << kvHeads * headSize << "] for query " << query << ", got " << key;
+  if (auto codes = dyn_cast<QuantizedType>(key.getElementType()); codes && (!codes.isOfCache() || codes.getGroup() != headSize)) // (C1)
+    return emitOpError("expects keys and values of codes with one f32 scale for the ") << headSize << " values of a head, got " << key;
   if (getMask()) { // (C3)
     RankedTensorType mask = getMask().getType();
     bool isShort = mask.getRank() == 2 && mask.hasStaticShape() && !key.isDynamicDim(1) && mask.getDimSize(1) < key.getDimSize(1);

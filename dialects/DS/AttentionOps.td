@@ -39,7 +39,7 @@ def DS_AttentionOp : DS_Op<"attention",
     with `window`, `s > past[b] + t - window`. A constant mask without zeros folds away.
     With `dropout`, each weight of the softmax goes through `ds.dropout`, but for its word: that of sequence `b`, head `h`, token `t` and
     key `s` is word `t mod 4` of the counter `(t / 4, s, site, b * heads + h)`.
-    - (C1) `query` is `[B, T, heads * D]`; `key` and `value` are `[B, S, kv_heads * D]` of one type.
+    - (C1) `query` is `[B, T, heads * D]`; `key` and `value` are `[B, S, kv_heads * D]` of one type, if of codes in groups of D.
     - (C2) `heads` is a multiple of `kv_heads`.
     - (C3) `mask` is `[B, S]` (or longer), `past` is `[B]`, `slopes` is `[heads]`.
     - (C4) `scale` and `window` are positive; `window` comes with `causal`.
@@ -52,7 +52,7 @@ def DS_AttentionOp : DS_Op<"attention",
     Source: Vaswani et al. 2017, arXiv:1706.03762; grouped heads: Ainslie et al. 2023, arXiv:2305.13245; slopes: Press et al. 2021,
     arXiv:2108.12409.
   }];
-  let arguments = (ins DS_FloatTensor:$query, DS_FloatTensor:$key, DS_FloatTensor:$value, Optional<DS_IntTensor>:$mask,
+  let arguments = (ins DS_FloatTensor:$query, DS_CacheTensor:$key, DS_CacheTensor:$value, Optional<DS_IntTensor>:$mask,
                        Optional<DS_IntTensor>:$past, Optional<DS_FloatTensor>:$slopes, Optional<DS_IntTensor>:$seed,
                        OptionalAttr<F64Attr>:$rate, OptionalAttr<I64Attr>:$site, I64Attr:$heads, I64Attr:$kv_heads, F64Attr:$scale,
                        UnitAttr:$causal, OptionalAttr<I64Attr>:$window);
@@ -72,15 +72,19 @@ def DS_CacheAppendOp : DS_Op<"cache_append",
   let summary = "write this step's keys or values behind those of the past";
   let description = [{
     `cache[b, past[b] + t, :] = input[b, t, :]`, rounded to the cache's element type; slots at or beyond the context are not written.
-    Returns the whole cache.
+    Returns the whole cache. Of a cache of codes each group x (a head of a token) is rounded alone: `scale = max |x| / 127` in f32, or 0
+    where that is below 2^-126, and `code = x / scale` to the nearest, ties to even; the group reads as `scale * code`. Where x holds a NaN
+    or an infinity, scale is NaN, and so is all of the group.
     - (C1) `cache` names a `ds.cache` of the result's type, and its width is the last size of `input`.
     - (C2) `input` is `[B, T, width]`, `past` is `[B]`.
     ```mlir
     %k = ds.cache_append @k0, %x past %p : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>
+    %c = ds.cache_append @c0, %x past %p
+        : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$cache, DS_FloatTensor:$input, DS_IntTensor:$past);
-  let results = (outs DS_FloatTensor:$output);
+  let results = (outs DS_CacheTensor:$output);
   let assemblyFormat =
       "$cache `,` $input `past` $past attr-dict `:` type($input) `,` type($past) `->` type($output)";
 }
@@ -94,6 +98,6 @@ def DS_CacheReadOp : DS_Op<"cache_read", [MemoryEffects<[MemRead]>, DeclareOpInt
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$cache);
-  let results = (outs DS_FloatTensor:$output);
+  let results = (outs DS_CacheTensor:$output);
   let assemblyFormat = "$cache attr-dict `:` type($output)";
 }

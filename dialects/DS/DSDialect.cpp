@@ -48,8 +48,8 @@ LogicalResult QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError
                                     FloatType scale) {
   if (bits != 4 && bits != 8)
     return emitError() << "expects 4 or 8 bits, got " << bits;
-  if (group < 0 || group % 16 != 0)
-    return emitError() << "expects groups of a multiple of 16, or 0, got " << group;
+  if (group < 0)
+    return emitError() << "expects groups of at least 1, or 0 for whole rows, got " << group;
   if (!scale.isF16() && !scale.isF32())
     return emitError() << "expects scales of f16 or f32, got " << scale;
   return success();

@@ -28,12 +28,15 @@ def DS_QuantizedZero : I32EnumAttr<"QuantizedZero", "which value the code 0 stan
 
 def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
   let mnemonic = "quantized";
-  let summary = "an element of a quantized matrix";
+  let summary = "an element of a quantized matrix, or of a cache of codes";
   let description = [{
     Matrices [N, K] whose elements are codes of `bits` bits (4 or 8) with one `scale` (f16 or f32) for every `group` of k of a row, or for
     the whole row with `group` 0. `symmetric`: value = scale * code, the code signed. `asymmetric`: value = scale * code + offset, the code
     unsigned, with one offset of the scale's type a group. Codes, scales and offsets stay outside the module; which they are follows from
     the parameter's source (ds/Quantize). To the ops that read such a matrix its elements are the values, as f32.
+
+    A cache (`ds.cache`) has signed codes of 8 bits with one f32 scale for each token and head (`symmetric`, `group` the head's size), which
+    `ds.cache_append` computes. To attention its elements are the values.
     ```mlir
     !ds.quantized<4 asymmetric group 32 scale f16>
     ```
@@ -43,6 +46,8 @@ def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     bool isAsymmetric() const { return getZero() == ::ds::QuantizedZero::asymmetric; }
+    /// True for what a cache can have: signed codes of 8 bits with an f32 scale for each group.
+    bool isOfCache() const { return getBits() == 8 && !isAsymmetric() && getGroup() > 0 && getScale().isF32(); }
     /// Codes that a group of 32 bits holds.
     int64_t codesPerLane() const { return 32 / getBits(); }
   }];
@@ -50,8 +55,10 @@ def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
 
 def DS_FloatTensor : RankedTensorOf<[F16, BF16, F32, F64]>;
 def DS_MatrixTensor : RankedTensorOf<[F16, BF16, F32, F64, DS_QuantizedType]>; // weights
+def DS_CacheTensor : RankedTensorOf<[F16, BF16, F32, F64, DS_QuantizedType]>;  // keys and values, of a step or in a cache
 def DS_IntTensor : RankedTensorOf<[I32]>;
 def DS_AnyTensor : RankedTensorOf<[F16, BF16, F32, F64, I32]>;
+def DS_FusedTensor : RankedTensorOf<[F16, BF16, F32, F64, I32, DS_QuantizedType]>; // a write to a cache as well
 
 def DS_GeluKind : I32EnumAttr<"GeluKind", "formula of gelu", [
     I32EnumAttrCase<"erf", 0>, I32EnumAttrCase<"tanh", 1>]> {

@@ -16,8 +16,8 @@ LogicalResult ParameterOp::verify() {
     if (!getSource() || type.getRank() != 2)
       return emitOpError("expects a quantized matrix of rank 2 with a source, got ") << type;
     int64_t columns = type.getDimSize(1), group = quantized.getGroup() ? quantized.getGroup() : columns;
-    if (columns == 0 || columns % 16 != 0 || columns % group != 0)
-      return emitOpError("expects groups that divide the columns, a multiple of 16, got groups of ")
+    if (columns == 0 || columns % 16 != 0 || group % 16 != 0 || columns % group != 0)
+      return emitOpError("expects groups that divide the columns, both multiples of 16, got groups of ")
              << group << " and " << columns << " columns";
   }
   if (std::optional<ViewAttr> view = getView()) { // (C3)
@@ -37,6 +37,9 @@ LogicalResult CacheOp::verify() {
   RankedTensorType type = getTensorType();
   if (type.getRank() != 3 || !type.isDynamicDim(0) || type.isDynamicDim(1) || type.isDynamicDim(2)) // (C1)
     return emitOpError("expects a type [?, context, width], got ") << type;
+  if (auto codes = dyn_cast<QuantizedType>(type.getElementType()); // (C2)
+      codes && (!codes.isOfCache() || type.getDimSize(2) % codes.getGroup() != 0))
+    return emitOpError("expects symmetric codes of 8 bits with f32 scales of groups that divide the width, got ") << type;
   return success();
 }
 

@@ -53,11 +53,13 @@ def DS_CacheOp : DS_Op<"cache", [Symbol]> {
   let description = [{
     One row of `[C, kv_heads * D]` for each sequence. Written by `ds.cache_append`, kept from step to step by the caller's session.
     - (C1) `type` is `[?, C, width]` with a static context and width.
+    - (C2) codes are symmetric, of 8 bits, with f32 scales of groups that divide the width.
     ```mlir
     ds.cache @k0 : tensor<?x64x32xf32>
+    ds.cache @c0 : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<DS_FloatTensor>:$type);
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<DS_CacheTensor>:$type);
   let assemblyFormat = "$sym_name attr-dict `:` $type";
   let extraClassDeclaration = [{
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
@@ -101,7 +103,7 @@ def DS_FusionOp : DS_Op<"fusion", [RecursiveMemoryEffects, SingleBlockImplicitTe
     }
     ```
   }];
-  let results = (outs Variadic<DS_AnyTensor>:$outputs);
+  let results = (outs Variadic<DS_FusedTensor>:$outputs);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "(`->` type($outputs)^)? attr-dict-with-keyword $body";
   let hasVerifier = 1;
@@ -109,7 +111,7 @@ def DS_FusionOp : DS_Op<"fusion", [RecursiveMemoryEffects, SingleBlockImplicitTe
 
 def DS_YieldOp : DS_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<["LayerOp", "FusionOp"]>]> {
   let summary = "what a layer or a fusion returns";
-  let arguments = (ins Variadic<DS_AnyTensor>:$values);
+  let arguments = (ins Variadic<DS_FusedTensor>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
   let builders = [OpBuilder<(ins), [{ (void)$_state; }]>];
 }

@@ -53,7 +53,7 @@ def DSPlan_StateAttr : EnumAttr<DSPlan_Dialect, DSPlan_State, "state">;
 
 def DSPlan_CacheKind : I32EnumAttr<"CacheKind", "how a cache is laid out", [
     I32EnumAttrCase<"keys", 0>,      // [kv_heads][C / 16][D][16]: 16 slots side by side
-    I32EnumAttrCase<"values", 1>]> { // [kv_heads][C][D]
+    I32EnumAttrCase<"values", 1>]> { // [kv_heads][C][D]; codes of both in blocks of 16 slots behind their scales (CacheLayout.h)
   let cppNamespace = "::ds_plan";
   let genSpecializedAttr = 0;
 }

@@ -8,8 +8,9 @@ include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
-def DSPlan_Buffer : MemRefOf<[F32, BF16, F16, I32]>;
-def DSPlan_Tensor : RankedTensorOf<[F16, BF16, F32, I32]>;
+def DSPlan_Codes : Type<CPred<"::llvm::isa<::ds::QuantizedType>($_self)">, "codes of a cache">;
+def DSPlan_Buffer : MemRefOf<[F32, BF16, F16, I32, I8]>; // i8: codes of a cache
+def DSPlan_Tensor : RankedTensorOf<[F16, BF16, F32, I32, DSPlan_Codes]>;
 
 def DSPlan_StorageOp : DSPlan_Op<"storage", [Symbol]> {
   let summary = "packed constant bytes in the weights file";
@@ -118,15 +119,22 @@ def DSPlan_WeightOp : DSPlan_PlaceOp<"weight", [DeclareOpInterfaceMethods<Symbol
 def DSPlan_CacheOp : DSPlan_PlaceOp<"cache"> {
   let summary = "keys or values of every sequence";
   let description = [{
-    At byte `offset` of each sequence's cache block (`DsStep.kv[b]`). The type is `[C, kv_heads * D]`; `kind` says how it really lies there.
+    At byte `offset` of each sequence's cache block (`DsStep.kv[b]`). The type is `[C, kv_heads * D]`; `kind` says how it really lies there
+    (`CacheLayout.h`). `i8` are codes, among which an f32 scale lies for each slot and head.
     - (C1) `C` is a multiple of 16, and the width one of `kv_heads`.
     - (C2) `offset` is a multiple of 64.
+    - (C3) the type is of f32 or i8.
     ```mlir
     %k = ds_plan.cache @k0 keys heads 2 offset 0 : memref<64x32xf32>
+    %c = ds_plan.cache @c0 keys heads 2 offset 8192 : memref<64x32xi8>
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$cache, DSPlan_CacheKindAttr:$kind, I64Attr:$kv_heads, I64Attr:$offset);
   let assemblyFormat = "$cache $kind `heads` $kv_heads `offset` $offset attr-dict `:` type($result)";
+  let extraClassDeclaration = [{
+    /// Bytes of a sequence's block that it takes, scales included.
+    int64_t getBytes();
+  }];
   let hasVerifier = 1;
 }
 
@@ -176,9 +184,13 @@ def DSPlan_StoreCacheOp : DSPlan_Op<"store_cache", [Pure]> {
   let description = [{
     Slot `past[b] + t` becomes `input[b, t, :]`; slots at or beyond the context are not written. Without `past` the slots begin at 0 (a step
     without a cache, in `packed` rows). The result stands for the cache, an `outs` of the launch.
+    A result of codes is rounded as `ds.cache_append` says.
     - (C1) `input` is `[B, T, kv_heads * D]`, the result as wide, and `past` is `[B]`.
+    - (C2) a result of codes has groups of D, and comes with `past`.
     ```mlir
     %k = ds_plan.store_cache keys heads 2 %x past %p : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>
+    %c = ds_plan.store_cache keys heads 2 %x past %p
+        : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
     ```
   }];
   let arguments = (ins DSPlan_CacheKindAttr:$kind, I64Attr:$kv_heads, DSPlan_Tensor:$input, Optional<DSPlan_Tensor>:$past);
@@ -211,8 +223,8 @@ def DSPlan_LaunchOp : DSPlan_Op<"launch",
     With `gate`, it runs in steps alone whose gate (of the program's input `layer_gates`) is not 0. Launches with one `slab` that follow
     each other all run on that many rows before any of them runs on the next ones.
     - (C1) `kernel` names a `ds_plan.kernel` with as many arguments as `ins` and as many results as `outs`.
-    - (C2) buffers, inputs, outputs and caches have the element type and the width of what they stand for in the kernel; a buffer that
-      stands for f32 may have bf16 or f16, where a kernel writes it that of the `ds.round` it returns.
+    - (C2) buffers, inputs, outputs and caches have the element type and the width of what they stand for in the kernel, a cache of codes
+      i8; a buffer that stands for f32 may have bf16 or f16, where a kernel writes it that of the `ds.round` it returns.
     - (C3) `outs` are buffers, outputs, caches or places in the state, and no value stands in them twice.
     - (C4) no other launches stand between those of a chain; their kernels work row by row (family `copy`, `gemm`, `rope`
       or `row`), their operands are weights, inputs and buffers, all with the same rows, and what they write are buffers.

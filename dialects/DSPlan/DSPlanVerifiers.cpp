@@ -1,4 +1,5 @@
 // What every op of a plan promises on its own.
+#include "dialects/DSPlan/CacheLayout.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
 
 using namespace mlir;
@@ -95,7 +96,15 @@ LogicalResult ds_plan::CacheOp::verify() {
     return emitOpError("expects a type [C, ") << heads << " * D] with C a multiple of 16, got " << type;
   if (offset < 0 || offset % 64 != 0) // (C2)
     return emitOpError("expects an offset that is a multiple of 64, got ") << offset;
+  if (!type.getElementType().isF32() && !type.getElementType().isInteger(8)) // (C3)
+    return emitOpError("expects f32, or i8 for codes, got ") << type;
   return success();
+}
+
+int64_t ds_plan::CacheOp::getBytes() {
+  auto type = cast<MemRefType>(getType());
+  auto heads = static_cast<int64_t>(getKvHeads());
+  return CacheLayout(type.getDimSize(1) / heads, type.getElementType().isInteger(8)).bytes(heads, type.getDimSize(0));
 }
 
 LogicalResult ds_plan::SwitchOp::verify() {
@@ -139,6 +148,9 @@ LogicalResult StoreCacheOp::verify() {
     return emitOpError("expects a result of width ") << input.getDimSize(2) << ", got " << output;
   if (getPast() && cast<RankedTensorType>(getPast().getType()).getRank() != 1) // (C1)
     return emitOpError("expects past of shape [B], got ") << getPast().getType();
+  auto codes = dyn_cast<ds::QuantizedType>(output.getElementType());
+  if (codes && (!codes.isOfCache() || codes.getGroup() * heads != output.getDimSize(2) || !getPast())) // (C2)
+    return emitOpError("expects codes with one f32 scale for a head, and past, got ") << output;
   return success();
 }
 
@@ -151,6 +163,8 @@ static bool canHold(Value place, Type tensor) {
   if (!type || type.getRank() < 1)
     return false;
   Type element = memref.getElementType();
+  if (isa<ds::QuantizedType>(type.getElementType()))
+    return place.getDefiningOp<ds_plan::CacheOp>() && element.isInteger(8) && memref.getShape().back() == type.getShape().back();
   const bool isNarrow = place.getDefiningOp<BufferOp>() && (element.isBF16() || element.isF16()) && type.getElementType().isF32();
   if (type.getElementType() != element && !isNarrow)
     return false;

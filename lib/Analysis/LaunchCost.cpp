@@ -11,7 +11,14 @@ using dsrt::LaunchFacts;
 using dsrt::LaunchRows;
 using dsrt::MatrixType;
 
-static int64_t elementBytes(Type type) { return cast<ShapedType>(type).getElementTypeBitWidth() / 8; }
+static int64_t elementBytes(Type type) {
+  auto shaped = cast<ShapedType>(type);
+  auto codes = dyn_cast<QuantizedType>(shaped.getElementType());
+  return (codes ? codes.getBits() : shaped.getElementTypeBitWidth()) / 8;
+}
+
+static int64_t widthOf(Value value) { return cast<ShapedType>(value.getType()).getShape().back(); }
+static bool isOfCodes(Value value) { return isa<QuantizedType>(cast<ShapedType>(value.getType()).getElementType()); }
 
 /// Bytes of one row of an activation, 4 for integers.
 static int64_t rowBytes(Value value) {
@@ -135,8 +142,8 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
         facts.weightBytes += static_cast<double>(type.getNumElements() * elementBytes(type));
       if (isInPanels(stored.getLayout()) && kernel.getFamily() != "embed")
         facts.matrix = type.getElementType().isBF16() ? MatrixType::bf16 : MatrixType::f32;
-    } else if (isa<ds_plan::CacheOp>(value.getDefiningOp())) {
-      (isOut ? perRow : facts.bytesPerKey) += static_cast<double>(type.getShape().back() * elementBytes(type));
+    } else if (auto cache = value.getDefiningOp<ds_plan::CacheOp>()) {
+      (isOut ? perRow : facts.bytesPerKey) += static_cast<double>(cache.getBytes()) / static_cast<double>(type.getDimSize(0));
     } else {
       perRow += static_cast<double>(rowBytes(value));
       if (isOut && isa<OutputOp>(value.getDefiningOp()))
@@ -155,8 +162,9 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
   }
   for (Operation &op : kernel.getBody().front().without_terminator()) {
     addOp(facts, &op);
-    if (auto store = dyn_cast<StoreCacheOp>(op); store && store.getKind() == CacheKind::keys)
-      facts.keyBlockBytes += static_cast<double>(64 * cast<ShapedType>(store.getInput().getType()).getShape().back());
+    if (auto store = dyn_cast<StoreCacheOp>(op); store && store.getKind() == CacheKind::keys) // 16 slots of each value and scale
+      facts.keyBlockBytes += static_cast<double>(16 * elementBytes(store.getOutput().getType()) * widthOf(store.getInput())) +
+                             (isOfCodes(store.getOutput()) ? 64.0 * static_cast<double>(store.getKvHeads()) : 0);
     facts.rowsAreTiles |= needsRows(&op);
   }
   facts.rowsAreTiles &= facts.macsPerRow == 0;

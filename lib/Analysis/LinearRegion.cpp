@@ -22,6 +22,11 @@ bool ds::hasHeads(LinearOp linear) {
   return llvm::any_of(linear.getOutput().getUsers(), [](Operation *user) { return isa<RopeOp>(user) || isCacheStore(user); });
 }
 
+/// True where a head has one scale for its codes, so that all of it is needed at once.
+static bool roundsHeads(Operation *store) {
+  return isa<QuantizedType>(cast<RankedTensorType>(store->getResult(0).getType()).getElementType());
+}
+
 /// Key heads of a store; 0 where the op does not say.
 static int64_t headsOf(Operation *store) {
   auto typed = dyn_cast<ds_plan::StoreCacheOp>(store);
@@ -159,7 +164,7 @@ bool Matcher::finishDomain(LinearDomain &domain, ArrayRef<Operation *> members) 
   if (domain.rope)
     need(domain.rope.getHeads(), /*whole=*/true);
   for (Operation *store : domain.stores)
-    need(headsOf(store), /*whole=*/headsOf(store) == 0);
+    need(headsOf(store), /*whole=*/headsOf(store) == 0 || roundsHeads(store));
   for (Operation *store : domain.stores)
     if (int64_t size = domain.columns / std::max<int64_t>(headsOf(store), 1); domain.chunk % size != 0 && size % domain.chunk != 0)
       return refuse("heads of rope and of the caches end in different columns");

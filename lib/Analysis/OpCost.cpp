@@ -8,6 +8,10 @@ using mlir::Operation;
 
 static int64_t width(mlir::Value value) { return mlir::cast<mlir::RankedTensorType>(value.getType()).getShape().back(); }
 
+static bool isOfCodes(mlir::Value value) {
+  return mlir::isa<QuantizedType>(mlir::cast<mlir::RankedTensorType>(value.getType()).getElementType());
+}
+
 namespace {
 // Vector instructions of lib/Target/CPU/VectorMath.cpp and Dropout.cpp. A division takes the time of 8 on the processor this is fitted to.
 constexpr int64_t laneOpsOfDivision = 8, laneOpsOfExp = 20, laneOpsOfExpNonPositive = 14, laneOpsOfPhilox = 58;
@@ -42,6 +46,8 @@ static OpCost costOfAttention(AttentionOp op) {
   // Scale, maximum, difference, exp, sum; the scores go through memory three times.
   cost.laneOpsPerPair = static_cast<int64_t>(op.getHeads()) * (laneOpsOfExpNonPositive + 10 + (op.getSeed() ? laneOpsOfPhilox : 0));
   cost.laneOpsPerRow = width(op.getQuery());
+  if (isOfCodes(op.getKey())) // widened and converted, of keys and of values
+    cost.laneOpsPerKey = 4 * width(op.getKey());
   return cost;
 }
 
@@ -119,7 +125,8 @@ OpCost ds::costOf(Operation *op) {
         return perRow(3 * turned, 0, 3 * turned);
       })
       .Case([&](ds_plan::StoreCacheOp store) { // keys change places with slots, 16 x 16 at a time
-        return perRow(0, 0, store.getKind() == ds_plan::CacheKind::keys ? 28 * width(store.getInput()) : 0);
+        const int64_t moved = store.getKind() == ds_plan::CacheKind::keys ? 28 : 0, rounded = isOfCodes(store.getOutput()) ? 12 : 0;
+        return perRow(0, 0, (moved + rounded) * width(store.getInput()));
       })
       .Default([](Operation *) { return OpCost(); });
 }

@@ -1,5 +1,6 @@
 #include "CacheTable.h"
 #include "ConvertDSToPlan.h"
+#include "dialects/DSPlan/CacheLayout.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -39,8 +40,11 @@ FailureOr<CacheTable> CacheTable::create(ModuleOp module) {
         return WalkResult::interrupt();
       }
       RankedTensorType type = place->second.cache.getTensorType();
-      int64_t elements = type.getDimSize(1) * type.getDimSize(2);
-      table.bytes = llvm::alignTo(table.bytes + elements * type.getElementTypeBitWidth() / 8, 64);
+      const int64_t context = type.getDimSize(1), width = type.getDimSize(2);
+      const int64_t bytes = isa<QuantizedType>(type.getElementType())
+                                ? ds_plan::CacheLayout(width / heads, /*hasCodes=*/true).bytes(heads, context)
+                                : context * width * type.getElementTypeBitWidth() / 8;
+      table.bytes = llvm::alignTo(table.bytes + bytes, 64);
     }
     return WalkResult::advance();
   });

@@ -45,7 +45,9 @@ static std::string nameAndOperands(Operation *op) {
 static std::string nameOfCacheStore(Operation *op) {
   auto store = cast<ds_plan::StoreCacheOp>(op);
   int64_t heads = store.getKvHeads();
-  return "store_" + ds_plan::stringifyCacheKind(store.getKind()).str() + "_" + times(heads, width(store.getInput()) / heads);
+  const bool hasCodes = isa<QuantizedType>(cast<RankedTensorType>(store.getOutput().getType()).getElementType());
+  return "store_" + ds_plan::stringifyCacheKind(store.getKind()).str() + "_" + times(heads, width(store.getInput()) / heads) +
+         (hasCodes ? "_int8" : "");
 }
 
 /// Norms, softmax and element-wise ops: each row alone.

@@ -117,7 +117,8 @@ Value ProgramBuilder::cache(FlatSymbolRefAttr name, Location loc) {
     return value;
   const CachePlace *place = caches.lookup(name);
   RankedTensorType type = ds::CacheOp(place->cache).getTensorType();
-  value = ds_plan::CacheOp::create(*builder, loc, MemRefType::get(type.getShape().drop_front(), type.getElementType()), name,
+  Type element = isa<QuantizedType>(type.getElementType()) ? builder->getI8Type() : type.getElementType();
+  value = ds_plan::CacheOp::create(*builder, loc, MemRefType::get(type.getShape().drop_front(), element), name,
                                    ds_plan::CacheKindAttr::get(builder->getContext(), place->kind),
                                    builder->getI64IntegerAttr(place->kvHeads), builder->getI64IntegerAttr(place->offset));
   return value;

@@ -27,7 +27,8 @@ static void addFusion(OpPassManager &manager, FusionLevel level, const std::stri
 static void addInference(OpPassManager &manager, const PlanOptions &options) {
   InsertCacheOptions cache;
   cache.context = options.context;
-  cache.keepForward = true;
+  cache.elements = options.cache;
+  cache.keepForward = options.cache == "f32"; // it has no cache, so its logits would be those of keys and values that nothing rounded
   manager.addPass(createInsertCache(cache));
   if (options.observe)
     manager.addPass(createObserveInputs());

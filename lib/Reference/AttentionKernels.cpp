@@ -92,6 +92,22 @@ Evaluated ds::reference::evaluate(AttentionOp op, Inputs<AttentionOp> in) {
   return output;
 }
 
+/// Rounds `count` values to the codes of a cache (`ds.cache_append`) and back.
+static void roundToCodes(double *values, int64_t count) {
+  double largest = 0;
+  bool isFinite = true;
+  for (int64_t i = 0; i < count; ++i) {
+    // Beyond f32 is what a kernel has as infinity.
+    isFinite &= std::isfinite(static_cast<float>(values[i]));
+    largest = std::max(largest, std::fabs(values[i]));
+  }
+  double scale = isFinite ? static_cast<float>(largest / 127) : std::nan("");
+  if (scale < 0x1p-126)
+    scale = 0;
+  for (int64_t i = 0; i < count; ++i)
+    values[i] = scale * (scale > 0 ? std::nearbyint(values[i] / scale) : 0);
+}
+
 Evaluated ds::reference::append(CacheAppendOp op, const Tensor *before, Inputs<CacheAppendOp> in) {
   const Tensor &input = *in.getInput(), &past = *in.getPast();
   RankedTensorType type = op.getType();
@@ -100,15 +116,19 @@ Evaluated ds::reference::append(CacheAppendOp op, const Tensor *before, Inputs<C
     return failure();
   if (before && before->shape[0] != batch)
     return op.emitOpError("expects a batch of ") << before->shape[0] << " sequences, as its cache has, got " << batch;
+  auto codes = dyn_cast<QuantizedType>(type.getElementType());
   Tensor cache = before ? *before : Tensor::zeros(type.getElementType(), {batch, context, width});
   for (int64_t b = 0; b < batch; ++b) {
     auto first = static_cast<int64_t>(past.values[b]);
     if (first < 0)
       return op.emitOpError("expects past of at least 0, got ") << first << " at element " << b;
-    for (int64_t t = 0; t < tokens && first + t < context; ++t)
+    for (int64_t t = 0; t < tokens && first + t < context; ++t) {
+      double *row = cache.values.data() + (b * context + first + t) * width;
       for (int64_t j = 0; j < width; ++j)
-        cache.values[(b * context + first + t) * width + j] =
-            roundToType(input.values[(b * tokens + t) * width + j], type.getElementType());
+        row[j] = roundToType(input.values[(b * tokens + t) * width + j], type.getElementType());
+      for (int64_t j = 0; codes && j < width; j += codes.getGroup())
+        roundToCodes(row + j, codes.getGroup());
+    }
   }
   return cache;
 }

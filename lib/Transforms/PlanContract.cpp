@@ -51,7 +51,7 @@ static LogicalResult verifyCaches(ProgramOp program) {
   SmallVector<Extent> extents;
   for (auto cache : program.getOps<ds_plan::CacheOp>()) {
     int64_t begin = cache.getOffset();
-    extents.push_back({begin, begin + staticBytes(cast<MemRefType>(cache.getType())), cache});
+    extents.push_back({begin, begin + cache.getBytes(), cache});
   }
   return verifyApart(std::move(extents), program.getKvBytes());
 }

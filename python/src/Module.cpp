@@ -86,6 +86,7 @@ public:
                               {"name", info.name},
                               {"task", info.task},
                               {"weights_dtype", info.weights_dtype},
+                              {"cache_type", info.cache_type},
                               {"level", info.level},
                               {"device", info.device},
                               {"device_name", info.device_name}})

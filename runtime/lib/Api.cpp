@@ -84,6 +84,7 @@ dsrt_status dsrt_get_info(const dsrt_model *model, dsrt_info *info) {
   known.parameters = record.parameters;
   known.weights_bytes = manifest.weightsBytes;
   known.kv_bytes_per_sequence = manifest.kvBytes;
+  known.cache_type = manifest.cacheType.c_str();
   known.device = model->deviceText().c_str();
   known.device_name = model->deviceProduct().c_str();
   return report(writeSized(known, "info", info));

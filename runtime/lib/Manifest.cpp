@@ -242,6 +242,11 @@ Status dsrt::parseManifest(std::string_view text, std::string_view place, Manife
     DSRT_TRY(root.member("cache", JsonKind::object, found));
     DSRT_TRY(found.integer("context", 1, int32Most, manifest.context));
     DSRT_TRY(found.integer("bytes_per_sequence", 1, bytesMost, manifest.kvBytes));
+    manifest.cacheType = "f32"; // of packages older than the key
+    if (found.value->find("type"))
+      DSRT_TRY(found.text("type", manifest.cacheType));
+    if (manifest.cacheType != "f32" && manifest.cacheType != "int8")
+      return Status::badData(found.placeOf("type"), ": expects f32 or int8, found ", inQuotes(manifest.cacheType));
   }
   if (const JsonValue *state = document.find("state"); state && state->kind != JsonKind::null) {
     JsonPlace found;

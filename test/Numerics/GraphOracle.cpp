@@ -179,7 +179,14 @@ public:
       : graph(graph), random(random), count(count), length(length), slots(slots), done(count, 0),
         all(makeGraphInputs(graph, random, count, length, /*holes=*/false)) {}
 
-  bool forward(GraphOracle &oracle) { return !(whole = oracle.call("forward", all, count, length)).empty(); }
+  /// What all tokens give, by `function`: without a cache, or from an empty one.
+  bool computeAll(GraphOracle &oracle, const std::string &function) {
+    GraphInputs inputs = all;
+    inputs["past"].assign(count, 0);
+    for (int64_t row = 0; row < count * length; ++row)
+      inputs["rows"].push_back(static_cast<int32_t>(row));
+    return !(whole = oracle.call(function, inputs, count, length)).empty();
+  }
 
   /// Sequence `which[i]` advances by `news[i]` tokens in a step of T tokens; what is behind them is padding.
   GraphStep advance(const std::string &program, const std::vector<int64_t> &which, const std::vector<int64_t> &news, int64_t tokens) {
@@ -233,11 +240,12 @@ private:
 };
 } // namespace
 
-static bool addCachedSteps(std::vector<GraphStep> &steps, const RandomGraph &graph, GraphOracle &oracle, Random &random) {
+static bool addCachedSteps(std::vector<GraphStep> &steps, const RandomGraph &graph, GraphOracle &oracle, Random &random,
+                           const std::string &function) {
   int64_t slots = graph.maxPositions / 16 * 16, count = 1 + random.below(graphMaxSequences);
   int64_t length = random.chance(1, 4) ? slots : 24 + random.below(slots - 24); // the last slot is reached now and then
   Sequences sequences(graph, random, count, length, slots);
-  if (!sequences.forward(oracle))
+  if (!sequences.computeAll(oracle, function))
     return false;
   std::vector<int64_t> which;
   for (int64_t b = 0; b < count; ++b) {
@@ -266,17 +274,17 @@ static bool addCachedSteps(std::vector<GraphStep> &steps, const RandomGraph &gra
   return true;
 }
 
-std::vector<GraphStep> ds::test::makeGraphSteps(const RandomGraph &graph, const GraphTensors &tensors, std::string &error) {
+std::vector<GraphStep> ds::test::makeGraphSteps(const RandomGraph &graph, const GraphTensors &tensors, std::string &error, bool codes) {
   Random random(graph.seed ^ 0x57E9);
   std::vector<GraphStep> steps;
   GraphModule plain(graph.text()), masked(graph.text(graph.isCausal));
-  if (!plain || !masked) {
+  if (!plain || !masked || (codes && !plain.run("ds-insert-cache{elements=int8}"))) {
     error = "parsing: " + plain.error() + masked.error();
     return {};
   }
   GraphOracle plainOracle(plain, tensors), maskedOracle(masked, tensors);
-  bool all = addWholeSteps(steps, graph, maskedOracle, random, graph.isCausal ? 2 : 4) &&
-             (!graph.isCausal || addCachedSteps(steps, graph, plainOracle, random));
+  bool all = (codes || addWholeSteps(steps, graph, maskedOracle, random, graph.isCausal ? 2 : 4)) &&
+             (!graph.isCausal || addCachedSteps(steps, graph, plainOracle, random, codes ? "prefill" : "forward"));
   if (!all) {
     error = "interpreting: " + plain.error() + masked.error();
     return {};

@@ -78,8 +78,9 @@ struct GraphStep {
 
 /// Steps in the order they must run: for an encoder several shapes and masks; for a causal model `forward` with padding, and sequences of
 /// different lengths that are prefilled in chunks and decoded, against the forward function over all their tokens. Empty when the
-/// interpreter refuses the graph: `error` says why.
-std::vector<GraphStep> makeGraphSteps(const RandomGraph &graph, const GraphTensors &tensors, std::string &error);
+/// interpreter refuses the graph: `error` says why. With `codes`, of a causal model alone, caches hold codes: the sequences alone, against
+/// one prefill of all their tokens.
+std::vector<GraphStep> makeGraphSteps(const RandomGraph &graph, const GraphTensors &tensors, std::string &error, bool codes = false);
 
 /// Bounds of the plans.
 constexpr int64_t graphMaxBatch = 4, graphMaxRows = 64;

@@ -11,6 +11,7 @@ namespace ds::test {
 struct GraphTarget {
   std::string fusion, weights; // as the options of `ds-plan`
   const CpuLevel *level;
+  std::string cache = "f32";
 };
 
 class PlannedGraph {

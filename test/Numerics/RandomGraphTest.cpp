@@ -154,6 +154,37 @@ TEST(RandomGraph, compiledAtEveryLevelGivesTheOraclesAnswer) {
   std::cout << "compiled " << compiled << " plans; the largest error is " << worst << " of what is allowed\n";
 }
 
+/// The same with a cache of codes, of the graphs that have a cache.
+TEST(RandomGraph, compiledWithACacheOfCodes) {
+  Failures failures;
+  std::atomic<int64_t> compiled = 0;
+  std::mutex lock;
+  double worst = 0;
+  forSeeds(compiledCount, [&](uint64_t seed, int64_t index) {
+    RandomGraph graph = graphOf(seed);
+    if (!graph.isCausal)
+      return;
+    GraphTensors tensors(graph, /*bf16=*/false);
+    std::string error;
+    std::vector<GraphStep> steps = makeGraphSteps(graph, tensors, error, /*codes=*/true);
+    if (!error.empty())
+      return failures.add(seed, error);
+    for (GraphTarget target : targetsOf(index)) {
+      target.weights = "f32", target.cache = "int8";
+      PlannedGraph planned(graph, tensors, target);
+      std::string wrong = planned.error().empty() ? planned.check(steps) : planned.error();
+      if (!wrong.empty())
+        failures.add(seed, "fusion " + target.fusion + ", " + target.level->name.str() + ": " + wrong);
+      ++compiled;
+      std::lock_guard guard(lock);
+      worst = std::max(worst, planned.worstError());
+    }
+  });
+  failures.report("RandomGraph.compiledWithACacheOfCodes");
+  EXPECT_TRUE(onlySeed || compiledCount < 12 || compiled > 0);
+  std::cout << "compiled " << compiled << " plans; the largest error is " << worst << " of what is allowed\n";
+}
+
 /// A pass from `ds` to `ds`, or several.
 struct PassCase {
   const char *name, *pipeline;

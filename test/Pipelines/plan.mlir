@@ -3,6 +3,8 @@
 // RUN: ds-opt --ds-plan %S/Inputs/bert.mlir | FileCheck --check-prefix=BERT %s
 // RUN: not ds-opt --ds-plan=fusion=some %S/Inputs/bert.mlir 2>&1 | FileCheck --check-prefix=UNKNOWN %s
 // RUN: ds-opt --ds-plan='context=100 max-batch=4 max-rows=64' %S/Inputs/llama.mlir | FileCheck --check-prefix=LLAMA %s
+// RUN: ds-opt --ds-plan='context=100 cache=int8' %S/Inputs/llama.mlir | FileCheck --check-prefix=INT8 %s
+// RUN: not ds-opt --ds-plan=cache=int3 %S/Inputs/llama.mlir 2>&1 | FileCheck --check-prefix=INT3 %s
 // RUN: ds-opt --ds-plan='weights=bf16 report=1' %S/Inputs/llama.mlir 2>&1 >/dev/null | FileCheck --check-prefix=REPORT %s
 // RUN: ds-opt --ds-plan %S/Inputs/llama.mlir | ds-opt --ds-verify-phase=phase=planned --verify-roundtrip -o /dev/null
 // RUN: sed 's/max_positions = 256/max_positions = 512/' %S/Inputs/llama.mlir | ds-opt --ds-plan=context=512 | FileCheck --check-prefix=LONG %s
@@ -59,6 +61,20 @@
 // LLAMA-SAME:     kv_bytes 28672
 // LLAMA-LABEL:  ds_plan.program @decode max_batch 4 max_rows 4
 // LLAMA-SAME:     kv_bytes 28672
+
+/// A slot of a head of 16 values takes 20 bytes in place of 64; rope and writes are part of the products as ever. What has no cache would
+/// round nothing.
+// INT8:         ds.cache @"0.k" : tensor<?x112x32x!ds.quantized<8 symmetric group 16 scale f32>>
+// INT8-NOT:     ds_plan.program @forward
+// INT8-LABEL:   ds_plan.program @prefill
+// INT8-SAME:      kv_bytes 8960
+// INT8:           ds_plan.launch @gemm_{{.*}} outs(%{{.*}} : memref<?x64xf32>, memref<112x32xi8>, memref<112x32xi8>)
+// INT8-NOT:       ds_plan.launch @store_
+// INT8-LABEL:   ds_plan.program @decode
+// INT8-SAME:      kv_bytes 8960
+// INT8-NOT:     ds_plan.program @forward
+
+// INT3:         expects elements to be f32 or int8, got 'int3'
 
 // REPORT:       program prefill: at most 16 sequences and 512 tokens a step
 // REPORT:       program decode: at most 16 sequences and 16 tokens a step

@@ -28,6 +28,8 @@ TEST(Manifest, NamesWhatIsWrong) {
       {"\"bos\": [1]", "\"bos\": [\"x\"]", "model.bos[0]: expects an integer in -2147483648..2147483647, found 'x'"},
       {"\"arange\"", "\"random\"", "positions.rule: expects arange, from_mask or from_ids, found 'random'"},
       {"\"context\": 24", "\"context\": 0", "cache.context: expects an integer in 1..2147483647, found 0"},
+      {"\"context\": 24,", "\"context\": 24, \"type\": \"int3\",", "cache.type: expects f32 or int8, found 'int3'"},
+      {"\"context\": 24,", "\"context\": 24, \"type\": 8,", "cache.type: expects a string, found 8"},
       {"\"cache\"", "\"other\"", "programs: a causal-lm expects a cache, found none"},
       {"\"data_offset\": 4096", "\"data_offset\": 100", "weights.data_offset: expects a multiple of 4096, found 100"},
       {"\"data_offset\": 4096", "\"data_offset\": 1048576", "weights.data_offset: expects an integer in 0..8320, found 1048576"},
@@ -100,4 +102,18 @@ TEST(Manifest, KeepsWhatItReads) {
   EXPECT_EQ(manifest.programs[0].outputs[1].axes, OutputAxes::rows);
   EXPECT_EQ(manifest.file("weights-00001.safetensors")->chunkHashes.size(), 3u);
   EXPECT_EQ(manifest.file("nothing"), nullptr);
+}
+
+TEST(Manifest, TypeOfTheCache) {
+  fake::Package encoder(fake::Package::encoder), decoder(fake::Package::decoder);
+  Manifest manifest;
+  ASSERT_TRUE(parseManifest(encoder.manifest, "m", manifest).ok());
+  EXPECT_EQ(manifest.cacheType, "");
+  ASSERT_TRUE(parseManifest(decoder.manifest, "m", manifest).ok());
+  EXPECT_EQ(manifest.cacheType, "f32"); // older packages do not say
+  const std::string context = "\"context\": 24,";
+  std::string text = decoder.manifest;
+  ASSERT_TRUE(parseManifest(text.replace(text.find(context), context.size(), context + " \"type\": \"int8\","), "m", manifest).ok());
+  EXPECT_EQ(manifest.cacheType, "int8");
+  EXPECT_EQ(manifest.context, 24);
 }

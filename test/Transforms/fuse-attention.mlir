@@ -35,6 +35,39 @@ func.func @negative_product_is_read_too(%x: tensor<?x?x64xf32>, %pos: tensor<?x?
 
 // -----
 
+ds.cache @v0 : tensor<?x32x128x!ds.quantized<8 symmetric group 64 scale f32>>
+ds.parameter @w from "w" : tensor<128x64xf32>
+
+/// Heads of a cache of codes are computed whole, wider than a panel.
+// CHECK-LABEL: func.func @cache_of_codes
+// CHECK:       ds.fusion
+// CHECK-NEXT:    %[[L:.*]] = ds.linear
+// CHECK-NEXT:    ds_plan.store_cache values heads 2 %[[L]]
+func.func @cache_of_codes(%x: tensor<?x?x64xf32>, %past: tensor<?xi32>) -> tensor<?x32x128x!ds.quantized<8 symmetric group 64 scale f32>> {
+  %w = ds.weight @w : tensor<128x64xf32>
+  %l = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<128x64xf32>
+  %v = ds_plan.store_cache values heads 2 %l past %past : tensor<?x?x128xf32>, tensor<?xi32> -> tensor<?x32x128x!ds.quantized<8 symmetric group 64 scale f32>>
+  return %v : tensor<?x32x128x!ds.quantized<8 symmetric group 64 scale f32>>
+}
+
+// -----
+
+ds.cache @v0 : tensor<?x32x200x!ds.quantized<8 symmetric group 100 scale f32>>
+ds.parameter @w from "w" : tensor<200x64xf32>
+
+/// Eight heads would have to be computed at once; of f32 a kernel refuses them as well.
+// CHECK-LABEL: func.func @negative_heads_end_in_no_panel
+// CHECK-NOT:     ds.fusion
+// REMARK: heads fill 800 columns before a panel ends, more than 512
+func.func @negative_heads_end_in_no_panel(%x: tensor<?x?x64xf32>, %past: tensor<?xi32>) -> tensor<?x32x200x!ds.quantized<8 symmetric group 100 scale f32>> {
+  %w = ds.weight @w : tensor<200x64xf32>
+  %l = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<200x64xf32>
+  %v = ds_plan.store_cache values heads 2 %l past %past : tensor<?x?x200xf32>, tensor<?xi32> -> tensor<?x32x200x!ds.quantized<8 symmetric group 100 scale f32>>
+  return %v : tensor<?x32x200x!ds.quantized<8 symmetric group 100 scale f32>>
+}
+
+// -----
+
 // CHECK-LABEL: func.func @negative_no_product
 // CHECK-NOT:     ds.fusion
 // REMARK: no product computes its input

@@ -1,5 +1,18 @@
 // RUN: ds-opt --ds-insert-cache=context=50 --split-input-file --verify-diagnostics %s | FileCheck %s
 // RUN: ds-opt --ds-insert-cache='context=50 keep-forward=1' --split-input-file --verify-diagnostics %s | FileCheck --check-prefix=KEEP %s
+// RUN: ds-opt --ds-insert-cache='context=50 elements=int8' --split-input-file --verify-diagnostics %s | FileCheck --check-prefix=INT8 %s
+// RUN: not ds-opt --ds-insert-cache=elements=int3 --split-input-file %s 2>&1 | FileCheck --check-prefix=INT3 %s
+
+// INT3: expects elements to be f32 or int8, got 'int3'
+
+/// Codes have one scale for a head of 16 values.
+// INT8:       ds.cache @"0.k" : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+// INT8-NEXT:  ds.cache @"0.v" : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+// INT8-LABEL: func.func @prefill
+// INT8:         %[[K:.*]] = ds.cache_append @"0.k", {{.*}} : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+// INT8:         %[[V:.*]] = ds.cache_append @"0.v"
+// INT8:         ds.attention %{{.*}}, %[[K]], %[[V]] past {{.*}} window 32 : tensor<?x?x64xf32>, tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+// INT8-LABEL: func.func @decode
 
 // CHECK:      ds.cache @"0.k" : tensor<?x64x32xf32>
 // CHECK-NEXT: ds.cache @"0.v" : tensor<?x64x32xf32>

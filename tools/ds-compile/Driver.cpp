@@ -139,6 +139,12 @@ Result<void> Driver::checkOptions() {
   targets = std::move(*read);
   if (!targets.archs.empty() && options.weights != "bf16")
     return Error::usage("--weights: expects bf16 for --target=" + options.target + ", got '" + options.weights + "'");
+  if (options.cache != "f32" && options.cache != "int8")
+    return Error::usage("--cache: expects f32 or int8, got '" + options.cache + "'");
+  if (!targets.archs.empty() && options.cache != "f32")
+    return Error::usage("--cache: expects f32 for --target=" + options.target + ", got '" + options.cache + "'");
+  if (options.observe && options.cache != "f32")
+    return Error::usage("--observe-inputs: expects --cache=f32, got '" + options.cache + "'");
   const bool emitsCpu = options.emit == "llvm" || options.emit == "asm",
              emitsGpu = options.emit == "gpu" || options.emit == "ptx" || options.emit == "sass";
   if ((emitsGpu && targets.archs.empty()) || (emitsCpu && !targets.cpu))
@@ -186,6 +192,8 @@ Result<void> Driver::checkTraining() {
     return Error::usage("--train: expects --target=cpu, got '" + options.target + "'");
   if (options.weights != "f32" || options.quantize != "none" || !options.quantizeRules.empty() || options.observe)
     return Error::usage("--train: expects weights of f32, without --quantize and --observe-inputs; products of 16 bits are --compute");
+  if (options.cache != "f32")
+    return Error::usage("--train: expects --cache=f32, as training keeps no past, got '" + options.cache + "'");
   if (options.optimizer && !symbolizeOptimizerKind(*options.optimizer))
     return Error::usage("--optimizer: expects sgd, adam, adamw or lamb, got '" + *options.optimizer + "'");
   if (double smoothing = options.labelSmoothing.value_or(0); !(smoothing >= 0 && smoothing < 1))
@@ -296,6 +304,7 @@ int64_t Driver::contextSlots() const {
 
 void Driver::fill(PlanOptions &plan, bool isCuda) const {
   plan.context = contextSlots();
+  plan.cache = options.cache;
   plan.maxBatch = options.maxBatch;
   plan.maxRows = options.maxRows;
   plan.weights = options.weights;
@@ -422,6 +431,8 @@ Result<void> Driver::run() {
   if (!imported)
     return imported.error();
   model.emplace(std::move(*imported));
+  if (options.cache != "f32" && !model->module->lookupSymbol<func::FuncOp>("forward"))
+    return Error::usage("--cache=" + options.cache + ": expects a model of task causal-lm, as others keep no past");
   if (!options.quiet)
     for (const std::string &note : model->notes)
       llvm::errs() << "ds-compile: note: " << note << "\n";

@@ -56,6 +56,9 @@ static cl::opt<std::string>
                 cl::desc("what quantized matrices multiply in steps of many tokens: f32, or int8, rounded for each token "
                          "and 128 columns or less, where the processor has AVX-512 VNNI"),
                 cl::cat(category));
+static cl::opt<std::string>
+    cache("cache", cl::init("f32"),
+          cl::desc("what a decoder keeps of past tokens: f32, or int8, codes with one scale for each token and head"), cl::cat(category));
 static cl::opt<bool> train("train", cl::desc("a package that trains the model (docs/training.md)"), cl::cat(category));
 static cl::opt<std::string> optimizer("optimizer", cl::init("adamw"), cl::desc("with --train: sgd, adam, adamw or lamb"),
                                       cl::cat(category));
@@ -128,6 +131,7 @@ int main(int argc, char **argv) {
   options.calibration = calibration;
   options.observe = observe;
   options.activations = activations;
+  options.cache = cache;
   options.fusion = fusion;
   options.progress = progress;
   options.targetCpus.assign(targetCpus.begin(), targetCpus.end());

@@ -85,11 +85,11 @@ void printInfo(const dsrt_model *model) {
   dsrt_get_info(model, &info);
   std::printf("name: %s\nfamily: %s\ntask: %s\nparameters: %lld\nweights: %s, %lld bytes\nvocabulary: %d\ncontext: %d\nmax_batch: "
               "%d\nmax_rows: %d\n"
-              "kv_bytes_per_sequence: %lld\nproducer: %s\ndevice: %s%s%s\nlevel: %s\nthreads: %d\n",
+              "cache: %s\nkv_bytes_per_sequence: %lld\nproducer: %s\ndevice: %s%s%s\nlevel: %s\nthreads: %d\n",
               info.name, info.family, info.task, static_cast<long long>(info.parameters), info.weights_dtype,
               static_cast<long long>(info.weights_bytes), info.vocab_size, info.context, info.max_batch, info.max_rows,
-              static_cast<long long>(info.kv_bytes_per_sequence), info.producer, info.device, *info.device_name ? ", " : "",
-              info.device_name, info.level, info.threads);
+              *info.cache_type ? info.cache_type : "none", static_cast<long long>(info.kv_bytes_per_sequence), info.producer, info.device,
+              *info.device_name ? ", " : "", info.device_name, info.level, info.threads);
 }
 
 Failure runOnce(dsrt_model *model, const Options &options, const NamedArrays &inputs, NamedArrays &outputs) {

@@ -33,7 +33,7 @@ struct LinearDomain {
   llvm::SmallVector<mlir::Value, 2> results;
   /// N of every linear.
   int64_t columns = 0;
-  /// Columns that have to be computed together: 1, or with rope or a cache a multiple of 32, where needed whole heads.
+  /// Columns that have to be computed together: 1, or with rope or a cache a multiple of 32, where needed (rope, codes) whole heads.
   int64_t chunk = 1;
   bool hasHeads() const { return rope || !stores.empty(); }
 };

@@ -1,5 +1,6 @@
 // Attention with an online softmax: scores of a few query rows by a block of keys, then the rows' weighted sums of values.
 //
+// Codes of a cache become f32 in registers; the scale of a key multiplies its finished score, that of a value its probability.
 // Follows Milakov and Gimelshein 2018 (arXiv:1805.02867) and Dao et al. 2022 (arXiv:2205.14135). A row that sees no key gives zeros. Values
 // of keys that a row does not see are multiplied by zero, so they have to be finite when another row of its block sees them.
 #ifndef LIB_TARGET_CPU_ATTENTION_H
@@ -82,6 +83,8 @@ private:
   void scores(const AttentionKeys &keys, const Step &step);
   /// Scores of `vectors` vectors of keys that lie at `keys`; `first` is the first of them in the step.
   void scoreTile(Value keys, Value first, int64_t vectors);
+  /// Values of a cache from `place` on, a vector of them, `count` of which are of the head.
+  Value loadCached(Value place, int64_t count);
   void weighValues(const AttentionKeys &keys, Value begin, Value end, const Step &step);
   void finish(llvm::ArrayRef<AttentionRow> rows);
   void finishPartially(llvm::ArrayRef<AttentionRow> rows, Value maxima);
@@ -105,6 +108,7 @@ private:
   AttentionKernel &kernel;
   Emitter &e;
   int64_t count, lanes, headSize, paddedSize;
+  ds_plan::CacheLayout layout;
   int64_t tileVectors;        // vectors of keys in one register block, a multiple of 16 keys
   int64_t stepKeys;           // keys of one step of the online softmax
   Value queryArray;           // [rows][paddedSize], scaled

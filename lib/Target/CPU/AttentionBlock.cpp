@@ -8,7 +8,7 @@ static constexpr double log2OfE = 1.4426950408889634;
 
 AttentionBlock::AttentionBlock(AttentionKernel &kernel, int64_t rows)
     : kernel(kernel), e(kernel.context.e), count(rows), lanes(kernel.context.level.lanes), headSize(kernel.headSize()),
-      paddedSize(llvm::alignTo(headSize, lanes)) {
+      paddedSize(llvm::alignTo(headSize, lanes)), layout(kernel.keys.layout) {
   // About 24 sums of 32 registers, 12 of 16.
   int64_t sums = kernel.context.level.registers >= 32 ? 24 : 12, whole = 16 / lanes;
   tileVectors = std::max(std::min<int64_t>(sums / rows, 8) / whole * whole, whole);
@@ -40,15 +40,22 @@ void AttentionBlock::begin(llvm::ArrayRef<AttentionRow> rows) {
   }
 }
 
+Value AttentionBlock::loadCached(Value place, int64_t count) {
+  if (!layout.hasCodes)
+    return e.loadFirst(place, count, lanes);
+  // Rows of codes are padded to whole vectors.
+  return e.toF32(e.toI32(e.load(e.vec(lanes, e.i8()), place)));
+}
+
 void AttentionBlock::scoreTile(Value keys, Value first, int64_t vectors) {
   constexpr int64_t unroll = 4;
   // Adds element `d + offset` of the head to all sums.
   auto addElement = [&](Value d, int64_t offset, ValueRange sums) {
     Emitter::Values next(sums), lines;
-    Value line = e.element(keys, e.f32(), e.mul(d, 16)), query = f32At(queryArray, d);
+    Value line = e.at(keys, e.mul(d, 16 * layout.elementBytes())), query = f32At(queryArray, d);
     for (int64_t v = 0; v < vectors; ++v) {
-      int64_t key = v * lanes;
-      lines.push_back(e.load(e.vec(), e.at(line, ((key / 16 * headSize + offset) * 16 + key % 16) * 4)));
+      int64_t block = v * lanes / 16 * layout.blockBytes() + layout.scaleBytes(), inBlock = offset * 16 + v * lanes % 16;
+      lines.push_back(loadCached(e.at(line, block + inBlock * layout.elementBytes()), lanes));
     }
     for (int64_t r = 0; r < count; ++r) {
       Value q = e.splat(e.load(e.f32(), e.at(query, (r * paddedSize + offset) * 4)));
@@ -67,18 +74,22 @@ void AttentionBlock::scoreTile(Value keys, Value first, int64_t vectors) {
   });
   for (int64_t d = whole; d < headSize; ++d)
     sums = addElement(e.constant(d), 0, sums);
+  Emitter::Values scales;
+  for (int64_t v = 0; v < vectors && layout.hasCodes; ++v)
+    scales.push_back(e.load(e.vec(), e.at(keys, v * lanes / 16 * layout.blockBytes() + v * lanes % 16 * 4)));
   for (int64_t r = 0; r < count; ++r)
-    for (int64_t v = 0; v < vectors; ++v)
-      e.store(sums[r * vectors + v], e.at(scoreAt(r, first), v * lanes * 4));
+    for (int64_t v = 0; v < vectors; ++v) {
+      Value sum = sums[r * vectors + v];
+      e.store(layout.hasCodes ? e.mul(sum, scales[v]) : sum, e.at(scoreAt(r, first), v * lanes * 4));
+    }
 }
 
 void AttentionBlock::scores(const AttentionKeys &keys, const Step &step) {
   int64_t tileBlocks = tileVectors * lanes / 16;
-  Value start = e.element(keys.keys, e.f32(), e.mul(step.first, headSize));
+  Value start = e.at(keys.keys, e.mul(step.first, layout.slotBytes()));
   auto tiles = [&](Value begin, Value end, int64_t blocks) {
-    e.forRange(begin, end, blocks, [&](Value block) {
-      scoreTile(e.element(start, e.f32(), e.mul(block, 16 * headSize)), e.mul(block, 16), blocks * 16 / lanes);
-    });
+    e.forRange(begin, end, blocks,
+               [&](Value block) { scoreTile(e.at(start, e.mul(block, layout.blockBytes())), e.mul(block, 16), blocks * 16 / lanes); });
   };
   Value whole = e.mul(e.div(step.blocks, tileBlocks), tileBlocks);
   tiles(e.constant(0), whole, tileBlocks);
@@ -88,16 +99,19 @@ void AttentionBlock::scores(const AttentionKeys &keys, const Step &step) {
 
 void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value end, const Step &step) {
   int64_t most = std::max<int64_t>(1, (kernel.context.level.registers >= 32 ? 24 : 12) / count);
-  Value start = e.element(keys.values, e.f32(), e.mul(step.first, headSize));
+  Value start = e.at(keys.values, e.mul(step.first, layout.slotBytes()));
   for (int64_t d = 0; d < paddedSize;) {
     int64_t vectors = std::min({most, (paddedSize - d) / lanes, int64_t(4)});
     // Few sums would wait for each other: then keys take turns.
     int64_t turns = count * vectors >= 8 ? 1 : count * vectors >= 4 ? 2 : 4;
     auto addKey = [&](Value key, int64_t offset, int64_t turn, Emitter::Values &sums) {
       Emitter::Values lines;
-      Value line = e.element(start, e.f32(), e.mul(key, headSize));
+      Value slot = layout.hasCodes ? e.add(key, offset) : key, line = e.at(start, e.mul(slot, layout.rowBytes()));
+      if (layout.hasCodes) // behind the scales of its block, and of those before
+        line = e.at(line, e.mul(e.add(e.shiftRight(slot, 4), 1), layout.scaleBytes()));
+      const int64_t row = layout.hasCodes ? 0 : offset * layout.rowBytes();
       for (int64_t v = 0; v < vectors; ++v)
-        lines.push_back(e.loadFirst(e.at(line, (offset * headSize + d + v * lanes) * 4), headSize - d - v * lanes, lanes));
+        lines.push_back(loadCached(e.at(line, row + (d + v * lanes) * layout.elementBytes()), headSize - d - v * lanes));
       for (int64_t r = 0; r < count; ++r) {
         Value p = e.splat(e.load(e.f32(), e.at(scoreAt(r, key), offset * 4)));
         for (int64_t v = 0; v < vectors; ++v) {

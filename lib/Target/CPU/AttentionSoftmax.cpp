@@ -92,18 +92,25 @@ Value AttentionBlock::softmax(Value maxima, const AttentionKeys &keys, const Ste
       references.push_back(e.splat(e.load(e.f32(), f32At(reference, r))));
       sums.push_back(e.mul(sum, e.splat(e.load(e.f32(), f32At(shrink, r)))));
     }
-    Value start = scoreAt(row, e.constant(0));
+    Value start = scoreAt(row, e.constant(0)), values = e.at(keys.values, e.mul(step.first, layout.slotBytes()));
     sums = e.forRange(e.constant(0), e.mul(step.blocks, 16), lanes, ValueRange(sums), [&](Value key, ValueRange carried) {
       Emitter::Values next;
       Value line = f32At(start, key);
       Emitter::Values stays;
       if (dropout) // blocks are of groups of four
         stays = dropout->ofKeys(e.add(keys.firstToken, row), e.add(step.first, key));
+      Value scales; // of values that are codes
+      if (layout.hasCodes) {
+        Value block = e.mul(e.shiftRight(key, 4), layout.blockBytes()), inBlock = e.mul(e.bitAnd(key, e.constant(15)), 4);
+        scales = e.load(e.vec(), e.at(values, e.add(block, inBlock)));
+      }
       for (int64_t i = 0; i < together; ++i) {
         Value place = e.at(line, i * stepKeys * 4);
         Value power = emitExp2NonPositive(e, e.sub(e.load(e.vec(), place), references[i]));
-        e.store(dropout ? e.select(stays[i], power, e.zero(e.vec())) : power, place);
-        next.push_back(e.add(carried[i], power)); // the sum is that of all weights
+        next.push_back(e.add(carried[i], power)); // the sum is that of all weights, before scales
+        if (dropout)
+          power = e.select(stays[i], power, e.zero(e.vec()));
+        e.store(scales ? e.mul(power, scales) : power, place);
       }
       return next;
     });

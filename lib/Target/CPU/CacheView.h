@@ -2,25 +2,29 @@
 #ifndef LIB_TARGET_CPU_CACHEVIEW_H
 #define LIB_TARGET_CPU_CACHEVIEW_H
 
+#include "dialects/DSPlan/CacheLayout.h"
 #include "ds/Target/CPU/Kernel.h"
 
 namespace ds {
 
-/// One head of one sequence is `capacity * headSize` f32: keys `[capacity / 16][headSize][16]`, values `[capacity][headSize]`.
+/// One head of one sequence is `capacity / 16` blocks of `layout`, of f32 or of codes.
 struct CacheView {
   const KernelOperand *operand;
   ds_plan::CacheKind kind;
   int64_t heads, headSize;
   mlir::Value capacity; // slots of a sequence, a multiple of 16: the context, or T rounded up
+  ds_plan::CacheLayout layout;
 
-  /// Fails when `operand` is no f32 cache of this kind, nor a packed buffer.
+  bool hasCodes() const { return layout.hasCodes; }
+
+  /// Fails when `operand` is no cache of this kind, of f32 or codes, nor a packed buffer of f32.
   static llvm::Expected<CacheView> get(KernelContext &context, const KernelOperand *operand, ds_plan::CacheKind kind, int64_t heads);
 
   /// First byte of sequence `b`.
   mlir::Value sequence(Emitter &e, mlir::Value b) const;
   /// First byte of a head, in a sequence.
   mlir::Value head(Emitter &e, mlir::Value sequence, mlir::Value head) const {
-    return e.at(sequence, e.mul(e.mul(head, capacity), headSize * 4));
+    return e.at(sequence, e.mul(e.mul(head, capacity), layout.slotBytes()));
   }
 };
 

@@ -3,6 +3,7 @@
 #include "KernelRegion.h"
 #include "PanelReader.h"
 #include "RowSlabs.h"
+#include "StoreCache.h"
 #include <numeric>
 
 using namespace mlir;
@@ -163,6 +164,8 @@ llvm::Error GemmKernel::checkOperands() {
       auto store = cast<ds_plan::StoreCacheOp>(op);
       if (llvm::Expected<CacheView> view = CacheView::get(c, &result(store.getOutput()), store.getKind(), store.getKvHeads()); !view)
         return view.takeError();
+      else if (view->hasCodes() && (domain.chunk % view->headSize != 0 || domain.columns % view->headSize != 0))
+        return c.error("gemm expects whole heads for a cache of codes");
     }
   }
   for (Operation &op : ds_plan::KernelOp(c.kernel).getBody().front())
@@ -370,9 +373,16 @@ void GemmKernel::emit() {
   if (!(roundedRows && roundsManyRows) && llvm::any_of(c.ins, widens))
     widened = e.stack(gemmPass * linearWidePanel * 4);
   tile = e.stack(slabRows * tileRowBytes);
-  int64_t units = 0;
-  for (const LinearDomain &domain : region.domains)
+  int64_t units = 0, scratchBytes = 0;
+  for (const LinearDomain &domain : region.domains) {
     units += chunksOf(domain);
+    for (Operation *op : domain.stores) {
+      auto store = cast<ds_plan::StoreCacheOp>(op);
+      scratchBytes = std::max(scratchBytes, storeScratchBytes(cacheViewOf(c, result(store.getOutput()), store)));
+    }
+  }
+  if (scratchBytes)
+    storeScratch = e.stack(scratchBytes);
   // Threads share the rows where each gets enough of them, else the columns; tiles are units of columns, slab by slab. Slabs are whole
   // blocks, and where threads have few of those, less: so that they end together.
   Value unit = e.constant(heights.front());

@@ -235,6 +235,7 @@ private:
   std::optional<RoundedRows> roundedRows; // where they are of bytes
   bool roundsManyRows;                    // the products allow one digit, of more rows than few
   Value copied, rounded, widened, tile;   // on the stack
+  Value storeScratch;                     // as well, null where no cache has codes
 };
 
 } // namespace ds

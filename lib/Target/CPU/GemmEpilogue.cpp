@@ -182,6 +182,7 @@ void GemmKernel::headEpilogue(const LinearDomain &domain, const Slab &slab, Valu
     auto store = cast<ds_plan::StoreCacheOp>(op);
     const KernelOperand &cache = result(store.getOutput());
     CacheRows rows{c, cacheViewOf(c, cache, store), store.getPast() ? &operand(store.getPast()) : nullptr, tile, tileRowBytes, slab.first};
+    rows.scratch = storeScratch;
     storeRows(rows, slab.count, firstColumn, columns);
   }
 }

@@ -12,7 +12,7 @@ public:
   /// `columns` of them, from `firstOfHead` on; element 0 of `rows.source` is theirs after `sourceColumn`.
   HeadStore(const CacheRows &rows, Value b, Value head, Value firstOfHead, int64_t sourceColumn, int64_t columns)
       : rows(rows), context(rows.context), e(context.e), lanes(context.level.lanes), headSize(rows.view.headSize), columns(columns),
-        sourceColumn(sourceColumn), element(rows.element ? rows.element : e.f32()),
+        sourceColumn(sourceColumn), element(rows.element ? rows.element : e.f32()), hasCodes(rows.view.hasCodes()),
         before(rows.past ? loadIndex(e, *rows.past, b) : e.constant(0)), firstOfHead(firstOfHead),
         to(rows.view.head(e, rows.view.sequence(e, b), head)) {
     firstSlot = e.sub(e.sub(e.mul(b, context.tokens), rows.firstRow), before);
@@ -22,52 +22,118 @@ public:
   void storeValues(Value firstToken, Value endToken);
 
 private:
-  /// The first column of the token that goes to `slot`.
+  ds_plan::CacheLayout layout() const { return rows.view.layout; }
+  /// A block of 16 slots.
+  Value blockOf(Value block) { return e.at(to, e.mul(block, layout().blockBytes())); }
+  /// Stores the scale of the head at `source`, in which lane `lane` of the block is; returns the inverse of the scale, 0 where all codes
+  /// are 0.
+  Value storeScale(Value source, Value block, Value lane);
+  /// Codes of f32 that go with an inverse scale, i8. Lanes of a head that holds a NaN or an infinity get any.
+  Value toCodes(Value values, Value inverse) {
+    // `min` gives its second operand for a NaN, so that none is converted.
+    return e.toI8(e.toI32(e.roundEven(e.min(e.mul(values, inverse), e.constantOf(values.getType(), 127)))));
+  }
+  void storeCodesOfKeys(Value slot, Value block, Value lane);
+  /// The first of its columns in the token that goes to `slot`.
   Value from(Value slot) {
     return e.at(rows.source, e.add(e.mul(e.add(slot, firstSlot), rows.rowBytes), sourceColumn * element.getIntOrFloatBitWidth() / 8));
   }
   Value endSlot(Value endToken) { return e.min(e.add(before, endToken), rows.view.capacity); }
-  void transposeBlock(Value from, Value block);
+  void transposeBlock(Value from, Value place, Value inverses);
 
   const CacheRows &rows;
   KernelContext &context;
   Emitter &e;
   int64_t lanes, headSize, columns, sourceColumn;
   mlir::Type element;
+  bool hasCodes;
   Value before, firstOfHead, to;
   Value firstSlot; // plus a slot: the row of `rows.source` that goes there
 };
 } // namespace
 
-/// 16 tokens, `from` on, fill a block of slots.
-void HeadStore::transposeBlock(Value from, Value block) {
+Value HeadStore::storeScale(Value source, Value block, Value lane) {
+  // As integers magnitudes have the order of floats, and what is not finite is greater than all that is.
+  mlir::VectorType integers = e.vec(lanes, e.i32());
+  Value none = e.zero(integers), largest = none;
+  auto larger = [&](Value index, int64_t count, Value before) {
+    Value values = e.loadRow(element, e.element(source, element, index), count, lanes);
+    return e.max(e.bitAnd(e.bitcast(values, integers), e.constantOf(integers, 0x7fffffff)), before);
+  };
+  const int64_t whole = columns / lanes * lanes;
+  largest = e.forRange(e.constant(0), e.constant(whole), lanes, none,
+                       [&](Value index, mlir::ValueRange carried) { return Emitter::Values{larger(index, lanes, carried[0])}; })[0];
+  if (whole < columns)
+    largest = larger(e.constant(whole), columns - whole, largest);
+  Value bits = e.reduceMax(largest), zero = e.constantF32(0), one = e.constantF32(1);
+  Value scale = e.div(e.bitcast(bits, e.f32()), e.constantF32(127));
+  Value isFinite = e.lt(bits, 0x7f800000), isNormal = e.ge(scale, e.constantF32(0x1p-126f));
+  Value stored = e.select(isFinite, e.select(isNormal, scale, zero), e.bitcast(e.constantI32(0x7fc00000), e.f32()));
+  e.store(stored, e.element(block, e.f32(), lane));
+  return e.select(e.bitAnd(isFinite, isNormal), e.div(one, scale), zero);
+}
+
+/// 16 tokens, `from` on, fill the slots of a block, whose first of these columns is at `place`. `inverses` are those of their scales, null
+/// without codes.
+void HeadStore::transposeBlock(Value from, Value place, Value inverses) {
   int64_t whole = columns / lanes * lanes;
   e.forRange(e.constant(0), e.constant(whole), lanes, [&](Value d) {
     for (int64_t slot = 0; slot < 16; slot += lanes) {
       Emitter::Values tokens;
       for (int64_t i = 0; i < lanes; ++i)
         tokens.push_back(e.loadRow(element, e.at(e.element(from, element, d), (slot + i) * rows.rowBytes), lanes, lanes));
-      for (auto [i, column] : llvm::enumerate(e.transpose(tokens)))
-        e.store(column, e.element(block, e.f32(), e.add(e.mul(d, 16), int64_t(i) * 16 + slot)));
+      Value scales = inverses ? e.load(e.vec(), e.at(inverses, slot * 4)) : Value();
+      for (auto [i, column] : llvm::enumerate(e.transpose(tokens))) {
+        Value index = e.add(e.mul(d, 16), int64_t(i) * 16 + slot);
+        if (inverses)
+          e.store(toCodes(column, scales), e.at(place, index));
+        else
+          e.store(column, e.element(place, e.f32(), index));
+      }
     }
   });
   for (int64_t d = whole; d < columns; ++d)
     e.forRange(e.constant(0), e.constant(16), 1, [&](Value slot) {
       Value value = e.loadF32(element, e.element(e.at(from, e.mul(slot, rows.rowBytes)), element, e.constant(d)), 0);
-      e.store(value, e.element(block, e.f32(), e.add(slot, d * 16)));
+      if (inverses)
+        e.store(toCodes(value, e.load(e.f32(), e.element(inverses, e.f32(), slot))), e.at(place, e.add(slot, d * 16)));
+      else
+        e.store(value, e.element(place, e.f32(), e.add(slot, d * 16)));
     });
+}
+
+/// One slot of a block of codes.
+void HeadStore::storeCodesOfKeys(Value slot, Value block, Value lane) {
+  Value source = from(slot), inverse = storeScale(source, block, lane), codes = e.at(rows.scratch, 64);
+  forEachSpan(e, columns, [&](const RowSpan &span) {
+    Value values = e.loadRow(element, e.element(source, element, span.index), span.count, lanes);
+    e.store(toCodes(values, e.splat(inverse)), e.at(codes, span.index));
+  });
+  Value place = e.at(block, e.add(lane, layout().scaleBytes()));
+  e.forRange(e.constant(0), e.constant(columns), 1, [&](Value d) { e.store(e.load(e.i8(), e.at(codes, d)), e.at(place, e.mul(d, 16))); });
 }
 
 void HeadStore::storeKeys(Value firstToken, Value endToken) {
   Value first = e.add(before, firstToken), end = endSlot(endToken);
   e.forRange(e.div(first, 16), e.ceilDiv(end, 16), 1, [&](Value block) {
     Value slots = e.mul(block, 16), blockFirst = e.max(slots, first), blockEnd = e.min(e.add(slots, 16), end);
-    Value place = e.at(to, e.mul(e.add(e.mul(block, headSize), firstOfHead), 64));
+    Value start = blockOf(block), place = e.at(start, e.mul(firstOfHead, 64));
     e.ifElse(
-        e.eq(e.sub(blockEnd, blockFirst), 16), [&] { transposeBlock(from(blockFirst), place); },
+        e.eq(e.sub(blockEnd, blockFirst), 16),
+        [&] {
+          if (!hasCodes)
+            return transposeBlock(from(blockFirst), place, Value());
+          Value inverses = rows.scratch;
+          e.forRange(e.constant(0), e.constant(16), 1,
+                     [&](Value lane) { e.store(storeScale(from(e.add(slots, lane)), start, lane), e.element(inverses, e.f32(), lane)); });
+          transposeBlock(from(blockFirst), e.at(start, layout().scaleBytes()), inverses);
+        },
         [&] {
           e.forRange(blockFirst, blockEnd, 1, [&](Value slot) {
-            Value token = from(slot), lane = e.sub(slot, slots);
+            Value lane = e.sub(slot, slots);
+            if (hasCodes)
+              return storeCodesOfKeys(slot, start, lane);
+            Value token = from(slot);
             e.forRange(e.constant(0), e.constant(columns), 1, [&](Value d) {
               e.store(e.loadF32(element, e.element(token, element, d), 0), e.element(place, e.f32(), e.add(e.mul(d, 16), lane)));
             });
@@ -78,7 +144,17 @@ void HeadStore::storeKeys(Value firstToken, Value endToken) {
 
 void HeadStore::storeValues(Value firstToken, Value endToken) {
   e.forRange(e.add(before, firstToken), endSlot(endToken), 1, [&](Value slot) {
-    Value source = from(slot), sink = e.element(to, e.f32(), e.add(e.mul(slot, headSize), firstOfHead));
+    Value source = from(slot);
+    if (hasCodes) {
+      Value block = blockOf(e.div(slot, 16)), lane = e.rem(slot, 16), inverse = e.splat(storeScale(source, block, lane));
+      Value row = e.at(block, e.add(e.mul(lane, layout().rowBytes()), layout().scaleBytes()));
+      // Whole vectors: what is behind a head in its row is room for them.
+      return forEachSpan(e, columns, [&](const RowSpan &span) {
+        Value values = e.loadRow(element, e.element(source, element, span.index), span.count, lanes);
+        e.store(toCodes(values, inverse), e.at(row, span.index));
+      });
+    }
+    Value sink = e.element(to, e.f32(), e.add(e.mul(slot, headSize), firstOfHead));
     if (element.isF32())
       return copyValues(e, source, sink, columns);
     forEachSpan(e, columns, [&](const RowSpan &span) {
@@ -126,13 +202,14 @@ llvm::Error ds::buildStoreCache(KernelContext &context) {
       return view.takeError();
     // A tile is 16 tokens of one head of one sequence.
     const CacheView &cache = *view;
+    Value scratch = cache.hasCodes() ? e.stack(storeScratchBytes(cache)) : Value();
     Value blocks = e.ceilDiv(context.tokens, 16);
     context.forTiles(e.mul(e.mul(context.batch, cache.heads), blocks), [&](Value tile) {
       Value pair = e.div(tile, blocks), b = e.div(pair, cache.heads), head = e.rem(pair, cache.heads);
       Value token = e.mul(e.rem(tile, blocks), 16), firstColumn = e.mul(head, cache.headSize);
       Value firstRow = e.add(e.mul(b, context.tokens), token);
       Value source = e.element(input->pointer, input->element(), e.add(e.mul(firstRow, input->width()), firstColumn));
-      CacheRows rows{context, cache, past, source, input->width() * elementBytes(*input), firstRow, input->element()};
+      CacheRows rows{context, cache, past, source, input->width() * elementBytes(*input), firstRow, input->element(), scratch};
       storeRows(rows, e.min(e.sub(context.tokens, token), 16), firstColumn, cache.headSize);
     });
   }

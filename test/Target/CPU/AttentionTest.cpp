@@ -1,4 +1,5 @@
 // Attention against plain loops: prefill and decode, with and without a cache, and all ways to hide keys.
+#include "CacheCodes.h"
 #include "WeightDropout.h"
 
 using namespace ds;
@@ -13,12 +14,15 @@ struct Shape {
   int64_t window = 0;
   int64_t partials = 0; // results of a head that the scratch buffer has room for; 0: no scratch
   bool dropout = false;
+  bool codes = false; // of the cache
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(size)); }
   int64_t width() const { return heads * size; }
   int64_t kvWidth() const { return kvHeads * size; }
   int64_t scratchWidth() const { return heads * partials * (16 + (size + 15) / 16 * 16); }
   int64_t capacity(int64_t tokens) const { return context ? context : (tokens + 15) / 16 * 16; }
+  /// Of keys or values of one sequence.
+  int64_t cacheBytes(int64_t slots) const { return codes ? CodesOfSequence::bytesOf(kvHeads, size, slots) : slots * kvWidth() * 4; }
 };
 
 std::string number(int64_t value) { return std::to_string(value); }
@@ -27,11 +31,13 @@ std::string plan(const Shape &s) {
   OneLaunch plan;
   std::vector<std::string> ins = {plan.rows("tokens", s.width())};
   std::string q = "tensor<?x?x" + number(s.width()) + "xf32>";
-  std::string k = "tensor<?x" + (s.context ? number(s.context) : std::string("?")) + "x" + number(s.kvWidth()) + "xf32>";
+  std::string k = "tensor<?x" + (s.context ? number(s.context) : std::string("?")) + "x" + number(s.kvWidth()) + "x" +
+                  (s.codes ? cacheCodes(s.size) : "f32") + ">";
   std::string head = "^bb0(%q: " + q + ", %k: " + k + ", %v: " + k, op = "  %y = ds.attention %q, %k, %v";
   if (s.context) {
-    ins.push_back(plan.cache("keys", s.kvHeads, 64, s.context, s.kvWidth()));
-    ins.push_back(plan.cache("values", s.kvHeads, 64 + s.context * s.kvWidth() * 4, s.context, s.kvWidth()));
+    const std::string element = s.codes ? "i8" : "f32";
+    ins.push_back(plan.cache("keys", s.kvHeads, 64, s.context, s.kvWidth(), element));
+    ins.push_back(plan.cache("values", s.kvHeads, 64 + s.cacheBytes(s.context), s.context, s.kvWidth(), element));
   } else {
     ins.push_back(plan.rows("packed", s.kvWidth()));
     ins.push_back(plan.rows("packed", s.kvWidth()));
@@ -80,6 +86,10 @@ public:
       int64_t seen = std::min<int64_t>(past[b] + tokens, s.capacity(tokens));
       keys.push_back(numbers.take(seen * s.kvWidth()));
       values.push_back(numbers.take(seen * s.kvWidth()));
+      for (int64_t i = 0; s.codes && i < seen; ++i) {
+        keys[b][i * s.kvWidth()] *= static_cast<float>(1 + i % 7) / 4; // scales that differ
+        values[b][i * s.kvWidth()] *= static_cast<float>(1 + i % 5) / 4;
+      }
     }
   }
 
@@ -88,7 +98,7 @@ public:
     step.batch = static_cast<int32_t>(batch);
     step.tokens = static_cast<int32_t>(tokens);
     step.weights = slopes.as<void>();
-    int64_t capacity = s.capacity(tokens), part = capacity * s.kvWidth();
+    int64_t capacity = s.capacity(tokens), part = s.cacheBytes(capacity) / 4;
     std::vector<std::unique_ptr<Floats>> blocks;
     Floats packedKeys(s.context ? 0 : batch * part), packedValues(s.context ? 0 : batch * part);
     step.outputs = {q.as<void>()};
@@ -158,6 +168,17 @@ public:
         }
   }
 
+  /// Keys and values become what their codes say; `lay` rounds them to the same codes again.
+  void roundToCodes() {
+    for (auto *all : {&keys, &values})
+      for (std::vector<float> &rows : *all)
+        for (int64_t head = 0; head < static_cast<int64_t>(rows.size()); head += s.size) {
+          RoundedHead rounded(rows.data() + head, s.size);
+          for (int64_t d = 0; d < s.size; ++d)
+            rows[head + d] = rounded.value(d);
+        }
+  }
+
   const Shape &s;
   int64_t batch, tokens;
   std::vector<int32_t> past;
@@ -171,11 +192,18 @@ private:
   void lay(int64_t b, float *keyBlock, float *valueBlock) {
     int64_t capacity = s.capacity(tokens), seen = keys[b].size() / s.kvWidth();
     for (int64_t i = 0; i < seen; ++i)
-      for (int64_t g = 0; g < s.kvHeads; ++g)
+      for (int64_t g = 0; g < s.kvHeads; ++g) {
+        if (s.codes) {
+          const int64_t head = (i * s.kvHeads + g) * s.size;
+          CodesOfSequence{reinterpret_cast<uint8_t *>(keyBlock), true, s.size, capacity}.set(g, i, {keys[b].data() + head, s.size});
+          CodesOfSequence{reinterpret_cast<uint8_t *>(valueBlock), false, s.size, capacity}.set(g, i, {values[b].data() + head, s.size});
+          continue;
+        }
         for (int64_t d = 0; d < s.size; ++d) {
           keyBlock[((g * capacity / 16 + i / 16) * s.size + d) * 16 + i % 16] = keys[b][(i * s.kvHeads + g) * s.size + d];
           valueBlock[(g * capacity + i) * s.size + d] = values[b][(i * s.kvHeads + g) * s.size + d];
         }
+      }
   }
 };
 
@@ -228,6 +256,46 @@ TEST_P(Attention, decoder) {
     for (int32_t past = 0; past < s.context; past += 3)
       Step(s, 2, 1, {past, int32_t(s.context - 1 - past)}, past).check(code, past % 3 + 1);
   }
+}
+
+/// Codes are read as their values, with all that a cache of f32 has; what no token wrote is NaN, scales as well.
+TEST_P(Attention, cacheOfCodes) {
+  for (Shape s :
+       {Shape{9, 3, 64, 128, true}, Shape{4, 4, 32, 144, true}, Shape{8, 1, 16, 112, true}, Shape{14, 2, 12, 128, true},
+        Shape{6, 3, 20, 128, true, false, true}, Shape{4, 2, 80, 128, true, false, false, 5}, Shape{2, 2, 3, 64, true},
+        Shape{2, 2, 8, 128, true, false, true, 40}, Shape{2, 1, 16, 128, false}, Shape{3, 1, 64, 640, true, false, false, 0, 4}}) {
+    s.codes = true;
+    CompiledPlan code = compile(s);
+    ASSERT_TRUE(code);
+    auto check = [&](Step step, int32_t threads) {
+      step.roundToCodes();
+      step.check(code, threads);
+    };
+    const auto last = static_cast<int32_t>(s.context - 1);
+    for (int64_t tokens : {1, 2, 4, 6, 17, 60}) {
+      check(Step(s, 1, tokens, {0}, tokens), 1);
+      check(Step(s, 2, tokens, {1, 31}, tokens + 1), 2);
+      check(Step(s, 3, tokens, {last - 20, 15, 40}, tokens + 2), 3); // tokens behind the context too
+    }
+    for (int32_t past = 0; past < s.context; past += 5)
+      check(Step(s, 2, 1, {past, last - past}, past), past % 3 + 1);
+  }
+}
+
+/// A scale that is NaN reaches its head alone.
+TEST_P(Attention, notANumberInCodes) {
+  Shape s{3, 3, 16, 96, true};
+  s.codes = true;
+  CompiledPlan code = compile(s);
+  ASSERT_TRUE(code);
+  for (int64_t tokens : {1, 20})
+    for (bool inKeys : {true, false}) {
+      Step step(s, 2, tokens, {30, 7}, 5);
+      (inKeys ? step.keys : step.values)[0][(30 * s.kvHeads + 1) * s.size + 3] = notANumber;
+      step.run(code, 2);
+      for (int64_t i = 0; i < step.y.count; ++i)
+        ASSERT_EQ(std::isnan(step.y[i]), i / (tokens * s.width()) == 0 && i / s.size % s.heads == 1) << i << " " << inKeys;
+    }
 }
 
 /// Long caches are shared out among threads, in pieces that do not fit whole heads.

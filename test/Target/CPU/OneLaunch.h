@@ -43,9 +43,10 @@ public:
   std::string state(const std::string &part, const std::string &layout, int64_t offset, const std::string &shape) {
     return weight(layout, offset, "memref<" + shape + "xf32>", "of @p in " + part);
   }
-  std::string cache(const std::string &kind, int64_t heads, int64_t offset, int64_t context, int64_t width) {
+  std::string cache(const std::string &kind, int64_t heads, int64_t offset, int64_t context, int64_t width,
+                    const std::string &element = "f32") {
     return place("cache @c " + kind + " heads " + std::to_string(heads) + " offset " + std::to_string(offset),
-                 "memref<" + std::to_string(context) + "x" + std::to_string(width) + "xf32>");
+                 "memref<" + std::to_string(context) + "x" + std::to_string(width) + "x" + element + ">");
   }
   std::string text(const std::string &family, const std::string &region, const std::vector<std::string> &ins,
                    const std::vector<std::string> &outs, const std::vector<std::string> &aux = {}) const {

@@ -51,17 +51,17 @@ ds.parameter @parameter_c4_source value dense<0.0> : tensor<32x64xf32> : tensor<
 
 // -----
 
-// expected-error @+1 {{expects groups that divide the columns, a multiple of 16, got groups of 64 and 96 columns}}
+// expected-error @+1 {{expects groups that divide the columns, both multiples of 16, got groups of 64 and 96 columns}}
 ds.parameter @parameter_c4_group from "w" : tensor<32x96x!ds.quantized<4 symmetric group 64 scale f16>>
 
 // -----
 
-// expected-error @+1 {{expects groups that divide the columns, a multiple of 16, got groups of 64 and 32 columns}}
+// expected-error @+1 {{expects groups that divide the columns, both multiples of 16, got groups of 64 and 32 columns}}
 ds.parameter @parameter_c4_narrow from "w" : tensor<32x32x!ds.quantized<4 symmetric group 64 scale f16>>
 
 // -----
 
-// expected-error @+1 {{expects groups that divide the columns, a multiple of 16, got groups of 24 and 24 columns}}
+// expected-error @+1 {{expects groups that divide the columns, both multiples of 16, got groups of 24 and 24 columns}}
 ds.parameter @parameter_c4_columns from "w" : tensor<32x24x!ds.quantized<8 symmetric group 0 scale f32>>
 
 // -----
@@ -71,12 +71,12 @@ ds.parameter @quantized_bits from "w" : tensor<32x64x!ds.quantized<5 symmetric g
 
 // -----
 
-// expected-error @+1 {{expects groups of a multiple of 16, or 0, got 24}}
-ds.parameter @quantized_group from "w" : tensor<32x48x!ds.quantized<4 symmetric group 24 scale f16>>
+// expected-error @+1 {{expects groups that divide the columns, both multiples of 16, got groups of 24 and 48 columns}}
+ds.parameter @parameter_c4_group from "w" : tensor<32x48x!ds.quantized<4 symmetric group 24 scale f16>>
 
 // -----
 
-// expected-error @+1 {{expects groups of a multiple of 16, or 0, got -16}}
+// expected-error @+1 {{expects groups of at least 1, or 0 for whole rows, got -16}}
 ds.parameter @quantized_negative_group from "w" : tensor<32x64x!ds.quantized<4 symmetric group -16 scale f16>>
 
 // -----
@@ -139,6 +139,31 @@ ds.cache @cache_c1_context : tensor<?x?x32xf32>
 
 // expected-error @+1 {{expects a type [?, context, width], got 'tensor<2x64x32xf32>'}}
 ds.cache @cache_c1_batch : tensor<2x64x32xf32>
+
+// -----
+
+// expected-error @+1 {{expects symmetric codes of 8 bits with f32 scales of groups that divide the width, got 'tensor<?x64x32x!ds.quantized<4 symmetric group 16 scale f32>>'}}
+ds.cache @cache_c2_bits : tensor<?x64x32x!ds.quantized<4 symmetric group 16 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects symmetric codes of 8 bits with f32 scales}}
+ds.cache @cache_c2_offsets : tensor<?x64x32x!ds.quantized<8 asymmetric group 16 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects symmetric codes of 8 bits with f32 scales}}
+ds.cache @cache_c2_scale : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects symmetric codes of 8 bits with f32 scales}}
+ds.cache @cache_c2_group : tensor<?x64x32x!ds.quantized<8 symmetric group 12 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects symmetric codes of 8 bits with f32 scales}}
+ds.cache @cache_c2_no_group : tensor<?x64x32x!ds.quantized<8 symmetric group 0 scale f32>>
 
 // -----
 
@@ -414,6 +439,15 @@ func.func @attention_c1_batch(%q: tensor<2x?x64xf32>, %k: tensor<3x?x32xf32>) {
 func.func @attention_c1_value(%q: tensor<?x?x64xf32>, %k: tensor<?x?x32xf32>, %v: tensor<?x?x32xf16>) {
   // expected-error @+1 {{failed to verify that all of {key, value} have same type}}
   %y = "ds.attention"(%q, %k, %v) <{heads = 4 : i64, kv_heads = 2 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>, scale = 2.5e-01 : f64}> : (tensor<?x?x64xf32>, tensor<?x?x32xf32>, tensor<?x?x32xf16>) -> tensor<?x?x64xf32>
+  return
+}
+
+// -----
+
+/// A scale for half a head is none for the head.
+func.func @attention_c1_codes(%q: tensor<?x?x64xf32>, %k: tensor<?x64x32x!ds.quantized<8 symmetric group 8 scale f32>>, %p: tensor<?xi32>) {
+  // expected-error @+1 {{'ds.attention' op expects keys and values of codes with one f32 scale for the 16 values of a head, got}}
+  %y = ds.attention %q, %k, %k past %p : tensor<?xi32> heads 4 kv_heads 2 scale 0.25 : tensor<?x?x64xf32>, tensor<?x64x32x!ds.quantized<8 symmetric group 8 scale f32>>
   return
 }
 

@@ -16,6 +16,8 @@ ds.parameter @up from "up.weight" {ds.stored = "Q4_K"} : tensor<96x64x!ds.quanti
 ds.parameter @down from "down.weight" view <0, [64, 96], [1, 64]> : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
 // CHECK: ds.cache @k0 : tensor<?x64x32xf32>
 ds.cache @k0 : tensor<?x64x32xf32>
+// CHECK: ds.cache @c0 : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+ds.cache @c0 : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
 
 // CHECK-LABEL: func.func @structure
 func.func @structure(%x: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
@@ -214,6 +216,20 @@ func.func @cache_append(%x: tensor<?x?x32xf32>, %p: tensor<?xi32>) {
   // CHECK: ds.cache_append @k0, %{{.*}} past %{{.*}} : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>
   %k = ds.cache_append @k0, %x past %p : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>
   return
+}
+
+/// To attention the elements of a cache of codes are the values.
+// CHECK-LABEL: func.func @cache_of_codes
+func.func @cache_of_codes(%q: tensor<?x?x64xf32>, %x: tensor<?x?x32xf32>, %p: tensor<?xi32>) -> tensor<?x?x64xf32> {
+  // CHECK: ds.cache_append @c0, %{{.*}} past %{{.*}} : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  %c = ds.cache_append @c0, %x past %p
+        : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  // CHECK: ds.cache_read @c0 : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  %r = ds.cache_read @c0 : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  // CHECK: ds.attention {{.*}} causal : tensor<?x?x64xf32>, tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  %y = ds.attention %q, %c, %r past %p : tensor<?xi32> heads 4 kv_heads 2 scale 0.25 causal
+    : tensor<?x?x64xf32>, tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  return %y : tensor<?x?x64xf32>
 }
 
 // CHECK-LABEL: func.func @cache_read

@@ -160,6 +160,14 @@ ds_plan.program @cache_c2 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
 
 // -----
 
+ds.cache @k : tensor<?x16x32xbf16>
+ds_plan.program @cache_c3 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  // expected-error@+1 {{expects f32, or i8 for codes, got 'memref<16x32xbf16>'}}
+  %0 = ds_plan.cache @k keys heads 2 offset 0 : memref<16x32xbf16>
+}
+
+// -----
+
 ds_plan.program @weight_c1 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
   // expected-error@+1 {{expects a ds_plan.storage named @missing}}
   %0 = ds_plan.weight @missing : memref<64xf32>
@@ -216,6 +224,42 @@ ds_plan.kernel @store_cache_c1_past "store_cache" schedule {} {
   // expected-error@+1 {{expects past of shape [B], got 'tensor<?x?xi32>'}}
   %0 = ds_plan.store_cache keys heads 2 %x past %p : tensor<?x?x32xf32>, tensor<?x?xi32> -> tensor<?x16x32xf32>
   ds_plan.return %0 : tensor<?x16x32xf32>
+}
+
+// -----
+
+ds_plan.kernel @store_cache_c2_group "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x32xf32>, %p: tensor<?xi32>):
+  // expected-error@+1 {{expects codes with one f32 scale for a head, and past, got 'tensor<?x16x32x!ds.quantized<8 symmetric group 32 scale f32>>'}}
+  %0 = ds_plan.store_cache keys heads 2 %x past %p : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x16x32x!ds.quantized<8 symmetric group 32 scale f32>>
+  ds_plan.return %0 : tensor<?x16x32x!ds.quantized<8 symmetric group 32 scale f32>>
+}
+
+// -----
+
+/// Packed rows of a step without a cache are f32.
+ds_plan.kernel @store_cache_c2_past "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x32xf32>):
+  // expected-error@+1 {{expects codes with one f32 scale for a head, and past, got}}
+  %0 = ds_plan.store_cache keys heads 2 %x : tensor<?x?x32xf32> -> tensor<?x?x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  ds_plan.return %0 : tensor<?x?x32x!ds.quantized<8 symmetric group 16 scale f32>>
+}
+
+// -----
+
+/// Codes lie in a cache of i8.
+ds.cache @k : tensor<?x16x32x!ds.quantized<8 symmetric group 16 scale f32>>
+ds_plan.kernel @store "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x32xf32>, %p: tensor<?xi32>):
+  %0 = ds_plan.store_cache keys heads 2 %x past %p : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x16x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  ds_plan.return %0 : tensor<?x16x32x!ds.quantized<8 symmetric group 16 scale f32>>
+}
+ds_plan.program @launch_c2_codes max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
+  %x = ds_plan.buffer tokens : memref<?x32xf32>
+  %p = ds_plan.input "past" 0 batch : memref<?xi32>
+  %k = ds_plan.cache @k keys heads 2 offset 0 : memref<16x32xf32>
+  // expected-error@+1 {{expects outs 0 to hold 'tensor<?x16x32x!ds.quantized<8 symmetric group 16 scale f32>>', got 'memref<16x32xf32>'}}
+  ds_plan.launch @store ins(%x, %p : memref<?x32xf32>, memref<?xi32>) outs(%k : memref<16x32xf32>)
 }
 
 // -----

@@ -7,6 +7,7 @@ ds.parameter @gain from "gain" : tensor<64xf32>
 ds.parameter @codes_of from "codes" : tensor<64x64x!ds.quantized<4 symmetric group 32 scale f16>>
 ds.cache @k0 : tensor<?x64x32xf32>
 ds.cache @v0 : tensor<?x64x32xf32>
+ds.cache @c0 : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
 
 // CHECK: ds_plan.storage @wq panels of @q offset 0 : memref<2x64x32xf32>
 ds_plan.storage @wq panels of @q offset 0 : memref<2x64x32xf32>
@@ -53,6 +54,15 @@ ds_plan.kernel @store_keys "store_cache" schedule {} {
   ds_plan.return %k : tensor<?x64x32xf32>
 }
 
+// CHECK-LABEL: ds_plan.kernel @store_codes
+ds_plan.kernel @store_codes "store_cache" schedule {} {
+^bb0(%x: tensor<?x?x32xf32>, %p: tensor<?xi32>):
+  // CHECK: ds_plan.store_cache keys heads 2 %{{.*}} past %{{.*}} -> tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  %c = ds_plan.store_cache keys heads 2 %x past %p
+        : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+  ds_plan.return %c : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
+}
+
 ds_plan.kernel @store_step "store_cache" schedule {} {
 ^bb0(%x: tensor<?x?x32xf32>):
   %v = ds_plan.store_cache values heads 2 %x : tensor<?x?x32xf32> -> tensor<?x?x32xf32>
@@ -91,6 +101,8 @@ ds_plan.program @prefill max_batch 16 max_rows 512 arena 1048576 kv_bytes 16384 
   %t = ds_plan.weight @angles : memref<64x2x8xf32>
   // CHECK: ds_plan.cache @k0 keys heads 2 offset 0 : memref<64x32xf32>
   %k = ds_plan.cache @k0 keys heads 2 offset 0 : memref<64x32xf32>
+  // CHECK: ds_plan.cache @c0 keys heads 2 offset 8192 : memref<64x32xi8>
+  %c = ds_plan.cache @c0 keys heads 2 offset 8192 : memref<64x32xi8>
   // CHECK: ds_plan.launch @gelu ins(%{{.*}} : memref<?x64xf32>) outs(%{{.*}} : memref<?x64xf32>)
   ds_plan.launch @gelu ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>)
   // CHECK: ds_plan.barrier
@@ -98,6 +110,8 @@ ds_plan.program @prefill max_batch 16 max_rows 512 arena 1048576 kv_bytes 16384 
   ds_plan.launch @gemm ins(%y, %w : memref<?x64xf32>, memref<2x64x32xf32>) outs(%x : memref<?x64xf32>)
   // CHECK: ds_plan.launch @store_keys ins(%{{.*}}) aux(%{{.*}} : memref<64x2x8xf32>) outs(%{{.*}} : memref<64x32xf32>)
   ds_plan.launch @store_keys ins(%z, %past : memref<?x32xf32>, memref<?xi32>) aux(%t : memref<64x2x8xf32>) outs(%k : memref<64x32xf32>)
+  // CHECK: ds_plan.launch @store_codes ins(%{{.*}}) outs(%{{.*}} : memref<64x32xi8>)
+  ds_plan.launch @store_codes ins(%z, %past : memref<?x32xf32>, memref<?xi32>) outs(%c : memref<64x32xi8>)
   ds_plan.launch @store_step ins(%z : memref<?x32xf32>) outs(%p : memref<?x32xf32>)
   // CHECK: ds_plan.launch @gemm chain 0 ins(%{{.*}}, %{{.*}} : memref<?x64xf32>, memref<2x64x32xf32>) outs(%{{.*}} : memref<?x64xf32>)
   ds_plan.launch @gemm chain 0 ins(%x, %w : memref<?x64xf32>, memref<2x64x32xf32>) outs(%g : memref<?x64xf32>)

@@ -1,0 +1,163 @@
+"""Caches of codes: compiled models against the interpreter, which rounds keys and values alike, and what a package says of its cache."""
+
+import json
+import re
+import subprocess
+
+import ds_mlir
+import numpy as np
+import pytest
+import tiny_models
+from ds_mlir.compiler import compiler_path
+from test_families import padded
+
+CONTEXT = 64
+OPTIONS = {"max_rows": 32, "context": CONTEXT}
+# Of the largest logit. Keys and values of f32 and of f64 differ in the last bit, so one in thousands is rounded to another code.
+BOUND = 2e-3
+
+
+def run_tool(name, *arguments):
+    """Run a tool of the build tree and return what it writes; its own message is the failure."""
+    run = subprocess.run([compiler_path().parent / name, *map(str, arguments)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def interpret(folder, work, ids, steps):
+    """Run steps of the f64 interpreter with a cache of codes, one behind the other.
+    Args: ids [B, T] without padding; steps, pairs of a program and how many tokens it takes.
+    Returns: logits [B, T, V] of the tokens that the steps cover.
+    """
+    normalized, cached = work / "normalized.mlir", work / "cached.mlir"
+    normalized.write_text(run_tool("ds-compile", folder, "--to=normalized", "--quiet"))
+    run_tool("ds-opt", f"--ds-insert-cache=context={CONTEXT} elements=int8", normalized, "-o", cached)
+    text = cached.read_text().rstrip()
+    results = re.search(r"@prefill\(.*?-> \((tensor<\S+>) .*?(tensor<\S+>) ", text).groups()
+    vocabulary = int(re.fullmatch(r"tensor<\?x(\d+)xf32>", results[1])[1])
+    offset = int(re.search(r"ds.positions = {[^}]*offset = (\d+)", text)[1])
+    types = ["tensor<?x?xi32>", "tensor<?x?xi32>", "tensor<?xi32>", "tensor<?xi32>"]
+    arguments, calls, returned, options, done = [], [], [], [], 0
+    for number, (program, tokens) in enumerate(steps):
+        values = {
+            "ids": ids[:, done : done + tokens],
+            "positions": np.tile(np.arange(done, done + tokens) + offset, (len(ids), 1)),
+            "past": np.full(len(ids), done),
+            "rows": np.arange(len(ids) * tokens),
+        }
+        names = [f"{name}{number}" for name in values]
+        arguments += [f'%{name}: {kind} {{ds.name = "{name}"}}' for name, kind in zip(names, types, strict=True)]
+        operands = ", ".join(f"%{name}" for name in names)
+        calls.append(f"  %r{number}:2 = func.call @{program}({operands}) : ({', '.join(types)}) -> ({', '.join(results)})")
+        returned.append(f"%r{number}#1")
+        options.append(f"--output=logits{number}=@{work / f'logits{number}.npy'}")
+        for name, value in zip(names, values.values(), strict=True):
+            shape = "x".join(map(str, value.shape))
+            options.append(f"--input={name}={shape}xi32={','.join(map(str, value.flatten()))}")
+        done += tokens
+    outputs = [f'{results[1]} {{ds.name = "logits{number}"}}' for number in range(len(steps))]
+    body = "\n".join(calls) + f"\n  return {', '.join(returned)} : {', '.join([results[1]] * len(steps))}\n"
+    function = f"func.func @steps({', '.join(arguments)}) -> ({', '.join(outputs)}) {{\n{body}}}\n"
+    cached.write_text(text[: text.rindex("}")] + function + "}\n")
+    run_tool("ds-reference", cached, "--model", folder, "--function=steps", *options)
+    parts = [np.load(work / f"logits{number}.npy").reshape(len(ids), -1, vocabulary) for number in range(len(steps))]
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.fixture(scope="module", params=tiny_models.DECODERS)
+def decoder(request, compiled, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    tiny_models.make_model(request.param, folder)
+    return folder, ds_mlir.load(compiled(folder, cache="int8", **OPTIONS))
+
+
+def test_logits_are_those_of_the_interpreter(decoder, tmp_path):
+    folder, model = decoder
+    ids, _ = padded((21, 21), "right")
+    expected = interpret(folder, tmp_path, ids, [("prefill", 21)])
+    assert np.abs(model.logits(ids) - expected).max() <= BOUND * np.abs(expected).max()
+
+
+def test_greedy_tokens_at_any_chunk_and_batch(decoder, tmp_path):
+    folder, model = decoder
+    ids, mask = padded((11, 3, 17), "left", seed=1)
+    options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": []}
+    first = model.generate(ids, mask, **options)[:, ids.shape[1] :]
+    for chunk in (1, 5):
+        assert model.generate(ids, mask, prefill_chunk=chunk, **options)[:, ids.shape[1] :].tolist() == first.tolist(), chunk
+    for row in range(len(ids)):
+        alone = ids[row : row + 1][:, mask[row] == 1]
+        found = model.generate(alone, **options)
+        assert found[0, alone.shape[1] :].tolist() == first[row].tolist()
+        # The interpreter takes the prompt in two steps and each token it is given in one more.
+        length = alone.shape[1]
+        steps = [("prefill", length - length // 2), ("prefill", length // 2)] + [("decode", 1)] * 7
+        logits = interpret(folder, tmp_path, found[:, :-1], steps)[0, length - 1 :]
+        chosen = logits[np.arange(8), found[0, length:]]
+        assert (logits.max(axis=1) - chosen <= BOUND * np.abs(logits).max()).all()
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llama")
+    tiny_models.make_model("llama", folder)
+    return folder
+
+
+def test_rounding_shows(llama, compiled):
+    """What the bound above tells apart: the logits are not those of a cache of f32, and close to them."""
+    ids, _ = padded((21, 21), "right")
+    found, exact = (ds_mlir.load(compiled(llama, cache=cache, **OPTIONS)).logits(ids) for cache in ("int8", "f32"))
+    difference = np.abs(found - exact).max() / np.abs(exact).max()
+    assert 2 * BOUND < difference < 0.1
+
+
+@pytest.mark.parametrize("fusion", ["none", "generic"])
+def test_fusion_levels_agree(llama, compiled, fusion):
+    ids, _ = padded((21, 21), "right")
+    fused, apart = (ds_mlir.load(compiled(llama, cache="int8", fusion=level, **OPTIONS)).logits(ids) for level in ("specialized", fusion))
+    assert np.abs(fused - apart).max() <= BOUND * np.abs(apart).max()
+
+
+def test_levels_and_threads_agree(llama, compiled):
+    ids, _ = padded((21, 21), "right")
+    path = compiled(llama, cache="int8", quantize="int8-g16", target_cpu="x86-64-v2,x86-64-v3,x86-64-v4,x86-64-v4-vnni", **OPTIONS)
+    expected = ds_mlir.load(path, isa="x86-64-v2", threads=1).logits(ids)
+    assert np.abs(ds_mlir.load(path).logits(ids) - expected).max() <= BOUND * np.abs(expected).max()
+    one = ds_mlir.load(path, threads=1).logits(ids)
+    for threads in (2, 3, 5):
+        assert np.array_equal(ds_mlir.load(path, threads=threads).logits(ids), one)
+
+
+def test_masked_tokens_see_the_cache_as_well(llama, compiled):
+    """A padded batch has the logits of its rows alone, and zeros where there is no token."""
+    model = ds_mlir.load(compiled(llama, cache="int8", **OPTIONS))
+    ids, mask = padded((13, 4, 9), "right")  # on the left, rope turns keys by other angles before they are rounded
+    found = model.logits(ids, mask)
+    for row in range(len(ids)):
+        alone = model.logits(ids[row : row + 1][:, mask[row] == 1])[0]
+        assert np.abs(found[row][mask[row] == 1] - alone).max() <= BOUND * np.abs(alone).max()
+    assert not found[mask == 0].any()
+
+
+def test_what_the_package_says(llama, compiled):
+    sizes = {}
+    for cache in ("f32", "int8"):
+        model = ds_mlir.load(compiled(llama, cache=cache, **OPTIONS))
+        assert model.info["cache_type"] == cache
+        assert json.loads((compiled(llama, cache=cache, **OPTIONS) / "manifest.json").read_text())["cache"]["type"] == cache
+        sizes[cache] = model.info["kv_bytes_per_sequence"]
+        model.generate(np.array([[3, 4, 5]], dtype=np.int32), max_new_tokens=2)
+        assert model.memory()["kv"] == sizes[cache]
+    # Two layers, keys and values, two heads of eight values, padded to 16, and a scale.
+    assert sizes["f32"] == 2 * 2 * 2 * CONTEXT * 8 * 4
+    assert sizes["int8"] == 2 * 2 * 2 * CONTEXT * (16 + 4)
+
+
+def test_other_models_and_types_are_refused(llama, tmp_path):
+    tiny_models.make_model("bert", tmp_path / "bert")
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match="--cache=int8: expects a model of task causal-lm, as others keep no past"):
+        ds_mlir.compile(tmp_path / "bert", tmp_path / "package", cache="int8")
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match="--cache: expects f32 or int8, got 'int3'"):
+        ds_mlir.compile(llama, tmp_path / "package", cache="int3")
+    assert not (tmp_path / "package").exists()
