@@ -44,14 +44,28 @@ LogicalResult ViewAttr::verify(function_ref<InFlightDiagnostic()> emitError, int
   return success();
 }
 
-LogicalResult QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bits, QuantizedZero, int64_t group,
+LogicalResult QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bits, QuantizedKind kind, int64_t group,
                                     FloatType scale) {
   if (bits != 4 && bits != 8)
     return emitError() << "expects 4 or 8 bits, got " << bits;
+  if (kind == QuantizedKind::e4m3 && bits != 8)
+    return emitError() << "expects 8 bits for e4m3, got " << bits;
   if (group < 0)
     return emitError() << "expects groups of at least 1, or 0 for whole rows, got " << group;
   if (!scale.isF16() && !scale.isF32())
     return emitError() << "expects scales of f16 or f32, got " << scale;
+  return success();
+}
+
+LogicalResult MoqAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bits, QuantizedKind kind, int64_t groups) {
+  if (bits < 1 || bits > 8)
+    return emitError() << "expects 1 to 8 bits, got " << bits;
+  if (kind == QuantizedKind::e4m3)
+    return emitError() << "expects symmetric or asymmetric codes, got e4m3";
+  if (bits < 3 && kind == QuantizedKind::asymmetric)
+    return emitError() << "expects 3 bits or more for asymmetric codes, got " << bits;
+  if (groups < 1)
+    return emitError() << "expects 1 group or more, got " << groups;
   return success();
 }
 

@@ -20,8 +20,8 @@ def DS_Dialect : Dialect {
 
 class DS_Op<string mnemonic, list<Trait> traits = []> : Op<DS_Dialect, mnemonic, traits>;
 
-def DS_QuantizedZero : I32EnumAttr<"QuantizedZero", "which value the code 0 stands for", [
-    I32EnumAttrCase<"symmetric", 0>, I32EnumAttrCase<"asymmetric", 1>]> {
+def DS_QuantizedKind : I32EnumAttr<"QuantizedKind", "what a code stands for", [
+    I32EnumAttrCase<"symmetric", 0>, I32EnumAttrCase<"asymmetric", 1>, I32EnumAttrCase<"e4m3", 2>]> {
   let cppNamespace = "::ds";
   let genSpecializedAttr = 0;
 }
@@ -32,8 +32,9 @@ def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
   let description = [{
     Matrices [N, K] whose elements are codes of `bits` bits (4 or 8) with one `scale` (f16 or f32) for every `group` of k of a row, or for
     the whole row with `group` 0. `symmetric`: value = scale * code, the code signed. `asymmetric`: value = scale * code + offset, the code
-    unsigned, with one offset of the scale's type a group. Codes, scales and offsets stay outside the module; which they are follows from
-    the parameter's source (ds/Quantize). To the ops that read such a matrix its elements are the values, as f32.
+    unsigned, with one offset of the scale's type a group. `e4m3`: value = scale * the number of 8 bits that the code is (OCP e4m3fn, at
+    most 448, no infinity). Codes, scales and offsets stay outside the module; which they are follows from the parameter's source
+    (ds/Quantize). To the ops that read such a matrix its elements are the values, as f32.
 
     A cache (`ds.cache`) has signed codes of 8 bits with one f32 scale for each token and head (`symmetric`, `group` the head's size), which
     `ds.cache_append` computes. To attention its elements are the values.
@@ -41,13 +42,16 @@ def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
     !ds.quantized<4 asymmetric group 32 scale f16>
     ```
   }];
-  let parameters = (ins "int64_t":$bits, EnumParameter<DS_QuantizedZero>:$zero, "int64_t":$group, "::mlir::FloatType":$scale);
-  let assemblyFormat = "`<` $bits $zero `group` $group `scale` $scale `>`";
+  let parameters = (ins "int64_t":$bits, EnumParameter<DS_QuantizedKind>:$kind, "int64_t":$group, "::mlir::FloatType":$scale);
+  let assemblyFormat = "`<` $bits $kind `group` $group `scale` $scale `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
-    bool isAsymmetric() const { return getZero() == ::ds::QuantizedZero::asymmetric; }
+    bool isAsymmetric() const { return getKind() == ::ds::QuantizedKind::asymmetric; }
+    bool isE4m3() const { return getKind() == ::ds::QuantizedKind::e4m3; }
     /// True for what a cache can have: signed codes of 8 bits with an f32 scale for each group.
-    bool isOfCache() const { return getBits() == 8 && !isAsymmetric() && getGroup() > 0 && getScale().isF32(); }
+    bool isOfCache() const {
+      return getBits() == 8 && getKind() == ::ds::QuantizedKind::symmetric && getGroup() > 0 && getScale().isF32();
+    }
     /// Codes that a group of 32 bits holds.
     int64_t codesPerLane() const { return 32 / getBits(); }
   }];
@@ -90,6 +94,21 @@ def DS_ViewAttr : AttrDef<DS_Dialect, "View"> {
   }];
   let parameters = (ins "int64_t":$offset, ArrayRefParameter<"int64_t">:$sizes, ArrayRefParameter<"int64_t">:$strides);
   let assemblyFormat = "`<` $offset `,` `[` $sizes `]` `,` `[` $strides `]` `>`";
+  let genVerifyDecl = 1;
+}
+
+def DS_MoqAttr : AttrDef<DS_Dialect, "Moq"> {
+  let mnemonic = "moq";
+  let summary = "a grid of DeepSpeed's mixture of quantization";
+  let description = [{
+    Codes of `bits` bits (1 to 8; from 3 on they may be asymmetric) with one scale for each of `groups` equal runs of a stored tensor; the
+    formulas are in ds/Quantize/MoqGrid.h. Which codes a matrix has follows from all of its tensor.
+    ```mlir
+    #ds.moq<4 symmetric groups 1>
+    ```
+  }];
+  let parameters = (ins "int64_t":$bits, EnumParameter<DS_QuantizedKind>:$kind, "int64_t":$groups);
+  let assemblyFormat = "`<` $bits $kind `groups` $groups `>`";
   let genVerifyDecl = 1;
 }
 

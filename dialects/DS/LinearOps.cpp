@@ -38,13 +38,13 @@ LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
 }
 
 LogicalResult LinearOp::verify() {
-  if (std::optional<uint64_t> bits = getActivationBits();
-      bits && (*bits != 8 || !isa<QuantizedType>(getWeight().getType().getElementType()))) // (C3)
-    return emitOpError("expects activations of 8 bits with a quantized weight, got ") << *bits << " bits and " << getWeight().getType();
-  if (getTransposed() && isa<QuantizedType>(getWeight().getType().getElementType())) // (C4)
+  auto quantized = dyn_cast<QuantizedType>(getWeight().getType().getElementType());
+  if (std::optional<uint64_t> bits = getActivationBits(); bits && (*bits != 8 || !quantized || quantized.isE4m3())) // (C3)
+    return emitOpError("expects activations of 8 bits with a weight of integer codes, got ")
+           << *bits << " bits and " << getWeight().getType();
+  if (getTransposed() && quantized) // (C4)
     return emitOpError("expects a transposed weight of floats, got ") << getWeight().getType();
-  if (std::optional<Type> rounded = getRounded();
-      rounded && (!rounded->isBF16() && !rounded->isF16() || isa<QuantizedType>(getWeight().getType().getElementType()))) // (C5)
+  if (std::optional<Type> rounded = getRounded(); rounded && ((!rounded->isBF16() && !rounded->isF16()) || quantized)) // (C5)
     return emitOpError("expects a weight of floats rounded to bf16 or f16, got ") << getWeight().getType() << " to " << *rounded;
   return success();
 }

@@ -27,7 +27,7 @@ def DS_LinearOp : DS_Op<"linear",
     With `rounded` the weight's values are rounded first, as by `ds.round`.
     - (C1) `weight` has shape `[N, K]` (`transposed`: `[K, N]`) with `K` the last size of `input`.
     - (C2) `bias` has shape `[N]`.
-    - (C3) `activation_bits` is 8, and comes with a quantized weight.
+    - (C3) `activation_bits` is 8, and comes with a quantized weight whose codes are integers.
     - (C4) `transposed` comes with a weight of floats.
     - (C5) `rounded` is bf16 or f16, and comes with a weight of floats.
     ```mlir

@@ -20,6 +20,14 @@ LogicalResult ParameterOp::verify() {
       return emitOpError("expects groups that divide the columns, both multiples of 16, got groups of ")
              << group << " and " << columns << " columns";
   }
+  if (std::optional<MoqAttr> grid = getGrid()) { // (C5)
+    auto quantized = dyn_cast<QuantizedType>(type.getElementType());
+    if (!quantized || quantized.getKind() != grid->getKind() || !quantized.getScale().isF32() ||
+        quantized.getBits() != (grid->getBits() <= 4 ? 4 : 8))
+      return emitOpError("expects a quantized type of ")
+             << (grid->getBits() <= 4 ? 4 : 8) << " bits, " << stringifyQuantizedKind(grid->getKind())
+             << ", with scales of f32 for its grid, got " << type;
+  }
   if (std::optional<ViewAttr> view = getView()) { // (C3)
     if (!getSource())
       return emitOpError("expects a source to take the view of");

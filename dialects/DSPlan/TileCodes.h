@@ -12,8 +12,8 @@ namespace ds_plan {
 /// codes of 8 bits or 128 of 4. A tile is 16 bytes for each lane of a warp: lane g * 4 + t has row g and, of every 32 k of the tile, those
 /// from 8 t to 8 t + 7, which is what the lane gives to two `mma.m16n8k16`. Of codes the parts of 32 k stand one behind the other: 8 bytes
 /// of 8 bits, or a word of 4 bits in which k = 8 t + i has bits 4 (i / 2) + 16 (i % 2) and up. Codes are unsigned: symmetric ones have half
-/// their range added. Behind its codes a block has its scales [groups][8], and those of asymmetric types their offsets [groups][8].
-/// Elements behind `rows` and `depth` are zeros (codes: of value 0 where symmetric).
+/// their range added; those of e4m3 are its bytes. Behind its codes a block has its scales [groups][8], and those of asymmetric types their
+/// offsets [groups][8]. Elements behind `rows` and `depth` are zeros (codes: of value 0 where symmetric or e4m3).
 struct Tiles {
   /// bf16, or codes of `type`.
   Tiles(std::optional<ds::QuantizedType> type, int64_t rows, int64_t depth) : type(type), rows(rows), depth(depth) {}
@@ -29,10 +29,15 @@ struct Tiles {
   int64_t groups() const { return type ? llvm::divideCeil(depth, group()) : 0; }
   int64_t scaleBytes() const { return half() ? 2 : 4; }
   bool isAsymmetric() const { return type && type->isAsymmetric(); }
+  bool isE4m3() const { return type && type->isE4m3(); }
+  /// Whether products find one scale a row for each part of a tile: groups are parts of a tile or whole tiles, or there is one.
+  bool hasWholeGroups() const {
+    return !type || groups() == 1 || group() % tileDepth() == 0 || (group() % partDepth == 0 && tileDepth() % group() == 0);
+  }
   int64_t codeBytes() const { return tiles() * tileBytes; } // of a block
   int64_t blockBytes() const { return codeBytes() + groups() * blockRows * scaleBytes() * (isAsymmetric() ? 2 : 1); }
   /// What a symmetric code has added.
-  int64_t zeroCode() const { return type && !isAsymmetric() ? int64_t(1) << (bits() - 1) : 0; }
+  int64_t zeroCode() const { return type && type->getKind() == ds::QuantizedKind::symmetric ? int64_t(1) << (bits() - 1) : 0; }
 
   // Bytes from the beginning of a block.
   int64_t scaleOf(int64_t row, int64_t g) const { return codeBytes() + (g * blockRows + row % blockRows) * scaleBytes(); }

@@ -22,7 +22,7 @@ LogicalResult ds::moveConstants(ModuleOp module) {
       ParameterOp &parameter = parameters[constant.getValue()];
       if (!parameter) {
         std::string name = "const." + std::to_string(parameters.size() - 1);
-        parameter = ParameterOp::create(builder, constant.getLoc(), name, type, StringAttr(), ViewAttr(), constant.getValue());
+        parameter = ParameterOp::create(builder, constant.getLoc(), name, type, StringAttr(), ViewAttr(), constant.getValue(), MoqAttr());
         parameter->remove();
         symbols.insert(parameter, module.getBody()->begin());
       }

@@ -127,7 +127,7 @@ Value ModelBuilder::declare(const std::string &symbol, const std::string &source
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(function);
     auto parameter = ParameterOp::create(builder, at(symbol), builder.getStringAttr(symbol), TypeAttr::get(type),
-                                         builder.getStringAttr(source), view, ElementsAttr());
+                                         builder.getStringAttr(source), view, ElementsAttr(), MoqAttr());
     if (const StoredTensor *tensor = tensors.find(source); tensor && schemeOfStored(tensor->type))
       parameter->setAttr(storedTypeAttrName, builder.getStringAttr(storedTypeName(tensor->type)));
   }

@@ -86,7 +86,7 @@ Result<void> ErrorCorrection::quantize(const QuantizationScheme &scheme, const f
         rows[i].offsets[place] = scale.offset;
       for (int64_t k = 0; k < group; ++k) {
         const int16_t code = scale.round(scheme, wanted(i, k) + carried(i, k) / triangle(k, k));
-        const float error = wanted(i, k) - scale.valueOf(code);
+        const float error = wanted(i, k) - scale.valueOf(scheme, code);
         rows[i].codes[place * group + k] = code;
         errors(i, first + k) = error;
         carried.row(i).tail(group - k - 1) += error * triangle.row(k).tail(group - k - 1);

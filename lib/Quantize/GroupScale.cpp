@@ -7,20 +7,31 @@
 
 using namespace ds;
 
-// Symmetric codes of 8 bits leave -128 out.
-static float leastCode(const QuantizationScheme &scheme) {
-  return static_cast<float>(scheme.leastCode() + (scheme.bits == 8 && !scheme.asymmetric ? 1 : 0));
-}
-static float greatestCode(const QuantizationScheme &scheme) { return static_cast<float>(scheme.greatestCode()); }
+namespace {
+/// The numbers that codes of a scheme say. Symmetric codes of 8 bits leave -128 out.
+struct Numbers {
+  explicit Numbers(const QuantizationScheme &scheme)
+      : e4m3(scheme.e4m3), greatest(e4m3 ? e4m3Most : static_cast<float>(scheme.greatestCode())),
+        least(e4m3                                     ? -e4m3Most
+              : scheme.bits == 8 && !scheme.asymmetric ? -greatest
+                                                       : static_cast<float>(scheme.leastCode())) {}
 
-/// To the nearest code, ties to even: adding 1.5 * 2^23 leaves no place for a fraction.
-static float nearest(float value, float least, float greatest) {
-  constexpr float integers = 12582912.0f;
-  return (std::clamp(value, least, greatest) + integers) - integers;
-}
+  /// The nearest, ties to even. Of integers: adding 1.5 * 2^23 leaves no place for a fraction.
+  float nearest(float value) const {
+    constexpr float integers = 12582912.0f;
+    return e4m3 ? roundToE4m3(value) : (std::clamp(value, least, greatest) + integers) - integers;
+  }
+
+  bool e4m3;
+  float greatest, least;
+};
+} // namespace
 
 int16_t GroupScale::round(const QuantizationScheme &scheme, float value) const {
-  return scale == 0 ? 0 : static_cast<int16_t>(nearest((value - offset) / scale, leastCode(scheme), greatestCode(scheme)));
+  if (scale == 0)
+    return 0;
+  const float quotient = (value - offset) / scale;
+  return scheme.e4m3 ? static_cast<int16_t>(toE4m3(quotient)) : static_cast<int16_t>(Numbers(scheme).nearest(quotient));
 }
 
 /// As they are stored.
@@ -34,19 +45,21 @@ GroupScale ds::spanningScale(const QuantizationScheme &scheme, const float *valu
   if (scheme.asymmetric) {
     auto [least, greatest] = std::minmax_element(values, values + count);
     const float offset = stored(scheme, 0, *least).offset;
-    return stored(scheme, (*greatest - offset) / greatestCode(scheme), offset);
+    return stored(scheme, (*greatest - offset) / Numbers(scheme).greatest, offset);
   }
   const float widest = *std::max_element(values, values + count, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
-  return stored(scheme, scheme.bits == 4 ? widest / leastCode(scheme) : std::fabs(widest) / greatestCode(scheme), 0);
+  const Numbers numbers(scheme);
+  return stored(scheme, scheme.bits == 4 ? widest / numbers.least : std::fabs(widest) / numbers.greatest, 0);
 }
 
 namespace {
 /// Sums over a group that say which scale and offset are best for its codes.
 struct Fit {
   Fit(const QuantizationScheme &scheme, GroupScale from, const float *values, const float *weights, int64_t count) : fallback(from) {
-    const float least = leastCode(scheme), greatest = greatestCode(scheme), inverse = from.scale == 0 ? 0 : 1 / from.scale;
+    const Numbers numbers(scheme);
+    const float inverse = from.scale == 0 ? 0 : 1 / from.scale;
     for (int64_t i = 0; i < count; ++i) {
-      const float code = nearest((values[i] - from.offset) * inverse, least, greatest), weighted = weights[i] * code;
+      const float code = numbers.nearest((values[i] - from.offset) * inverse), weighted = weights[i] * code;
       w += weights[i], q += weighted, qq += weighted * code, x += weights[i] * values[i], qx += weighted * values[i];
     }
   }
@@ -66,10 +79,11 @@ struct Fit {
 } // namespace
 
 static float errorOf(const QuantizationScheme &scheme, GroupScale scale, const float *values, const float *weights, int64_t count) {
-  const float least = leastCode(scheme), greatest = greatestCode(scheme), inverse = scale.scale == 0 ? 0 : 1 / scale.scale;
+  const Numbers numbers(scheme);
+  const float inverse = scale.scale == 0 ? 0 : 1 / scale.scale;
   float sum = 0;
   for (int64_t i = 0; i < count; ++i) {
-    const float code = nearest((values[i] - scale.offset) * inverse, least, greatest);
+    const float code = numbers.nearest((values[i] - scale.offset) * inverse);
     const float error = values[i] - (scale.scale * code + scale.offset);
     sum += weights[i] * error * error;
   }
@@ -90,7 +104,7 @@ GroupScale ds::searchScale(const QuantizationScheme &scheme, const float *values
   for (int step = 0; step < steps; ++step) {
     const float share = 1.0f - 0.05f * static_cast<float>(step);
     if (scheme.asymmetric) {
-      const float width = span.scale * greatestCode(scheme);
+      const float width = span.scale * Numbers(scheme).greatest;
       consider({span.scale * share, span.offset + width * (1 - share) / 2});
     } else {
       consider({span.scale * share, 0});
@@ -110,7 +124,7 @@ Result<void> ds::expectFinite(const float *values, int64_t count) {
 }
 
 Result<void> ds::expectStorable(const QuantizationScheme &scheme, const GroupScale &scale, int64_t first) {
-  if (std::isfinite(scale.scale * greatestCode(scheme) + scale.offset))
+  if (std::isfinite(scale.scale * Numbers(scheme).greatest + scale.offset))
     return {};
   return Error::badData("element " + std::to_string(first) + ": expects a group whose scale is within " +
                         (scheme.halfScales ? "f16" : "f32"));

@@ -2,9 +2,15 @@
 #ifndef DS_LIB_QUANTIZE_GROUPSCALE_H
 #define DS_LIB_QUANTIZE_GROUPSCALE_H
 
+#include "ds/Quantize/Float8.h"
 #include "ds/Quantize/Scheme.h"
 
 namespace ds {
+
+/// What a code says before scale and offset.
+inline float numberOf(const QuantizationScheme &scheme, int16_t code) {
+  return scheme.e4m3 ? e4m3ToFloat(static_cast<uint8_t>(code)) : static_cast<float>(code);
+}
 
 /// Scale and offset as they are stored: values of f16 where the scheme says so.
 struct GroupScale {
@@ -12,7 +18,7 @@ struct GroupScale {
 
   /// The code nearest to a value. A scale that rounds to nothing stands for values that do as well.
   int16_t round(const QuantizationScheme &scheme, float value) const;
-  float valueOf(int16_t code) const { return scale * static_cast<float>(code) + offset; }
+  float valueOf(const QuantizationScheme &scheme, int16_t code) const { return scale * numberOf(scheme, code) + offset; }
 };
 
 /// The scale whose codes reach all values. Symmetric codes of 4 bits have one more below zero: the widest value becomes -8.

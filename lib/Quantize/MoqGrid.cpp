@@ -6,15 +6,6 @@
 
 using namespace ds;
 
-namespace {
-/// How a group is rounded.
-struct Fit {
-  float scale = 0;
-  float offset = 0;
-  float threshold = 0; // of 2 bits
-};
-} // namespace
-
 /// The mean of |x|: added up one by one in f32, in runs as long as torch's result does not depend on its threads.
 static float meanMagnitude(std::span<const float> values) {
   constexpr size_t run = 32768;
@@ -80,8 +71,8 @@ template <typename At> static float cascadeSum(size_t count, At at) {
   return sum;
 }
 
-static Fit fitTernary(std::span<const float> values) {
-  Fit fit;
+static MoqFit fitTernary(std::span<const float> values) {
+  MoqFit fit;
   fit.threshold = 0.7f * meanMagnitude(values);
   auto kept = [&](float value) { return std::fabs(value) > fit.threshold; };
   const auto count = std::ranges::count_if(values, kept);
@@ -91,7 +82,7 @@ static Fit fitTernary(std::span<const float> values) {
   return fit;
 }
 
-static Fit fitGroup(const MoqGrid &grid, std::span<const float> values) {
+static MoqFit fitGroup(const MoqGrid &grid, std::span<const float> values) {
   if (grid.bits == 1)
     return {.scale = meanMagnitude(values)};
   if (grid.bits == 2)
@@ -105,8 +96,7 @@ static Fit fitGroup(const MoqGrid &grid, std::span<const float> values) {
   return {.scale = scale, .offset = scale == 0 ? low : std::nearbyint(low / scale) * scale};
 }
 
-/// A value's code, which may be -0.
-static float codeOf(const MoqGrid &grid, const Fit &fit, float value) {
+float ds::moqCode(const MoqGrid &grid, const MoqFit &fit, float value) {
   if (grid.bits <= 2)
     return static_cast<float>((value > fit.threshold) - (value < -fit.threshold));
   if (fit.scale == 0)
@@ -133,37 +123,41 @@ static Result<void> checkGrid(const MoqGrid &grid, int64_t count) {
 }
 
 /// [groups]
-static Result<std::vector<Fit>> fitGroups(const MoqGrid &grid, std::span<const float> values) {
+static Result<std::vector<MoqFit>> fitGroups(const MoqGrid &grid, std::span<const float> values) {
   for (size_t i = 0; i < values.size(); ++i)
     if (!std::isfinite(values[i]))
       return Error::badData("element " + std::to_string(i) + ": expects a finite value, got " + std::to_string(values[i]));
-  std::vector<Fit> fits(static_cast<size_t>(grid.groups));
+  std::vector<MoqFit> fits(static_cast<size_t>(grid.groups));
   const size_t size = values.size() / fits.size();
   for (size_t group = 0; group < fits.size(); ++group) {
-    const Fit &fit = fits[group] = fitGroup(grid, values.subspan(group * size, size));
+    const MoqFit &fit = fits[group] = fitGroup(grid, values.subspan(group * size, size));
     if (!std::isfinite(fit.scale) || !std::isfinite(fit.offset) || !std::isfinite(fit.threshold))
       return Error::badData("group " + std::to_string(group) + ": expects values whose scale f32 can hold, got values too large");
   }
   return fits;
 }
 
-/// Calls `each(fit, i, code)` for every value, once all groups are known to be good.
-template <typename Each> static Result<std::vector<Fit>> forEachCode(const MoqGrid &grid, const float *in, int64_t count, Each each) {
+Result<std::vector<MoqFit>> ds::fitMoqGrid(const MoqGrid &grid, const float *in, int64_t count) {
   if (Result<void> good = checkGrid(grid, count); !good)
     return good.error();
-  const std::span values(in, static_cast<size_t>(count));
-  Result<std::vector<Fit>> fits = fitGroups(grid, values);
+  return fitGroups(grid, {in, static_cast<size_t>(count)});
+}
+
+/// Calls `each(fit, i, code)` for every value, once all groups are known to be good.
+template <typename Each> static Result<std::vector<MoqFit>> forEachCode(const MoqGrid &grid, const float *in, int64_t count, Each each) {
+  Result<std::vector<MoqFit>> fits = fitMoqGrid(grid, in, count);
   if (!fits)
     return fits;
+  const std::span values(in, static_cast<size_t>(count));
   size_t i = 0;
-  for (const Fit &fit : *fits)
+  for (const MoqFit &fit : *fits)
     for (const size_t end = i + values.size() / fits->size(); i < end; ++i)
-      each(fit, i, codeOf(grid, fit, values[i]));
+      each(fit, i, moqCode(grid, fit, values[i]));
   return fits;
 }
 
 Result<void> ds::applyMoqGrid(const MoqGrid &grid, const float *in, int64_t count, float *out) {
-  auto fits = forEachCode(grid, in, count, [&](const Fit &fit, size_t i, float code) {
+  auto fits = forEachCode(grid, in, count, [&](const MoqFit &fit, size_t i, float code) {
     const float product = code * fit.scale;
     // Adding an offset of 0 would lose the sign of -0.
     out[i] = grid.asymmetric ? product + fit.offset : product;
@@ -175,10 +169,10 @@ Result<void> ds::applyMoqGrid(const MoqGrid &grid, const float *in, int64_t coun
 
 Result<MoqCodes> ds::encodeMoqGrid(const MoqGrid &grid, const float *in, int64_t count) {
   MoqCodes coded;
-  auto fits = forEachCode(grid, in, count, [&](const Fit &, size_t, float code) { coded.codes.push_back(static_cast<int16_t>(code)); });
+  auto fits = forEachCode(grid, in, count, [&](const MoqFit &, size_t, float code) { coded.codes.push_back(static_cast<int16_t>(code)); });
   if (!fits)
     return fits.error();
-  for (const Fit &fit : *fits) {
+  for (const MoqFit &fit : *fits) {
     coded.scales.push_back(fit.scale);
     if (grid.asymmetric)
       coded.offsets.push_back(fit.offset);

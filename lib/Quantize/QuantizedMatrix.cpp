@@ -18,7 +18,7 @@ void QuantizedMatrix::get(int64_t index, QuantizedRow &row) const {
   auto first = codes.begin() + index * columnCount;
   row.codes.resize(columnCount);
   std::transform(first, first + columnCount, row.codes.begin(), [this](uint8_t code) {
-    return ownScheme.asymmetric ? static_cast<int16_t>(code) : static_cast<int16_t>(static_cast<int8_t>(code));
+    return ownScheme.leastCode() == 0 ? static_cast<int16_t>(code) : static_cast<int16_t>(static_cast<int8_t>(code));
   });
   row.scales.assign(scales.begin() + index * groups, scales.begin() + (index + 1) * groups);
   row.offsets.clear();

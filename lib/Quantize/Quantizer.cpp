@@ -46,7 +46,7 @@ Result<void> ds::quantizeRow(const QuantizationScheme &scheme, const float *valu
 void ds::dequantizeRow(const QuantizationScheme &scheme, const QuantizedRow &row, float *values) {
   const int64_t group = scheme.groupOf(static_cast<int64_t>(row.codes.size()));
   for (int64_t i = 0; i < static_cast<int64_t>(row.codes.size()); ++i) {
-    const float product = row.scales[i / group] * static_cast<float>(row.codes[i]);
+    const float product = row.scales[i / group] * numberOf(scheme, row.codes[i]);
     values[i] = scheme.asymmetric ? product + row.offsets[i / group] : product;
   }
 }

@@ -1,4 +1,5 @@
 #include "ds/Quantize/Scheme.h"
+#include "ds/Quantize/MoqScheme.h"
 #include <charconv>
 
 using namespace ds;
@@ -10,8 +11,10 @@ double QuantizationScheme::bitsOfWeight(int64_t columns) const {
 
 Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
   auto refuse = [&] {
-    return Error::usage("expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, got '" +
-                        std::string(name) + "'");
+    return Error::usage(
+        "expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, fp8, fp8-row, fp8-gN, or "
+        "moqB with B from 1 to 8, got '" +
+        std::string(name) + "'");
   };
   std::string_view rest = name;
   auto take = [&](std::string_view part) {
@@ -23,6 +26,8 @@ Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
   QuantizationScheme scheme;
   if (take("int4"))
     scheme.bits = 4;
+  else if (take("fp8"))
+    scheme.e4m3 = true;
   else if (!take("int8"))
     return refuse();
   if (scheme.bits == 8 && (rest.empty() || rest == "-asym")) {
@@ -37,7 +42,7 @@ Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
   } else if (scheme.bits == 4 || !take("-row")) {
     return refuse();
   }
-  scheme.asymmetric = take("-asym");
+  scheme.asymmetric = !scheme.e4m3 && take("-asym");
   if (!rest.empty())
     return refuse();
   return scheme;
@@ -48,14 +53,20 @@ Result<SchemeChoice> ds::parseSchemeChoice(std::string_view name) {
     return SchemeChoice();
   if (name == "stored")
     return SchemeChoice{SchemeChoice::Kind::stored, {}};
+  if (name.starts_with("moq")) {
+    Result<MoqGrid> grid = parseMoqGrid(name);
+    if (!grid)
+      return grid.error();
+    return SchemeChoice{SchemeChoice::Kind::grid, {}, false, *grid};
+  }
   Result<QuantizationScheme> scheme = parseScheme(name);
   if (!scheme)
     return scheme.error();
-  return SchemeChoice{SchemeChoice::Kind::scheme, *scheme, name.find("-g") == std::string_view::npos};
+  return SchemeChoice{SchemeChoice::Kind::scheme, *scheme, name.find("-g") == std::string_view::npos, {}};
 }
 
 std::string ds::nameOf(const QuantizationScheme &scheme) {
-  std::string name = "int" + std::to_string(scheme.bits);
+  std::string name = scheme.e4m3 ? "fp8" : "int" + std::to_string(scheme.bits);
   name += scheme.group ? "-g" + std::to_string(scheme.group) : "-row";
   if (scheme.asymmetric)
     name += "-asym";

@@ -27,18 +27,24 @@ static Result<std::vector<double>> load(const TensorSource &source, ParameterOp 
         return Error::badData("tensor '" + name + "': its view leaves its " + std::to_string(count) + " elements");
     }
   }
-  int64_t first = view ? view->getOffset() : 0;
-  std::vector<float> values(view ? last - first + 1 : count);
+  // A grid is one of the whole tensor.
+  const std::optional<MoqGrid> grid = gridOf(parameter);
+  const bool isPart = view && !grid;
+  int64_t first = isPart ? view->getOffset() : 0;
+  std::vector<float> values(isPart ? last - first + 1 : count);
   if (Result<void> read = source.readF32(*stored, first, values.size(), values.data()); !read)
     return read.error();
   source.dropPages(*stored);
+  if (grid)
+    if (Result<void> rounded = applyMoqGrid(*grid, values.data(), count, values.data()); !rounded)
+      return Error::badData("tensor '" + name + "': " + nameOf(*grid) + ": " + rounded.error().message);
   if (!view)
     return std::vector<double>(values.begin(), values.end());
   std::vector<double> elements;
   elements.reserve(wanted);
   ArrayRef<int64_t> sizes = view->getSizes(), strides = view->getStrides();
   SmallVector<int64_t> index(sizes.size());
-  for (int64_t i = 0, place = 0; i < wanted; ++i) {
+  for (int64_t i = 0, place = view->getOffset() - first; i < wanted; ++i) {
     elements.push_back(values[place]);
     for (size_t axis = sizes.size(); axis-- > 0;) {
       place += strides[axis];
@@ -55,7 +61,7 @@ static Result<std::vector<double>> load(const TensorSource &source, ParameterOp 
 static Result<void> quantize(const TensorSource &source, ParameterOp parameter, std::vector<double> &values) {
   QuantizedType type = quantizedTypeOf(parameter);
   const StoredTensor *stored = source.find(*parameter.getSource());
-  if (!type)
+  if (!type || parameter.getGrid())
     return {};
   const int64_t columns = parameter.getTensorType().getDimSize(1);
   int64_t offset = 0;

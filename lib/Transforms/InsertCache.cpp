@@ -22,7 +22,7 @@ static RankedTensorType cacheTypeOf(AttentionOp attention, int64_t context, bool
   Type element = key.getElementType();
   const int64_t headSize = key.getDimSize(2) / static_cast<int64_t>(attention.getKvHeads());
   if (hasCodes)
-    element = QuantizedType::get(key.getContext(), 8, QuantizedZero::symmetric, headSize, Float32Type::get(key.getContext()));
+    element = QuantizedType::get(key.getContext(), 8, QuantizedKind::symmetric, headSize, Float32Type::get(key.getContext()));
   return RankedTensorType::get({ShapedType::kDynamic, context, key.getDimSize(2)}, element);
 }
 

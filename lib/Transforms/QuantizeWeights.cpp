@@ -4,6 +4,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Remarks.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Regex.h"
 
 using namespace mlir;
@@ -30,6 +31,7 @@ struct QuantizeWeights : ds::impl::QuantizeWeightsBase<QuantizeWeights> {
   void runOnOperation() override {
     if (failed(readRules()))
       return signalPassFailure();
+    countElements();
     llvm::MapVector<ParameterOp, SmallVector<WeightOp>> readers;
     SymbolTable symbols(getOperation());
     getOperation().walk([&](WeightOp weight) {
@@ -69,6 +71,15 @@ private:
       return failure();
     parsed.back().matched = true;
     return success();
+  }
+
+  /// A tensor that several parameters have parts of is all of them.
+  void countElements() {
+    elements.clear();
+    llvm::DenseSet<std::pair<Attribute, Attribute>> seen;
+    for (ParameterOp parameter : getOperation().getOps<ParameterOp>())
+      if (parameter.getSource() && seen.insert({parameter.getSourceAttr(), parameter.getViewAttr()}).second)
+        elements[*parameter.getSource()] += parameter.getTensorType().getNumElements();
   }
 
   const SchemeChoice &choose(StringRef source) {
@@ -118,11 +129,18 @@ private:
       else
         keep(parameter, name, "not stored in blocks");
     }
-    if (!wanted)
+    if (!wanted && choice.kind != SchemeChoice::Kind::grid)
       return success();
     if (StringRef reason = whyNot(parameter, weights, isTable); !reason.empty()) {
       keep(parameter, name, reason);
       return success();
+    }
+    if (choice.kind == SchemeChoice::Kind::grid) {
+      Result<QuantizationScheme> scheme = schemeOfGrid(choice.grid, storedMatrixOf(parameter, elements.lookup(name)));
+      if (!scheme)
+        return parameter.emitError("quantization: '") << name << "': " << scheme.error().message;
+      wanted = *scheme;
+      parameter.setGridAttr(moqAttrOf(&getContext(), choice.grid));
     }
     if (isTable && choice.kind == SchemeChoice::Kind::scheme)
       wanted->bits = 8;
@@ -133,16 +151,20 @@ private:
     parameter.setType(quantized);
     for (WeightOp weight : weights) {
       weight.getResult().setType(quantized);
-      if (activations)
+      if (activations && !wanted->e4m3)
         for (Operation *user : weight->getUsers())
           if (auto linear = dyn_cast<LinearOp>(user))
             linear.setActivationBits(activations);
     }
     remark::passed(parameter.getLoc(), remark::RemarkOpts::name("quantized").category(passName))
-        << remark::metric("source", name) << remark::metric("scheme", nameOf(*wanted));
+        << remark::metric("source", name) << remark::metric("scheme", schemeNameOf(parameter));
+    if (activations && wanted->e4m3)
+      remark::missed(parameter.getLoc(), remark::RemarkOpts::name("activations-not-rounded").category(passName))
+          << remark::metric("source", name) << remark::reason("codes of e4m3 are no integers");
     return success();
   }
 
   std::vector<Rule> parsed;
+  llvm::StringMap<int64_t> elements; // of sources
 };
 } // namespace

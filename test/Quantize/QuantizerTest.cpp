@@ -1,6 +1,7 @@
 // Names of schemes, halves, and rows rounded to codes.
 #include "ds/Quantize/Quantizer.h"
 #include "ds/Import/Half.h"
+#include "ds/Quantize/Float8.h"
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -62,7 +63,8 @@ TEST(Scheme, readsNames) {
   const Case cases[] = {
       {"int8-row", {8, 0, false, false}},       {"int8-row-asym", {8, 0, true, false}},       {"int8-g16", {8, 16, false, true}},
       {"int8-g32-asym", {8, 32, true, true}},   {"int4-g32", {4, 32, false, true}},           {"int4-g48", {4, 48, false, true}},
-      {"int4-g128-asym", {4, 128, true, true}}, {"int8-g1048576", {8, 1 << 20, false, true}},
+      {"int4-g128-asym", {4, 128, true, true}}, {"int8-g1048576", {8, 1 << 20, false, true}}, {"fp8-row", {8, 0, false, false, true}},
+      {"fp8-g64", {8, 64, false, true, true}},
   };
   for (const Case &test : cases) {
     EXPECT_EQ(schemeNamed(test.name), test.scheme) << test.name;
@@ -72,6 +74,7 @@ TEST(Scheme, readsNames) {
   EXPECT_EQ(schemeNamed("int8"), schemeNamed("int8-g64"));
   EXPECT_EQ(schemeNamed("int8-asym"), schemeNamed("int8-g64-asym"));
   EXPECT_EQ(nameOf(schemeNamed("int8")), "int8-g64");
+  EXPECT_EQ(schemeNamed("fp8"), schemeNamed("fp8-g64"));
   EXPECT_EQ(nameOf({4, 32, true, false}), "int4-g32-asym-f32");
   EXPECT_EQ(nameOf({8, 16, false, false}), "int8-g16-f32");
 }
@@ -101,12 +104,22 @@ TEST(Scheme, refusesNames) {
                            "none",
                            "stored",
                            "int4-g32,asym",
+                           "fp8-",
+                           "fp8-asym",
+                           "fp8-row-asym",
+                           "fp8-g24",
+                           "fp8-g32-asym",
+                           "fp4-g32",
+                           "moq4",
                            "int8-g18446744073709551632"}) {
     Result<QuantizationScheme> scheme = parseScheme(name);
     ASSERT_FALSE(scheme) << name;
     EXPECT_EQ(scheme.error().code, ErrorCode::Usage) << name;
-    EXPECT_EQ(scheme.error().message,
-              "expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, got '" + std::string(name) + "'");
+    EXPECT_EQ(
+        scheme.error().message,
+        "expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, fp8, fp8-row, fp8-gN, or moqB with B "
+        "from 1 to 8, got '" +
+            std::string(name) + "'");
   }
 }
 
@@ -274,6 +287,43 @@ TEST(Quantizer, takesTheNearestCode) {
       }
 }
 
+/// Of numbers of 8 bits: the scale makes the widest value 448, and each value is the nearest of the 254 others there are.
+TEST(Quantizer, takesTheNearestNumber) {
+  constexpr int64_t count = 512;
+  std::mt19937 generator(7);
+  std::normal_distribution<float> normal;
+  for (const char *name : {"fp8-row", "fp8-g32"})
+    for (float spread : {1.0f, 1000.0f, 1e-3f}) {
+      const QuantizationScheme scheme = schemeNamed(name);
+      std::vector<float> values(count);
+      for (float &value : values) // of many magnitudes
+        value = normal(generator) * normal(generator) * normal(generator) * spread;
+      values[5] = 0;
+      const QuantizedRow row = quantized(scheme, values);
+      const std::vector<float> decoded = dequantized(scheme, row);
+      const int64_t group = scheme.groupOf(count);
+      ASSERT_EQ(row.scales.size(), static_cast<size_t>(count / group));
+      for (int64_t i = 0; i < count; ++i) {
+        const double scale = row.scales[i / group];
+        if (i % group == 0) {
+          const auto [least, greatest] = std::minmax_element(values.begin() + i, values.begin() + i + group);
+          const double widest = std::max(-*least, *greatest);
+          ASSERT_NEAR(scale, widest / 448, roundingOf(scheme, widest / 448));
+        }
+        ASSERT_EQ(decoded[i], static_cast<float>(scale * e4m3ToFloat(static_cast<uint8_t>(row.codes[i])))) << i;
+        double nearest = infinity;
+        for (int code = 0; code < 256; ++code)
+          if (code % 128 != 127)
+            nearest = std::min(nearest, std::fabs(values[i] - scale * e4m3ToFloat(static_cast<uint8_t>(code))));
+        ASSERT_NE(row.codes[i] % 128, 127) << i;
+        ASSERT_LE(std::fabs(values[i] - scale * e4m3ToFloat(static_cast<uint8_t>(row.codes[i]))), nearest * (1 + 1e-5) + 1e-7 * scale)
+            << name << ", element " << i << ": " << values[i];
+      }
+    }
+  const QuantizedRow none = quantized(schemeNamed("fp8-g16"), std::vector<float>(32, 0));
+  EXPECT_EQ(none.codes, std::vector<int16_t>(32, 0));
+}
+
 /// A row that was filled before, by another scheme, is written anew.
 TEST(Quantizer, reusesRows) {
   QuantizedRow row;
@@ -369,6 +419,9 @@ TEST(Quantizer, refusesScalesBeyondF16) {
       {"int8-g32-asym", 65520, 65521, false},
       {"int8-row", 0, 3e38f, true},
       {"int8-row-asym", -1e38f, 1e38f, true},
+      {"fp8-g32", 0, 448 * 65504.0f, true},
+      {"fp8-g32", -448 * 65520.0f, 0, false},
+      {"fp8-row", 0, 3e38f, true},
   };
   for (const Case &test : cases) {
     SCOPED_TRACE(testing::Message() << test.name << " of " << test.least << " to " << test.greatest);

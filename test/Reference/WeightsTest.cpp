@@ -116,6 +116,10 @@ TEST_F(WeightsTest, RoundsToQuantizedTypes) {
       {"1x16x!ds.quantized<8 symmetric group 16 scale f16>",
        {127.03f, 1, -64.2f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
        {127, 1, -64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+      // Numbers of 8 bits: 8 to 16 in steps of 1, less than 2^-6 in steps of 2^-9; ties to even.
+      {"1x16x!ds.quantized<8 e4m3 group 0 scale f32>",
+       {-448, 435, 12.5f, 13.5f, -0.0f, 0.0009f, 0.0011f, 0.0137f, 417, 447, 1, 1.1f, -1.19f, 17, 19, 15.6f},
+       {-448, 448, 12, 14, 0, 0, 0x1p-9, 7 * 0x1p-9, 416, 448, 1, 1.125, -1.25, 16, 20, 16}},
   };
   for (const Case &test : cases) {
     auto values = load("ds.parameter @w from \"t\" : tensor<" + std::string(test.type) + ">",
@@ -167,6 +171,41 @@ TEST_F(WeightsTest, KeepsStoredCodes) {
   EXPECT_EQ((*rounded)[32], -256);
   EXPECT_NEAR((*rounded)[33], -126 * 256 / 127.0, 1e-4);
   EXPECT_NE((*rounded)[33], expected[33]);
+}
+
+/// The grid is one of the whole tensor, whatever part of it the parameter is.
+TEST_F(WeightsTest, RoundsToGrids) {
+  std::vector<float> stored(4 * 16), rounded(4 * 16);
+  for (int i = 0; i < 64; ++i)
+    stored[i] = static_cast<float>((i * 37) % 61 - 30) / 7;
+  const OneTensor from = ofFloats({4, 16}, stored);
+  ASSERT_TRUE(applyMoqGrid({.bits = 3}, stored.data(), 64, rounded.data()));
+  auto whole =
+      load(R"(ds.parameter @w from "t" grid <3 symmetric groups 1> : tensor<4x16x!ds.quantized<4 symmetric group 0 scale f32>>)", from);
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(*whole, std::vector<double>(rounded.begin(), rounded.end()));
+  auto rows = load(
+      R"(ds.parameter @w from "t" view <16, [2, 16], [16, 1]> grid <3 symmetric groups 1>
+            : tensor<2x16x!ds.quantized<4 symmetric group 0 scale f32>>)",
+      from);
+  ASSERT_TRUE(rows);
+  EXPECT_EQ(*rows, std::vector<double>(rounded.begin() + 16, rounded.begin() + 48));
+  ASSERT_TRUE(applyMoqGrid({.bits = 5, .asymmetric = true, .groups = 4}, stored.data(), 64, rounded.data()));
+  auto turned = load(
+      R"(ds.parameter @w from "t" view <0, [4, 16], [1, 4]> grid <5 asymmetric groups 4>
+            : tensor<4x16x!ds.quantized<8 asymmetric group 0 scale f32>>)",
+      from);
+  ASSERT_TRUE(turned);
+  for (int n = 0; n < 4; ++n)
+    for (int k = 0; k < 16; ++k)
+      EXPECT_EQ((*turned)[n * 16 + k], rounded[n + k * 4]) << n << " " << k;
+  stored[40] = std::numeric_limits<float>::infinity();
+  auto infinite =
+      load(R"(ds.parameter @w from "t" grid <8 symmetric groups 1> : tensor<4x16x!ds.quantized<8 symmetric group 0 scale f32>>)",
+           ofFloats({4, 16}, stored));
+  ASSERT_FALSE(infinite);
+  EXPECT_EQ(infinite.error().code, ErrorCode::BadData);
+  EXPECT_EQ(infinite.error().message, "tensor 't': moq8: element 40: expects a finite value, got inf");
 }
 
 TEST_F(WeightsTest, NamesWhatCannotBeQuantized) {

@@ -1,10 +1,12 @@
 #include "Quantization.h"
+#include "dialects/DSPlan/TileCodes.h"
 #include "ds/Quantize/QuantizedType.h"
 #include "ds/Target/Package/QuantizationReport.h"
 #include "ds/Transforms/Passes.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Regex.h"
 #include "llvm/Support/raw_ostream.h"
@@ -75,6 +77,31 @@ Result<CorrectedWeights> Quantization::correct(ModuleOp module, const TensorSour
 static std::optional<QuantizationScheme> schemeOfParameter(ParameterOp parameter) {
   QuantizedType type = quantizedTypeOf(parameter);
   return type ? std::optional(schemeOf(type)) : std::nullopt;
+}
+
+Result<void> Quantization::checkTarget(ModuleOp module) const {
+  const bool isGpu = StringRef(options.target).starts_with("cuda"), roundsActivations = options.activations == "int8";
+  SymbolTable symbols(module);
+  llvm::SetVector<ParameterOp> multiplied;
+  module.walk([&](LinearOp linear) {
+    if (auto weight = linear.getWeight().getDefiningOp<WeightOp>())
+      if (auto parameter = symbols.lookup<ParameterOp>(weight.getParameter()); parameter && quantizedTypeOf(parameter))
+        multiplied.insert(parameter);
+  });
+  int64_t floats = 0;
+  for (ParameterOp parameter : multiplied) {
+    const QuantizedType type = quantizedTypeOf(parameter);
+    const ds_plan::Tiles tiles(type, parameter.getTensorType().getDimSize(0), parameter.getTensorType().getDimSize(1));
+    if (isGpu && !tiles.hasWholeGroups())
+      return Error::badData("'" + options.model + "': --target=" + options.target + ": expects groups of 32, 64 or a multiple of " +
+                            std::to_string(tiles.tileDepth()) + " columns, or rows, for '" + parameter.getSource()->str() + "' of " +
+                            schemeNameOf(parameter) + ", got groups of " + std::to_string(tiles.group()));
+    floats += type.isE4m3();
+  }
+  if (roundsActivations && floats > 0 && !options.quiet)
+    llvm::errs() << "ds-compile: note: --activations=int8: " << floats << (floats == 1 ? " matrix" : " matrices")
+                 << " of fp8 multiply f32, as codes of e4m3 are no integers\n";
+  return {};
 }
 
 static bool isRuled(const Schemes &schemes, StringRef source) {
@@ -154,6 +181,8 @@ Result<void> Quantization::run(ModuleOp module, const TensorSource &tensors, Pro
   }
   if (Result<void> applied = applySchemes(module, chosen); !applied)
     return applied;
+  if (Result<void> served = checkTarget(module); !served)
+    return served;
   if (mainScheme(module).empty() && !options.quiet)
     llvm::errs() << "ds-compile: warning: --quantize=" << options.quantize << ": no matrix of the model is quantized by it\n";
   if (!calibration)

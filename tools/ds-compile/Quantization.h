@@ -25,6 +25,8 @@ public:
 
 private:
   Result<void> applySchemes(mlir::ModuleOp module, const Schemes &schemes) const;
+  /// Names what the target has no kernel for; notes matrices that activations of bytes do not serve. Errors: BadData.
+  Result<void> checkTarget(mlir::ModuleOp module) const;
   Result<CorrectedWeights> correct(mlir::ModuleOp module, const TensorSource &tensors, const Calibration &calibration,
                                    Progress &progress) const;
   /// The schemes that keep within the budget. Errors: Usage, for one that cannot be met.

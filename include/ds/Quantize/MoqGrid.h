@@ -33,6 +33,13 @@ struct MoqGrid {
   std::optional<MoqRange> range = std::nullopt; // for 3 bits or more
 };
 
+/// How the values of one group are rounded.
+struct MoqFit {
+  float scale = 0;
+  float offset = 0;
+  float threshold = 0; // of 1 and 2 bits: magnitudes up to it are 0
+};
+
 /// Values as a packer takes them: code * scale, or code * scale + offset.
 struct MoqCodes {
   std::vector<int16_t> codes; // [count]
@@ -49,6 +56,12 @@ struct MoqCodes {
 /// whose scale or offset is beyond f32. Then `out` is as it was.
 /// Source: Quantizer of deepspeed/runtime/quantize.py and the quantizers of deepspeed/compression/utils.py, nearest rounding.
 Result<void> applyMoqGrid(const MoqGrid &grid, const float *in, int64_t count, float *out);
+
+/// The fits of all groups, [groups]. Errors: as there.
+Result<std::vector<MoqFit>> fitMoqGrid(const MoqGrid &grid, const float *in, int64_t count);
+
+/// The code of a value of a group, which may be -0.
+float moqCode(const MoqGrid &grid, const MoqFit &fit, float value);
 
 /// The codes of the values `applyMoqGrid` gives; in them 0 has no sign. Errors: as there.
 Result<MoqCodes> encodeMoqGrid(const MoqGrid &grid, const float *in, int64_t count);

@@ -225,6 +225,23 @@ Value Emitter::toF32(Value a) {
   return bitcast(bitOr(select(finite, scaled, special), sign), to);
 }
 
+Value Emitter::e4m3ToF32(Value top) {
+  Type words = top.getType(), to = withElement(words, f32());
+  auto number = [&](uint32_t bits) { return constantOf(words, static_cast<int32_t>(bits)); };
+  if (level.f16 && level.lanes == 8) {
+    // Sign, exponent and fraction of an f16. With masks, at AVX-512, what is below is shorter.
+    Value high = shiftRight(bitAnd(shiftRightSigned(top, 1), number(0xbf800000)), 16);
+    Value half = arith::TruncIOp::create(builder, loc, withElement(words, i16()), high);
+    return toF32(bitcast(half, withElement(words, builder.getF16Type())));
+  }
+  // With the bias of f16: +-2^(e - 15) (1 + m / 8).
+  Value normal = bitcast(bitOr(bitAnd(shiftRightSigned(top, 4), number(0x87f00000)), number(0x38000000)), to);
+  // Where e is 0 that is +-2^-15 (1 + m / 8) for +-2^-14 m / 8.
+  Value one = bitcast(bitXor(bitAnd(top, number(0x80000000)), number(0xb8800000)), to); // -+2^-14
+  Value subnormal = fma(normal, constantOf(to, 2), one);
+  return select(eq(bitAnd(top, number(0x78000000)), 0), subnormal, normal);
+}
+
 Value Emitter::bitcast(Value a, Type to) { return a.getType() == to ? a : LLVM::BitcastOp::create(builder, loc, to, a); }
 
 Value Emitter::toBf16(Value a) {

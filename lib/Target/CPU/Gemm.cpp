@@ -20,13 +20,14 @@ static bool isNarrowMatrix(const KernelOperand &operand) {
   return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && !operand.element().isF32();
 }
 
-/// Rounded rows, where all products of the region can multiply bytes and their groups end alike, with passes or within them.
+/// Rounded rows, where all products of the region can multiply bytes, their codes being integers, and their groups end alike, with passes
+/// or within them.
 static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRegion &region) {
   int64_t segment = 0;
   for (const LinearDomain &domain : region.domains)
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
-      if (c.level.byteDots == Dots::none || !weight.codes)
+      if (c.level.byteDots == Dots::none || !weight.codes || weight.codes->type.isE4m3())
         return std::nullopt;
       const int64_t group = weight.codes->group, whole = group == region.depth ? linearBytesPass : std::min(group, linearBytesPass);
       if (linearBytesPass % whole != 0 || (group != region.depth && group % whole != 0) || (segment && segment != whole))

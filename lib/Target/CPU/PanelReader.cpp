@@ -15,6 +15,9 @@ static std::pair<Value, Value> placesOfGroup(Emitter &e, const ds_plan::PanelCod
 
 static Type scaleType(Emitter &e, const ds_plan::PanelCodes &codes) { return codes.half ? Type(e.getBuilder().getF16Type()) : e.f32(); }
 
+/// A scale as codes are multiplied by it: numbers of e4m3 are decoded as 2^-8 times what they are.
+static Value scaled(Emitter &e, const ds_plan::PanelCodes &codes, Value scale) { return codes.type.isE4m3() ? e.mul(scale, 256) : scale; }
+
 void PanelReader::startGroup(Value g) {
   auto [scales, first] = placesOfGroup(e, codes, panel, g);
   groupCodes = e.at(first, e.mul(column, 4));
@@ -22,7 +25,7 @@ void PanelReader::startGroup(Value g) {
   auto load = [&](Value from, SmallVector<Value> &to) {
     to.clear();
     for (int64_t v = 0; v < vectors; ++v)
-      to.push_back(e.loadF32(scaleType(e, codes), e.at(from, e.add(e.mul(column, bytes), v * lanes * bytes)), lanes));
+      to.push_back(scaled(e, codes, e.loadF32(scaleType(e, codes), e.at(from, e.add(e.mul(column, bytes), v * lanes * bytes)), lanes)));
   };
   load(scales, groupScales);
   if (codes.type.isAsymmetric())
@@ -37,6 +40,8 @@ Value PanelReader::decode(Value words, int64_t k) {
       values.push_back(static_cast<float>(codes.type.isAsymmetric() || code < 8 ? code : code - 16));
     return e.lookup16(shift ? e.shiftRight(words, shift) : words, values);
   }
+  if (codes.type.isE4m3())
+    return e.e4m3ToF32(above ? e.shiftLeft(words, above) : words);
   Value code = words;
   if (codes.type.isAsymmetric()) {
     code = shift ? e.shiftRight(code, shift) : code;
@@ -102,10 +107,11 @@ Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value pan
   const int64_t bits = codes.type.getBits(), half = int64_t(1) << (bits - 1);
   if (bits == 4)
     code = e.select(e.eq(e.rem(e.div(inGroup, 4), 2), 0), e.bitAnd(code, e.constant(15)), e.shiftRight(code, 4));
-  if (!codes.type.isAsymmetric())
+  if (codes.type.getKind() == QuantizedKind::symmetric)
     code = e.sub(e.bitXor(code, e.constant(half)), half);
   const int64_t bytes = codes.half ? 2 : 4;
-  Value at = e.at(scales, e.mul(column, bytes)), value = e.mul(e.toF32(code), e.loadF32(scaleType(e, codes), at, 0));
+  Value at = e.at(scales, e.mul(column, bytes)), scale = scaled(e, codes, e.loadF32(scaleType(e, codes), at, 0));
+  Value value = e.mul(codes.type.isE4m3() ? e.e4m3ToF32(e.shiftLeft(e.toI32(code), 24)) : e.toF32(code), scale);
   if (!codes.type.isAsymmetric())
     return value;
   return e.add(value, e.loadF32(scaleType(e, codes), e.at(at, codes.scaleBytes()), 0));

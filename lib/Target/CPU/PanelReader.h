@@ -19,16 +19,16 @@ public:
 
   /// Moves to group `g`.
   void startGroup(Value g);
-  /// Scales of the group's columns, and offsets of an asymmetric one.
+  /// Scales of the group's columns, by which codes are multiplied, and offsets of an asymmetric one.
   llvm::ArrayRef<Value> scales() const { return groupScales; }
   llvm::ArrayRef<Value> offsets() const { return groupOffsets; }
 
-  /// Calls `body` with the codes, as f32, of `step` k from k `inGroup` of the group on. `aheadBytes` further in memory the panel is asked
-  /// for; 0 asks for nothing.
+  /// Calls `body` with the codes, as f32 (of e4m3 2^-8 times their numbers, as scales are 2^8 times theirs), of `step` k from k `inGroup`
+  /// of the group on. `aheadBytes` further in memory the panel is asked for; 0 asks for nothing.
   void forCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t k, llvm::ArrayRef<Value> codes)> body);
 
-  /// The same of the words as they are multiplied: each holds the bytes of k to k + 3, with 128 added to symmetric codes of 8 bits, 8 to
-  /// those of 4.
+  /// The same, of integers, as words as they are multiplied: each holds the bytes of k to k + 3, with 128 added to symmetric codes of 8
+  /// bits, 8 to those of 4.
   void forUnsignedCodes(Value inGroup, llvm::function_ref<void(int64_t k, llvm::ArrayRef<Value> words)> body);
 
   /// Codes to values, by scales and offsets.

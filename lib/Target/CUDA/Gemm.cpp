@@ -77,6 +77,8 @@ llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
       std::optional<Tiles> mine = tilesOf(weight);
       if (!mine || mine->depth != depth)
         return kernel.error("expects weights of depth " + Twine(depth) + " in tiles");
+      if (!mine->hasWholeGroups())
+        return kernel.error("expects codes in groups that are parts of a tile or whole tiles, got groups of " + Twine(mine->group()));
       if (tiles && tiles->type != mine->type)
         return kernel.error("expects products that meet to have weights of one type");
       tiles = mine;
@@ -154,6 +156,8 @@ Emitter::Values ds::scalesOfTile(GpuBody &body, const GpuGroup &group, ArrayRef<
       for (Value block : blocks) {
         int64_t first = tiles.codeBytes() + kind * tiles.groups() * Tiles::blockRows * tiles.scaleBytes();
         Value scale = e.load(type, e.at(block, e.add(place, first)));
+        if (tiles.isE4m3()) // numbers are decoded as 2^-8 times what they are
+          scale = e.mul(scale, 256);
         if (!tiles.half())
           scale = e.narrow(scale);
         scales.push_back(e.splat(scale, 2));
@@ -187,9 +191,17 @@ PartWords ds::partOfTile(GpuBody &body, const GpuGroup &group, ValueRange words,
         word = e.extract(words[block], part * 2 + i / 2);
         Value bytes = e.bitcast(word, e.vec(4, e.i8())), none = e.zero(e.vec(4, e.i8()));
         const int64_t first = i % 2 * 2;
-        word = e.bitcast(e.shuffle(bytes, none, {first, 4, first + 1, 4}), e.i32());
+        word = e.bitcast(
+            tiles.isE4m3() ? e.shuffle(bytes, none, {4, first, 4, first + 1}) : e.shuffle(bytes, none, {first, 4, first + 1, 4}), e.i32());
       }
-      Value value = e.mul(e.sub(e.bitcast(e.bitOr(word, exponent), pairs), zero), scales[index * kinds * 2 + block]);
+      Value code;
+      if (tiles.isE4m3()) { // sign, exponent and fraction of an f16
+        auto bits = [&](uint32_t mask) { return e.constantI32(static_cast<int32_t>(mask)); };
+        code = e.bitcast(e.bitOr(e.bitAnd(e.shiftRight(word, 1), bits(0x3f803f80)), e.bitAnd(word, bits(0x80008000))), pairs);
+      } else {
+        code = e.sub(e.bitcast(e.bitOr(word, exponent), pairs), zero);
+      }
+      Value value = e.mul(code, scales[index * kinds * 2 + block]);
       if (kinds == 2)
         value = e.add(value, scales[index * kinds * 2 + 2 + block]);
       factors[block].push_back(e.bitcast(value, e.i32()));

@@ -36,6 +36,8 @@ Value ds::loadMatrixElement(GpuEmitter &e, const KernelOperand &operand, Value r
         e.at(block, e.add(e.mul(scaleAt, tiles->scaleBytes()), tiles->codeBytes() + firstGroup * Tiles::blockRows * tiles->scaleBytes()));
     return e.loadF32(scaleType, at, 0);
   };
+  if (tiles->isE4m3()) // decoded as 2^-8 times what it is
+    return e.mul(e.e4m3ToF32(e.shiftLeft(code, 24)), e.mul(scale(0), 256));
   Value value = e.mul(e.toF32(e.sub(code, tiles->zeroCode())), scale(0));
   return tiles->isAsymmetric() ? e.add(value, scale(tiles->groups())) : value;
 }

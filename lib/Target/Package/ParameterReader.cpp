@@ -40,10 +40,51 @@ Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const Ten
   if (last >= stored)
     return Error::badData(place + ": expects " + std::to_string(last + 1) + " elements in tensor '" + reader.tensor->name + "', found " +
                           std::to_string(stored));
+  if (parameter.getGrid()) {
+    if (Result<void> fitted = reader.fitGrid(parameter); !fitted)
+      return fitted.error();
+    return reader;
+  }
   reader.keepsCodes =
       reader.quantized && keepsStoredCodes(*reader.tensor, schemeOf(reader.quantized), reader.columnCount, reader.offset,
                                            {reader.sizes.begin(), reader.sizes.end()}, {reader.strides.begin(), reader.strides.end()});
   return reader;
+}
+
+Result<void> ParameterReader::fitGrid(ParameterOp parameter) {
+  grid = gridOf(parameter);
+  const int64_t elements = tensor->elements();
+  auto wrong = [&](const std::string &what) {
+    return Error::badData("parameter '" + name + "': tensor '" + tensor->name + "': " + nameOf(*grid) + ": " + what);
+  };
+  Result<QuantizationScheme> scheme = schemeOfGrid(*grid, storedMatrixOf(parameter, elements));
+  if (!scheme)
+    return wrong(scheme.error().message);
+  if (*scheme != schemeOf(quantized))
+    return wrong("expects codes as of " + nameOf(*scheme) + " for its " + std::to_string(elements) + " values, got those of " +
+                 nameOf(schemeOf(quantized)));
+  std::vector<float> values(elements);
+  if (Result<void> read = source->readF32(*tensor, 0, elements, values.data()); !read)
+    return read;
+  Result<std::vector<MoqFit>> fitted = fitMoqGrid(*grid, values.data(), elements);
+  if (!fitted)
+    return wrong(fitted.error().message);
+  fits = std::move(*fitted);
+  return {};
+}
+
+void ParameterReader::readGrid(int64_t index, const float *values, QuantizedRow &row) const {
+  const int64_t run = tensor->elements() / static_cast<int64_t>(fits.size()), together = schemeOf(quantized).groupOf(columnCount);
+  row.codes.resize(columnCount);
+  row.scales.clear(), row.offsets.clear();
+  for (int64_t first = 0; first < columnCount; first += together) {
+    const MoqFit &fit = fits[placeOf(index * columnCount + first) / run];
+    row.scales.push_back(fit.scale);
+    if (grid->asymmetric)
+      row.offsets.push_back(fit.offset);
+    for (int64_t k = first; k < first + together; ++k)
+      row.codes[k] = static_cast<int16_t>(moqCode(*grid, fit, values[k]));
+  }
 }
 
 int64_t ParameterReader::placeOf(int64_t index) const {
@@ -110,6 +151,10 @@ Result<void> ParameterReader::readCodes(int64_t index, QuantizedRow &row) const 
   std::vector<float> values(columnCount);
   if (Result<void> read = this->read(index, 1, values.data()); !read)
     return read;
+  if (grid) {
+    readGrid(index, values.data(), row);
+    return {};
+  }
   if (Result<void> rounded = quantizeRow(scheme, values.data(), columnCount, row); !rounded)
     return Error::badData("parameter '" + name + "', row " + std::to_string(index) + ", " + rounded.error().message);
   return {};

@@ -11,7 +11,8 @@ namespace ds {
 /// Reads rows of a `ds.parameter` as f32, through its view, from its source tensor or its inline value.
 class ParameterReader {
 public:
-  /// `matrices`, which may be null and outlives the reader, has codes that count before those of the source.
+  /// `matrices`, which may be null and outlives the reader, has codes that count before those of the source. Of a parameter with a grid
+  /// the whole source is read once. Errors: BadData, by name of the parameter.
   static Result<ParameterReader> create(ParameterOp parameter, const TensorSource &tensors, const QuantizedMatrices *matrices = nullptr);
   /// Rows of a matrix, elements of a vector.
   int64_t rows() const { return rowCount; }
@@ -21,8 +22,8 @@ public:
   QuantizedType quantizedType() const { return quantized; }
   /// Writes rows [first, first + count) to `out` [count, columns].
   Result<void> read(int64_t first, int64_t count, float *out) const;
-  /// Row `index` of a quantized parameter as codes: those chosen for it, or of the source where it is stored as the type says, else its
-  /// values rounded to the nearest.
+  /// Row `index` of a quantized parameter as codes: those chosen for it, or of its grid, or of the source where it is stored as the type
+  /// says, else its values rounded to the nearest.
   Result<void> readCodes(int64_t index, QuantizedRow &row) const;
   /// True where the source is stored as the type says.
   bool keepsStored() const { return keepsCodes; }
@@ -30,6 +31,8 @@ public:
   void release() const;
 
 private:
+  Result<void> fitGrid(ParameterOp parameter);
+  void readGrid(int64_t index, const float *values, QuantizedRow &row) const;
   Result<void> readElements(int64_t first, int64_t count, float *out) const;
   /// Where element `index` of the view lies in the source.
   int64_t placeOf(int64_t index) const;
@@ -41,6 +44,8 @@ private:
   std::string name;
   QuantizedType quantized;
   bool keepsCodes = false; // of the source
+  std::optional<MoqGrid> grid;
+  std::vector<MoqFit> fits; // of the grid's groups
   int64_t rowCount = 0, columnCount = 0, offset = 0;
   llvm::SmallVector<int64_t> sizes, strides; // of the view, row-major dense when there is none
 };

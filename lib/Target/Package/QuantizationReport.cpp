@@ -1,9 +1,9 @@
 #include "ds/Target/Package/QuantizationReport.h"
 #include "ParameterReader.h"
 #include "ds/Quantize/QuantizedType.h"
-#include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Format.h"
 #include <cmath>
+#include <map>
 
 using namespace mlir;
 using namespace ds;
@@ -72,16 +72,16 @@ Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &
       else
         out << "        -";
     }
-    out << llvm::format("  %-16s", nameOf(scheme).c_str()) << *parameter.getSource() << "\n";
+    out << llvm::format("  %-15s ", schemeNameOf(parameter).c_str()) << *parameter.getSource() << "\n";
   }
   return text;
 }
 
 std::string ds::mainScheme(ModuleOp module) {
-  llvm::MapVector<QuantizedType, int64_t> weights;
+  std::map<std::string, int64_t> weights;
   for (ParameterOp parameter : module.getOps<ParameterOp>())
-    if (QuantizedType type = quantizedTypeOf(parameter))
-      weights[type] += parameter.getTensorType().getNumElements();
+    if (quantizedTypeOf(parameter))
+      weights[schemeNameOf(parameter)] += parameter.getTensorType().getNumElements();
   auto most = llvm::max_element(weights, [](auto &a, auto &b) { return a.second < b.second; });
-  return most == weights.end() ? "" : nameOf(schemeOf(most->first));
+  return most == weights.end() ? "" : most->first;
 }

@@ -63,6 +63,10 @@ Result<void> Correction::prepare() {
         readers.moments = calibration.find(parameter.getSource()->str());
       if (!quantizedTypeOf(parameter) || tables.contains(parameter) || !seen.insert(parameter).second)
         continue;
+      if (std::optional<MoqGrid> grid = gridOf(parameter)) {
+        result.left.push_back("'" + parameter.getSource()->str() + "': " + nameOf(*grid) + " says its values, which are not corrected");
+        continue;
+      }
       Result<ParameterReader> reader = ParameterReader::create(parameter, tensors);
       if (!reader)
         return reader.error();

@@ -1,7 +1,9 @@
 // Products and embeddings of quantized matrices, against the values their codes stand for.
 #include "OneLaunch.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "ds/Quantize/Float8.h"
 #include "mlir/IR/MLIRContext.h"
+#include <functional>
 
 using namespace ds;
 using namespace ds::test;
@@ -13,22 +15,27 @@ struct Quantized {
   bool asymmetric;
   int64_t group; // 0: the row
   bool half;
+  bool e4m3 = false;
+  QuantizedKind kind() const { return e4m3 ? QuantizedKind::e4m3 : asymmetric ? QuantizedKind::asymmetric : QuantizedKind::symmetric; }
   std::string text() const {
-    return "!ds.quantized<" + std::to_string(bits) + (asymmetric ? " asymmetric" : " symmetric") + " group " + std::to_string(group) +
+    return "!ds.quantized<" + std::to_string(bits) + " " + stringifyQuantizedKind(kind()).str() + " group " + std::to_string(group) +
            " scale " + (half ? "f16" : "f32") + ">";
   }
 };
 
-/// Whole rows, and the groups of GGUF's blocks.
-const Quantized all[] = {{8, false, 0, false}, {8, false, 32, true},  {8, true, 32, true}, {8, false, 16, false}, {4, false, 32, true},
-                         {4, false, 64, true}, {4, false, 128, true}, {4, true, 32, true}, {4, true, 32, false},  {4, false, 0, false}};
+/// Whole rows, the groups of GGUF's blocks, rows with offsets as of MoQ's grids, and numbers of 8 bits.
+const Quantized all[] = {{8, false, 0, false},       {8, false, 32, true},       {8, true, 32, true},        {8, false, 16, false},
+                         {4, false, 32, true},       {4, false, 64, true},       {4, false, 128, true},      {4, true, 32, true},
+                         {4, true, 32, false},       {4, false, 0, false},       {8, true, 0, false},        {4, true, 0, false},
+                         {8, false, 0, false, true}, {8, false, 64, true, true}, {8, false, 16, false, true}};
 
-/// A matrix [N, K] of any codes with scales that f16 holds, in its panels.
+using CodeAt = std::function<int64_t(int64_t n, int64_t k)>;
+
+/// A matrix [N, K] of any codes, or those given, with scales that f16 holds, in its panels.
 class Matrix {
 public:
-  Matrix(Quantized quantized, int64_t columns, int64_t depth, int64_t panel)
-      : type(QuantizedType::get(&context(), quantized.bits, quantized.asymmetric ? QuantizedZero::asymmetric : QuantizedZero::symmetric,
-                                quantized.group,
+  Matrix(Quantized quantized, int64_t columns, int64_t depth, int64_t panel, const CodeAt &codeAt = {})
+      : type(QuantizedType::get(&context(), quantized.bits, quantized.kind(), quantized.group,
                                 quantized.half ? mlir::FloatType(mlir::Float16Type::get(&context())) : mlir::Float32Type::get(&context()))),
         codes(type, depth, panel), tensor("tensor<" + std::to_string(columns) + "x" + std::to_string(depth) + "x" + quantized.text() + ">"),
         panels((columns + panel - 1) / panel), bytes(panels * codes.bytes()), values(columns * depth) {
@@ -36,7 +43,7 @@ public:
     Numbers numbers(columns * depth + quantized.bits);
     for (int64_t n = 0; n < columns; ++n)
       for (int64_t g = 0; g < codes.groups(); ++g)
-        fillGroup(quantized, n, g, numbers);
+        fillGroup(quantized, n, g, numbers, codeAt);
   }
 
   std::string memref() const {
@@ -64,20 +71,26 @@ private:
     return value;
   }
 
-  void fillGroup(Quantized quantized, int64_t n, int64_t g, Numbers &numbers) {
+  void fillGroup(Quantized quantized, int64_t n, int64_t g, Numbers &numbers, const CodeAt &codeAt) {
     const int64_t width = codes.width, scaleBytes = codes.half ? 2 : 4, together = 32 / quantized.bits,
                   half = int64_t(1) << (quantized.bits - 1);
     uint8_t *panel = bytes.as<uint8_t>() + n / width * codes.bytes();
     const float d = scale(panel + codes.scalesOf(g) + n % width * scaleBytes, numbers);
     const float m = quantized.asymmetric ? scale(panel + codes.offsetsOf(g) + n % width * scaleBytes, numbers) : 0;
     for (int64_t k = 0; k < codes.group; ++k) {
-      const auto code = static_cast<int64_t>(std::fabs(numbers.next()) * 1e5) % (2 * half) - (quantized.asymmetric ? 0 : half);
+      auto code =
+          static_cast<int64_t>(std::fabs(numbers.next()) * 1e5) % (2 * half) - (quantized.kind() == QuantizedKind::symmetric ? half : 0);
+      if (codeAt)
+        code = codeAt(n, g * codes.group + k);
+      if (quantized.e4m3 && code % half == half - 1) // no NaN
+        code = 0;
       uint32_t word;
       uint8_t *at = panel + codes.codesOf(g) + k / together * width * 4 + n % width * 4;
       memcpy(&word, at, 4);
       word |= static_cast<uint32_t>(code & (2 * half - 1)) << codes.shiftOf(k);
       memcpy(at, &word, 4);
-      values[n * codes.depth + g * codes.group + k] = d * static_cast<float>(code) + m;
+      values[n * codes.depth + g * codes.group + k] =
+          d * (quantized.e4m3 ? e4m3ToFloat(static_cast<uint8_t>(code)) : static_cast<float>(code)) + m;
     }
   }
 
@@ -194,7 +207,7 @@ TEST_P(Codes, oddNumberOfGroups) {
 /// 576 columns end in half a pass; groups of 16, 32 and 64 end within one, groups of 48 do not end with it and multiply f32.
 TEST_P(Codes, roundedActivations) {
   for (const Quantized &quantized :
-       {all[0], all[1], all[2], all[3], all[5], all[6], all[7], all[8], all[9], Quantized{8, false, 48, true}}) {
+       {all[0], all[1], all[2], all[3], all[5], all[6], all[7], all[8], all[9], all[10], all[11], Quantized{8, false, 48, true}}) {
     const int64_t depth = quantized.group == 128 ? 640 : 576;
     Matrix matrix(quantized, 100, depth, 48);
     CompiledPlan code(productPlan(matrix, 100, depth, true), level());
@@ -204,6 +217,27 @@ TEST_P(Codes, roundedActivations) {
       ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), rounds)) << matrix.tensor;
     }
   }
+}
+
+/// Rows of the identity give every number of 8 bits as it is, whichever the blocks that multiply them.
+TEST_P(Codes, e4m3DecodesExactly) {
+  const int64_t columns = 48, depth = 256;
+  Matrix matrix({8, false, 64, true, true}, columns, depth, 48, [](int64_t n, int64_t k) { return (n + k) % 256; });
+  CompiledPlan code(productPlan(matrix, columns, depth), level());
+  ASSERT_TRUE(code) << code.error();
+  for (int64_t rows : {1, 4, 8, 16, 64})
+    for (int64_t first = 0; first < depth; first += rows) {
+      Floats x(std::vector<float>(rows * depth)), y(rows * columns);
+      for (int64_t r = 0; r < rows; ++r)
+        x[r * depth + first + r] = 1;
+      StepData step;
+      step.tokens = static_cast<int32_t>(rows);
+      step.outputs = {x.as<void>(), y.as<void>()};
+      step.weights = matrix.bytes.as<void>();
+      code.run("run", step, 2);
+      for (int64_t i = 0; i < rows * columns; ++i)
+        ASSERT_EQ(y[i], matrix.values[i % columns * depth + first + i / columns]) << "row " << i / columns << " of " << rows;
+    }
 }
 
 /// A NaN or an infinity in a row is seen in all of its sums, and nowhere else.

@@ -8,7 +8,7 @@ namespace {
 
 constexpr TileType bf16{16}, int8{8, false, 0, false}, int8Groups{8, false, 32, true}, int8Offsets{8, true, 32, true},
     int4{4, false, 32, true}, int4Wide{4, false, 64, true}, int4Offsets{4, true, 32, true}, int4Floats{4, true, 32, false},
-    int4Rows{4, false, 0, false};
+    int4Rows{4, false, 0, false}, fp8Rows{8, false, 0, false, true}, fp8Groups{8, false, 64, true, true};
 
 struct Rows {
   int32_t batch, tokens;
@@ -38,6 +38,8 @@ TEST(GpuGemm, everyType) {
   check({576, {{50, int4Wide, true}}}, everyStage);
   check({160, {{50, int4Offsets}}}, everyStage);
   check({32, {{300, int4Floats}}}, everyStage);
+  check({208, {{24, fp8Rows}}}, everyStage);
+  check({576, {{50, fp8Groups, true}}}, everyStage);
   check({48, {{8, int4Rows}}}, {{1, 1}, {2, 1}, {3, 3}, {2, 20}, {2, 65}});
 }
 

@@ -4,20 +4,23 @@
 
 #include "../CPU/OneLaunch.h"
 #include "dialects/DSPlan/TileCodes.h"
+#include "ds/Quantize/Float8.h"
 #include "mlir/IR/MLIRContext.h"
 
 namespace ds::test {
 
-/// How a matrix is stored: `bits` 16 is bf16, 8 and 4 are codes.
+/// How a matrix is stored: `bits` 16 is bf16, 8 and 4 are codes; of 8 bits they may be numbers (e4m3).
 struct TileType {
   int64_t bits = 16;
   bool asymmetric = false;
   int64_t group = 0; // 0: the row
   bool half = false;
+  bool e4m3 = false;
 
+  QuantizedKind kind() const { return e4m3 ? QuantizedKind::e4m3 : asymmetric ? QuantizedKind::asymmetric : QuantizedKind::symmetric; }
   std::string text() const {
     return bits == 16 ? "bf16"
-                      : "!ds.quantized<" + std::to_string(bits) + (asymmetric ? " asymmetric" : " symmetric") + " group " +
+                      : "!ds.quantized<" + std::to_string(bits) + " " + stringifyQuantizedKind(kind()).str() + " group " +
                             std::to_string(group) + " scale " + (half ? "f16" : "f32") + ">";
   }
   std::string layout() const { return bits == 16 ? "tiles" : "tile_codes"; }
@@ -31,7 +34,9 @@ inline constexpr TileType tileTypes[] = {{16},
                                          {4, false, 64, true},
                                          {4, true, 32, true},
                                          {4, true, 32, false},
-                                         {4, false, 0, false}};
+                                         {4, false, 0, false},
+                                         {8, false, 0, false, true},
+                                         {8, false, 64, true, true}};
 
 /// A matrix [rows, depth]; a group divides `depth`. Another `seed`, other values.
 class TileMatrix {
@@ -70,8 +75,7 @@ private:
     if (type.bits == 16)
       return std::nullopt;
     auto scale = type.half ? mlir::FloatType(mlir::Float16Type::get(&context)) : mlir::Float32Type::get(&context);
-    return QuantizedType::get(&context, type.bits, type.asymmetric ? QuantizedZero::asymmetric : QuantizedZero::symmetric, type.group,
-                              scale);
+    return QuantizedType::get(&context, type.bits, type.kind(), type.group, scale);
   }
   uint8_t *block(int64_t row) { return bytes.as<uint8_t>() + row / ds_plan::Tiles::blockRows * tiles.blockBytes(); }
 
@@ -108,7 +112,9 @@ private:
     }
     for (int64_t k = 0; k < padded; ++k) {
       const bool there = row < tiles.rows && k < tiles.depth;
-      const int64_t code = there ? numbers.below(int64_t(1) << type.bits) : tiles.zeroCode();
+      int64_t code = there ? numbers.below(int64_t(1) << type.bits) : tiles.zeroCode();
+      if (type.e4m3 && code % 128 == 127) // no NaN
+        code = 0;
       uint8_t *place = block(row) + tiles.placeOf(row, k);
       if (type.bits == 8) {
         *place = static_cast<uint8_t>(code);
@@ -119,8 +125,9 @@ private:
         memcpy(place, &word, 4);
       }
       if (there)
-        values[row * tiles.depth + k] =
-            scales[k / tiles.group()] * static_cast<float>(code - tiles.zeroCode()) + offsets[k / tiles.group()];
+        values[row * tiles.depth + k] = scales[k / tiles.group()] * (type.e4m3 ? e4m3ToFloat(static_cast<uint8_t>(code))
+                                                                               : static_cast<float>(code - tiles.zeroCode())) +
+                                        offsets[k / tiles.group()];
     }
   }
 

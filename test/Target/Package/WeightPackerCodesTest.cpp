@@ -371,6 +371,103 @@ TEST(WeightPackerCodes, roundsStoredValues) {
   expectRounded(*bytes, own, {96, 32, 48, 1 + 8}, expected);
 }
 
+/// Codes and scales of MoQ's grids, which follow from the whole tensor, also where the parameter is a part of it in another order.
+TEST(WeightPackerCodes, grids) {
+  struct Case {
+    MoqGrid grid;
+    const char *view;
+    QuantizationScheme scheme;
+    Shape shape;
+    int64_t (*place)(int64_t n, int64_t k);
+  };
+  auto inOrder = [](int64_t n, int64_t k) { return n * 96 + k; };
+  auto turned = [](int64_t n, int64_t k) { return 5 + n + k * 96; };
+  const Case cases[] = {
+      {{1}, "grid <1 symmetric groups 1>", {4, 0, false, false}, {rows, 96, 48, 1 + 12}, inOrder},
+      {{2, false, 7}, "grid <2 symmetric groups 7>", {4, 0, false, false}, {rows, 96, 32, 1 + 12}, inOrder},
+      {{3, true, 105}, "grid <3 asymmetric groups 105>", {4, 32, true, false}, {rows, 96, 32, 6 + 12}, inOrder},
+      {{8}, "grid <8 symmetric groups 1>", {8, 0, false, false}, {rows, 96, 48, 1 + 24}, inOrder},
+      {{6, true, 70}, "grid <6 asymmetric groups 70>", {8, 48, true, false}, {rows, 96, 48, 4 + 24}, inOrder},
+      {{4}, "view <5, [40, 32], [1, 96]> grid <4 symmetric groups 1>", {4, 0, false, false}, {40, 32, 32, 1 + 4}, turned},
+  };
+  const std::vector<float> values = randomValues(rows * 96);
+  for (const Case &test : cases) {
+    SCOPED_TRACE(test.view);
+    Result<std::vector<uint8_t>> bytes = pack(tensorOf(values), test.scheme, test.shape, test.view);
+    ASSERT_TRUE(bytes) << bytes.error().message;
+    Result<MoqCodes> coded = encodeMoqGrid(test.grid, values.data(), static_cast<int64_t>(values.size()));
+    ASSERT_TRUE(coded);
+    const int64_t run = rows * 96 / test.grid.groups, group = test.scheme.groupOf(test.shape.depth);
+    for (int64_t n = 0; n < test.shape.count; ++n) {
+      QuantizedRow expected;
+      for (int64_t k = 0; k < test.shape.depth; ++k) {
+        const int64_t place = test.place(n, k);
+        expected.codes.push_back(coded->codes[place]);
+        if (k % group)
+          continue;
+        expected.scales.push_back(coded->scales[place / run]);
+        if (test.grid.asymmetric)
+          expected.offsets.push_back(coded->offsets[place / run]);
+      }
+      expectEqual(unpack(*bytes, test.scheme, test.shape, n), expected);
+    }
+    expectZerosBehind(*bytes, test.scheme, test.shape);
+  }
+}
+
+/// Blocks of the file count before a scheme of theirs, but not before a grid that is stored alike.
+TEST(WeightPackerCodes, gridsOfBlocks) {
+  const OneTensor source = randomBlocks({StoredType::Q6_K, 256, 210, {208}}, 256);
+  const QuantizationScheme scheme = *schemeOfStored(StoredType::Q6_K);
+  const Shape shape{rows, 256, 32, 16 + 64};
+  Result<std::vector<uint8_t>> bytes = pack(source, scheme, shape, "grid <5 symmetric groups 560>");
+  ASSERT_TRUE(bytes) << bytes.error().message;
+  const std::vector<float> values = source.values(0, rows * 256);
+  Result<MoqCodes> coded = encodeMoqGrid({5, false, 560}, values.data(), rows * 256);
+  ASSERT_TRUE(coded);
+  for (int64_t n = 0; n < rows; ++n)
+    EXPECT_EQ(unpack(*bytes, scheme, shape, n).codes,
+              std::vector<int16_t>(coded->codes.begin() + n * 256, coded->codes.begin() + (n + 1) * 256));
+}
+
+TEST(WeightPackerCodes, refusesGrids) {
+  std::vector<float> values = randomValues(rows * 96);
+  auto refused = [&](const QuantizationScheme &scheme, Shape shape, const char *text, const std::string &message) {
+    Result<std::vector<uint8_t>> bytes = pack(tensorOf(values), scheme, shape, text);
+    ASSERT_FALSE(bytes) << text;
+    EXPECT_EQ(bytes.error().code, ErrorCode::BadData);
+    EXPECT_EQ(bytes.error().message, message);
+  };
+  // As if the half were the whole.
+  refused(
+      {4, 48, false, false}, {16, 96, 32, 2 + 12}, "view <0, [1536], [1]> grid <4 symmetric groups 32>",
+      "parameter 'p': tensor 't': moq4-groups32: expects groups of whole rows, or that end behind a multiple of 16 columns, got runs of "
+      "105 values for rows of 96");
+  refused({4, 48, false, false}, {14, 96, 32, 2 + 12}, "view <0, [1344], [1]> grid <4 symmetric groups 7>",
+          "parameter 'p': tensor 't': moq4-groups7: expects codes as of int4-row for its 3360 values, got those of int4-g48-f32");
+  values[34 * 96 + 40] = std::numeric_limits<float>::quiet_NaN();
+  refused({8, 0, false, false}, {rows, 96, 32, 1 + 24}, "grid <8 symmetric groups 1>",
+          "parameter 'p': tensor 't': moq8: element 3304: expects a finite value, got nan");
+}
+
+/// Numbers of 8 bits lie as codes do.
+TEST(WeightPackerCodes, e4m3) {
+  const std::vector<float> values = randomValues(rows * 96);
+  for (const auto &[scheme, shape] : {std::pair<QuantizationScheme, Shape>{{8, 0, false, false, true}, {rows, 96, 48, 1 + 24}},
+                                      {{8, 32, false, true, true}, {rows, 96, 32, 2 + 24}}}) {
+    Result<std::vector<uint8_t>> bytes = pack(tensorOf(values), scheme, shape);
+    ASSERT_TRUE(bytes) << bytes.error().message;
+    for (int64_t n = 0; n < rows; ++n) {
+      QuantizedRow rounded, row = unpack(*bytes, scheme, shape, n);
+      ASSERT_TRUE(quantizeRow(scheme, &values[n * 96], 96, rounded));
+      for (int16_t &code : row.codes)
+        code &= 255;
+      expectEqual(row, rounded);
+    }
+    expectZerosBehind(*bytes, scheme, shape);
+  }
+}
+
 TEST(WeightPackerCodes, refusesValues) {
   std::vector<float> values = randomValues(rows * 64);
   values[34 * 64 + 40] = std::numeric_limits<float>::infinity();

@@ -86,6 +86,51 @@ ds.parameter @quantized_scale from "w" : tensor<32x64x!ds.quantized<8 asymmetric
 
 // -----
 
+// expected-error @+1 {{expects 8 bits for e4m3, got 4}}
+ds.parameter @quantized_e4m3 from "w" : tensor<32x64x!ds.quantized<4 e4m3 group 16 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects a quantized type of 4 bits, symmetric, with scales of f32 for its grid, got 'tensor<32x64xf32>'}}
+ds.parameter @parameter_c5_float from "w" grid <4 symmetric groups 1> : tensor<32x64xf32>
+
+// -----
+
+// expected-error @+1 {{expects a quantized type of 8 bits, symmetric, with scales of f32 for its grid, got}}
+ds.parameter @parameter_c5_bits from "w" grid <5 symmetric groups 1> : tensor<32x64x!ds.quantized<4 symmetric group 0 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects a quantized type of 4 bits, asymmetric, with scales of f32 for its grid, got}}
+ds.parameter @parameter_c5_kind from "w" grid <3 asymmetric groups 1> : tensor<32x64x!ds.quantized<4 symmetric group 0 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects a quantized type of 4 bits, symmetric, with scales of f32 for its grid, got}}
+ds.parameter @parameter_c5_scale from "w" grid <1 symmetric groups 64> : tensor<32x64x!ds.quantized<4 symmetric group 32 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects 1 to 8 bits, got 9}}
+ds.parameter @moq_bits from "w" grid <9 symmetric groups 1> : tensor<32x64x!ds.quantized<8 symmetric group 0 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects symmetric or asymmetric codes, got e4m3}}
+ds.parameter @moq_kind from "w" grid <8 e4m3 groups 1> : tensor<32x64x!ds.quantized<8 e4m3 group 0 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects 3 bits or more for asymmetric codes, got 2}}
+ds.parameter @moq_asymmetric from "w" grid <2 asymmetric groups 1> : tensor<32x64x!ds.quantized<4 asymmetric group 0 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects 1 group or more, got 0}}
+ds.parameter @moq_groups from "w" grid <4 symmetric groups 0> : tensor<32x64x!ds.quantized<4 symmetric group 0 scale f32>>
+
+// -----
+
 /// Weights alone are quantized.
 func.func @linear_quantized_input(%x: tensor<?x64x!ds.quantized<8 symmetric group 0 scale f32>>, %w: tensor<32x64xf32>) {
   // expected-error @+1 {{'ds.linear' op operand #0 must be ranked tensor of}}

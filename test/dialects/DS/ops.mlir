@@ -14,6 +14,11 @@ ds.parameter @"bert/pooler" from "bert/pooler" : tensor<64xbf16>
 ds.parameter @up from "up.weight" {ds.stored = "Q4_K"} : tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
 // CHECK: ds.parameter @down from "down.weight" view <0, [64, 96], [1, 64]> : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
 ds.parameter @down from "down.weight" view <0, [64, 96], [1, 64]> : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
+// CHECK: ds.parameter @moq from "moq" view <0, [64, 96], [1, 64]> grid <3 asymmetric groups 6> : tensor<64x96x!ds.quantized<4 asymmetric {{.*}}
+ds.parameter @moq from "moq" view <0, [64, 96], [1, 64]> grid <3 asymmetric groups 6>
+    : tensor<64x96x!ds.quantized<4 asymmetric group 16 scale f32>>
+// CHECK: ds.parameter @fp8 from "fp8.weight" : tensor<64x96x!ds.quantized<8 e4m3 group 32 scale f16>>
+ds.parameter @fp8 from "fp8.weight" : tensor<64x96x!ds.quantized<8 e4m3 group 32 scale f16>>
 // CHECK: ds.cache @k0 : tensor<?x64x32xf32>
 ds.cache @k0 : tensor<?x64x32xf32>
 // CHECK: ds.cache @c0 : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>
@@ -62,6 +67,11 @@ func.func @embedding(%ids: tensor<?x?xi32>, %w: tensor<128x64xf32>) {
 func.func private @quantized_type(
     !ds.quantized<4 asymmetric group 32 scale f16>
 )
+
+// CHECK: func.func private @moq_attribute() attributes {ds.grid = #ds.moq<4 symmetric groups 1>}
+func.func private @moq_attribute() attributes {ds.grid =
+    #ds.moq<4 symmetric groups 1>
+}
 
 /// Values of quantized weights are f32.
 // CHECK-LABEL: func.func @quantized

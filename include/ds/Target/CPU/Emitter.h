@@ -108,6 +108,9 @@ public:
   Value toI32(Value a); // from i64 truncation, from a float to the nearest towards zero (in range)
   Value toI8(Value a);  // from i32 truncation
   Value toF32(Value a); // from signed integers, bf16, f16
+  /// The number of 8 bits (e4m3, not its NaN) in the top byte of i32 times 2^-8, as f32. A zero may lose its sign. No f32 operand is
+  /// subnormal, which would cost a hundred cycles.
+  Value e4m3ToF32(Value top);
   Value bitcast(Value a, mlir::Type to);
   /// f32 of the low and the high half of 32-bit lanes that hold a pair of bf16 each.
   Value lowOfPairs(Value pairs) { return bitcast(shiftLeft(pairs, 16), vec(lanesOf(pairs))); }

@@ -32,9 +32,9 @@ struct CorrectedWeights {
 };
 
 /// Chooses the codes of the quantized matrices of `module` (phase `normalized`, after `ds-quantize-weights`) by error correction with the
-/// moments of `calibration`. Tables, and matrices that keep the codes of the source, stay as they are. The same on any number of threads.
-/// Errors: BadData, for moments of another size than a matrix has columns, moments that no values have, and values that cannot be
-/// quantized; those of reading a parameter.
+/// moments of `calibration`. Tables, and matrices that keep the codes of the source or have a grid, stay as they are. The same on any
+/// number of threads. Errors: BadData, for moments of another size than a matrix has columns, moments that no values have, and values that
+/// cannot be quantized; those of reading a parameter.
 Result<CorrectedWeights> correctWeights(mlir::ModuleOp module, const TensorSource &tensors, const Calibration &calibration,
                                         const CorrectionOptions &options);
 
