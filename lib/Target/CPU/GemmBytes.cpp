@@ -101,7 +101,7 @@ private:
     SmallVector<Value> rowSums, all;
     for (int64_t r = 0; r < rowsOfBytes; ++r) {
       rowSums.push_back(ofRow(r, block.layout.sums, segment, e.i32()));
-      Value start = codes.type.isAsymmetric() ? e.constantI32(0) : e.mul(rowSums.back(), -(int64_t(1) << (codes.type.getBits() - 1)));
+      Value start = codes.type.isAsymmetric() ? e.constantI32(0) : e.mul(rowSums.back(), -codes.zeroCode());
       all.append(vectors, e.splat(start, lanes));
     }
     all = e.forRange(from, to, PanelReader::step, all, [&](Value k, ValueRange before) {

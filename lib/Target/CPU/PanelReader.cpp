@@ -32,12 +32,18 @@ void PanelReader::startGroup(Value g) {
     load(e.at(scales, codes.scaleBytes()), groupOffsets);
 }
 
+/// Bytes or half bytes of a word, each `code`.
+static Value everywhere(Emitter &e, Type words, int64_t bits, int64_t code) {
+  return e.constantOf(words, static_cast<int32_t>(static_cast<uint32_t>(code) * (bits == 8 ? 0x01010101 : 0x11111111)));
+}
+
+// Symmetric codes are signed by then, unless they are looked up.
 Value PanelReader::decode(Value words, int64_t k) {
   const int64_t bits = codes.type.getBits(), shift = codes.shiftOf(k), above = 32 - bits - shift;
   if (bits == 4 && e.hasLookup16()) {
     SmallVector<float> values;
     for (int64_t code = 0; code < 16; ++code)
-      values.push_back(static_cast<float>(codes.type.isAsymmetric() || code < 8 ? code : code - 16));
+      values.push_back(static_cast<float>(code - codes.zeroCode()));
     return e.lookup16(shift ? e.shiftRight(words, shift) : words, values);
   }
   if (codes.type.isE4m3())
@@ -54,12 +60,16 @@ Value PanelReader::decode(Value words, int64_t k) {
 }
 
 void PanelReader::forCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t, ArrayRef<Value>)> body) {
-  const int64_t together = codes.type.codesPerLane();
+  const int64_t together = codes.type.codesPerLane(), bits = codes.type.getBits();
+  const bool signs = codes.zeroCode() && !(bits == 4 && e.hasLookup16());
+  Type type = e.vec(lanes, e.i32());
   Value row = e.at(groupCodes, e.mul(e.div(inGroup, together), codes.rowBytes()));
   for (int64_t first = 0; first < step; first += together) {
     SmallVector<Value> words;
-    for (int64_t v = 0; v < vectors; ++v)
-      words.push_back(e.load(e.vec(lanes, e.i32()), e.at(row, first / together * codes.rowBytes() + v * lanes * 4)));
+    for (int64_t v = 0; v < vectors; ++v) {
+      Value word = e.load(type, e.at(row, first / together * codes.rowBytes() + v * lanes * 4));
+      words.push_back(signs ? e.bitXor(word, everywhere(e, type, bits, codes.zeroCode())) : word);
+    }
     if (aheadBytes)
       for (int64_t line = 0; line < vectors * lanes * 4; line += 64)
         e.prefetch(e.at(row, first / together * codes.rowBytes() + line + aheadBytes));
@@ -74,17 +84,16 @@ void PanelReader::forCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref
 
 void PanelReader::forUnsignedCodes(Value inGroup, llvm::function_ref<void(int64_t, ArrayRef<Value>)> body) {
   const int64_t together = codes.type.codesPerLane(), bits = codes.type.getBits();
+  Type type = e.vec(lanes, e.i32());
   Value row = e.at(groupCodes, e.mul(e.div(inGroup, together), codes.rowBytes()));
-  auto constant = [&](uint32_t word) { return e.constantOf(e.vec(lanes, e.i32()), static_cast<int32_t>(word)); };
+  Value lowHalves = everywhere(e, type, 8, 15);
   for (int64_t first = 0; first < step; first += together) {
     SmallVector<Value> low, high;
     for (int64_t v = 0; v < vectors; ++v) {
-      Value word = e.load(e.vec(lanes, e.i32()), e.at(row, first / together * codes.rowBytes() + v * lanes * 4));
-      if (!codes.type.isAsymmetric())
-        word = e.bitXor(word, constant(bits == 8 ? 0x80808080 : 0x88888888));
-      low.push_back(bits == 8 ? word : e.bitAnd(word, constant(0x0f0f0f0f)));
+      Value word = e.load(type, e.at(row, first / together * codes.rowBytes() + v * lanes * 4));
+      low.push_back(bits == 8 ? word : e.bitAnd(word, lowHalves));
       if (bits == 4)
-        high.push_back(e.bitAnd(e.shiftRight(word, 4), constant(0x0f0f0f0f)));
+        high.push_back(e.bitAnd(e.shiftRight(word, 4), lowHalves));
     }
     body(first, low);
     if (bits == 4)
@@ -104,11 +113,9 @@ Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value pan
   Value inGroup = e.rem(k, codes.group),
         word = e.at(first, e.add(e.mul(e.div(inGroup, codes.type.codesPerLane()), codes.rowBytes()), e.mul(column, 4)));
   Value code = e.bitAnd(e.toI64(e.load(e.i8(), e.at(word, e.rem(inGroup, 4)))), e.constant(255));
-  const int64_t bits = codes.type.getBits(), half = int64_t(1) << (bits - 1);
-  if (bits == 4)
+  if (codes.type.getBits() == 4)
     code = e.select(e.eq(e.rem(e.div(inGroup, 4), 2), 0), e.bitAnd(code, e.constant(15)), e.shiftRight(code, 4));
-  if (codes.type.getKind() == QuantizedKind::symmetric)
-    code = e.sub(e.bitXor(code, e.constant(half)), half);
+  code = e.sub(code, codes.zeroCode());
   const int64_t bytes = codes.half ? 2 : 4;
   Value at = e.at(scales, e.mul(column, bytes)), scale = scaled(e, codes, e.loadF32(scaleType(e, codes), at, 0));
   Value value = e.mul(codes.type.isE4m3() ? e.e4m3ToF32(e.shiftLeft(e.toI32(code), 24)) : e.toF32(code), scale);

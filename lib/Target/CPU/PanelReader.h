@@ -27,8 +27,7 @@ public:
   /// of the group on. `aheadBytes` further in memory the panel is asked for; 0 asks for nothing.
   void forCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t k, llvm::ArrayRef<Value> codes)> body);
 
-  /// The same, of integers, as words as they are multiplied: each holds the bytes of k to k + 3, with 128 added to symmetric codes of 8
-  /// bits, 8 to those of 4.
+  /// The same, of integers, as words as they are multiplied: each holds the bytes of k to k + 3, unsigned as they are stored (`zeroCode`).
   void forUnsignedCodes(Value inGroup, llvm::function_ref<void(int64_t k, llvm::ArrayRef<Value> words)> body);
 
   /// Codes to values, by scales and offsets.

@@ -87,7 +87,7 @@ static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterR
       for (int64_t k = 0; k < panel.group; k += panel.type.codesPerLane(), codes += panel.rowBytes()) {
         uint32_t word = 0;
         for (int64_t i = 0; i < panel.type.codesPerLane(); ++i)
-          word |= (static_cast<uint32_t>(row.codes[g * panel.group + k + i]) & mask) << panel.shiftOf(i);
+          word |= (static_cast<uint32_t>(row.codes[g * panel.group + k + i] + panel.zeroCode()) & mask) << panel.shiftOf(i);
         std::memcpy(codes, &word, 4);
       }
     }

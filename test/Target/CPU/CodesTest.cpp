@@ -87,7 +87,7 @@ private:
       uint32_t word;
       uint8_t *at = panel + codes.codesOf(g) + k / together * width * 4 + n % width * 4;
       memcpy(&word, at, 4);
-      word |= static_cast<uint32_t>(code & (2 * half - 1)) << codes.shiftOf(k);
+      word |= static_cast<uint32_t>(code + codes.zeroCode()) << codes.shiftOf(k);
       memcpy(at, &word, 4);
       values[n * codes.depth + g * codes.group + k] =
           d * (quantized.e4m3 ? e4m3ToFloat(static_cast<uint8_t>(code)) : static_cast<float>(code)) + m;

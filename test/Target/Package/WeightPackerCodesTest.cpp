@@ -147,12 +147,12 @@ QuantizedRow unpack(const std::vector<uint8_t> &bytes, const QuantizationScheme 
       const uint8_t *word = row + column * 4;
       if (scheme.bits == 8)
         for (int byte = 0; byte < 4; ++byte)
-          out.codes.push_back(scheme.asymmetric ? word[byte] : static_cast<int8_t>(word[byte]));
+          out.codes.push_back(static_cast<int16_t>(word[byte] + scheme.leastCode()));
       else
         for (int shift : {0, 4})
           for (int byte = 0; byte < 4; ++byte) {
             const int code = word[byte] >> shift & 15;
-            out.codes.push_back(static_cast<int16_t>(scheme.asymmetric || code < 8 ? code : code - 16));
+            out.codes.push_back(static_cast<int16_t>(code + scheme.leastCode()));
           }
     }
   }
@@ -171,8 +171,8 @@ void expectZerosBehind(const std::vector<uint8_t> &bytes, const QuantizationSche
   const int64_t groups = shape.depth / scheme.groupOf(shape.depth);
   const std::vector<float> zeros(groups, 0);
   for (int64_t n = shape.count; n % shape.width; ++n)
-    expectEqual(unpack(bytes, scheme, shape, n),
-                {std::vector<int16_t>(shape.depth, 0), zeros, scheme.asymmetric ? zeros : std::vector<float>()});
+    expectEqual(unpack(bytes, scheme, shape, n), {std::vector<int16_t>(shape.depth, static_cast<int16_t>(scheme.leastCode())), zeros,
+                                                  scheme.asymmetric ? zeros : std::vector<float>()});
 }
 
 std::vector<float> dequantized(const QuantizationScheme &scheme, const QuantizedRow &row) {
@@ -458,10 +458,9 @@ TEST(WeightPackerCodes, e4m3) {
     Result<std::vector<uint8_t>> bytes = pack(tensorOf(values), scheme, shape);
     ASSERT_TRUE(bytes) << bytes.error().message;
     for (int64_t n = 0; n < rows; ++n) {
-      QuantizedRow rounded, row = unpack(*bytes, scheme, shape, n);
+      const QuantizedRow row = unpack(*bytes, scheme, shape, n);
+      QuantizedRow rounded;
       ASSERT_TRUE(quantizeRow(scheme, &values[n * 96], 96, rounded));
-      for (int16_t &code : row.codes)
-        code &= 255;
       expectEqual(row, rounded);
     }
     expectZerosBehind(*bytes, scheme, shape);
