@@ -43,3 +43,12 @@ const StoredTensor *Calibration::find(std::string_view name) const {
   auto found = moments.find(name);
   return found == moments.end() ? nullptr : &found->second;
 }
+
+std::vector<float> ds::dividedMoments(const float *moments, const std::vector<float> &factors) {
+  const size_t columns = factors.size();
+  std::vector<float> divided(columns * columns);
+  for (size_t i = 0; i < columns; ++i)
+    for (size_t j = 0; j < columns; ++j)
+      divided[i * columns + j] = moments[i * columns + j] / (factors[i] * factors[j]);
+  return divided;
+}

@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("--cache", choices=("f32", "int8"), default="f32", help="what a decoder keeps of past tokens")
     compile_.add_argument("--quantize", metavar="SCHEME", help="int8, int4-g64, fp8, moq4 and the like, stored, or a JSON file of schemes")
     compile_.add_argument("--calibration", metavar="FILE", help="of calibrate: quantized matrices are rounded with regard to it")
+    compile_.add_argument("--scale-inputs", action="store_true", help="with --calibration: what matrices multiply most is rounded finest")
     compile_.add_argument("--fusion", choices=("none", "generic", "specialized"), default="specialized")
     compile_.add_argument("--context", type=int)
     compile_.add_argument("--max-batch", type=int)
@@ -135,7 +136,7 @@ def _embed(options) -> None:
 
 
 def _compile(options) -> None:
-    names = ("weights", "quantize", "activations", "cache", "calibration", "fusion", "context", "max_batch")
+    names = ("weights", "quantize", "activations", "cache", "calibration", "scale_inputs", "fusion", "context", "max_batch")
     names += ("target", "target_cpu", "task")
     compiler.compile(options.model, options.output, **{name: getattr(options, name) for name in names})
 

@@ -38,6 +38,7 @@ def compile(
     activations: str | None = None,
     cache: str = "f32",
     calibration: str | os.PathLike | None = None,
+    scale_inputs: bool = False,
     observe_inputs: bool = False,
     fusion: str = "specialized",
     context: int | None = None,
@@ -56,12 +57,12 @@ def compile(
         GPUs); quantize, a scheme for the weights of linear layers: `int8`, `int8-g32`, `int4-g32`, `int4-g64`, `int4-g128`,
         `int4-g32-asym` and the like, `fp8`, `moq4` and other grids of MoQ, `stored` for that of the file, or a JSON file of schemes;
         activations, `f32` or `int8`, what quantized matrices multiply in steps of many tokens; cache, `f32` or `int8`, what a decoder
-        keeps of past tokens; calibration, a file of `calibrate` that quantized matrices are rounded with; observe_inputs, also give what
+        keeps of past tokens; calibration, a file of `calibrate` that quantized matrices are rounded with; scale_inputs, with a
+        calibration, also scales what matrices multiply most up in them, and down where it is made; observe_inputs, also give what
         matrices multiply as outputs, which is what `calibrate` runs; fusion, `none`, `generic` or `specialized`; context, slots of the
         cache; max_batch and max_rows, sequences and tokens of one step; target, `cpu` or `cuda:sm_90a,...`, or several, such as
         `["cpu", "cuda:sm_90a"]`, for one package that `load` opens on any of them; emulation, whether a package for GPUs also has code
-        that runs it on the CPU
-        (`load(..., device="emulate")`); target_cpu, CPU levels such as `x86-64-v3`, or `native`.
+        that runs it on the CPU (`load(..., device="emulate")`); target_cpu, CPU levels such as `x86-64-v3`, or `native`.
     Returns: the path of the package.
     Raises: an `errors.Error` that carries the compiler's line.
     """
@@ -81,6 +82,7 @@ def compile(
         "jobs": threads,
     }
     command += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    command += ["--scale-inputs"] if scale_inputs else []
     command += ["--observe-inputs"] if observe_inputs else []
     command += [] if emulation else ["--no-emulation"]
     command += ["--strict"] if strict else []

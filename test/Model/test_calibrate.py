@@ -86,6 +86,27 @@ def test_corrected_weights_are_closer(llama, tmp_path):
         assert corrected < 0.8 * plain, scheme
 
 
+@pytest.mark.parametrize(("family", "scales"), [("llama-3", True), ("gpt2", True), ("qwen2", True), ("bert", False)])
+def test_scaled_inputs_leave_the_model(tmp_path, family, scales):
+    """Codes differ, what the model computes does not: norms and gates divide by what matrices are multiplied by. Norms of BERT have other
+    readers."""
+    folder, moments = make(family, tmp_path / "model"), tmp_path / "moments.safetensors"
+    text = random_text(100)
+    ds_mlir.calibrate(folder, text, moments, tokens=64, window=32)
+    ids = np.array(ds_mlir.text.Tokenizer(folder).encode(text)[:64], dtype=np.int32).reshape(-1, 32)
+
+    def run(name, **more):
+        options = {"target_cpu": "native", "max_rows": 32, **more}
+        package = ds_mlir.compile(folder, tmp_path / name, **options)
+        return ds_mlir.load(package).hidden_states(ids), (package / "weights-00001.safetensors").read_bytes()
+
+    exact, _ = run("f32")
+    plain, plain_weights = run("plain", quantize="int8-g16", calibration=moments)
+    scaled, scaled_weights = run("scaled", quantize="int8-g16", calibration=moments, scale_inputs=True)
+    assert (plain_weights != scaled_weights) == scales
+    assert np.square(scaled - exact).mean() < 2 * np.square(plain - exact).mean()
+
+
 def test_command_line(llama, tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text(random_text(120))

@@ -487,7 +487,7 @@ Result<void> Driver::report() {
   if (options.report) {
     for (const TargetModule &plan : plans)
       llvm::errs() << (plans.size() < 2 ? "" : plan.isCuda ? "target cuda\n" : "target cpu\n") << planReport(plan.module);
-    Result<std::string> quantized = quantizationReport(*model->module, *model->tensors, quantization.corrected());
+    Result<std::string> quantized = quantizationReport(*model->module, quantization.tensors(*model->tensors), quantization.corrected());
     if (!quantized)
       return quantized.error();
     llvm::errs() << *quantized;
@@ -550,7 +550,7 @@ Result<void> Driver::writePackageOf() {
   std::vector<PackagePart> parts{{plans.front().module, places.host.offset}};
   if (targets.isMixed())
     parts.push_back({plans.back().module, places.device.offset});
-  Result<void> written = writePackage(parts, *model->tensors, *files, options.output, package);
+  Result<void> written = writePackage(parts, quantization.tensors(*model->tensors), *files, options.output, package);
   progress.finish();
   return written;
 }

@@ -22,10 +22,11 @@ struct CompileOptions {
   std::string weights;  // f32 or bf16; empty: f32, or bf16 for CUDA
   std::string quantize; // scheme of ds-quantize-weights: none, stored, int8, int4-g64 ...
   std::vector<std::string> quantizeRules;
-  std::string calibration; // file of moments that matrices are corrected with; empty: none
-  std::string activations; // f32 or int8: of quantized matrices
-  std::string cache;       // f32 or int8: keys and values of past tokens
-  std::string fusion;      // none, generic or specialized
+  std::string calibration;  // file of moments that matrices are corrected with; empty: none
+  bool scaleInputs = false; // of matrices, by the calibration
+  std::string activations;  // f32 or int8: of quantized matrices
+  std::string cache;        // f32 or int8: keys and values of past tokens
+  std::string fusion;       // none, generic or specialized
   std::string progress;
   std::string machine;           // description for the cost model; empty: the one built in
   std::string gpuMachine;        // the same of a GPU: a name or a file; empty: by the first architecture

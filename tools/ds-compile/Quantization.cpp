@@ -42,6 +42,8 @@ Result<void> Quantization::prepare() {
     return Error::usage("--activations=int8: expects --quantize as well");
   if (!options.calibration.empty() && !isAsked())
     return Error::usage("--calibration: expects --quantize as well");
+  if (options.scaleInputs && options.calibration.empty())
+    return Error::usage("--scale-inputs: expects --calibration as well");
   if (options.observe && isAsked())
     return Error::usage("--observe-inputs: expects a model that is not quantized");
   return {};
@@ -66,9 +68,10 @@ Result<void> Quantization::applySchemes(ModuleOp module, const Schemes &schemes)
 }
 
 Result<CorrectedWeights> Quantization::correct(ModuleOp module, const TensorSource &tensors, const Calibration &calibration,
-                                               Progress &progress) const {
+                                               const InputFactors *inputs, Progress &progress) const {
   CorrectionOptions correction;
   correction.threads = options.threads;
+  correction.inputs = inputs;
   correction.progress = [&](int64_t done, int64_t total) { progress.advance(done, total); };
   correction.cancelled = [this] { return options.interrupted && *options.interrupted; };
   return correctWeights(module, tensors, calibration, correction);
@@ -130,7 +133,7 @@ Result<Schemes> Quantization::allocate(ModuleOp module, const TensorSource &tens
     addRule(four, source, false);
   if (Result<void> applied = applySchemes(*narrow, four); !applied)
     return applied.error();
-  Result<CorrectedWeights> inFour = correct(*narrow, tensors, calibration, progress);
+  Result<CorrectedWeights> inFour = correct(*narrow, tensors, calibration, nullptr, progress);
   if (!inFour)
     return inFour.error();
 
@@ -187,7 +190,18 @@ Result<void> Quantization::run(ModuleOp module, const TensorSource &tensors, Pro
     llvm::errs() << "ds-compile: warning: --quantize=" << options.quantize << ": no matrix of the model is quantized by it\n";
   if (!calibration)
     return {};
-  Result<CorrectedWeights> corrected = correct(module, tensors, *calibration, progress);
+  InputFactors inputs;
+  if (options.scaleInputs) {
+    CorrectionOptions scaling;
+    scaling.threads = options.threads;
+    scaling.cancelled = [this] { return options.interrupted && *options.interrupted; };
+    Result<InputScales> scales = chooseInputScales(module, tensors, *calibration, scaling);
+    if (!scales)
+      return scales.error();
+    inputs = std::move(scales->inputs);
+    scaled = std::make_unique<ScaledTensors>(tensors, std::move(scales->tensors));
+  }
+  Result<CorrectedWeights> corrected = correct(module, this->tensors(tensors), *calibration, &inputs, progress);
   if (!corrected)
     return corrected.error();
   weights = std::move(*corrected);

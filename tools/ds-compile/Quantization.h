@@ -6,7 +6,7 @@
 #include "Driver.h"
 #include "Progress.h"
 #include "SchemeFile.h"
-#include "ds/Target/Package/WeightCorrection.h"
+#include "ds/Target/Package/InputScaling.h"
 #include <optional>
 
 namespace ds {
@@ -22,19 +22,22 @@ public:
   Result<void> run(mlir::ModuleOp module, const TensorSource &tensors, Progress &progress);
   /// The codes that were chosen; null without calibration.
   const CorrectedWeights *corrected() const { return weights ? &*weights : nullptr; }
+  /// The tensors that codes were chosen for: those of `run`, scaled where `--scale-inputs` says so.
+  const TensorSource &tensors(const TensorSource &given) const { return scaled ? *scaled : given; }
 
 private:
   Result<void> applySchemes(mlir::ModuleOp module, const Schemes &schemes) const;
   /// Names what the target has no kernel for; notes matrices that activations of bytes do not serve. Errors: BadData.
   Result<void> checkTarget(mlir::ModuleOp module) const;
   Result<CorrectedWeights> correct(mlir::ModuleOp module, const TensorSource &tensors, const Calibration &calibration,
-                                   Progress &progress) const;
+                                   const InputFactors *inputs, Progress &progress) const;
   /// The schemes that keep within the budget. Errors: Usage, for one that cannot be met.
   Result<Schemes> allocate(mlir::ModuleOp module, const TensorSource &tensors, const Calibration &calibration, Progress &progress) const;
 
   const CompileOptions &options;
   Schemes schemes;
   std::optional<BitBudget> budget;
+  std::unique_ptr<ScaledTensors> scaled;
   std::optional<CorrectedWeights> weights;
 };
 

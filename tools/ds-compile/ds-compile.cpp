@@ -51,6 +51,10 @@ static cl::opt<std::string> calibration("calibration", cl::value_desc("file"),
                                         cl::desc("what matrices multiply on a text, from `python -m ds_mlir calibrate`: quantized matrices "
                                                  "are rounded with regard to it"),
                                         cl::cat(category));
+static cl::opt<bool>
+    scaleInputs("scale-inputs",
+                cl::desc("with --calibration: also scale what matrices multiply most up in them, and down where it is made"),
+                cl::cat(category));
 static cl::opt<bool> observe("observe-inputs", cl::desc("also give what matrices multiply as outputs, for calibration"), cl::cat(category));
 static cl::opt<std::string>
     activations("activations", cl::init("f32"),
@@ -130,6 +134,7 @@ int main(int argc, char **argv) {
   options.quantize = quantize;
   options.quantizeRules.assign(quantizeRules.begin(), quantizeRules.end());
   options.calibration = calibration;
+  options.scaleInputs = scaleInputs;
   options.observe = observe;
   options.activations = activations;
   options.cache = cache;

@@ -3,7 +3,7 @@
 #include "dialects/RegisterDialects.h"
 #include "ds/Import/Import.h"
 #include "ds/Reference/Interpreter.h"
-#include "ds/Target/Package/WeightCorrection.h"
+#include "ds/Target/Package/InputScaling.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Support/FileUtilities.h"
@@ -40,6 +40,7 @@ static cl::opt<double> relative("rtol", cl::desc("tolerance of --compare, relati
 static cl::opt<std::string>
     calibrationPath("calibration", cl::desc("moments, as for ds-compile, that the quantized matrices of a module are rounded with"),
                     cl::value_desc("file"), cl::cat(category));
+static cl::opt<bool> scaleInputs("scale-inputs", cl::desc("with --calibration, as for ds-compile"), cl::cat(category));
 static cl::opt<bool> streamWeights("stream-weights", cl::desc("hold one weight at a time; slower"), cl::cat(category));
 static cl::opt<bool> quiet("quiet", cl::desc("do not print results"), cl::cat(category));
 
@@ -126,8 +127,18 @@ int main(int argc, char **argv) {
   Result<Calibration> calibration = Calibration::open(calibrationPath);
   if (!calibration)
     return fail(calibration.error());
-  Result<CorrectedWeights> corrected = correctWeights(*module, *model.tensors, *calibration, {});
+  InputScales scales;
+  if (scaleInputs) {
+    Result<InputScales> chosen = chooseInputScales(*module, *model.tensors, *calibration, {});
+    if (!chosen)
+      return fail(chosen.error());
+    scales = std::move(*chosen);
+  }
+  const ScaledTensors tensors(*model.tensors, std::move(scales.tensors));
+  CorrectionOptions correction;
+  correction.inputs = &scales.inputs;
+  Result<CorrectedWeights> corrected = correctWeights(*module, tensors, *calibration, correction);
   if (!corrected)
     return fail(corrected.error());
-  return runModule(*module, loadFrom(*model.tensors, &corrected->matrices));
+  return runModule(*module, loadFrom(tensors, &corrected->matrices));
 }

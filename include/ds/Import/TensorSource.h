@@ -42,7 +42,7 @@ public:
   virtual const std::vector<StoredTensor> &tensors() const = 0;
 
   /// Elements [first, first + count) in row-major order, as f32 (dequantized), to `out`. Any range within the tensor.
-  Result<void> readF32(const StoredTensor &tensor, int64_t first, int64_t count, float *out) const;
+  virtual Result<void> readF32(const StoredTensor &tensor, int64_t first, int64_t count, float *out) const;
   /// Gives the tensor's pages back to the system; a later read maps them in again.
   void dropPages(const StoredTensor &tensor) const;
 };

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ds {
 
@@ -29,6 +30,9 @@ private:
   MappedFile file;
   std::map<std::string, StoredTensor, std::less<>> moments;
 };
+
+/// `moments` [K, K] of values x[K], as those of x / `factors` [K].
+std::vector<float> dividedMoments(const float *moments, const std::vector<float> &factors);
 
 } // namespace ds
 #endif // DS_QUANTIZE_CALIBRATION_H

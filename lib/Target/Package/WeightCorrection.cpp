@@ -20,8 +20,8 @@ struct Readers {
 
 class Correction {
 public:
-  Correction(ModuleOp module, const TensorSource &tensors, const Calibration &calibration)
-      : symbols(module), tensors(tensors), calibration(calibration) {
+  Correction(ModuleOp module, const TensorSource &tensors, const Calibration &calibration, const InputFactors *inputFactors)
+      : symbols(module), tensors(tensors), calibration(calibration), inputFactors(inputFactors) {
     module.walk([&](EmbeddingOp embedding) {
       if (ParameterOp table = parameterOf(embedding.getTable()))
         tables.insert(table);
@@ -49,6 +49,7 @@ private:
   SymbolTable symbols;
   const TensorSource &tensors;
   const Calibration &calibration;
+  const InputFactors *inputFactors;
   llvm::DenseSet<Operation *> tables;
   llvm::MapVector<Value, SmallVector<ParameterOp>> inputs;
 };
@@ -103,6 +104,12 @@ Result<void> Correction::prepare() {
 Result<void> Correction::correct(const Readers &readers) {
   const auto *moments = reinterpret_cast<const float *>(readers.moments->data);
   const int64_t columns = readers.moments->shape[0];
+  std::vector<float> scaled;
+  if (inputFactors)
+    if (auto found = inputFactors->find(readers.moments->name); found != inputFactors->end()) {
+      scaled = dividedMoments(moments, found->second);
+      moments = scaled.data();
+    }
   std::map<int64_t, ErrorCorrection> corrections; // by group
   for (ParameterOp parameter : readers.matrices) {
     const int64_t group = result.matrices.find(parameter.getSymName())->second.scheme().groupOf(columns);
@@ -150,7 +157,7 @@ Result<void> Correction::correct(ParameterOp parameter, const ErrorCorrection &c
 
 Result<CorrectedWeights> ds::correctWeights(ModuleOp module, const TensorSource &tensors, const Calibration &calibration,
                                             const CorrectionOptions &options) {
-  Correction correction(module, tensors, calibration);
+  Correction correction(module, tensors, calibration, options.inputs);
   if (Result<void> prepared = correction.prepare(); !prepared)
     return prepared.error();
   std::atomic<int64_t> done = 0;

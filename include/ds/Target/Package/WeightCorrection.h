@@ -11,8 +11,13 @@
 
 namespace ds {
 
+/// What the columns of matrices were multiplied by before they are rounded, by the name of their moments.
+using InputFactors = std::map<std::string, std::vector<float>, std::less<>>;
+
 struct CorrectionOptions {
   unsigned threads = 1;
+  /// Moments are of values that these divide; null: none.
+  const InputFactors *inputs = nullptr;
   /// Called with the matrices done so far and their number, from any thread.
   std::function<void(int64_t done, int64_t total)> progress;
   /// Asked between pieces of work, from any thread; true ends the work with CannotWrite.
