@@ -134,7 +134,7 @@ def run_pytest():
     report = LOGS / "pytest.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-rs", f"--junit-xml={report}"]
-    status = call([*command, "scripts/tests", "test"], "pytest")
+    status = call([*command, "scripts/tests", "test"], "pytest", timeout=2700)
     if status:
         print_end("pytest", 60)
     return with_status("pytest", read_junit(report, "pytest") if report.is_file() else [], status)
