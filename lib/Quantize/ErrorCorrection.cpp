@@ -101,3 +101,14 @@ double ds::outputEnergy(const float *moments, int64_t columns, const float *valu
   const Matrix products = rows * h;
   return products.cast<double>().cwiseProduct(rows.cast<double>()).sum();
 }
+
+double ds::errorEnergy(const float *moments, int64_t columns, const QuantizationScheme &scheme, const QuantizedRow *rows, float *values,
+                       int64_t count) {
+  std::vector<float> rounded(columns);
+  for (int64_t i = 0; i < count; ++i) {
+    dequantizeRow(scheme, rows[i], rounded.data());
+    for (int64_t k = 0; k < columns; ++k)
+      values[i * columns + k] -= rounded[k];
+  }
+  return outputEnergy(moments, columns, values, count);
+}

@@ -38,5 +38,9 @@ private:
 /// its errors, give at the layer's output.
 double outputEnergy(const float *moments, int64_t columns, const float *values, int64_t count);
 
+/// The same of what rounding to `rows` [count] leaves; `values` [count, columns] become those errors.
+double errorEnergy(const float *moments, int64_t columns, const QuantizationScheme &scheme, const QuantizedRow *rows, float *values,
+                   int64_t count);
+
 } // namespace ds
 #endif // DS_QUANTIZE_ERRORCORRECTION_H

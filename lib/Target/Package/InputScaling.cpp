@@ -43,6 +43,8 @@ private:
   bool readMaker(Value value, Scaled &group) const;
   /// The parameter behind a value, if a tensor of the model has its elements and nothing else reads it.
   ParameterOp parameterOf(Value value) const;
+  /// True where codes follow from values as they are read, row by row: not those of the source, nor of a grid of all its values.
+  bool mayScale(ParameterOp matrix) const;
   const StoredTensor *vectorOf(Value value, int64_t size) const;
   std::optional<Place> placeOf(ParameterOp matrix) const;
 
@@ -75,6 +77,13 @@ ParameterOp Scaling::parameterOf(Value value) const {
   auto weight = value ? value.getDefiningOp<WeightOp>() : WeightOp();
   auto parameter = weight ? symbols.lookup<ParameterOp>(weight.getParameter()) : ParameterOp();
   return parameter && parameter.getSource() && reads.lookup(parameter) == 1 ? parameter : ParameterOp();
+}
+
+bool Scaling::mayScale(ParameterOp matrix) const {
+  if (matrix.getGrid()) // before the reader, which would fit it
+    return false;
+  Result<ParameterReader> reader = ParameterReader::create(matrix, tensors);
+  return reader && !reader->keepsStored();
 }
 
 const StoredTensor *Scaling::vectorOf(Value value, int64_t size) const {
@@ -121,9 +130,8 @@ bool Scaling::readMaker(Value value, Scaled &group) const {
     ParameterOp matrix = linear && factor.hasOneUse() && !linear.getTransposed() ? parameterOf(linear.getWeight()) : ParameterOp();
     if (!matrix || matrix.getTensorType().getDimSize(0) != size)
       continue;
-    Result<ParameterReader> reader = ParameterReader::create(matrix, tensors);
     group.maker = placeOf(matrix);
-    return reader && !reader->keepsStored() && !matrix.getGrid() && group.maker && addVector(linear.getBias());
+    return group.maker && mayScale(matrix) && addVector(linear.getBias());
   }
   return false;
 }
@@ -136,8 +144,7 @@ std::optional<Scaled> Scaling::read(Value value, ArrayRef<LinearOp> linears) con
   for (LinearOp linear : linears) {
     ParameterOp matrix = linear.getTransposed() ? ParameterOp() : parameterOf(linear.getWeight());
     std::optional<Place> place = matrix ? placeOf(matrix) : std::nullopt;
-    Result<ParameterReader> reader = place ? ParameterReader::create(matrix, tensors) : Error::internal("no matrix");
-    if (!reader || reader->keepsStored() || matrix.getGrid())
+    if (!place || !mayScale(matrix))
       return std::nullopt;
     if (!group.moments)
       group.moments = calibration.find(matrix.getSource()->str());
@@ -187,13 +194,7 @@ static Result<double> errorWith(const std::vector<float> &factors, const float *
   std::vector<QuantizedRow> rows(count);
   if (Result<void> done = correction->quantize(scheme, values.data(), count, rows.data()); !done)
     return done.error();
-  std::vector<float> rounded(columns);
-  for (int64_t n = 0; n < count; ++n) {
-    dequantizeRow(scheme, rows[n], rounded.data());
-    for (int64_t k = 0; k < columns; ++k)
-      values[n * columns + k] -= rounded[k];
-  }
-  return outputEnergy(divided.data(), columns, values.data(), count);
+  return errorEnergy(divided.data(), columns, scheme, rows.data(), values.data(), count);
 }
 
 Result<void> Scaling::choose(Scaled &group) const {

@@ -134,7 +134,7 @@ Result<void> Correction::correct(ParameterOp parameter, const ErrorCorrection &c
   QuantizedMatrix &matrix = result.matrices.find(name)->second;
   OutputError &error = result.errors.find(name)->second;
   const int64_t columns = reader->columns();
-  std::vector<float> values(rowsTogether * columns), rounded(columns);
+  std::vector<float> values(rowsTogether * columns);
   std::vector<QuantizedRow> rows(rowsTogether);
   for (int64_t first = 0; first < reader->rows(); first += rowsTogether) {
     const int64_t count = std::min(rowsTogether, reader->rows() - first);
@@ -143,13 +143,9 @@ Result<void> Correction::correct(ParameterOp parameter, const ErrorCorrection &c
     if (Result<void> chosen = correction.quantize(matrix.scheme(), values.data(), count, rows.data()); !chosen)
       return Error::badData("parameter '" + name + "', rows from " + std::to_string(first) + ": " + chosen.error().message);
     error.signal += outputEnergy(moments, columns, values.data(), count);
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < count; ++i)
       matrix.set(first + i, rows[i]);
-      dequantizeRow(matrix.scheme(), rows[i], rounded.data());
-      for (int64_t k = 0; k < columns; ++k)
-        values[i * columns + k] -= rounded[k];
-    }
-    error.noise += outputEnergy(moments, columns, values.data(), count);
+    error.noise += errorEnergy(moments, columns, matrix.scheme(), rows.data(), values.data(), count);
   }
   reader->release();
   return {};
