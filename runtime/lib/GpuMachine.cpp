@@ -2,7 +2,6 @@
 #include "dsrt/gpu_machine.h"
 #include "runtime/lib/ManifestReader.h"
 #include "runtime/lib/Memory.h"
-#include <cmath>
 
 using namespace dsrt;
 
@@ -55,16 +54,8 @@ static Status readKeys(const JsonPlace &place, GpuMachine &machine) {
   DSRT_TRY(place.text("arch", machine.arch));
   DSRT_TRY(place.integer("processors", 1, 4096, machine.processors));
   DSRT_TRY(place.integer("l2_size", 1, int64_t(1) << 40, machine.l2Size));
-  for (const NumberKey &key : numberKeys) {
-    const JsonValue *found = place.value->find(key.name);
-    if (!found)
-      return Status::badData(place.placeOf(key.name), ": expects a number, found nothing");
-    const bool isNumber = found->kind == JsonKind::integer || found->kind == JsonKind::number;
-    if (!isNumber || !std::isfinite(found->number) || found->number <= 0 || found->number > 1e18)
-      return Status::badData(place.placeOf(key.name), ": expects a number above 0 to 1e18, found ",
-                             isNumber ? std::to_string(found->number) : describe(*found));
-    machine.*key.field = found->number;
-  }
+  for (const NumberKey &key : numberKeys)
+    DSRT_TRY(place.number(key.name, /*mayBeZero=*/false, machine.*key.field));
   for (const std::string &name : place.value->keys) {
     bool known = false;
     for (const char *key : otherKeys)

@@ -3,7 +3,6 @@
 #include "runtime/lib/CpuLevel.h"
 #include "runtime/lib/ManifestReader.h"
 #include "runtime/lib/Memory.h"
-#include <cmath>
 #include <cstdio>
 
 using namespace dsrt;
@@ -38,18 +37,6 @@ template <size_t Count, typename Key> bool isOneOf(const std::string &name, cons
 }
 } // namespace
 
-static Status readNumber(const JsonPlace &place, const LimitKey &key, double &out) {
-  const JsonValue *found = place.value->find(key.name);
-  if (!found)
-    return Status::badData(place.placeOf(key.name), ": expects a number, found nothing");
-  bool isNumber = found->kind == JsonKind::integer || found->kind == JsonKind::number;
-  if (!isNumber || !std::isfinite(found->number) || found->number < 0 || found->number > 1e18 || (found->number == 0 && !key.mayBeZero))
-    return Status::badData(place.placeOf(key.name), ": expects a number ", key.mayBeZero ? "of 0" : "above 0", " to 1e18, found ",
-                           isNumber ? std::to_string(found->number) : describe(*found));
-  out = found->number;
-  return Status();
-}
-
 static Status readLimits(const JsonPlace &place, MachineDescription &machine) {
   if (place.value->kind != JsonKind::object)
     return Status::badData(place.place, ": expects an object, found ", describe(*place.value));
@@ -58,7 +45,7 @@ static Status readLimits(const JsonPlace &place, MachineDescription &machine) {
   DSRT_TRY(place.integer("threads", machine.limits.empty() ? 1 : machine.limits.back().threads + 1, threadsMost, threads));
   limits.threads = threads;
   for (const LimitKey &key : limitKeys)
-    DSRT_TRY(readNumber(place, key, limits.*key.field));
+    DSRT_TRY(place.number(key.name, key.mayBeZero, limits.*key.field));
   for (const std::string &name : place.value->keys)
     if (name != "threads" && !isOneOf(name, limitKeys))
       return Status::badData(place.place, ": unknown key ", inQuotes(name));

@@ -1,4 +1,5 @@
 #include "runtime/lib/ManifestReader.h"
+#include <cmath>
 #include <limits>
 
 using namespace dsrt;
@@ -52,6 +53,18 @@ Status JsonPlace::integer(std::string_view key, int64_t least, int64_t most, int
   int64_t wide = 0;
   DSRT_TRY(integer(key, least, most, wide));
   out = static_cast<int32_t>(wide);
+  return Status();
+}
+
+Status JsonPlace::number(std::string_view key, bool mayBeZero, double &out) const {
+  const JsonValue *found = value->find(key);
+  if (!found)
+    return Status::badData(placeOf(key), ": expects a number, found nothing");
+  const bool isNumber = found->kind == JsonKind::integer || found->kind == JsonKind::number;
+  if (!isNumber || !std::isfinite(found->number) || found->number < 0 || found->number > 1e18 || (found->number == 0 && !mayBeZero))
+    return Status::badData(placeOf(key), ": expects a number ", mayBeZero ? "of 0" : "above 0", " to 1e18, found ",
+                           isNumber ? std::to_string(found->number) : describe(*found));
+  out = found->number;
   return Status();
 }
 

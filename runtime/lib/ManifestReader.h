@@ -20,6 +20,8 @@ struct JsonPlace {
   Status text(std::string_view key, std::string &out) const;
   Status integer(std::string_view key, int64_t least, int64_t most, int64_t &out) const;
   Status integer(std::string_view key, int64_t least, int64_t most, int32_t &out) const;
+  /// A finite number above 0, or `mayBeZero`, to 1e18.
+  Status number(std::string_view key, bool mayBeZero, double &out) const;
   /// As `integer`; leaves `out` as it is when the member is absent or null.
   Status optionalInteger(std::string_view key, int64_t least, int64_t most, int32_t &out) const;
   /// A list of i32; empty when the member is absent or null.
