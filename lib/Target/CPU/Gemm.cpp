@@ -222,7 +222,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     });
   };
   // The weights of a few rows come from memory as fast as it gives them. One block: it asks for them a page ahead. Two: each asks for a
-  // half of what the next pass needs, so that memory does not rest while the second one computes.
+  // half of what the next pass needs, so that memory does not rest while the second one computes; short passes leave it fewer gaps.
   auto oneBlock = [&](bool dots) {
     constexpr int64_t page = 4096;
     forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
@@ -234,7 +234,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     });
   };
   auto twoBlocks = [&](bool dots) {
-    passes(passDepth(dots), [&](Value k, Value depth, Value next) {
+    passes(gemmPass / 2, [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes));
       forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
         Value half = e.mul(e.mul(e.div(row, linearFewRows / 2), depth), lineBytes / 2);
