@@ -226,8 +226,12 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   auto oneBlock = [&](bool dots) {
     constexpr int64_t page = 4096;
     forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
-      if (!dots)
-        return blockOf(blockFor(height, lineBytes, dots), row, from, zero, all, e.at(from, height == 4 ? page / 4 : page));
+      if (!dots) {
+        // Eight rows compute while two pages come; four are slowed by what they do not need soon.
+        GemmBlock block = blockFor(height, lineBytes, dots);
+        block.aheadIsNear = height == 4;
+        return blockOf(block, row, from, zero, all, e.at(from, height == 8 ? 2 * page : height == 4 ? page / 4 : page));
+      }
       // Behind full blocks, which compute for long, hardware does not ask early enough; short ones are faster if it is left alone.
       const bool isFull = height == heights.front();
       blockOf(blockFor(height, isFull ? lineBytes : 0, dots), row, from, zero, e.roundUp(all, 2), e.at(from, 2 * page));

@@ -19,12 +19,13 @@ struct GemmBlock {
   mlir::Type element; // of the weights; of bf16, pairs of k stand side by side
   int64_t panel;      // columns
   int64_t rows;
-  int64_t rowBytes;      // from one row of activations to the next
-  int64_t groupRows;     // activations are [K / 16][groupRows][16], or with 0 [rows][K]
-  int64_t aheadBytes;    // of weights that are read ahead for every k
-  bool touches;          // for every 16 k, the columns of one row elsewhere are read ahead as well
-  bool dots = false;     // the activations are bf16 as well, and `depth` is even
-  int64_t stepBytes = 4; // of f32 in no groups, or pairs of bf16: from one k, or pair of k, of a row to the next
+  int64_t rowBytes;        // from one row of activations to the next
+  int64_t groupRows;       // activations are [K / 16][groupRows][16], or with 0 [rows][K]
+  int64_t aheadBytes;      // of weights that are read ahead for every k
+  bool touches;            // for every 16 k, the columns of one row elsewhere are read ahead as well
+  bool dots = false;       // the activations are bf16 as well, and `depth` is even
+  bool aheadIsNear = true; // what is read ahead goes to the first-level cache
+  int64_t stepBytes = 4;   // of f32 in no groups, or pairs of bf16: from one k, or pair of k, of a row to the next
   /// Instead of `aheadBytes`: rows, of as many f32 as the panel has columns, that are read ahead for every 16 k, and from one to the next.
   int64_t aheadRows = 0, aheadRowBytes = 0;
 };

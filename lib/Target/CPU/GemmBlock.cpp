@@ -137,7 +137,7 @@ private:
       for (int64_t step = 0; step < unroll; step += depthOfStep())
         emitStep(at.rows, at.panel, step, MutableArrayRef(next).drop_front(pointers));
       for (int64_t line = 0; line < aheadBytes; line += 64)
-        e.prefetch(e.at(at.ahead, line), /*locality=*/block.aheadBytes < 128 ? 2 : 3);
+        e.prefetch(e.at(at.ahead, line), /*locality=*/block.aheadBytes < 128 || !block.aheadIsNear ? 2 : 3);
       for (int64_t line = 0; line < rowsAheadBytes; line += 64)
         e.prefetch(e.at(at.rowsAhead, line));
       next[0] = e.opaque(e.at(at.rows, unroll * valueBytes));
@@ -205,7 +205,7 @@ void ds::emitGemmBlock(Emitter &e, const GemmBlock &block, Value rows, Value pan
                                                          : "f32") +
                      (block.dots ? "_dots_" : "_") + std::to_string(block.rows) + "x" + std::to_string(block.panel) + "_" +
                      (block.groupRows ? "groups" + std::to_string(block.groupRows) : std::to_string(block.rowBytes)) + "_" +
-                     std::to_string(block.aheadBytes) + (block.touches ? "_touches" : "") +
+                     std::to_string(block.aheadBytes) + (block.aheadIsNear ? "" : "_far") + (block.touches ? "_touches" : "") +
                      (block.stepBytes == 4 ? "" : "_steps" + std::to_string(block.stepBytes)) +
                      (block.aheadRows ? "_ahead" + std::to_string(block.aheadRows) + "x" + std::to_string(block.aheadRowBytes) : "");
   e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead, touched, touchedBytes},
