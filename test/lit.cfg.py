@@ -51,6 +51,9 @@ if shutil.which("qemu-x86_64") and "ASAN_OPTIONS" not in os.environ:
 # Programs of NVIDIA's toolkit that are not always there.
 for name in ("ptxas", "nvdisasm"):
     given = os.environ.get(f"DS_{name.upper()}")
+    if not given and not shutil.which(name):  # a package of the Python that runs the tests
+        packages = pathlib.Path(config.ds_python).parent.parent / "lib"
+        given = next((str(found) for found in packages.glob(f"python*/site-packages/nvidia/*/bin/{name}")), None)
     if given:
         config.environment[f"DS_{name.upper()}"] = given
     if given or shutil.which(name) or os.access(f"/usr/local/cuda/bin/{name}", os.X_OK):

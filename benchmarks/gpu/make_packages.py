@@ -99,7 +99,7 @@ def make(name, entry, model, weights, settings, scratch):
     out, is_random = settings.packages / name, entry["group"] != "correct"
     shutil.rmtree(out, ignore_errors=True)
     source, options = source_of(model, scratch, is_random), flags(entry, weights)
-    target = [f"--target={settings.target}", *(["--no-emulation"] if is_random else [])]
+    target = [f"--target={settings.target}", *(["--no-emulation"] if is_random else []), *entry.get("target_options", [])]
     seconds = compile_model(settings.compiler, source, out, [*options, *target])
     plan = scratch / "plan.mlir"
     compile_model(settings.compiler, source, plan, [*options, *target, "--emit=plan"])

@@ -85,9 +85,19 @@ class Package:
     def table(self):
         """The launches: code/launches.json."""
         table = self.read(self.manifest.get("launches", "code/launches.json"))
-        if table.get("format") != "ds-launches" or table.get("version") != 1:
-            raise Inconsistent(f"{self.name}: expects ds-launches version 1, found {table.get('format')} {table.get('version')}")
+        if table.get("format") != "ds-launches" or table.get("version") not in (1, 3):
+            raise Inconsistent(f"{self.name}: expects ds-launches version 1 or 3, found {table.get('format')} {table.get('version')}")
         return table
+
+    @functools.cached_property
+    def arch(self):
+        """The architecture whose launches are looked at, until `module_for` chooses one: the first that the package is for."""
+        return next((module["arch"] for module in self.table["modules"] if module["target"] == "cuda"), "")
+
+    def is_here(self, stage):
+        """Whether a stage is launched on `arch`."""
+        kernel = self.table["kernels"][stage["kernel"]]
+        return kernel.get("only", self.arch) == self.arch and kernel.get("except") != self.arch
 
     @functools.cached_property
     def profile(self):
@@ -144,10 +154,10 @@ class Package:
         raise Inconsistent(f"{self.name}: has no program {name}")
 
     def launches(self, name):
-        """The table's record of a program."""
+        """The table's record of a program, with the launches of `arch`."""
         for program in self.table["programs"]:
             if program["name"] == name:
-                return program
+                return program | {"launches": [stage for stage in program["launches"] if self.is_here(stage)]}
         raise Inconsistent(f"{self.name}: code/launches.json has no program {name}")
 
     def stages_of(self, program, launch):
@@ -177,7 +187,8 @@ class Package:
         if best is None:
             has = ", ".join(module["arch"] for module in self.table["modules"] if module["target"] == "cuda")
             raise Inconsistent(f"{self.name}: has no code for sm_{number}: it has {has or 'none for cuda'}")
-        return best[1]["arch"], self.folder / best[1]["file"]
+        self.arch = best[1]["arch"]
+        return self.arch, self.folder / best[1]["file"]
 
     def products(self, program="decode"):
         """Find the launches that are one product with a packed matrix and nothing else, one for each shape and packing."""

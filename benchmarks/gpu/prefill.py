@@ -29,8 +29,11 @@ def run(settings, name, emit):
         model = attempt(result, "transformers", lambda: torch_model.make(package.description["config"], case["dtype"]))
         if model and runtime and not is_decoder:
             result["check"] = attempt(result, "check", lambda: compare_hidden(package, loaded.data, runtime, model, case["dtype"]))
+    beside = {}
+    for side, other in case.get("beside", {}).items() if loaded and "graph" in sides else ():
+        beside[side] = attempt(result, side, lambda other=other: Loaded(settings.package(other), loaded.data))
     for tokens in case["tokens"]:
-        result["tokens"].append(measure_tokens(settings, result, package, tokens, program, output, loaded, runtime, model, sides))
+        result["tokens"].append(measure_tokens(settings, result, package, tokens, program, output, loaded, runtime, model, sides, beside))
         emit(result)
     if loaded and "graph" in sides:
         longest = attempt(result, "program", lambda: Program(loaded, program, 1, case["tokens"][-1], 0, (output,)))
@@ -57,8 +60,8 @@ def compare_hidden(package, data, runtime, model, dtype):
     return difference(encode.out, wanted)
 
 
-def measure_tokens(settings, result, package, tokens, program, output, loaded, runtime, model, sides):
-    """All sides at one length, in turns."""
+def measure_tokens(settings, result, package, tokens, program, output, loaded, runtime, model, sides, beside):
+    """All sides at one length, in turns. `beside`: the graphs of other packages of the same weights, by the name of their side."""
     entry, runs, repeats = {"batch": 1, "tokens": tokens}, {}, 1 if settings.dry else REPEATS
     ids = np.random.default_rng(4).integers(3, package.manifest["model"]["vocab_size"], (1, tokens), dtype=np.int32)
     if loaded and "graph" in sides:
@@ -67,6 +70,11 @@ def measure_tokens(settings, result, package, tokens, program, output, loaded, r
             graph = attempt(result, f"{name} {tokens}", lambda p=programmatic: step.graph(programmatic=p)) if step else None
             if graph:
                 runs[name] = lambda graph=graph: device.wall_seconds(graph, repeats) / repeats
+    for name, other in beside.items():
+        step = attempt(result, f"{name} {tokens}", lambda other=other: Program(other, program, 1, tokens, 0, (output,))) if other else None
+        graph = attempt(result, f"{name} {tokens}", lambda step=step: step.graph(programmatic=True)) if step else None
+        if graph:
+            runs[name] = lambda graph=graph: device.wall_seconds(graph, repeats) / repeats
     if runtime and program == "encode":
         encode = runtime.encode(ids)
         if attempt(result, f"libdsrt {tokens}", lambda: encode() or True):

@@ -80,6 +80,9 @@ def kernels(cases, read):
     return lines
 
 
+SIDES = ("graph", "graph apart", "graph mma", "libdsrt", "eager", "compile")
+
+
 def models(part, cases, read):
     """Whole models: microseconds of each side, and what that makes."""
     table = []
@@ -91,10 +94,10 @@ def models(part, cases, read):
             what = f"B{entry['batch']} past {entry['past']}" if "past" in entry else f"T{entry['tokens']}"
             ours = us.get("graph")
             share = case["weight_bytes"] / ours * 1e6 / read if ours and read and case.get("weight_bytes") else None
-            row = [f"{name} {what}", *(number(us.get(side), "{:.0f}") for side in ("graph", "graph apart", "libdsrt", "eager", "compile"))]
+            row = [f"{name} {what}", *(number(us.get(side), "{:.0f}") for side in SIDES)]
             versus = [us[side] / ours if side in us and ours else None for side in ("eager", "compile")]
             table.append([*row, *map(number, versus), number(share, "{:.0%}")])
-    head = [part, "graph", "apart", "libdsrt", "eager", "compile", "vs eager", "vs compile", "read"]
+    head = [part, "graph", "apart", "mma", "libdsrt", "eager", "compile", "vs eager", "vs compile", "read"]
     lines = rows_of([head, *table]) if table else []
     for name, case in cases.items():
         if case.get("launches_check"):

@@ -119,7 +119,7 @@ def case_of(part, name, settings):
             program = "prefill"
         sides = ["graph", "libdsrt", "eager", "compile"]
         return {"package": package, "kind": kind, "program": program, "past": [8], "tokens": [16], "batches": [1, 2], "sides": sides,
-                "dtype": "float32"}  # fmt: skip
+                "dtype": "float32", "beside": {"graph mma": package}}  # fmt: skip
     for case in settings.cases[part]:
         if case["package"] == package and (not rest or case["kind"] == rest[0]):
             return case

@@ -19,7 +19,7 @@ class CudaDevice final : public Device {
 public:
   ~CudaDevice() override;
 
-  std::string level() const override { return arch; }
+  std::string level() const override { return loadedArch; }
   std::string product() const override { return name; }
   Status loadModule(const LaunchTable &table, const Package &package) override;
   Status allocate(int64_t bytes, std::string_view what, uint64_t &address) override;
@@ -74,7 +74,7 @@ private:
 
   cuda::Driver driver;
   int32_t index = 0, process = 0;
-  std::string name, arch;
+  std::string name, loadedArch;
   cuda::DeviceId id = 0;
   int capability = 0; // 90 of 9.0
   cuda::Context context = nullptr;

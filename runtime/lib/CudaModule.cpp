@@ -58,7 +58,7 @@ Status CudaDevice::loadModule(const LaunchTable &launches, const Package &packag
     bool isRefused = false;
     Status status = loadImage(*record, package, isRefused);
     if (status.ok()) {
-      arch = record->arch;
+      loadedArch = record->arch;
       // Kernels wait for those before them by an instruction that exists since sm_90; others must not begin early.
       overlaps = capability >= 90 && record->version >= 90 && driver.launchKernelEx;
       recordsOverlap = overlaps && driver.version >= 12030; // older ones cannot record it
@@ -77,6 +77,10 @@ Status CudaDevice::findKernels(const LaunchTable &launches, const ModuleRecord &
   DSRT_TRY(check(driver.deviceGetAttribute(&sharedMost, sharedMemoryOptin, id), "cuDeviceGetAttribute"));
   for (const KernelRecord &kernel : launches.kernels) {
     Function function = nullptr;
+    if (!kernel.isOn(record.arch)) {
+      functions.push_back(nullptr);
+      continue;
+    }
     Result result = driver.moduleGetFunction(&function, module, kernel.name.c_str());
     if (result == notFound)
       return Status::badData(record.file, ": expects the kernel ", kernel.name, ", found none");
@@ -104,7 +108,7 @@ Status CudaDevice::checkParameters(const LaunchTable &launches, const ModuleReco
   std::vector<bool> checked(functions.size(), false);
   for (const LaunchProgram &program : launches.programs)
     for (const LaunchRecord &launch : program.launches) {
-      if (checked[launch.kernel])
+      if (checked[launch.kernel] || !functions[launch.kernel])
         continue;
       checked[launch.kernel] = true;
       const std::string &kernel = launches.kernels[launch.kernel].name;

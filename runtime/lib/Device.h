@@ -33,6 +33,8 @@ public:
 
   /// The architecture of the module that runs, such as "sm_90a", "compute_80" or "emulate"; after loadModule.
   virtual std::string level() const = 0;
+  /// The architecture whose kernels run where kernels differ between them (KernelRecord::isOn).
+  virtual std::string arch() const { return level(); }
   /// The product's name, such as "NVIDIA H200"; empty where there is none.
   virtual std::string product() const { return std::string(); }
   /// Takes the module of `table` that this device runs, from `package` (readSmallFile gives its checked bytes, openCode opens host code),

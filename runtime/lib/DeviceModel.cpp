@@ -46,6 +46,7 @@ Status DeviceModel::load() {
   const Manifest &manifest = package.manifest;
   const LaunchTable &table = package.launches;
   DSRT_TRY(target->loadModule(table, package));
+  arch = target->arch();
   int64_t arenaMost = 0, countersSum = 0, inputsMost = 0;
   for (size_t i = 0; i < table.programs.size(); ++i) {
     const ProgramRecord &record = manifest.programs[i];
@@ -183,7 +184,7 @@ Status DeviceModel::launchAll(const StepKey &key, std::vector<int32_t> *launched
   for (const LaunchRecord &launch : package.launches.programs[key.program].launches) {
     uint32_t blocks[3];
     bool wanted = std::all_of(launch.wants.begin(), launch.wants.end(), [&](int32_t output) { return key.wanted[output]; });
-    if (!wanted || !launch.runs(sizes, blocks))
+    if (!wanted || !package.launches.kernels[launch.kernel].isOn(arch) || !launch.runs(sizes, blocks))
       continue;
     DSRT_TRY(launchOne(key, launch, blocks));
     if (launched) {

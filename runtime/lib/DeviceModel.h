@@ -55,6 +55,7 @@ private:
 
   const Package &package;
   std::unique_ptr<Device> target;
+  std::string arch; // whose kernels run
   Memory weights, arena, counters, inputs;
   std::vector<int64_t> countersOffsets;     // by program: what one leaves in its counters no other sees
   std::vector<bool> readsKv;                // by program

@@ -2,6 +2,7 @@
 #include "runtime/lib/Emulator.h"
 #include "runtime/lib/Package.h"
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <unordered_map>
 
@@ -14,6 +15,7 @@ public:
   explicit EmulatedDevice(std::unique_ptr<Emulator> emulator) : emulator(std::move(emulator)) {}
 
   std::string level() const override { return "emulate"; }
+  std::string arch() const override { return emulatedArch; }
   Status loadModule(const LaunchTable &table, const Package &package) override;
   Status allocate(int64_t bytes, std::string_view what, uint64_t &address) override;
   void release(uint64_t address) override;
@@ -28,6 +30,7 @@ private:
     DsEmulatedKernelFn function = nullptr;
     const char *params = nullptr;
   };
+  Status chooseArch(const LaunchTable &table);
   Status findKernels(const LaunchTable &table, const std::string &place);
 
   std::unique_ptr<Emulator> emulator;
@@ -35,11 +38,28 @@ private:
   const LaunchTable *launches = nullptr;
   std::vector<Kernel> kernels; // of the table
   std::unordered_map<uint64_t, Mapping> memory;
+  std::string emulatedArch;
   Status lost; // ok until a launch fails
 };
 
+/// The architecture that DS_EMULATE_ARCH names, else the first one of the package.
+Status EmulatedDevice::chooseArch(const LaunchTable &table) {
+  const char *wanted = getenv("DS_EMULATE_ARCH");
+  if (wanted && !*wanted)
+    wanted = nullptr;
+  for (const ModuleRecord &module : table.modules)
+    if (module.target == ModuleTarget::cuda && (!wanted || module.arch == wanted)) {
+      emulatedArch = module.arch;
+      return Status();
+    }
+  if (wanted)
+    return Status::invalidArgument("DS_EMULATE_ARCH: expects one of ", table.archs(ModuleTarget::cuda), ", found ", inQuotes(wanted));
+  return Status();
+}
+
 Status EmulatedDevice::loadModule(const LaunchTable &table, const Package &package) {
   launches = &table;
+  DSRT_TRY(chooseArch(table));
   const CpuLevel machine = machineCpuLevel();
   const ModuleRecord *best = nullptr;
   for (const ModuleRecord &module : table.modules)

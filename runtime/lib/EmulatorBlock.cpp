@@ -85,6 +85,10 @@ void EmulatorBlock::runBlock(uint32_t number) {
   for (Warp &warp : warps)
     warp = {~0u, 0, 0, 0};
   current = atBarrier = done = 0;
+  clocks.clear();
+  phases.clear();
+  products.clear();
+  warpgroupSteps.clear();
   switchFiber(scheduler, next()->context);
 }
 
@@ -95,8 +99,10 @@ void EmulatorBlock::enter(void *argument) {
   const EmulatedLaunch &launch = block.run->launch;
   launch.function(&fiber.seen, launch.args);
   fiber.state = State::done;
-  if (++block.done == block.threads)
+  if (++block.done == block.threads) {
+    block.checkEnd(fiber);
     leaveFiber(fiber.context, block.scheduler);
+  }
   Fiber *other = block.next();
   if (!other)
     block.failStuck();
@@ -160,6 +166,7 @@ void EmulatorBlock::releaseWarp(Fiber &last) {
   Warp &warp = warps[first / warpThreads];
   warp.arrived = 0;
   ++warp.epoch;
+  clocks.meetInWarp(first);
   for (int32_t lane = 0; lane < warpThreads; ++lane)
     makeReady(fibers[first + lane]);
   goOn(last);
@@ -228,6 +235,12 @@ void EmulatorBlock::failDivergent(const Fiber &fiber, int32_t op, State state) {
 
 void EmulatorBlock::failStuck() {
   const Fiber *waiting = nullptr, *missing = nullptr;
+  for (const std::unique_ptr<Phase> &phase : phases)
+    if (!phase->waiting.empty()) {
+      std::string what = concat("waits for a phase that nothing ends: ", phase->missing, " of ", phase->arrivals, " arrivals and ",
+                                phase->expected - phase->onTheWay, " of ", phase->expected, " bytes are missing");
+      failAt(*phase->waiting.front(), phase->waiting.front()->op, std::move(what));
+    }
   for (const Fiber &fiber : fibers)
     if (fiber.state == State::inWarp || (fiber.state == State::atBarrier && !waiting)) {
       waiting = &fiber;

@@ -5,6 +5,7 @@
 #include "runtime/lib/Emulator.h"
 #include "runtime/lib/EmulatorFiber.h"
 #include "runtime/lib/EmulatorRaces.h"
+#include <array>
 #include <atomic>
 
 namespace dsrt {
@@ -36,7 +37,7 @@ public:
   Status work(EmulatedRun &run);
 
 private:
-  enum class State : uint8_t { ready, atBarrier, inWarp, done };
+  enum class State : uint8_t { ready, atBarrier, inWarp, atPhase, done };
   enum class Space : uint8_t { shared, global, stack };
   /// Memory that may be touched.
   struct Place {
@@ -59,6 +60,7 @@ private:
     uint32_t value, result; // of a shuffle
     int32_t lane;
     DsEmulatedFragments *fragments; // of a matrix product
+    DsEmulatedWarpgroup *values;    // of a wgmma
     std::vector<Copy> copies;       // of this block
     std::vector<size_t> groups;     // how many copies each committed group and those before it have
     size_t firstCopy;               // not waited for
@@ -67,6 +69,44 @@ private:
     uint32_t ready = 0; // lanes
     uint32_t epoch = 0; // collectives so far
     int32_t arrived = 0, op = 0;
+  };
+  /// A cp.async.bulk on its way.
+  struct BulkCopy {
+    uint64_t to, from;
+    int32_t bytes, op;
+    Fiber *fiber;
+  };
+  /// An mbarrier. Its phase ends when all have arrived and, as late as that may be, when somebody waits for it, the copies with them.
+  struct Phase {
+    int64_t offset = 0; // in shared memory
+    int32_t arrivals = 0, missing = 0;
+    int64_t expected = 0, onTheWay = 0; // bytes
+    int32_t parity = 0;                 // of the phase that has not ended
+    int32_t op = 0, initThread = 0;
+    bool isShown = false; // to copies
+    std::vector<BulkCopy> copies;
+    std::vector<Fiber *> waiting;
+    EmulatorClocks::Known now, before; // what is known behind this phase, and behind the last one
+  };
+  /// A wgmma of one warp.
+  struct Product {
+    int32_t op, type, columns, sums;
+    uint64_t descriptor;
+    std::array<std::array<uint32_t, 4>, warpThreads> a;
+  };
+  /// Sums of a warp whose products are in flight.
+  struct Sums {
+    uint32_t version = 0; // products that have taken them on
+    int32_t columns = 0, pending = 0;
+    std::vector<std::array<float, DS_EMULATE_WARPGROUP_SUMS>> lanes;
+  };
+  /// The products of a warp.
+  struct WarpProducts {
+    std::vector<Product> inFlight;
+    std::vector<size_t> groups; // how many of them each committed group and those before it have
+    std::array<Sums, 16> sums;
+    size_t nextSums = 0, step = 0; // step: ops of its warpgroup so far
+    bool isFenced = false;
   };
   /// How the next thread to run is chosen.
   enum class Order { inOrder, backwards, warpByWarp, anyWarp };
@@ -82,6 +122,16 @@ private:
   static void onCommit(DsEmulatedThread *thread);
   static void onWait(DsEmulatedThread *thread, int32_t pending);
   static void onGridWait(DsEmulatedThread *thread);
+  static void onPhaseInit(DsEmulatedThread *thread, int32_t op, uint32_t barrier, int32_t arrivals);
+  static void onPhaseShow(DsEmulatedThread *thread);
+  static void onPhaseArrive(DsEmulatedThread *thread, int32_t op, uint32_t barrier, int32_t bytes);
+  static void onPhaseWait(DsEmulatedThread *thread, int32_t op, uint32_t barrier, int32_t parity);
+  static void onBulkCopy(DsEmulatedThread *thread, int32_t op, uint32_t to, uint64_t from, int32_t bytes, uint32_t barrier);
+  static void onWgmmaFence(DsEmulatedThread *thread, int32_t op);
+  static void onWgmma(DsEmulatedThread *thread, int32_t op, int32_t type, int32_t columns, uint64_t descriptor,
+                      DsEmulatedWarpgroup *values);
+  static void onWgmmaCommit(DsEmulatedThread *thread, int32_t op);
+  static void onWgmmaWait(DsEmulatedThread *thread, int32_t op, int32_t pending, int32_t count, DsEmulatedWarpgroup *values);
 
   Status begin(EmulatedRun &newRun);
   void runBlock(uint32_t number);
@@ -96,6 +146,28 @@ private:
   void goOn(Fiber &last);
   static void arrive(const Copy &copy);
 
+  uint64_t sharedAddress(uint32_t low) const {
+    return reinterpret_cast<uint64_t>(shared) +
+           static_cast<uint64_t>(static_cast<int32_t>(low - static_cast<uint32_t>(reinterpret_cast<uint64_t>(shared))));
+  }
+  /// The mbarrier at an address; fails where none was made.
+  Phase &phaseAt(Fiber &fiber, int32_t op, uint32_t barrier);
+  /// Ends the phase where nothing is missing. Copies arrive with it only where `deliver`.
+  void tryEnd(Phase &phase, bool deliver);
+  void deliver(const BulkCopy &copy, Phase &phase);
+  /// All of a block have ended, and what they began has to have.
+  void checkEnd(Fiber &last);
+
+  /// The same ops come from the four warps of a warpgroup. Called once for a warp.
+  void stepInWarpgroup(Fiber &fiber, int32_t op, uint64_t what);
+  void startProduct(Fiber &fiber, int32_t op, int32_t type, int32_t columns, uint64_t descriptor);
+  void finishProduct(Fiber &fiber, const Product &product);
+  /// Calls `visit(offset, column block, half)` for the pieces of 8 columns and 8 k, 128 bytes each, that a product reads.
+  template <typename Visit> void forPieces(const Product &product, Visit &&visit) const;
+  void takeSums(Fiber &fiber, int32_t op, int32_t count);
+  /// The product in flight that reads some of these bytes of shared memory.
+  const Product *productReading(int64_t offset, int64_t bytes, int32_t &thread) const;
+
   void checkAccess(Fiber &fiber, int32_t op, const DsEmulatedOp &access, uint64_t address, uint64_t mask);
   Place placeOf(const Fiber &fiber, int32_t op, uint64_t address, int32_t bytes, int32_t how);
   void checkRace(const Fiber &fiber, int32_t op, uint64_t address, int32_t bytes, int32_t how, const Place &place);
@@ -103,7 +175,10 @@ private:
   bool isShared(uint64_t address) const {
     return address - reinterpret_cast<uint64_t>(sharedMemory.data()) < static_cast<uint64_t>(sharedMemory.size());
   }
-  EmulatorStamp stampOf(const Fiber &fiber) const { return {epoch, warps[fiber.seen.thread / warpThreads].epoch, fiber.seen.thread}; }
+  EmulatorNow stampOf(const Fiber &fiber) const {
+    const int32_t thread = fiber.seen.thread;
+    return {{epoch, warps[thread / warpThreads].epoch, thread, clocks.clockOf(thread)}, clocks.knownTo(thread)};
+  }
 
   // These end the block: no caller goes on, so none may hold what has to be given back.
   [[noreturn]] void failAt(const Fiber &fiber, int32_t op, std::string &&what);
@@ -124,6 +199,10 @@ private:
   std::vector<DsEmulatedRange> ranges; // by op
   std::vector<Place> places;           // by op: of its last access to global memory
   EmulatorSharedRaces sharedRaces;
+  EmulatorClocks clocks;
+  std::vector<std::unique_ptr<Phase>> phases;
+  std::vector<WarpProducts> products; // by warp; empty: no wgmma so far
+  std::vector<std::vector<std::pair<int32_t, uint64_t>>> warpgroupSteps;
   FiberContext scheduler, abandoned;
 
   uint32_t epoch = 0; // barriers of all blocks so far

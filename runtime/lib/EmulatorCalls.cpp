@@ -5,7 +5,9 @@
 
 using namespace dsrt;
 
-const DsEmulatedCalls EmulatorBlock::calls = {onAccess, onBarrier, onShuffle, onMma, onCopy, onCommit, onWait, onGridWait};
+const DsEmulatedCalls EmulatorBlock::calls = {onAccess,   onBarrier,    onShuffle,   onMma,         onCopy,        onCommit,
+                                              onWait,     onGridWait,   onPhaseInit, onPhaseShow,   onPhaseArrive, onPhaseWait,
+                                              onBulkCopy, onWgmmaFence, onWgmma,     onWgmmaCommit, onWgmmaWait};
 
 void EmulatorBlock::onBarrier(DsEmulatedThread *thread, int32_t op) {
   Fiber &fiber = fiberOf(thread);
@@ -150,7 +152,7 @@ void EmulatorBlock::checkRace(const Fiber &fiber, int32_t op, uint64_t address, 
   if (place.space == Space::stack)
     return;
   const bool isWrite = how & DS_EMULATE_WRITE;
-  const EmulatorStamp now = stampOf(fiber);
+  const EmulatorNow now = stampOf(fiber);
   if (how & DS_EMULATE_ATOMIC) {
     if (place.space == Space::global)
       emulator.races()->atomic(block);
@@ -159,6 +161,9 @@ void EmulatorBlock::checkRace(const Fiber &fiber, int32_t op, uint64_t address, 
   if (place.space == Space::shared) {
     if (EmulatorConflict conflict = sharedRaces.access(sharedOffset(address), bytes, now, op, isWrite))
       failRace(fiber, op, conflict, isWrite);
+    int32_t reader = 0;
+    if (const Product *product = isWrite ? productReading(sharedOffset(address), bytes, reader) : nullptr)
+      failRace(fiber, op, {EmulatorConflict::Kind::product, reader, product->op}, isWrite);
     return;
   }
   if (isWrite && !fiber.waitedForGrid) {
@@ -178,6 +183,8 @@ void EmulatorBlock::failRace(const Fiber &fiber, int32_t op, const EmulatorConfl
       what = concat(verb, "a launch that it has not waited for writes by ", other);
     else if (conflict.kind == EmulatorConflict::Kind::copy)
       what = concat(verb, "a copy of thread ", conflict.thread, " is on its way to, ", other);
+    else if (conflict.kind == EmulatorConflict::Kind::product)
+      what = concat(verb, "a product of thread ", conflict.thread, " in flight reads, ", other);
     else
       what = concat("race: ", verb, "thread ", conflict.thread, conflict.block < 0 ? "" : concat(" of block ", conflict.block),
                     conflict.kind == EmulatorConflict::Kind::write ? " writes" : " reads", " by ", other);

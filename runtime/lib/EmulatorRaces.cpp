@@ -14,13 +14,37 @@ template <typename Visit> static void forWords(uint64_t begin, int64_t bytes, Vi
   }
 }
 
-EmulatorConflict EmulatorSharedRaces::access(int64_t offset, int64_t bytes, const EmulatorStamp &now, int32_t op, bool isWrite) {
+void EmulatorClocks::tell(int32_t thread, Known &all) {
+  all.resize(own.size(), 0);
+  const uint32_t *mine = knownTo(thread);
+  for (size_t i = 0; i < own.size(); ++i)
+    all[i] = std::max(all[i], mine[i]);
+  all[thread] = std::max(all[thread], ++own[thread]);
+}
+
+void EmulatorClocks::learn(int32_t thread, const Known &all) {
+  uint32_t *mine = &known[own.size() * thread];
+  for (size_t i = 0; i < all.size(); ++i)
+    mine[i] = std::max(mine[i], all[i]);
+}
+
+void EmulatorClocks::meetInWarp(int32_t first) {
+  if (!isOn())
+    return;
+  Known all;
+  for (int32_t lane = 0; lane < 32; ++lane)
+    tell(first + lane, all);
+  for (int32_t lane = 0; lane < 32; ++lane)
+    learn(first + lane, all);
+}
+
+EmulatorConflict EmulatorSharedRaces::access(int64_t offset, int64_t bytes, const EmulatorNow &now, int32_t op, bool isWrite) {
   EmulatorConflict conflict;
   forWords(static_cast<uint64_t>(offset), bytes, [&](uint64_t word, uint32_t mask) {
     using Kind = EmulatorConflict::Kind;
     Cell &cell = cells[word];
     auto conflictsWith = [&](Kind kind, const Access &before) {
-      if ((before.bytes & mask) == 0 || before.stamp.isBefore(now))
+      if ((before.bytes & mask) == 0 || now.isBehind(before.stamp))
         return false;
       conflict = {kind, before.stamp.thread, before.op};
       return true;
@@ -93,7 +117,7 @@ void EmulatorGlobalRaces::forget(uint64_t address, int64_t bytes) {
   }
 }
 
-EmulatorConflict EmulatorGlobalRaces::access(uint64_t address, int64_t bytes, const EmulatorStamp &now, int32_t op, uint32_t block,
+EmulatorConflict EmulatorGlobalRaces::access(uint64_t address, int64_t bytes, const EmulatorNow &now, int32_t op, uint32_t block,
                                              bool isWrite, bool waited) {
   EmulatorConflict conflict;
   const uint64_t first = address / 4, last = (address + static_cast<uint64_t>(bytes) - 1) / 4;
@@ -111,7 +135,7 @@ EmulatorConflict EmulatorGlobalRaces::access(uint64_t address, int64_t bytes, co
     if (cell.launch != launch)
       isOrdered = waited || cell.launch <= finished;
     else if (cell.block == block)
-      isOrdered = cell.stamp.isBefore(now);
+      isOrdered = now.isBehind(cell.stamp);
     else
       isOrdered = releases[cell.block] > cell.time && releases[block] > releases[cell.block];
     if (!isOrdered && (written & mask)) {

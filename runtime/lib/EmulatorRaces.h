@@ -1,5 +1,5 @@
 // Accesses that nothing puts in an order. Two threads of a block are ordered by a barrier between their accesses, two of a warp by a
-// shuffle or a matrix product too; blocks of a launch by atomic operations.
+// shuffle or a matrix product too, any two by an arrival at an mbarrier and a wait for it; blocks of a launch by atomic operations.
 #ifndef DSRT_LIB_EMULATORRACES_H
 #define DSRT_LIB_EMULATORRACES_H
 
@@ -16,19 +16,52 @@ struct EmulatorStamp {
   uint32_t epoch = 0; // barriers of the worker's blocks before it; 0: never
   uint32_t warpEpoch = 0;
   int32_t thread = 0;
+  uint32_t clock = 0; // of the thread; EmulatorClocks
+};
 
-  /// Whether a barrier or the warp puts this access before one at `now`.
-  bool isBefore(const EmulatorStamp &now) const {
-    if (epoch != now.epoch || thread == now.thread)
+/// The stamp of the access at hand, and what its thread knows.
+struct EmulatorNow : EmulatorStamp {
+  const uint32_t *known = nullptr; // by thread: accesses at lower clocks are before; null: no mbarrier in the block
+
+  /// Whether a barrier, the warp or mbarriers put an access at `before` ahead of this one.
+  bool isBehind(const EmulatorStamp &before) const {
+    if (before.epoch != epoch || before.thread == thread)
       return true;
-    return thread / 32 == now.thread / 32 && warpEpoch != now.warpEpoch;
+    if (before.thread / 32 == thread / 32 && before.warpEpoch != warpEpoch)
+      return true;
+    return known && before.clock < known[before.thread];
   }
+};
+
+/// Vector clocks of the threads of a block that has mbarriers: what was done before what, by arrivals and waits.
+class EmulatorClocks {
+public:
+  using Known = std::vector<uint32_t>; // by thread, as in EmulatorNow
+
+  void clear() { own.clear(); }
+  bool isOn() const { return !own.empty(); }
+  void start(int32_t threads) {
+    own.assign(threads, 0);
+    known.assign(static_cast<size_t>(threads) * threads, 0);
+  }
+  uint32_t clockOf(int32_t thread) const { return isOn() ? own[thread] : 0; }
+  const uint32_t *knownTo(int32_t thread) const { return isOn() ? &known[own.size() * thread] : nullptr; }
+  /// What `thread` did and knows so far becomes part of `all`.
+  void tell(int32_t thread, Known &all);
+  void learn(int32_t thread, const Known &all);
+  /// The threads of a warp meet.
+  void meetInWarp(int32_t first);
+
+private:
+  Known own;
+  std::vector<uint32_t> known; // [thread][thread]
 };
 
 /// An access that conflicts with the one at hand; none converts to false.
 struct EmulatorConflict {
-  /// copy: on its way to these bytes; launchBefore: a write of a launch that may not have finished.
-  enum class Kind { none, read, write, copy, launchBefore } kind = Kind::none;
+  /// copy: on its way to these bytes; product: in flight, it reads these bytes; launchBefore: a write of a launch that may not have
+  /// finished.
+  enum class Kind { none, read, write, copy, product, launchBefore } kind = Kind::none;
   int32_t thread = 0, op = 0;
   int64_t block = -1; // of global memory: its number
   explicit operator bool() const { return kind != Kind::none; }
@@ -39,7 +72,7 @@ class EmulatorSharedRaces {
 public:
   /// Forgets everything, for blocks of so many bytes.
   void reset(int64_t bytes) { cells.assign((bytes + 3) / 4, Cell()); }
-  EmulatorConflict access(int64_t offset, int64_t bytes, const EmulatorStamp &now, int32_t op, bool isWrite);
+  EmulatorConflict access(int64_t offset, int64_t bytes, const EmulatorNow &now, int32_t op, bool isWrite);
   /// A copy is on its way to these words; nobody may touch them until it has arrived.
   void copyBegins(int64_t offset, int64_t bytes, const EmulatorStamp &now, int32_t op);
   void copyArrives(int64_t offset, int64_t bytes, const EmulatorStamp &now, int32_t op);
@@ -67,7 +100,7 @@ public:
   void forget(uint64_t address, int64_t bytes);
 
   /// `waited`: the thread has waited for the launches before.
-  EmulatorConflict access(uint64_t address, int64_t bytes, const EmulatorStamp &now, int32_t op, uint32_t block, bool isWrite, bool waited);
+  EmulatorConflict access(uint64_t address, int64_t bytes, const EmulatorNow &now, int32_t op, uint32_t block, bool isWrite, bool waited);
   void atomic(uint32_t block) { releases[block] = ++clock; }
 
 private:

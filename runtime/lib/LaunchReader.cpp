@@ -10,6 +10,7 @@ namespace {
 constexpr int64_t int32Most = std::numeric_limits<int32_t>::max(), int64Most = std::numeric_limits<int64_t>::max();
 constexpr int64_t bytesMost = int64_t(1) << 42, launchesMost = 1 << 20;
 constexpr int64_t threadsMost = 1024, sharedMost = 227 << 10; // of a block on any GPU
+constexpr int64_t versionMost = 3;
 constexpr int64_t gridMost[3] = {int32Most, 65535, 65535};
 
 /// An element of a list that has a kind and a least number of elements of its own.
@@ -110,6 +111,15 @@ Status readKernel(const JsonPlace &place, LaunchTable &table) {
     return Status::badData(place.placeOf("name"), ": expects letters, digits, _, $ and ., found ", inQuotes(kernel.name));
   DSRT_TRY(place.integer("threads", 1, threadsMost, kernel.threads));
   DSRT_TRY(place.integer("shared_bytes", 0, sharedMost, kernel.sharedBytes));
+  for (auto [key, arch] : {std::pair("only", &kernel.only), std::pair("except", &kernel.except)})
+    if (place.value->find(key)) {
+      ModuleRecord known;
+      DSRT_TRY(place.text(key, *arch));
+      if (!readArch(*arch, known))
+        return Status::badData(place.placeOf(key), ": expects sm_90a or the like, found ", inQuotes(*arch));
+    }
+  if (!kernel.only.empty() && !kernel.except.empty())
+    return Status::badData(place.placeOf("except"), ": expects none beside only");
   table.kernels.push_back(std::move(kernel));
   return Status();
 }
@@ -293,8 +303,8 @@ Status readFormat(const JsonPlace &root, int64_t &version) {
   if (format != "ds-launches")
     return Status::badData(root.placeOf("format"), ": expects 'ds-launches', found ", inQuotes(format));
   DSRT_TRY(root.integer("version", 0, int32Most, version));
-  if (version != 1 && version != 2)
-    return Status::badData(root.placeOf("version"), ": this runtime reads versions 1 and 2, the file has version ", version);
+  if (version < 1 || version > versionMost)
+    return Status::badData(root.placeOf("version"), ": this runtime reads versions 1 to 3, the file has version ", version);
   return Status();
 }
 
@@ -333,7 +343,7 @@ Status dsrt::parseLaunches(std::string_view text, std::string_view place, const 
   table.weightsBytes = manifest.weightsBytes;
   table.kvBytes = manifest.kvBytes;
   table.profileFile = profileFile;
-  if (version == 2)
+  if (version == 2 || (version == 3 && document.find("weights")))
     DSRT_TRY(readOwn(root, manifest, table));
   DSRT_TRY(root.member("modules", JsonKind::array, list));
   if (list.value->elements.empty())

@@ -23,8 +23,11 @@ struct ModuleRecord {
 
 struct KernelRecord {
   std::string name;
-  int32_t threads = 0;     // of a block
-  int32_t sharedBytes = 0; // dynamic shared memory of a block
+  int32_t threads = 0;                // of a block
+  int32_t sharedBytes = 0;            // dynamic shared memory of a block
+  std::string only = {}, except = {}; // an architecture that alone, or alone not, has the kernel and its launches; empty: no such
+
+  bool isOn(std::string_view arch) const { return only.empty() ? except.empty() || arch != except : arch == only; }
 };
 
 /// Sizes of a step: B, T, B * T, R.

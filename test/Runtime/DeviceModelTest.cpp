@@ -132,6 +132,22 @@ TEST(DeviceModel, GivesEachLaunchItsArguments) {
   EXPECT_EQ(launches[0].values[6], executor.device->blocks["counters"] + 256 + 4);
 }
 
+/// "noting" is the architecture of the device of these tests.
+TEST(DeviceModel, LeavesOutKernelsOfOtherArchitectures) {
+  for (const auto &[only, except, count] : {std::tuple("noting", "", 2u), {"sm_90a", "", 1u}, {"", "noting", 1u}, {"", "sm_90a", 2u}}) {
+    Executor executor;
+    executor.package.launches.kernels[0].only = only; // fold_tokens
+    executor.package.launches.kernels[0].except = except;
+    ASSERT_TRUE(executor.model->load().ok());
+    std::vector<float> logits(3 * fake::vocab);
+    StepArrays arrays = executor.step(2, 3, {2, 4, 5});
+    arrays.outputs[1] = logits.data();
+    ASSERT_TRUE(executor.model->run(0, arrays, executor.trace).ok());
+    EXPECT_EQ(executor.device->launches.size(), count) << only << ", " << except;
+    EXPECT_EQ(executor.device->launches.back().kernel, "logits_2");
+  }
+}
+
 TEST(DeviceModel, OutputsGrowBeforeAnythingRuns) {
   Executor executor;
   ASSERT_TRUE(executor.model->load().ok());

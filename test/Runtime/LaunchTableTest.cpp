@@ -26,7 +26,7 @@ TEST(LaunchTable, NamesWhatIsWrong) {
     const char *from, *to, *message;
   } cases[] = {
       {"ds-launches", "other", "format: expects 'ds-launches', found 'other'"},
-      {"\"version\": 1", "\"version\": 3", "version: this runtime reads versions 1 and 2, the file has version 3"},
+      {"\"version\": 1", "\"version\": 4", "version: this runtime reads versions 1 to 3, the file has version 4"},
       {"\"target\": \"cuda\"", "\"target\": \"rocm\"", "modules[0].target: expects cuda or emulate, found 'rocm'"},
       {"\"sm_90a\"", "\"sm_9a\"", "modules[0].arch: expects sm_90a, compute_80 or the like, found 'sm_9a'"},
       {"\"sm_90a\"", "\"sm_90b\"", "modules[0].arch: expects sm_90a, compute_80 or the like, found 'sm_90b'"},
@@ -125,6 +125,25 @@ TEST(LaunchTable, PartOfADevice) {
       text.replace(weight, 14, "[\"weights\", 4]");
     EXPECT_EQ(parseLaunches(text, "l", manifest, table).message(), "bad data: l: " + test.message);
   }
+}
+
+TEST(LaunchTable, KernelsOfOneArchitecture) {
+  Manifest manifest = deviceManifest();
+  const std::string from = R"("threads": 32)", text = fake::launchesText({"sm_90a", "compute_80", "emulate"});
+  LaunchTable table;
+  auto read = [&](const std::string &key) {
+    std::string changed = text;
+    return parseLaunches(changed.replace(changed.find(from), from.size(), from + ", " + key), "l", manifest, table).message();
+  };
+  ASSERT_EQ(read(R"("only": "sm_90a")"), "");
+  EXPECT_TRUE(table.kernels[0].isOn("sm_90a"));
+  EXPECT_FALSE(table.kernels[0].isOn("compute_80") || table.kernels[0].isOn(""));
+  ASSERT_EQ(read(R"("except": "sm_90a")"), "");
+  EXPECT_FALSE(table.kernels[0].isOn("sm_90a"));
+  EXPECT_TRUE(table.kernels[0].isOn("compute_80") && table.kernels[0].isOn(""));
+  EXPECT_TRUE(table.kernels[1].isOn("sm_90a") && table.kernels[1].isOn("compute_80"));
+  EXPECT_EQ(read(R"("only": "rocm")"), "bad data: l: kernels[0].only: expects sm_90a or the like, found 'rocm'");
+  EXPECT_EQ(read(R"("only": "sm_90a", "except": "sm_80")"), "bad data: l: kernels[0].except: expects none beside only");
 }
 
 TEST(LaunchTable, CutAtEveryByte) {

@@ -41,7 +41,7 @@ struct CompileOptions {
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;
   bool train = false, layerDrop = false, randomWeights = false;
-  bool noEmulation = false, observe = false, strict = false, report = false, reportCosts = false, quiet = false;
+  bool noEmulation = false, noWgmma = false, observe = false, strict = false, report = false, reportCosts = false, quiet = false;
   /// Set by a signal: the package is given up and its unfinished folder removed.
   const std::atomic<bool> *interrupted = nullptr;
 };

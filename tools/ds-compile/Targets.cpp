@@ -62,6 +62,12 @@ Result<Targets> ds::readTargets(const CompileOptions &options) {
     if (llvm::none_of(targets.archs, [&](const GpuArch &other) { return other.name == arch->name; }))
       targets.archs.push_back(*arch);
   }
+  if (options.noWgmma) {
+    if (llvm::none_of(targets.archs, [](const GpuArch &arch) { return arch.hasWarpgroups; }))
+      return Error::usage("--no-wgmma: expects --target=cuda:" + GpuArch::warpgroups.str() + ", got --target=" + options.target);
+    for (GpuArch &arch : targets.archs)
+      arch.hasWarpgroups = false;
+  }
   if (Result<void> read = readLevels(options, targets.levels); !read)
     return read.error();
   return targets;

@@ -24,6 +24,8 @@ static cl::opt<std::string>
     target("target", cl::init("cpu"), cl::value_desc("target"),
            cl::desc("a list of cpu and cuda:ARCH,... (sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120; default sm_90a)"),
            cl::cat(category));
+static cl::opt<bool> noWgmma("no-wgmma", cl::desc("products of many rows by mma.sync on sm_90a too, in place of wgmma (docs/cuda.md)"),
+                             cl::cat(category));
 static cl::opt<bool> noEmulation("no-emulation",
                                  cl::desc("leave out of a package for CUDA the code that runs it on the CPU (--device=emulate)"),
                                  cl::cat(category));
@@ -127,6 +129,7 @@ int main(int argc, char **argv) {
   options.emit = emit;
   options.target = target;
   options.noEmulation = noEmulation;
+  options.noWgmma = noWgmma;
   options.to = to;
   options.dumpPhases = dumpPhases;
   options.task = task;

@@ -110,7 +110,7 @@ llvm::Error EmulationLowering::lowerFunction(gpu::GPUFuncOp function) {
   if (!function.isKernel() || function.isExternal())
     return llvm::createStringError("kernel '" + function.getName() + "': emulation expects kernels with a body");
   kernel = function.getName();
-  fragments = {};
+  fragments = warpgroupValues = {};
   texts.clear();
   AsmState names(function);
   builder.setInsertionPointToEnd(module.getBody());

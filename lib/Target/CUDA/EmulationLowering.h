@@ -40,6 +40,11 @@ private:
   Rewrite refuse(mlir::Operation *op, const llvm::Twine &why = "");
   Rewrite intrinsic(mlir::LLVM::CallIntrinsicOp op);
   Rewrite assembly(mlir::LLVM::InlineAsmOp op);
+  Rewrite wgmma(mlir::LLVM::InlineAsmOp op);
+  Rewrite wgmmaWait(mlir::LLVM::InlineAsmOp op);
+  /// Memory of the thread for what `wgmma` gives and gets:
+  void storeValues(mlir::ValueRange words, mlir::ValueRange sums);
+  mlir::Value loadSums(mlir::Type result, int64_t count);
   Rewrite shuffle(mlir::gpu::ShuffleOp op);
   Rewrite mma(mlir::NVVM::MmaOp op);
   Rewrite copy(mlir::NVVM::CpAsyncOp op);
@@ -72,7 +77,7 @@ private:
   // Of the function at hand.
   llvm::StringRef kernel;
   llvm::DenseMap<mlir::Operation *, std::string> texts; // before any op is replaced
-  mlir::Value thread, fragments;
+  mlir::Value thread, fragments, warpgroupValues;
 };
 
 /// 2^x as GpuEmitter::exp2 has it, with ops of the processor.

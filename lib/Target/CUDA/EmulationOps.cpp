@@ -17,21 +17,6 @@ EmulationLowering::Rewrite EmulationLowering::intrinsic(LLVM::CallIntrinsicOp op
   return refuse(op, " of '" + name + "'");
 }
 
-EmulationLowering::Rewrite EmulationLowering::assembly(LLVM::InlineAsmOp op) {
-  llvm::StringRef text = op.getAsmString();
-  if (text.empty()) // Emitter::opaque
-    return SmallVector<Value>(op.getOperands());
-  if (!text.starts_with("ld.global.") || !text.ends_with(".v4.b32 {$0, $1, $2, $3}, [$4];"))
-    return refuse(op, " of '" + text + "'");
-  Value pointer = op.getOperand(0);
-  check(op, {pointer, {}, {}}, {16, 1, 0, 16});
-  Value loaded = e.load(e.vec(4, e.i32()), pointer, 16);
-  Value result = LLVM::UndefOp::create(builder, e.getLoc(), op.getResultTypes()[0]);
-  for (int64_t i = 0; i < 4; ++i)
-    result = LLVM::InsertValueOp::create(builder, e.getLoc(), result, e.extract(loaded, i), i);
-  return SmallVector<Value>{result};
-}
-
 EmulationLowering::Rewrite EmulationLowering::shuffle(gpu::ShuffleOp op) {
   const bool isXor = op.getMode() == gpu::ShuffleMode::XOR;
   if (!isXor && op.getMode() != gpu::ShuffleMode::IDX)

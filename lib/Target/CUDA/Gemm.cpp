@@ -93,6 +93,8 @@ llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
   }
   addSkinnyStages(gemm);
   addTileStages(gemm);
+  if (kernel.hasWarpgroups)
+    addWarpgroupStages(gemm);
   if (gemm->headsScratch)
     addHeadStage(gemm);
   return llvm::Error::success();

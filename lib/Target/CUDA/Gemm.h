@@ -77,9 +77,9 @@ public:
   void loadVectors();
   /// Reads row `row` (i32) and prepares to write it. All threads of the team come here.
   void start(mlir::Value row);
-  /// Writes elements [first, first + count) of the row, zeros behind the depth, `to(k)` being the place of element k; 4 elements that begin
-  /// at a multiple of 4 stand side by side.
-  void write(int64_t first, int64_t count, llvm::function_ref<mlir::Value(mlir::Value)> to);
+  /// Writes elements [first, first + count) of the row, zeros behind the depth, `to(k)` being the place of element k; `together` (2 or 4)
+  /// elements that begin at a multiple of it stand side by side.
+  void write(int64_t first, int64_t count, llvm::function_ref<mlir::Value(mlir::Value)> to, int64_t together = 4);
   /// Writes the norm's result to `out`.
   void writeNorm(mlir::Value out);
   /// What sums of this row have to be multiplied by, f32.
@@ -116,6 +116,41 @@ private:
   llvm::SmallVector<Chunk> held; // all of the row
 };
 
+/// Where steps of many rows find them, rounded: bytes of scratch before the rows of a group, and of those of all groups, for each row.
+struct PreparedRows {
+  explicit PreparedRows(const GpuGemm &gemm) : bytes(gemm.headsScratch) {
+    for (const GpuGroup &group : gemm.groups) {
+      first.push_back(bytes);
+      bytes += group.paddedDepth() * 2 + 4;
+    }
+  }
+  static constexpr int64_t rowBlock = 8, padding = 128;
+  llvm::SmallVector<int64_t> first;
+  int64_t bytes;
+
+  /// i32 rows of scratch.
+  static mlir::Value rowsOf(GpuBody &body) { return body.e.mul(body.e.ceilDiv(body.rows, padding), padding); }
+  mlir::Value rows(GpuBody &body, size_t group) const {
+    return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group]));
+  }
+  /// Factors of the rows, f32.
+  mlir::Value factors(GpuBody &body, const GpuGemm &gemm, size_t group) const {
+    return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group] + gemm.groups[group].paddedDepth() * 2));
+  }
+};
+
+/// How they lie there.
+enum class PreparedOrder {
+  lanes,  // blocks of 8 rows and 32 k in the order of weights, those of 8 rows side by side
+  pieces, // blocks of 8 rows and 32 k as 4 pieces for `wgmma`, those of 32 k side by side
+};
+/// The launch that prepares rows for those behind it: a warp prepares a row; a block of threads 8 rows, which are blocks of one row.
+/// `shape` has what tells it from others.
+void addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, PreparedOrder order);
+/// Cuts steps of 17 rows and more where `best(rows)`, an index, changes, and calls `add` for each part.
+void forStepsOfManyRows(llvm::function_ref<size_t(int64_t rows)> best,
+                        llvm::function_ref<void(size_t index, int64_t least, int64_t most)> add);
+
 /// A product of a token whose epilogue is due.
 struct EpilogueItem {
   mlir::Value unit;  // i32, of its domain
@@ -138,6 +173,8 @@ void emitEpilogues(GpuBody &body, const GpuGemm &gemm, const GpuGroup &group, ml
 void addSkinnyStages(std::shared_ptr<GpuGemm> gemm);
 /// Steps of more rows: rows are prepared in scratch, then multiplied tile by tile.
 void addTileStages(std::shared_ptr<GpuGemm> gemm);
+/// The same on machines with `wgmma`, whose stages are marked so.
+void addWarpgroupStages(std::shared_ptr<GpuGemm> gemm);
 /// The launch behind the products that turns and stores heads which end inside a block of 8 rows.
 void addHeadStage(std::shared_ptr<GpuGemm> gemm);
 

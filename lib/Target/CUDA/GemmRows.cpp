@@ -134,7 +134,7 @@ void GemmRows::start(Value newRow) {
   unscale = e.bitcast(e.shiftLeft(e.sub(exponent, 13), 23), e.f32());
 }
 
-void GemmRows::write(int64_t first, int64_t count, llvm::function_ref<Value(Value)> to) {
+void GemmRows::write(int64_t first, int64_t count, llvm::function_ref<Value(Value)> to, int64_t together) {
   const int64_t depth = gemm.region.depth, end = std::min(first + count, depth);
   forChunks([&](const Chunk &chunk) {
     auto store = [&] {
@@ -144,8 +144,15 @@ void GemmRows::write(int64_t first, int64_t count, llvm::function_ref<Value(Valu
       if (lanes() == 1)
         return e.store(e.truncate(e.pack(type, x, e.constantF32(0)), e.i16()), to(chunk.k));
       Value words = e.zero(e.vec(2, e.i32()));
-      for (int64_t i = 0; i < 2; ++i)
-        words = e.insert(e.pack(type, e.extract(x, 2 * i), e.extract(x, 2 * i + 1)), words, i);
+      for (int64_t i = 0; i < 2; ++i) {
+        Value word = e.pack(type, e.extract(x, 2 * i), e.extract(x, 2 * i + 1));
+        if (together == 2)
+          e.store(word, to(e.add(chunk.k, 2 * i)));
+        else
+          words = e.insert(word, words, i);
+      }
+      if (together == 2)
+        return;
       e.store(words, to(chunk.k), 8);
     };
     Value here = chunk.isInside;

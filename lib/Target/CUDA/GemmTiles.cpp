@@ -2,13 +2,14 @@
 // that both factors of an instruction are 16 bytes of a lane, read without conflicts. The next one multiplies tiles of units and rows,
 // their blocks copied to shared memory some steps ahead.
 #include "Gemm.h"
+#include "ds/Target/CUDA/CodeGen.h"
 
 using namespace mlir;
 using namespace ds;
 using ds_plan::Tiles;
 using Values = Emitter::Values;
 
-static constexpr int64_t rowBlock = 8, blockBytes = Tiles::tileBytes, paddedRows = 128;
+static constexpr int64_t rowBlock = PreparedRows::rowBlock, blockBytes = Tiles::tileBytes;
 static constexpr int64_t sumStride = 20; // f32, as few-row steps have it
 static constexpr int64_t processors = 132;
 
@@ -48,26 +49,6 @@ struct Layout {
   int64_t tiles; // of a stage
   int64_t teams; // that have tiles of their own
   int64_t weightBytes, rowBytes, stageBytes, stages, sumBytes, bytes;
-};
-
-/// Bytes of scratch before the prepared rows of a group, and of those of all groups, for each row.
-struct PreparedRows {
-  explicit PreparedRows(const GpuGemm &gemm) : bytes(gemm.headsScratch) {
-    for (const GpuGroup &group : gemm.groups) {
-      first.push_back(bytes);
-      bytes += group.paddedDepth() * 2 + 4;
-    }
-  }
-  SmallVector<int64_t> first;
-  int64_t bytes;
-
-  /// i32 rows of scratch.
-  static Value rowsOf(GpuBody &body) { return body.e.mul(body.e.ceilDiv(body.rows, paddedRows), paddedRows); }
-  Value rows(GpuBody &body, size_t group) const { return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group])); }
-  /// Factors of the rows, f32.
-  Value factors(GpuBody &body, const GpuGemm &gemm, size_t group) const {
-    return body.e.at(body.scratch, body.e.mul(body.e.toI64(rowsOf(body)), first[group] + gemm.groups[group].paddedDepth() * 2));
-  }
 };
 
 class TileBody {
@@ -238,39 +219,10 @@ void TileBody::emit(Value block) {
   });
 }
 
-/// A warp prepares a row; a block of threads 8 rows, which are a row of blocks.
-static void addPrepareStage(std::shared_ptr<GpuGemm> gemm) {
-  GpuShape shape;
-  shape.name = "prepare";
-  shape.when = {{GpuSize::rows, 17, int64_t(1) << 30}};
-  shape.grid[0].factors = {{GpuSize::rows, rowBlock}};
-  shape.threads = rowBlock * GpuEmitter::warpThreads;
-  shape.letsNextBegin = false; // blocks of the product would crowd on the multiprocessors that are done first
-  gemm->kernel->stage(shape, [gemm](GpuBody &body) {
-    GpuEmitter &e = body.e;
-    PreparedRows prepared(*gemm);
-    Value row = e.add(e.mul(e.block(), rowBlock), e.warp());
-    e.ifThen(e.lt(row, body.rows), [&] {
-      for (auto [index, group] : llvm::enumerate(gemm->groups)) {
-        GemmRows rows(body, *gemm, group.mma(), GpuEmitter::warpThreads, e.lane(), Value());
-        rows.start(row);
-        Value blocks = e.at(prepared.rows(body, index), e.mul(e.toI64(e.block()), group.paddedDepth() / Tiles::partDepth * blockBytes));
-        Value first = e.at(blocks, e.mul(e.warp(), 64));
-        rows.write(0, group.paddedDepth(),
-                   [&](Value k) { return e.at(first, e.add(e.mul(e.shiftRight(k, 5), blockBytes), e.mul(e.bitAnd(k, e.index(31)), 2))); });
-        if (group.mma() == MmaType::f16)
-          e.ifThen(e.eq(e.lane(), 0), [&] { e.store(rows.factor(), e.element(prepared.factors(body, *gemm, index), e.f32(), row)); });
-        if (index == 0 && gemm->region.normIsResult)
-          rows.writeNorm(body.outs[gemm->resultOf(gemm->region.norm->getResult(0))].pointer);
-      }
-    });
-  });
-}
-
 /// The tile with which so many rows take the least time: in units of the largest one's, what a multiprocessor needs for its tiles.
-static const TileShape &shapeFor(const GpuGemm &gemm, int64_t rows) {
+static size_t bestShape(const GpuGemm &gemm, int64_t rows) {
   static constexpr double times[std::size(shapes)] = {1.0, 0.55, 0.32, 0.14};
-  const TileShape *best = nullptr;
+  std::optional<size_t> best;
   double least = 0;
   for (auto [i, shape] : llvm::enumerate(shapes)) {
     // The sums of the largest leave no registers for codes.
@@ -281,15 +233,19 @@ static const TileShape &shapeFor(const GpuGemm &gemm, int64_t rows) {
       blocks += llvm::divideCeil(group.units, shape.units) * llvm::divideCeil(rows, shape.rows);
     const double time = static_cast<double>(llvm::divideCeil(blocks, processors)) * times[i];
     if (!best || time < least)
-      best = &shape, least = time;
+      best = i, least = time;
   }
   return *best;
 }
+
+/// Where products of warpgroups take their place.
+static std::string exceptOf(const GpuGemm &gemm) { return gemm.kernel->hasWarpgroups ? GpuArch::warpgroups.str() : std::string(); }
 
 static void addTileStage(std::shared_ptr<GpuGemm> gemm, const TileShape &tile, int64_t least, int64_t most) {
   GpuShape shape;
   shape.name = "tiles" + std::to_string(tile.units * 16) + "x" + std::to_string(tile.rows);
   shape.when = {{GpuSize::rows, least, most}};
+  shape.except = exceptOf(*gemm);
   shape.threads = tile.threads();
   shape.blocksPerProcessor = 2;
   shape.letsNextBegin = false; // the body does, behind the last product
@@ -318,16 +274,10 @@ static void addTileStage(std::shared_ptr<GpuGemm> gemm, const TileShape &tile, i
 
 void ds::addTileStages(std::shared_ptr<GpuGemm> gemm) {
   gemm->kernel->needScratch(PreparedRows(*gemm).bytes);
-  addPrepareStage(gemm);
-  // Steps by their rows, neighbours with one shape together.
-  const int64_t bounds[] = {17, 33, 65, 129, 257, 513, 1025, int64_t(1) << 30};
-  auto shapeOf = [&](size_t i) { return &shapeFor(*gemm, std::min<int64_t>(bounds[i + 1] - 1, 2048)); };
-  for (size_t i = 0; i + 1 < std::size(bounds);) {
-    const TileShape &shape = *shapeOf(i);
-    size_t end = i + 1;
-    while (end + 1 < std::size(bounds) && shapeOf(end) == &shape)
-      ++end;
-    addTileStage(gemm, shape, bounds[i], bounds[end] - 1);
-    i = end;
-  }
+  GpuShape shape;
+  shape.name = "prepare";
+  shape.except = exceptOf(*gemm);
+  addPrepareStage(gemm, shape, PreparedOrder::lanes);
+  forStepsOfManyRows([&](int64_t rows) { return bestShape(*gemm, rows); },
+                     [&](size_t index, int64_t least, int64_t most) { addTileStage(gemm, shapes[index], least, most); });
 }

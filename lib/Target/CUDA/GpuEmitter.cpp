@@ -1,4 +1,4 @@
-#include "ds/Target/CUDA/GpuEmitter.h"
+#include "Assembly.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -132,10 +132,9 @@ Value GpuEmitter::loadStream(Value pointer) {
   // Volatile assembly: LLVM would sink a load to its first use, behind the wait for the launch before; and of loads marked .nc ptxas puts
   // the wait first.
   auto result = LLVM::LLVMStructType::getLiteral(builder.getContext(), SmallVector<Type>(4, i32()));
-  auto op = LLVM::InlineAsmOp::create(builder, getLoc(), result, castPointer(*this, pointer, NVVM::NVVMMemorySpace::Global),
-                                      "ld.global.L1::no_allocate.L2::256B.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l",
-                                      /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None,
-                                      LLVM::AsmDialectAttr(), ArrayAttr());
+  auto op = LLVM::InlineAsmOp::create(
+      builder, getLoc(), result, castPointer(*this, pointer, NVVM::NVVMMemorySpace::Global), assembly::loadStream, "=r,=r,=r,=r,l",
+      /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
   Value lanes = zero(vec(4, i32()));
   for (int64_t i = 0; i < 4; ++i)
     lanes = insert(LLVM::ExtractValueOp::create(builder, getLoc(), op.getResult(0), i), lanes, i);

@@ -31,9 +31,9 @@ struct BuiltKernel {
 
 class KernelsEmitter {
 public:
-  KernelsEmitter(ModuleOp planned, int64_t mostSharedBytes)
-      : planned(planned), mostSharedBytes(mostSharedBytes), symbols(planned), builder(planned.getContext()), loc(builder.getUnknownLoc()),
-        module(ModuleOp::create(loc)), e(builder, *module) {}
+  KernelsEmitter(ModuleOp planned, int64_t mostSharedBytes, bool hasWarpgroups)
+      : planned(planned), mostSharedBytes(mostSharedBytes), hasWarpgroups(hasWarpgroups), symbols(planned), builder(planned.getContext()),
+        loc(builder.getUnknownLoc()), module(ModuleOp::create(loc)), e(builder, *module) {}
 
   llvm::Expected<GpuKernels> run();
 
@@ -46,6 +46,7 @@ private:
 
   ModuleOp planned;
   int64_t mostSharedBytes;
+  bool hasWarpgroups;
   SymbolTable symbols;
   OpBuilder builder;
   Location loc;
@@ -94,12 +95,16 @@ llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
   };
   auto made = std::make_unique<GpuKernel>(kernel, describe(launch.getIns()), describe(launch.getAux()), describe(launch.getOuts()));
   made->mostSharedBytes = mostSharedBytes;
+  made->hasWarpgroups = hasWarpgroups;
   if (llvm::Error error = build(*made))
     return unserved(llvm::toString(std::move(error)));
-  for (const GpuKernel::Stage &stage : made->stages)
-    if (stage.shape.sharedBytes > mostSharedBytes)
+  for (const GpuKernel::Stage &stage : made->stages) {
+    const llvm::StringRef only = stage.shape.only;
+    const int64_t most = only.empty() ? mostSharedBytes : llvm::cantFail(findGpuArch(only)).sharedBytes;
+    if (stage.shape.sharedBytes > most)
       return unserved(llvm::toString(made->error("stage '" + stage.shape.name + "' needs " + llvm::Twine(stage.shape.sharedBytes) +
-                                                 " bytes of shared memory, a block has at most " + llvm::Twine(mostSharedBytes))));
+                                                 " bytes of shared memory, a block has at most " + llvm::Twine(most))));
+  }
   if (made->stages.empty())
     return made->error("its builder made no stage");
   entry.kernel = std::move(made);
@@ -163,6 +168,14 @@ int64_t KernelsEmitter::function(BuiltKernel &built, size_t stage, LaunchOp laun
 
   built.functions[stage] = static_cast<int64_t>(kernelList.size());
   kernelList.push_back({{"name", name}, {"threads", shape.threads}, {"shared_bytes", shape.sharedBytes}});
+  auto mark = [&](const char *key, StringRef attribute, const std::string &arch) {
+    if (arch.empty())
+      return;
+    function->setAttr(attribute, builder.getStringAttr(arch));
+    kernelList.back()[key] = arch;
+  };
+  mark("only", onlyAttr, shape.only);
+  mark("except", exceptAttr, shape.except);
   return built.functions[stage];
 }
 
@@ -266,8 +279,9 @@ llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned, llvm::ArrayRef<G
   int64_t mostSharedBytes = 227 << 10;
   for (const GpuArch &arch : archs)
     mostSharedBytes = std::min(mostSharedBytes, arch.sharedBytes);
+  const bool hasWarpgroups = llvm::any_of(archs, [](const GpuArch &arch) { return arch.hasWarpgroups; });
   planned.getContext()
       ->loadDialect<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect, scf::SCFDialect,
                     vector::VectorDialect>();
-  return KernelsEmitter(planned, mostSharedBytes).run();
+  return KernelsEmitter(planned, mostSharedBytes, hasWarpgroups).run();
 }

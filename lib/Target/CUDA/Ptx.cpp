@@ -1,6 +1,7 @@
 // From kernels to PTX by LLVM's NVPTX back end.
 #include "ds/Target/CPU/MachineCode.h"
 #include "ds/Target/CUDA/CodeGen.h"
+#include "ds/Target/CUDA/Kernel.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/GPUToNVVM/GPUToNVVMPass.h"
@@ -31,8 +32,9 @@ using namespace ds;
 llvm::Expected<GpuArch> ds::findGpuArch(llvm::StringRef name) {
   // The first PTX version that knows the machine and the hints of loads: a later one would ask for a later driver.
   constexpr int64_t ampere = 163 << 10, small = 99 << 10, hopper = 227 << 10;
-  static const GpuArch known[] = {{"compute_80", "+ptx74", 80, ampere}, {"sm_80", "+ptx74", 80, ampere}, {"sm_86", "+ptx74", 86, small},
-                                  {"sm_89", "+ptx78", 89, small},       {"sm_90", "+ptx78", 90, hopper}, {"sm_90a", "+ptx80", 90, hopper},
+  static const GpuArch known[] = {{"compute_80", "+ptx74", 80, ampere}, {"sm_80", "+ptx74", 80, ampere},
+                                  {"sm_86", "+ptx74", 86, small},       {"sm_89", "+ptx78", 89, small},
+                                  {"sm_90", "+ptx78", 90, hopper},      {"sm_90a", "+ptx80", 90, hopper, true},
                                   {"sm_100a", "+ptx86", 100, hopper},   {"sm_120", "+ptx87", 120, small}};
   std::string names;
   for (const GpuArch &arch : known) {
@@ -120,6 +122,15 @@ llvm::Expected<std::string> ds::compileToPtx(const GpuKernels &kernels, const Gp
   if (mlir::failed(verify(*kernels.module)))
     return failed("the emitted kernels are not valid");
   OwningOpRef<ModuleOp> module = ModuleOp(*kernels.module).clone();
+  module->walk([&](gpu::GPUFuncOp function) {
+    auto only = function->getAttrOfType<StringAttr>(onlyAttr), except = function->getAttrOfType<StringAttr>(exceptAttr);
+    if ((only && only.getValue() != arch.name) || (except && except.getValue() == arch.name)) {
+      function.erase();
+      return;
+    }
+    function->removeAttr(onlyAttr);
+    function->removeAttr(exceptAttr);
+  });
   if (mlir::failed(lower(*module, arch)))
     return failed("lowering failed");
   // The functions alone are what is translated.

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DS_EMULATE_ABI 1
+#define DS_EMULATE_ABI 2
 /// The most stack that a kernel uses for itself.
 #define DS_EMULATE_STACK_BYTES 65536
 
@@ -34,6 +34,14 @@ typedef struct DsEmulatedFragments {
   float c[4];          // read, then written
 } DsEmulatedFragments;
 
+/// What one lane gives to wgmma m64nNk16 and gets from it: its factors of 16 rows of its warp, and N / 2 sums, of columns 8 j + 2 t and the
+/// next one of rows g and g + 8, as the PTX instruction has them.
+#define DS_EMULATE_WARPGROUP_SUMS 128
+typedef struct DsEmulatedWarpgroup {
+  uint32_t a[4];
+  float sums[DS_EMULATE_WARPGROUP_SUMS]; // read, then written; what stands here until a wait is no number
+} DsEmulatedWarpgroup;
+
 /// How an op accesses memory: lane i of `lanes` is `bytes` long and lies `i * bytes` behind its address.
 typedef struct DsEmulatedOp {
   int32_t bytes, lanes;
@@ -53,6 +61,21 @@ typedef struct DsEmulatedCalls {
   void (*commit)(DsEmulatedThread *thread);
   void (*wait)(DsEmulatedThread *thread, int32_t pending);
   void (*grid_wait)(DsEmulatedThread *thread);
+  // mbarriers. Addresses in shared memory are the low 32 bits of a pointer.
+  void (*phase_init)(DsEmulatedThread *thread, int32_t op, uint32_t barrier, int32_t arrivals);
+  void (*phase_show)(DsEmulatedThread *thread);
+  /// An arrival that also expects `bytes` of copies.
+  void (*phase_arrive)(DsEmulatedThread *thread, int32_t op, uint32_t barrier, int32_t bytes);
+  /// Until the phase of this parity has ended.
+  void (*phase_wait)(DsEmulatedThread *thread, int32_t op, uint32_t barrier, int32_t parity);
+  /// cp.async.bulk, counted by `barrier`.
+  void (*bulk_copy)(DsEmulatedThread *thread, int32_t op, uint32_t to, uint64_t from, int32_t bytes, uint32_t barrier);
+  // wgmma: N is `columns`, `descriptor` the second factor.
+  void (*wgmma_fence)(DsEmulatedThread *thread, int32_t op);
+  void (*wgmma)(DsEmulatedThread *thread, int32_t op, int32_t type, int32_t columns, uint64_t descriptor, DsEmulatedWarpgroup *values);
+  void (*wgmma_commit)(DsEmulatedThread *thread, int32_t op);
+  /// Until all but the last `pending` groups are done. `values` has `count` sums, which become numbers where theirs are done.
+  void (*wgmma_wait)(DsEmulatedThread *thread, int32_t op, int32_t pending, int32_t count, DsEmulatedWarpgroup *values);
 } DsEmulatedCalls;
 
 /// Where an op may touch memory without a call: from addresses `begin` .. `begin + starts - 1` on that have no bit of `misaligned`.
@@ -86,8 +109,9 @@ typedef void (*DsEmulatedKernelFn)(DsEmulatedThread *thread, const void *const *
 
 #ifdef __cplusplus
 }
-static_assert(sizeof(DsEmulatedThread) == 56 && offsetof(DsEmulatedThread, shared) == 32 && sizeof(DsEmulatedCalls) == 64 &&
-                  sizeof(DsEmulatedFragments) == 40 && sizeof(DsEmulatedRange) == 32 && sizeof(DsEmulatedOp) == 16,
+static_assert(sizeof(DsEmulatedThread) == 56 && offsetof(DsEmulatedThread, shared) == 32 && sizeof(DsEmulatedCalls) == 136 &&
+                  sizeof(DsEmulatedFragments) == 40 && sizeof(DsEmulatedWarpgroup) == 528 && sizeof(DsEmulatedRange) == 32 &&
+                  sizeof(DsEmulatedOp) == 16,
               "generated code uses these offsets");
 #endif
 #endif // DSRT_EMULATE_H

@@ -99,6 +99,24 @@ TEST_F(EmulatedDevice, namesTheMemoryThatIsLeft) {
   EXPECT_FOUND(device->synchronize().message(), "reads 4 bytes 0 bytes behind the end of 'the arena' of 300 bytes");
 }
 
+/// It stands for the first GPU of the package, or for the one that is asked for.
+TEST_F(EmulatedDevice, standsForAnArchitecture) {
+  for (const char *arch : {"sm_90a", "compute_80"}) {
+    table.modules.emplace_back();
+    table.modules.back().arch = arch;
+  }
+  ASSERT_EQ(device->loadModule(table, package).message(), "");
+  EXPECT_EQ(device->arch(), "sm_90a");
+  setenv("DS_EMULATE_ARCH", "compute_80", 1);
+  ASSERT_TRUE(makeEmulatedDevice(device).ok());
+  ASSERT_EQ(device->loadModule(table, package).message(), "");
+  EXPECT_EQ(device->arch(), "compute_80");
+  setenv("DS_EMULATE_ARCH", "sm_80", 1);
+  ASSERT_TRUE(makeEmulatedDevice(device).ok());
+  EXPECT_FOUND(device->loadModule(table, package).message(), "DS_EMULATE_ARCH: expects one of sm_90a, compute_80, found 'sm_80'");
+  unsetenv("DS_EMULATE_ARCH");
+}
+
 TEST_F(EmulatedDevice, refusesWhatDoesNotFit) {
   table.programs[0].launches[0].args[1] = {ArgKind::size, 0, StepSize::batch};
   EXPECT_FOUND(device->loadModule(table, package).message(),

@@ -55,7 +55,7 @@ static void dump(const GpuKernels &kernels, const std::string &folder) {
   write(".log", log);
 }
 
-EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change) {
+EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const std::string &arch) : arch(arch) {
   mlir::DialectRegistry registry;
   registry.insert<DSDialect, ds_plan::DSPlanDialect>();
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
@@ -66,7 +66,10 @@ EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change) {
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, mlir::ParserConfig(&context));
   if (!module)
     return;
-  auto kernels = emitGpuKernels(*module);
+  std::vector<GpuArch> archs;
+  if (!arch.empty())
+    archs.push_back(llvm::cantFail(findGpuArch(arch)));
+  auto kernels = emitGpuKernels(*module, archs);
   if (!kernels) {
     message = llvm::toString(kernels.takeError());
     return;
@@ -95,7 +98,7 @@ EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change) {
 }
 
 EmulatedPlan::EmulatedPlan(EmulatedPlan &&other)
-    : handle(other.handle), file(other.file), message(std::move(other.message)), table(std::move(other.table)),
+    : handle(other.handle), file(other.file), message(std::move(other.message)), table(std::move(other.table)), arch(std::move(other.arch)),
       parsed(std::move(other.parsed)) {
   other.handle = nullptr;
   other.file = -1;
@@ -206,7 +209,8 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
   for (const dsrt::LaunchRecord &launch : program.launches) {
     dsrt::EmulatedLaunch emulated;
     auto isUnwanted = [&](int32_t output) { return step.outputs[output].empty(); };
-    if (std::any_of(launch.wants.begin(), launch.wants.end(), isUnwanted) || !launch.runs(sizes, emulated.grid))
+    if (std::any_of(launch.wants.begin(), launch.wants.end(), isUnwanted) || !parsed.kernels[launch.kernel].isOn(arch) ||
+        !launch.runs(sizes, emulated.grid))
       continue;
     const dsrt::KernelRecord &kernel = parsed.kernels[launch.kernel];
     emulated.kernel = kernel.name;

@@ -29,8 +29,8 @@ public:
   /// What a test does to the kernels before they are compiled.
   using Change = std::function<void(mlir::ModuleOp)>;
 
-  /// On failure `error()` says why.
-  explicit EmulatedPlan(const std::string &text, const Change &change = {});
+  /// The kernels of a package for `arch` alone; empty: what every machine has. On failure `error()` says why.
+  explicit EmulatedPlan(const std::string &text, const Change &change = {}, const std::string &arch = {});
   ~EmulatedPlan();
   EmulatedPlan(EmulatedPlan &&other);
 
@@ -48,7 +48,7 @@ private:
 
   void *handle = nullptr;
   int file = -1;
-  std::string message, table;
+  std::string message, table, arch;
   dsrt::LaunchTable parsed; // without modules
 };
 

@@ -17,9 +17,9 @@ struct Rows {
 const std::vector<Rows> everyStage = {{1, 1}, {2, 1}, {4, 2}, {3, 3}, {1, 16}, {1, 17}, {2, 20}};
 const std::vector<Rows> someStages = {{1, 1}, {1, 5}, {3, 4}, {2, 17}};
 
-void check(const GemmShape &shape, const std::vector<Rows> &steps, int64_t maxRows = 4096, size_t seeds = 5) {
+void check(const GemmShape &shape, const std::vector<Rows> &steps, int64_t maxRows = 4096, size_t seeds = 5, const std::string &arch = {}) {
   GemmKernel kernel(shape);
-  EmulatedPlan code(kernel.text(maxRows));
+  EmulatedPlan code(kernel.text(maxRows), {}, arch);
   ASSERT_TRUE(code) << code.error() << kernel.text(maxRows);
   for (Rows rows : steps) {
     kernel.check(code, rows.batch, rows.tokens, seeds);
@@ -124,11 +124,75 @@ TEST(GpuGemm, largeTiles) {
   check({192, {{2048, int4Wide}}}, {{1, 513}}, 4096, 2);
 }
 
+/// On sm_90a warpgroups multiply.
+void checkWarpgroups(const GemmShape &shape, const std::vector<Rows> &steps, size_t seeds = 5) {
+  check(shape, steps, 4096, seeds, "sm_90a");
+}
+
+TEST(GpuWarpgroups, everyType) {
+  checkWarpgroups({576, {{50, bf16}}}, {{1, 16}, {1, 17}, {2, 20}, {2, 65}});
+  checkWarpgroups({208, {{24, int8}}}, {{1, 17}, {1, 33}});
+  checkWarpgroups({96, {{300, int8Groups, true}}}, {{2, 20}});
+  checkWarpgroups({576, {{8, int8Offsets}}}, {{1, 17}});
+  checkWarpgroups({96, {{24, int4}}}, {{1, 17}});
+  checkWarpgroups({576, {{50, int4Wide, true}}}, {{2, 20}, {1, 65}});
+  checkWarpgroups({160, {{50, int4Offsets}}}, {{1, 17}});
+  checkWarpgroups({32, {{300, int4Floats}}}, {{1, 17}});
+  checkWarpgroups({576, {{50, fp8Groups, true}}}, {{1, 40}});
+  checkWarpgroups({48, {{8, int4Rows}}}, {{2, 20}});
+}
+
+/// One step along the depth, odd numbers of tiles, rows that begin at no multiple of 16 bytes.
+TEST(GpuWarpgroups, depths) {
+  checkWarpgroups({32, {{300, bf16, true}}}, {{2, 17}});
+  checkWarpgroups({36, {{8, bf16}}}, {{1, 17}, {2, 20}});
+  checkWarpgroups({200, {{24, bf16, true}}}, {{2, 17}});
+  checkWarpgroups({35, {{17, bf16}}, "layer_norm"}, {{2, 17}});
+  checkWarpgroups({1088, {{24, bf16}}}, {{1, 70}}, 3);
+}
+
+/// Several groups of blocks, norms, epilogues that join two products.
+TEST(GpuWarpgroups, epilogues) {
+  checkWarpgroups({64, {{50, bf16, true, "silu", true}}, "rms_norm"}, {{2, 17}});
+  checkWarpgroups({192, {{24, int4Wide, false, "gelu erf", true, true}}}, {{2, 17}});
+  checkWarpgroups({64, {{24, bf16, true}, {50, int8Groups}, {40, bf16}}, "layer_norm", true}, {{1, 17}, {2, 20}});
+}
+
+/// Heads that rope turns, in its place and by a launch of its own, and what is stored of them.
+TEST(GpuWarpgroups, heads) {
+  checkWarpgroups(attentionInput(bf16, 16, "half", 16, 48, false), {{1, 17}, {2, 20}});
+  checkWarpgroups(attentionInput(int8Groups, 64, "half", 32, 48, true), {{2, 17}});
+  checkWarpgroups(attentionInput(bf16, 8, "half", 8, 48, true), {{1, 17}});
+  checkWarpgroups(attentionInput(bf16, 12, "interleaved", 8, 0, true), {{2, 17}});
+}
+
+/// Every shape of tiles: more rows and columns have larger ones.
+TEST(GpuWarpgroups, largeTiles) {
+  checkWarpgroups({96, {{2048, bf16}}}, {{1, 257}, {1, 1025}}, 2);
+  checkWarpgroups({32, {{8400, bf16}}}, {{1, 300}}, 2);
+  checkWarpgroups({192, {{2048, int4Wide}}}, {{1, 513}}, 2);
+}
+
+/// Products of both instructions have the same sums, to the bit, where no teams of warps share the depth.
+TEST(GpuWarpgroups, sameAsMma) {
+  for (TileType type : {bf16, int8Groups}) {
+    GemmKernel kernel({192, {{2048, type}}});
+    EmulatedPlan mma(kernel.text()), wgmma(kernel.text(), {}, "sm_90a");
+    ASSERT_TRUE(mma && wgmma) << mma.error() << wgmma.error();
+    std::string error;
+    const auto expected = kernel.run(mma, 1, 530, error)[0];
+    ASSERT_EQ(error, "");
+    const auto found = kernel.run(wgmma, 1, 530, error)[0];
+    ASSERT_EQ(error, "");
+    EXPECT_EQ(memcmp(expected.data(), found.data(), expected.size() * 4), 0);
+  }
+}
+
 /// A NaN and an infinity reach all of their row, and no other.
-TEST(GpuGemm, notANumberAndInfinity) {
+void checkNotANumberAndInfinity(const std::string &arch) {
   for (TileType type : {bf16, int8Groups}) {
     GemmKernel kernel({96, {{24, type}}});
-    EmulatedPlan code(kernel.text());
+    EmulatedPlan code(kernel.text(), {}, arch);
     ASSERT_TRUE(code) << code.error();
     kernel.adjust = [](int64_t i, float value) { return i == 5 ? notANumber : i == 2 * 96 + 90 ? infinite : value; };
     for (int32_t rows : {3, 12, 20}) {
@@ -144,6 +208,9 @@ TEST(GpuGemm, notANumberAndInfinity) {
     }
   }
 }
+
+TEST(GpuGemm, notANumberAndInfinity) { checkNotANumberAndInfinity(""); }
+TEST(GpuWarpgroups, notANumberAndInfinity) { checkNotANumberAndInfinity("sm_90a"); }
 
 /// A plan of products [24, 64] of `types`, the matrices being `%w0`, `%w1`..., whose region `ops` ends with %y.
 std::string planOf(const std::vector<TileType> &types, const std::string &ops) {

@@ -3,6 +3,7 @@
 #include "GemmKernel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include <map>
@@ -32,6 +33,11 @@ bool isBound(Operation *op) {
   return isAsked(compare.getResult());
 }
 
+bool isAssembly(Operation *op, llvm::StringRef part) {
+  auto assembly = dyn_cast<LLVM::InlineAsmOp>(op);
+  return assembly && assembly.getAsmString().contains(part);
+}
+
 const Mutation mutations[] = {
     {"barrier", [](Operation *op) { return isa<gpu::BarrierOp>(op); }, [](Operation *op) { op->erase(); }},
     {"wait", [](Operation *op) { return isa<NVVM::CpAsyncWaitGroupOp>(op); }, [](Operation *op) { op->erase(); }},
@@ -41,6 +47,42 @@ const Mutation mutations[] = {
        return control && control.getKind() == NVVM::GridDepActionKind::wait;
      },
      [](Operation *op) { op->erase(); }},
+    {"mbarrier's wait", [](Operation *op) { return isAssembly(op, "mbarrier.try_wait"); }, [](Operation *op) { op->erase(); }},
+    {"parity", [](Operation *op) { return isAssembly(op, "mbarrier.try_wait"); },
+     [](Operation *op) {
+       OpBuilder builder(op);
+       Value one = arith::ConstantOp::create(builder, op->getLoc(), builder.getI32IntegerAttr(1));
+       op->setOperand(1, arith::XOrIOp::create(builder, op->getLoc(), op->getOperand(1), one));
+     }},
+    {"arrival", [](Operation *op) { return isAssembly(op, "mbarrier.arrive"); }, [](Operation *op) { op->erase(); }},
+    {"bytes of a copy", [](Operation *op) { return isAssembly(op, "cp.async.bulk"); },
+     [](Operation *op) {
+       OpBuilder builder(op);
+       Value piece = arith::ConstantOp::create(builder, op->getLoc(), builder.getI32IntegerAttr(16));
+       op->setOperand(2, arith::SubIOp::create(builder, op->getLoc(), op->getOperand(2), piece));
+     }},
+    {"bulk copy", [](Operation *op) { return isAssembly(op, "cp.async.bulk"); }, [](Operation *op) { op->erase(); }},
+    {"fence", [](Operation *op) { return isAssembly(op, "wgmma.fence") || isAssembly(op, "fence.mbarrier_init"); },
+     [](Operation *op) {
+       for (Operation *user : llvm::make_early_inc_range(op->getUsers())) {
+         auto value = cast<LLVM::ExtractValueOp>(user); // what it gives is what it was given
+         value.replaceAllUsesWith(op->getOperand(static_cast<unsigned>(value.getPosition()[0])));
+         value.erase();
+       }
+       op->erase();
+     }},
+    {"group", [](Operation *op) { return isAssembly(op, "wgmma.commit_group"); }, [](Operation *op) { op->erase(); }},
+    {"wgmma's wait", [](Operation *op) { return isAssembly(op, "wgmma.wait_group"); },
+     [](Operation *op) { // by waits for all but one group
+       auto assembly = cast<LLVM::InlineAsmOp>(op);
+       assembly.setAsmString("wgmma.wait_group.sync.aligned 1;");
+     }},
+    {"second factor", [](Operation *op) { return isAssembly(op, "wgmma.mma_async"); },
+     [](Operation *op) { // one piece of 16 bytes on
+       OpBuilder builder(op);
+       Value one = arith::ConstantOp::create(builder, op->getLoc(), builder.getI64IntegerAttr(1));
+       op->setOperand(4, arith::AddIOp::create(builder, op->getLoc(), op->getOperand(4), one));
+     }},
     {"bound", isBound, [](Operation *op) { cast<arith::CmpIOp>(op).setPredicate(arith::CmpIPredicate::sle); }},
     {"end of a loop", [](Operation *op) { return isa<scf::ForOp>(op); },
      [](Operation *op) {
@@ -60,6 +102,7 @@ struct Subject {
   std::map<std::string, std::string> equivalent = {};
   /// Of the mutations; none: all.
   std::string only = {};
+  std::string arch = {};
 };
 
 /// Applies `mutation` at its place `number` in the function of a stage. Says where that is, or nothing where there are fewer places.
@@ -83,7 +126,7 @@ std::string mutate(ModuleOp module, const std::string &stage, const Mutation &mu
 
 void check(const Subject &subject) {
   std::string error;
-  EmulatedPlan right(subject.text);
+  EmulatedPlan right(subject.text, {}, subject.arch);
   ASSERT_TRUE(right) << right.error();
   const auto expected = subject.run(right, error);
   ASSERT_EQ(error, "");
@@ -93,7 +136,7 @@ void check(const Subject &subject) {
       continue;
     for (int64_t number = 0;; ++number) {
       std::string where;
-      EmulatedPlan wrong(subject.text, [&](ModuleOp module) { where = mutate(module, subject.stage, mutation, number); });
+      EmulatedPlan wrong(subject.text, [&](ModuleOp module) { where = mutate(module, subject.stage, mutation, number); }, subject.arch);
       if (where.empty())
         break;
       ASSERT_TRUE(wrong) << wrong.error();
@@ -156,6 +199,20 @@ TEST(GpuMutations, preparation) { check(gemm({100, {{24, {16}}}, "rms_norm"}, "_
 TEST(GpuMutations, tiles) {
   Subject subject = gemm({160, {{40, {16}, true}}}, "_tiles32x32", 35);
   subject.equivalent = {{"bound 9", beyondUnits}};
+  check(subject);
+}
+
+/// Eight steps along the depth and fewer stages, so that each is used again.
+TEST(GpuMutations, warpgroups) {
+  Subject subject = gemm({32 * 13, {{40, {16}, true}}}, "_wgmma64x32", 35);
+  subject.arch = "sm_90a";
+  subject.equivalent = {{"bound 2", beyondUnits}, {"end of a loop 2", "behind the last sum no unit is there"}};
+  check(subject);
+}
+
+TEST(GpuMutations, preparedPieces) {
+  Subject subject = gemm({100, {{24, {16}}}, "rms_norm"}, "_prepare_pieces", 19);
+  subject.arch = "sm_90a";
   check(subject);
 }
 

@@ -35,6 +35,11 @@ struct GpuArch {
   std::string features; // LLVM's: the PTX version it needs
   int number = 0;       // 90
   int64_t sharedBytes;  // of a block, at most
+  /// Whether kernels take the products of warpgroups (wgmma) that the machine has; the compiler may decline.
+  bool hasWarpgroups = false;
+
+  /// The one that has them.
+  static constexpr llvm::StringLiteral warpgroups = "sm_90a";
 };
 
 /// The architecture of a name: sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120, and compute_80. Fails for others, naming these.
@@ -44,7 +49,7 @@ llvm::Expected<GpuArch> findGpuArch(llvm::StringRef name);
 /// weight has no offset, and with an UnservedKernel when a kernel has no builder on CUDA or its builder refuses it.
 llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs = {});
 
-/// PTX of `kernels.module` for `arch`. Needs no toolkit. Fails when lowering does.
+/// PTX of those kernels of `kernels.module` that `arch` has. Needs no toolkit. Fails when lowering does.
 llvm::Expected<std::string> compileToPtx(const GpuKernels &kernels, const GpuArch &arch);
 
 /// The path of ptxas: DS_PTXAS, else in PATH, CUDA_HOME, /usr/local/cuda or the Python package nvidia-cuda-nvcc; empty when there is none.

@@ -56,6 +56,33 @@ public:
   /// Waits until all but the last `pending` groups of this thread have arrived; a barrier makes them seen by others.
   void waitCopies(int64_t pending);
 
+  // Since sm_90: phases, which are mbarriers in 8 bytes of shared memory. A phase ends when all have arrived and the bytes that they expect
+  // have; its parity is 0 for the first one, 1 for the next, and so on.
+  /// One thread makes it, then calls `showPhases`, and a `barrier` stands before all other uses.
+  void initPhase(Value phase, int64_t arrivals);
+  void showPhases();
+  /// One arrival, that expects `bytes` (i32) more where they are given.
+  void arrive(Value phase, Value bytes = {});
+  /// Until the phase of `parity` (i32) has ended: what was done before the arrivals, and what copies wrote, is seen behind it.
+  void waitPhase(Value phase, Value parity);
+  /// Copies `bytes` (i32) from global to shared memory, all multiples of 16, which `phase` counts when they are there.
+  void copyBulk(Value to, Value from, Value bytes, Value phase);
+
+  // Since sm_90a: products of warpgroups, four warps from a multiple of four on, that run while the threads go on.
+  static constexpr int64_t warpgroupThreads = 128;
+  /// The second factor of `wgmma` at `pointer`, aligned to 16, in pieces of 8 columns and 8 k: 16 bytes a column, 128 in all. The pieces of
+  /// the next 8 k are `kBytes` behind, those of the next 8 columns `columnBytes`. i64.
+  Value factorAt(Value pointer, int64_t kBytes, int64_t columnBytes);
+  /// Before the first `wgmma` of a group: the registers of `sums` and first factors that it will take are written. They come out anew.
+  void wgmmaFence(Values &sums, Values &factors);
+  /// Begins sums += a * b, m64nNk16: a warp has 16 rows, whose fragments `a` and sums are those of `mma` for each 8 columns, one behind the
+  /// other: N / 2 values. They may be given to `wgmma` and `wgmmaWait` alone until they have come out of the latter.
+  Values wgmma(MmaType type, mlir::ValueRange a, Value factor, mlir::ValueRange sums);
+  /// Ends a group; waits until all but the last `pending` groups are done. `factors` are the first factors of what is waited for: their
+  /// registers hold nothing else until then.
+  void wgmmaCommit();
+  Values wgmmaWait(int64_t pending, mlir::ValueRange sums, mlir::ValueRange factors);
+
   // Arithmetic of its own.
   using Emitter::shiftRight;
   Value shiftRight(Value a, Value bits); // logical

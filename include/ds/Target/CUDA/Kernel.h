@@ -24,6 +24,9 @@ struct GpuBound {
   int64_t least, most;
 };
 
+/// Of the functions of stages: `GpuShape::only` and `except`.
+constexpr llvm::StringLiteral onlyAttr = "ds.only", exceptAttr = "ds.except";
+
 /// How a stage is launched.
 struct GpuShape {
   std::string name;                    // tells the stages of a kernel apart; becomes a part of the function's name
@@ -33,6 +36,7 @@ struct GpuShape {
   int64_t sharedBytes = 0;             // dynamic shared memory of a block, up to 227 KiB
   int64_t blocksPerProcessor = 1;      // that have to fit one multiprocessor at once: bounds the registers
   bool letsNextBegin = true;           // at its start; the next one then holds places while it waits
+  std::string only, except;            // an architecture that alone, or alone not, has it; empty: no such
   bool waitsItself = false;            // the body calls `gridWait`; else it stands at the start
 };
 
@@ -62,6 +66,8 @@ public:
   void stage(GpuShape shape, std::function<void(GpuBody &)> body) { stages.push_back({std::move(shape), std::move(body)}); }
   /// The dynamic shared memory that a block may have on every machine of the package.
   int64_t mostSharedBytes = 227 << 10;
+  /// Whether code is made for a machine with products of warpgroups (GpuArch::warpgroups): a builder may give it stages of its own.
+  bool hasWarpgroups = false;
   /// Asks for `bytes` of scratch for each row (GpuSize::rows rounded up to a multiple of 128).
   void needScratch(int64_t bytes) { scratchPerRow = std::max(scratchPerRow, bytes); }
   /// Asks for `count` counters for each sequence of the batch.
