@@ -29,8 +29,8 @@ static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRe
       const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
       if (c.level.byteDots == Dots::none || !weight.codes || weight.codes->type.isE4m3())
         return std::nullopt;
-      const int64_t group = weight.codes->group, whole = group == region.depth ? linearBytesPass : std::min(group, linearBytesPass);
-      if (linearBytesPass % whole != 0 || (group != region.depth && group % whole != 0) || (segment && segment != whole))
+      const int64_t group = weight.codes->group, whole = group == region.depth ? linearBytesSegment : std::min(group, linearBytesSegment);
+      if (linearBytesSegment % whole != 0 || (group != region.depth && group % whole != 0) || (segment && segment != whole))
         return std::nullopt;
       segment = whole;
     }

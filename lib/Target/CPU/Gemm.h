@@ -61,8 +61,8 @@ struct CodesBlock {
 void emitCodesBlock(Emitter &e, const CodesBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
                     mlir::Value begin, mlir::Value end);
 
-/// The depth of one pass of dot products of bytes, and the most k that share a scale of activations.
-inline constexpr int64_t linearBytesPass = 128;
+/// The most k that share a scale of activations.
+inline constexpr int64_t linearBytesSegment = 128;
 
 /// A row of activations as bytes: `depth` codes, then f32 scales, then i32 sums of the codes, of `segment` k each.
 struct RoundedRows {
@@ -77,11 +77,13 @@ struct BytesBlock {
   const RoundedRows &layout;
   int64_t height;
   int64_t digits; // each row is the sum of as many that follow each other
+  bool asks;      // for `aheadBytes` from `ahead` on, for every k
+  static constexpr int64_t aheadBytes = 4;
 };
 
-/// As `emitCodesBlock`. Where groups are longer than what shares a scale of activations, within one pass of `linearBytesPass`.
+/// As `emitCodesBlock`; `begin` and `end` are multiples of what shares a scale of activations, or the end of the depth.
 void emitBytesBlock(Emitter &e, const BytesBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
-                    mlir::Value begin, mlir::Value end);
+                    mlir::Value begin, mlir::Value end, mlir::Value ahead);
 
 /// Widens `depth` k of a panel of `width` columns of `element` (bf16 in pairs, or f16) to f32 in the layout `panels`. Of bf16 an odd depth
 /// is rounded up.

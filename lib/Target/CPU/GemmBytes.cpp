@@ -9,55 +9,65 @@
 using namespace mlir;
 using namespace ds;
 
+/// The depth of one pass: a part of a panel, the rows and the sums of a block lie in the first-level cache.
+static constexpr int64_t bytesPass = 384;
+
 RoundedRows::RoundedRows(int64_t depth, int64_t segment)
     : segment(segment), scales(llvm::alignTo(depth, 64)), sums(scales + static_cast<int64_t>(llvm::divideCeil(depth, segment)) * 4),
       bytes((llvm::divideCeil(2 * sums - scales, 64) | 1) * 64) {}
 
 // Several digits: x = s (256 h + l), h of all digits but the last; each a row of its own, the highest first.
 void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
-  const int64_t lanes = c.level.lanes, depth = region.depth, bytes = roundedRows->bytes;
-  const auto most = static_cast<double>(127 << 8 * (digits - 1));
+  const int64_t lanes = c.level.lanes, depth = region.depth, segment = roundedRows->segment, bytes = roundedRows->bytes;
+  const auto most = static_cast<float>(127 << 8 * (digits - 1));
+  // A sum with 1.5 * 2^23 is rounded to an integer that stands in its low bits; also of a NaN these are defined.
+  constexpr int32_t magicBits = 0x4B400000;
+  Type integers = e.vec(lanes, e.i32());
+  auto nearest = [&](Value x) {
+    if (digits == 1)
+      return e.bitcast(e.add(x, e.constantOf(e.vec(), 12582912.0)), integers);
+    return e.toI32(e.roundEven(e.min(e.max(x, e.constantOf(e.vec(), -most)), e.constantOf(e.vec(), most))));
+  };
+  auto roundSegment = [&](Value to, llvm::function_ref<Value(Value)> from, Value first, int64_t count) {
+    SmallVector<Value> values;
+    Value found = e.zero(integers); // the largest, as bits: of a NaN and an infinity these are larger than of all numbers
+    for (int64_t k = 0; k < count; k += lanes) {
+      values.push_back(e.load(e.vec(), from(e.add(first, k))));
+      found = e.max(found, e.bitAnd(e.bitcast(values.back(), integers), e.constantOf(integers, 0x7fffffff)));
+    }
+    Value largest = e.bitcast(e.reduceMax(found), e.f32()), none = e.constantF32(0);
+    // Less than what most / largest can say is nothing.
+    Value inverse = e.splat(e.select(e.gt(largest, e.constantF32(1e-30F)), e.div(e.constantF32(most), largest), none));
+    // A scale that is NaN, as behind an infinity, makes all sums of the row NaN.
+    Value scale = e.fma(largest, none, e.mul(largest, e.constantF32(1 / most)));
+    Value index = e.mul(e.div(first, segment), 4);
+    for (int64_t digit = 0; digit < digits; ++digit) {
+      const auto unit = static_cast<float>(1 << 8 * (digits - 1 - digit));
+      e.store(e.mul(scale, e.constantF32(unit)), e.at(to, e.add(index, digit * bytes + roundedRows->scales)));
+    }
+    SmallVector<Value> sums(digits, e.zero(integers));
+    for (auto [i, value] : llvm::enumerate(values)) {
+      Value left = nearest(e.mul(value, inverse)), place = e.at(to, e.add(first, static_cast<int64_t>(i) * lanes));
+      for (int64_t digit = digits - 1; digit >= 0; --digit) {
+        Value high = digit ? e.shiftRightSigned(e.add(left, 128), 8) : Value();
+        Value code = digit ? e.sub(left, e.shiftLeft(high, 8)) : left;
+        e.store(e.toI8(code), e.at(place, digit * bytes), 1);
+        sums[digit] = e.add(sums[digit], code);
+        left = high;
+      }
+    }
+    const auto added = static_cast<uint32_t>(digits == 1 ? count : 0) * static_cast<uint32_t>(magicBits);
+    for (int64_t digit = 0; digit < digits; ++digit)
+      e.store(e.sub(e.reduceAdd(sums[digit]), e.constantI32(static_cast<int32_t>(added))),
+              e.at(to, e.add(index, digit * bytes + roundedRows->sums)));
+  };
+  const int64_t whole = depth / segment * segment;
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
     Value to = e.at(rounded, e.mul(r, digits * bytes));
     std::function<Value(Value)> from = rowToRound(slab, r);
-    auto load = [&](Value k) { return e.load(e.vec(lanes), from(k)); };
-    Value none = e.zero(e.vec());
-    auto placeOf = [&](Value segment, int64_t where) { return e.at(to, e.add(e.mul(segment, 4), where)); };
-    Value wrong = e.forRange(e.constant(0), e.constant(depth), roundedRows->segment, ValueRange{none}, [&](Value first, ValueRange sum) {
-      Value end = e.min(e.add(first, roundedRows->segment), depth), segment = e.div(first, roundedRows->segment);
-      SmallVector<Value> found = e.forRange(first, end, lanes, ValueRange{none, sum[0]}, [&](Value k, ValueRange before) {
-        Value x = load(k);
-        return SmallVector<Value>{e.max(before[0], e.abs(x)), e.fma(x, none, before[1])};
-      });
-      Value largest = e.reduceMaxSplat(found[0]);
-      // Less than what most / largest can say is nothing.
-      Value inverse = e.select(e.gt(largest, e.constantOf(e.vec(), 1e-30)), e.div(e.constantOf(e.vec(), most), largest), none);
-      Value scale = e.extract(e.mul(largest, e.constantOf(e.vec(), 1 / most)), 0);
-      for (int64_t digit = 0; digit < digits; ++digit) {
-        const auto unit = static_cast<float>(1 << 8 * (digits - 1 - digit));
-        e.store(e.mul(scale, e.constantF32(unit)), placeOf(segment, digit * bytes + roundedRows->scales));
-      }
-      SmallVector<Value> zeros(digits, e.zero(e.vec(lanes, e.i32())));
-      SmallVector<Value> codes = e.forRange(first, end, lanes, zeros, [&](Value k, ValueRange before) {
-        Value inRange = e.min(e.max(e.mul(load(k), inverse), e.constantOf(e.vec(), -most)), e.constantOf(e.vec(), most)); // of a NaN too
-        Value left = e.toI32(e.roundEven(inRange));
-        SmallVector<Value> sums(before);
-        for (int64_t digit = digits - 1; digit >= 0; --digit) {
-          Value high = digit ? e.shiftRightSigned(e.add(left, 128), 8) : Value();
-          Value code = digit ? e.sub(left, e.shiftLeft(high, 8)) : left;
-          e.store(e.toI8(code), e.at(e.at(to, digit * bytes), k), 1);
-          sums[digit] = e.add(sums[digit], code);
-          left = high;
-        }
-        return sums;
-      });
-      for (int64_t digit = 0; digit < digits; ++digit)
-        e.store(e.reduceAdd(codes[digit]), placeOf(segment, digit * bytes + roundedRows->sums));
-      return SmallVector<Value>{found[1]};
-    })[0];
-    // 0, or NaN where the row has one or an infinity: a scale that is NaN makes all sums of the row NaN.
-    Value scale = placeOf(e.constant(0), roundedRows->scales);
-    e.store(e.add(e.load(e.f32(), scale), e.extract(e.reduceAddSplat(wrong), 0)), scale);
+    e.forRange(e.constant(0), e.constant(whole), segment, [&](Value first) { roundSegment(to, from, first, segment); });
+    if (whole < depth)
+      roundSegment(to, from, e.constant(whole), depth - whole);
   });
 }
 
@@ -72,7 +82,7 @@ public:
       --vectors;
   }
 
-  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end) {
+  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end, Value ahead) {
     e.forRange(e.constant(0), e.constant(codes.width), vectors * lanes, [&](Value column) {
       PanelReader reader(e, codes, panel, column, vectors);
       Value sumsOfColumns = e.at(sums, e.mul(column, 4));
@@ -81,10 +91,12 @@ public:
           for (int64_t v = 0; v < vectors; ++v)
             e.store(e.zero(e.vec()), placeOfSum(sumsOfColumns, sumBytes, r, v));
       });
-      e.forRange(e.div(begin, codes.group), e.ceilDiv(end, codes.group), 1, [&](Value g) {
-        Value first = e.mul(g, codes.group);
+      const int64_t segment = block.layout.segment;
+      e.forRange(e.ceilDiv(begin, segment), e.ceilDiv(end, segment), 1, [&](Value s) {
+        Value k = e.mul(s, segment), g = e.div(k, codes.group), first = e.mul(g, codes.group), from = e.sub(k, first);
         reader.startGroup(g);
-        emitSegment(reader, rows, sumsOfColumns, sumBytes, first, e.max(e.sub(begin, first), 0), e.min(e.sub(end, first), codes.group));
+        emitSegment(reader, rows, sumsOfColumns, sumBytes, s, first, from, e.min(e.add(from, segment), e.sub(end, first)),
+                    e.at(ahead, e.mul(e.sub(k, begin), BytesBlock::aheadBytes)));
       });
     });
   }
@@ -92,9 +104,9 @@ public:
 private:
   Value placeOfSum(Value sums, Value sumBytes, int64_t r, int64_t v) { return e.at(e.at(sums, e.mul(sumBytes, r)), v * lanes * 4); }
 
-  /// k in [from, to) of the group that begins at `first`, within one pass.
-  void emitSegment(PanelReader &reader, Value rows, Value sums, Value sumBytes, Value first, Value from, Value to) {
-    Value k0 = e.add(first, from), segment = e.div(k0, block.layout.segment);
+  /// Segment `segment`: k in [from, to) of the group that begins at `first`.
+  void emitSegment(PanelReader &reader, Value rows, Value sums, Value sumBytes, Value segment, Value first, Value from, Value to,
+                   Value ahead) {
     auto ofRow = [&](int64_t r, int64_t where, Value index, Type type) {
       return e.load(type, e.at(rows, e.add(e.mul(index, 4), r * block.layout.bytes + where)));
     };
@@ -107,6 +119,8 @@ private:
     all = e.forRange(from, to, PanelReader::step, all, [&](Value k, ValueRange before) {
       SmallVector<Value> dots(before);
       Value row = e.at(rows, e.add(first, k));
+      if (block.asks)
+        e.prefetch(e.at(ahead, e.mul(e.sub(k, from), BytesBlock::aheadBytes)), /*locality=*/2);
       reader.forUnsignedCodes(k, [&](int64_t i, ArrayRef<Value> weights) {
         for (int64_t r = 0; r < rowsOfBytes; ++r) {
           Value four = e.splat(e.load(e.i32(), e.at(row, r * block.layout.bytes + i)), lanes);
@@ -146,23 +160,30 @@ private:
 };
 } // namespace
 
-void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end) {
+void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end,
+                        Value ahead) {
   std::string name;
   llvm::raw_string_ostream(name) << "gemm_bytes_" << block.codes.type << "_" << block.codes.depth << "_" << block.height << "x"
-                                 << block.codes.width << "_" << block.layout.bytes << "_" << block.layout.segment << "_" << block.digits;
-  e.call(name, {rows, panel, sums, sumBytes, begin, end},
-         [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5]); });
+                                 << block.codes.width << "_" << block.layout.bytes << "_" << block.layout.segment << "_" << block.digits
+                                 << (block.asks ? "_asks" : "");
+  e.call(name, {rows, panel, sums, sumBytes, begin, end, ahead},
+         [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); });
 }
 
 void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits) {
-  // A single block reads a panel from its beginning to its end, which hardware notices: asking ahead only delayed it.
-  const bool streams = digits > 1 && weight.codes->group <= roundedRows->segment;
-  Value all = e.constant(region.depth), most = streams ? all : e.constant(linearBytesPass);
+  // A single block reads a panel from its beginning to its end, which hardware notices: asking ahead only delayed it. Of many each asks for
+  // a part of what the next pass reads.
+  const bool streams = digits > 1;
+  Value all = e.constant(region.depth), most = streams ? all : e.constant(bytesPass);
   ArrayRef<int64_t> blocks = ArrayRef(heights).drop_while([&](int64_t height) { return digits > 1 && height > mostRowsOfDigits; });
   e.forRange(e.constant(0), all, most, [&](Value k) {
+    Value end = e.min(e.add(k, most), all), depth = e.sub(end, k);
+    Value next = e.at(panel, e.div(e.mul(end, weight.codes->bytes()), region.depth));
     forBlocks(blocks, e.constant(0), slab.count, [&](Value row, int64_t height) {
-      emitBytesBlock(e, {*weight.codes, *roundedRows, height, digits}, e.at(rounded, e.mul(row, digits * roundedBytes)), panel,
-                     e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, e.min(e.add(k, most), all));
+      const bool asks = !streams && height == heights.front();
+      Value ahead = asks ? e.at(next, e.mul(e.mul(e.div(row, height), depth), BytesBlock::aheadBytes)) : next;
+      emitBytesBlock(e, {*weight.codes, *roundedRows, height, digits, asks}, e.at(rounded, e.mul(row, digits * roundedBytes)), panel,
+                     e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, end, ahead);
     });
   });
 }
