@@ -64,7 +64,7 @@ void emitCodesBlock(Emitter &e, const CodesBlock &block, mlir::Value rows, mlir:
 /// The most k that share a scale of activations.
 inline constexpr int64_t linearBytesSegment = 128;
 
-/// A row of activations as bytes: `depth` codes, then f32 scales, then i32 sums of the codes, of `segment` k each.
+/// A row of activations as bytes: `depth` codes, then f32 scales, then i32 sums of the codes times -128, of `segment` k each.
 struct RoundedRows {
   RoundedRows(int64_t depth, int64_t segment);
   int64_t segment;

@@ -4,13 +4,15 @@
 #include "Gemm.h"
 #include "KernelRegion.h"
 #include "PanelReader.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace ds;
 
 /// The depth of one pass: a part of a panel, the rows and the sums of a block lie in the first-level cache.
-static constexpr int64_t bytesPass = 384;
+static constexpr int64_t bytesPass = 768;
+
+/// By minus this sums of codes are multiplied, so that dot products with codes of 8 bits, of which each has as much added, start there.
+static constexpr int32_t roundedZero = 128;
 
 RoundedRows::RoundedRows(int64_t depth, int64_t segment)
     : segment(segment), scales(llvm::alignTo(depth, 64)), sums(scales + static_cast<int64_t>(llvm::divideCeil(depth, segment)) * 4),
@@ -57,9 +59,10 @@ void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
       }
     }
     const auto added = static_cast<uint32_t>(digits == 1 ? count : 0) * static_cast<uint32_t>(magicBits);
-    for (int64_t digit = 0; digit < digits; ++digit)
-      e.store(e.sub(e.reduceAdd(sums[digit]), e.constantI32(static_cast<int32_t>(added))),
-              e.at(to, e.add(index, digit * bytes + roundedRows->sums)));
+    for (int64_t digit = 0; digit < digits; ++digit) {
+      Value sum = e.sub(e.reduceAdd(sums[digit]), e.constantI32(static_cast<int32_t>(added)));
+      e.store(e.mul(sum, e.constantI32(-roundedZero)), e.at(to, e.add(index, digit * bytes + roundedRows->sums)));
+    }
   };
   const int64_t whole = depth / segment * segment;
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
@@ -86,11 +89,6 @@ public:
     e.forRange(e.constant(0), e.constant(codes.width), vectors * lanes, [&](Value column) {
       PanelReader reader(e, codes, panel, column, vectors);
       Value sumsOfColumns = e.at(sums, e.mul(column, 4));
-      e.ifThen(e.eq(begin, 0), [&] {
-        for (int64_t r = 0; r < block.height; ++r)
-          for (int64_t v = 0; v < vectors; ++v)
-            e.store(e.zero(e.vec()), placeOfSum(sumsOfColumns, sumBytes, r, v));
-      });
       const int64_t segment = block.layout.segment;
       e.forRange(e.ceilDiv(begin, segment), e.ceilDiv(end, segment), 1, [&](Value s) {
         Value k = e.mul(s, segment), g = e.div(k, codes.group), first = e.mul(g, codes.group), from = e.sub(k, first);
@@ -113,7 +111,9 @@ private:
     SmallVector<Value> rowSums, all;
     for (int64_t r = 0; r < rowsOfBytes; ++r) {
       rowSums.push_back(ofRow(r, block.layout.sums, segment, e.i32()));
-      Value start = codes.type.isAsymmetric() ? e.constantI32(0) : e.mul(rowSums.back(), -codes.zeroCode());
+      Value start = e.constantI32(0);
+      if (const int64_t zero = codes.zeroCode())
+        start = zero == roundedZero ? rowSums.back() : e.shiftRightSigned(rowSums.back(), llvm::Log2_64(roundedZero / zero));
       all.append(vectors, e.splat(start, lanes));
     }
     all = e.forRange(from, to, PanelReader::step, all, [&](Value k, ValueRange before) {
@@ -130,21 +130,20 @@ private:
       });
       return dots;
     });
+    Value goesOn = e.splat(e.ne(e.add(first, from), 0), lanes);
     for (int64_t row = 0; row < block.height; ++row) {
       SmallVector<Value> values(vectors);
       for (int64_t r = row * block.digits; r < (row + 1) * block.digits; ++r) {
         Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes);
-        Value sumOfRow = codes.type.isAsymmetric() ? e.splat(e.toF32(rowSums[r]), lanes) : Value();
+        Value sumOfRow =
+            codes.type.isAsymmetric() ? e.splat(e.mul(e.toF32(rowSums[r]), e.constantF32(-1.0F / roundedZero)), lanes) : Value();
         for (int64_t v = 0; v < vectors; ++v) {
           Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]);
           if (sumOfRow)
             value = e.fma(reader.offsets()[v], sumOfRow, value);
-          if (!values[v]) {
-            // Volatile: LLVM would carry the sums of a group to the next in registers, of which there are none left.
-            auto before = cast<LLVM::LoadOp>(e.load(e.vec(), placeOfSum(sums, sumBytes, row, v)).getDefiningOp());
-            before.setVolatile_(true);
-            values[v] = before;
-          }
+          // Masked, so that LLVM does not carry the sums of a group to the next in registers, of which there are none left.
+          if (!values[v])
+            values[v] = e.maskedLoad(e.vec(), placeOfSum(sums, sumBytes, row, v), goesOn);
           values[v] = e.fma(value, scale, values[v]);
         }
       }
