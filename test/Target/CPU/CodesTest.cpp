@@ -219,6 +219,17 @@ TEST_P(Codes, roundedActivations) {
   }
 }
 
+/// Deep rows take several passes: of groups longer than what shares a scale of activations, of rows that end within it, of short groups.
+TEST_P(Codes, roundedActivationsOfSeveralPasses) {
+  for (auto [quantized, depth] : {std::pair<Quantized, int64_t>{{8, false, 256, true}, 1792}, {all[0], 1600}, {all[7], 1568}}) {
+    Matrix matrix(quantized, 52, depth, 48);
+    CompiledPlan code(productPlan(matrix, 52, depth, true), level());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {2, 13, 67})
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 52, rows, 2, level().byteDots != Dots::none && rows > 8)) << matrix.tensor;
+  }
+}
+
 /// Rows of the identity give every number of 8 bits as it is, whichever the blocks that multiply them.
 TEST_P(Codes, e4m3DecodesExactly) {
   const int64_t columns = 48, depth = 256;
