@@ -8,8 +8,8 @@
 using namespace mlir;
 using namespace ds;
 
-/// The depth of one pass: a part of a panel, the rows and the sums of a block lie in the first-level cache.
-static constexpr int64_t bytesPass = 768;
+/// The depth of one pass: a part of a panel and the rows of a block lie in the first-level cache.
+static constexpr int64_t bytesPass = 384;
 
 /// By minus this sums of codes are multiplied, so that dot products with codes of 8 bits, of which each has as much added, start there.
 static constexpr int32_t roundedZero = 128;
@@ -81,30 +81,32 @@ public:
   BytesBlockEmitter(Emitter &e, const BytesBlock &block)
       : e(e), block(block), codes(block.codes), lanes(e.getLevel().lanes), rowsOfBytes(block.height * block.digits),
         vectors(codes.width / lanes) {
-    while (rowsOfBytes * vectors > e.getLevel().gemmSums || codes.width / lanes % vectors != 0)
+    while ((rowsOfBytes + block.height) * vectors > e.getLevel().gemmSums || codes.width / lanes % vectors != 0)
       --vectors;
   }
 
   void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end, Value ahead) {
     e.forRange(e.constant(0), e.constant(codes.width), vectors * lanes, [&](Value column) {
       PanelReader reader(e, codes, panel, column, vectors);
-      Value sumsOfColumns = e.at(sums, e.mul(column, 4));
-      const int64_t segment = block.layout.segment;
-      e.forRange(e.ceilDiv(begin, segment), e.ceilDiv(end, segment), 1, [&](Value s) {
+      const int64_t segment = block.layout.segment, count = block.height * vectors;
+      Value to = e.at(sums, e.mul(column, 4));
+      auto place = [&](int64_t i) { return e.at(e.at(to, e.mul(sumBytes, i / vectors)), i % vectors * lanes * 4); };
+      SmallVector<Value> all = emitSumsBefore(e, e.ne(begin, 0), count, place);
+      all = e.forRange(e.ceilDiv(begin, segment), e.ceilDiv(end, segment), 1, all, [&](Value s, ValueRange before) {
         Value k = e.mul(s, segment), g = e.div(k, codes.group), first = e.mul(g, codes.group), from = e.sub(k, first);
         reader.startGroup(g);
-        emitSegment(reader, rows, sumsOfColumns, sumBytes, s, first, from, e.min(e.add(from, segment), e.sub(end, first)),
-                    e.at(ahead, e.mul(e.sub(k, begin), BytesBlock::aheadBytes)));
+        return emitSegment(reader, rows, s, first, from, e.min(e.add(from, segment), e.sub(end, first)),
+                           e.at(ahead, e.mul(e.sub(k, begin), BytesBlock::aheadBytes)), before);
       });
+      for (int64_t i = 0; i < count; ++i)
+        e.store(all[i], place(i));
     });
   }
 
 private:
-  Value placeOfSum(Value sums, Value sumBytes, int64_t r, int64_t v) { return e.at(e.at(sums, e.mul(sumBytes, r)), v * lanes * 4); }
-
-  /// Segment `segment`: k in [from, to) of the group that begins at `first`.
-  void emitSegment(PanelReader &reader, Value rows, Value sums, Value sumBytes, Value segment, Value first, Value from, Value to,
-                   Value ahead) {
+  /// Adds segment `segment`, k in [from, to) of the group that begins at `first`, to `before`.
+  SmallVector<Value> emitSegment(PanelReader &reader, Value rows, Value segment, Value first, Value from, Value to, Value ahead,
+                                 ValueRange before) {
     auto ofRow = [&](int64_t r, int64_t where, Value index, Type type) {
       return e.load(type, e.at(rows, e.add(e.mul(index, 4), r * block.layout.bytes + where)));
     };
@@ -116,8 +118,8 @@ private:
         start = zero == roundedZero ? rowSums.back() : e.shiftRightSigned(rowSums.back(), llvm::Log2_64(roundedZero / zero));
       all.append(vectors, e.splat(start, lanes));
     }
-    all = e.forRange(from, to, PanelReader::step, all, [&](Value k, ValueRange before) {
-      SmallVector<Value> dots(before);
+    all = e.forRange(from, to, PanelReader::step, all, [&](Value k, ValueRange carried) {
+      SmallVector<Value> dots(carried);
       Value row = e.at(rows, e.add(first, k));
       if (block.asks)
         e.prefetch(e.at(ahead, e.mul(e.sub(k, from), BytesBlock::aheadBytes)), /*locality=*/2);
@@ -130,26 +132,19 @@ private:
       });
       return dots;
     });
-    Value goesOn = e.splat(e.ne(e.add(first, from), 0), lanes);
-    for (int64_t row = 0; row < block.height; ++row) {
-      SmallVector<Value> values(vectors);
-      for (int64_t r = row * block.digits; r < (row + 1) * block.digits; ++r) {
-        Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes);
-        Value sumOfRow =
-            codes.type.isAsymmetric() ? e.splat(e.mul(e.toF32(rowSums[r]), e.constantF32(-1.0F / roundedZero)), lanes) : Value();
-        for (int64_t v = 0; v < vectors; ++v) {
-          Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]);
-          if (sumOfRow)
-            value = e.fma(reader.offsets()[v], sumOfRow, value);
-          // Masked, so that LLVM does not carry the sums of a group to the next in registers, of which there are none left.
-          if (!values[v])
-            values[v] = e.maskedLoad(e.vec(), placeOfSum(sums, sumBytes, row, v), goesOn);
-          values[v] = e.fma(value, scale, values[v]);
-        }
+    SmallVector<Value> sums(before);
+    for (int64_t r = 0; r < rowsOfBytes; ++r) {
+      Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes), sumOfRow;
+      if (codes.type.isAsymmetric())
+        sumOfRow = e.splat(e.mul(e.toF32(rowSums[r]), e.constantF32(-1.0F / roundedZero)), lanes);
+      for (int64_t v = 0; v < vectors; ++v) {
+        Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]), &sum = sums[r / block.digits * vectors + v];
+        if (sumOfRow)
+          value = e.fma(reader.offsets()[v], sumOfRow, value);
+        sum = e.fma(value, scale, sum);
       }
-      for (int64_t v = 0; v < vectors; ++v)
-        e.store(values[v], placeOfSum(sums, sumBytes, row, v));
     }
+    return sums;
   }
 
   Emitter &e;
@@ -174,12 +169,17 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
   // a part of what the next pass reads.
   const bool streams = digits > 1;
   Value all = e.constant(region.depth), most = streams ? all : e.constant(bytesPass);
-  ArrayRef<int64_t> blocks = ArrayRef(heights).drop_while([&](int64_t height) { return digits > 1 && height > mostRowsOfDigits; });
+  // Dot products of a segment and the sums they are added to fill the registers.
+  const int64_t vectors = weight.codes->width / c.level.lanes, tallest = digits > 1 ? mostRowsOfDigits : c.level.gemmSums / 2 / vectors;
+  SmallVector<int64_t> blocks{tallest};
+  for (int64_t height : {4, 2, 1})
+    if (height < tallest)
+      blocks.push_back(height);
   e.forRange(e.constant(0), all, most, [&](Value k) {
     Value end = e.min(e.add(k, most), all), depth = e.sub(end, k);
     Value next = e.at(panel, e.div(e.mul(end, weight.codes->bytes()), region.depth));
     forBlocks(blocks, e.constant(0), slab.count, [&](Value row, int64_t height) {
-      const bool asks = !streams && height == heights.front();
+      const bool asks = !streams && height == blocks.front();
       Value ahead = asks ? e.at(next, e.mul(e.mul(e.div(row, height), depth), BytesBlock::aheadBytes)) : next;
       emitBytesBlock(e, {*weight.codes, *roundedRows, height, digits, asks}, e.at(rounded, e.mul(row, digits * roundedBytes)), panel,
                      e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), k, end, ahead);
