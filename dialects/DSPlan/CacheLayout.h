@@ -7,17 +7,17 @@
 
 namespace ds_plan {
 
-/// One head of a sequence is a list of blocks of 16 slots. Of f32 a block of keys is [headSize][16], one of values [16][headSize].
+/// One head of a sequence is a list of blocks of 16 slots. Of f32 and bf16 a block of keys is [headSize][16], one of values [16][headSize].
 /// Codes follow the f32 scales of their 16 slots: of keys [headSize][16] again, of values [16][headSize rounded up to 16], so that a block
 /// is read from its beginning to its end and a row of values in whole vectors.
 struct CacheLayout {
-  CacheLayout(int64_t headSize, bool hasCodes) : headSize(headSize), hasCodes(hasCodes) {}
+  /// `elementBytes` is 4 for f32, 2 for bf16, 1 for codes.
+  CacheLayout(int64_t headSize, int64_t elementBytes) : headSize(headSize), elementBytes(elementBytes), hasCodes(elementBytes == 1) {}
 
   static constexpr int64_t slots = 16;
 
-  int64_t elementBytes() const { return hasCodes ? 1 : 4; }
   /// From one slot of values to the next.
-  int64_t rowBytes() const { return hasCodes ? static_cast<int64_t>(llvm::alignTo(headSize, 16)) : headSize * 4; }
+  int64_t rowBytes() const { return hasCodes ? static_cast<int64_t>(llvm::alignTo(headSize, 16)) : headSize * elementBytes; }
   /// From the beginning of a block to its codes: what its scales take.
   int64_t scaleBytes() const { return hasCodes ? slots * 4 : 0; }
   int64_t blockBytes() const { return scaleBytes() + slots * rowBytes(); }
@@ -26,7 +26,7 @@ struct CacheLayout {
   /// Bytes of `heads` heads of `context` slots, a multiple of 16.
   int64_t bytes(int64_t heads, int64_t context) const { return heads * context * slotBytes(); }
 
-  int64_t headSize;
+  int64_t headSize, elementBytes;
   bool hasCodes;
 };
 

@@ -123,7 +123,7 @@ def DSPlan_CacheOp : DSPlan_PlaceOp<"cache"> {
     (`CacheLayout.h`). `i8` are codes, among which an f32 scale lies for each slot and head.
     - (C1) `C` is a multiple of 16, and the width one of `kv_heads`.
     - (C2) `offset` is a multiple of 64.
-    - (C3) the type is of f32 or i8.
+    - (C3) the type is of f32, bf16 or i8.
     ```mlir
     %k = ds_plan.cache @k0 keys heads 2 offset 0 : memref<64x32xf32>
     %c = ds_plan.cache @c0 keys heads 2 offset 8192 : memref<64x32xi8>

@@ -96,15 +96,16 @@ LogicalResult ds_plan::CacheOp::verify() {
     return emitOpError("expects a type [C, ") << heads << " * D] with C a multiple of 16, got " << type;
   if (offset < 0 || offset % 64 != 0) // (C2)
     return emitOpError("expects an offset that is a multiple of 64, got ") << offset;
-  if (!type.getElementType().isF32() && !type.getElementType().isInteger(8)) // (C3)
-    return emitOpError("expects f32, or i8 for codes, got ") << type;
+  Type element = type.getElementType();
+  if (!element.isF32() && !element.isBF16() && !element.isInteger(8)) // (C3)
+    return emitOpError("expects f32, bf16, or i8 for codes, got ") << type;
   return success();
 }
 
 int64_t ds_plan::CacheOp::getBytes() {
   auto type = cast<MemRefType>(getType());
   auto heads = static_cast<int64_t>(getKvHeads());
-  return CacheLayout(type.getDimSize(1) / heads, type.getElementType().isInteger(8)).bytes(heads, type.getDimSize(0));
+  return CacheLayout(type.getDimSize(1) / heads, type.getElementTypeBitWidth() / 8).bytes(heads, type.getDimSize(0));
 }
 
 LogicalResult ds_plan::SwitchOp::verify() {

@@ -41,10 +41,8 @@ FailureOr<CacheTable> CacheTable::create(ModuleOp module) {
       }
       RankedTensorType type = place->second.cache.getTensorType();
       const int64_t context = type.getDimSize(1), width = type.getDimSize(2);
-      const int64_t bytes = isa<QuantizedType>(type.getElementType())
-                                ? ds_plan::CacheLayout(width / heads, /*hasCodes=*/true).bytes(heads, context)
-                                : context * width * type.getElementTypeBitWidth() / 8;
-      table.bytes = llvm::alignTo(table.bytes + bytes, 64);
+      const int64_t elementBytes = isa<QuantizedType>(type.getElementType()) ? 1 : type.getElementTypeBitWidth() / 8;
+      table.bytes = llvm::alignTo(table.bytes + ds_plan::CacheLayout(width / heads, elementBytes).bytes(heads, context), 64);
     }
     return WalkResult::advance();
   });

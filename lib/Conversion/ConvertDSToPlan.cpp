@@ -49,7 +49,7 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
     if (target == "cuda" && weights != "bf16")
       return module.emitError("expects weights of bf16 for target cuda, got '") << weights << "'";
     for (auto cache : module.getOps<ds::CacheOp>())
-      if (target == "cuda" && isa<QuantizedType>(cache.getTensorType().getElementType()))
+      if (target == "cuda" && !cache.getTensorType().getElementType().isF32())
         return cache.emitError("expects a cache of f32 for target cuda, got ") << cache.getTensorType();
     flattenFusions(module);
     if (failed(moveConstants(module)))

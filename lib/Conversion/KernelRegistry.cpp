@@ -45,9 +45,11 @@ static std::string nameAndOperands(Operation *op) {
 static std::string nameOfCacheStore(Operation *op) {
   auto store = cast<ds_plan::StoreCacheOp>(op);
   int64_t heads = store.getKvHeads();
-  const bool hasCodes = isa<QuantizedType>(cast<RankedTensorType>(store.getOutput().getType()).getElementType());
+  Type element = cast<RankedTensorType>(store.getOutput().getType()).getElementType();
   return "store_" + ds_plan::stringifyCacheKind(store.getKind()).str() + "_" + times(heads, width(store.getInput()) / heads) +
-         (hasCodes ? "_int8" : "");
+         (isa<QuantizedType>(element) ? "_int8"
+          : element.isBF16()          ? "_bf16"
+                                      : "");
 }
 
 /// Norms, softmax and element-wise ops: each row alone.

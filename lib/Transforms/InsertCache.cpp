@@ -16,24 +16,26 @@ using namespace ds;
 /// A cache keeps keys in groups of this many slots.
 static constexpr int64_t slotGroup = 16;
 
-/// What a cache of `attention` is: its keys' elements, or codes of 8 bits with a scale for each head.
-static RankedTensorType cacheTypeOf(AttentionOp attention, int64_t context, bool hasCodes) {
+/// What a cache of `attention` is: its keys' elements (f32), bf16, or codes of 8 bits with a scale for each head (int8).
+static RankedTensorType cacheTypeOf(AttentionOp attention, int64_t context, StringRef elements) {
   RankedTensorType key = attention.getKey().getType();
   Type element = key.getElementType();
   const int64_t headSize = key.getDimSize(2) / static_cast<int64_t>(attention.getKvHeads());
-  if (hasCodes)
+  if (elements == "bf16")
+    element = BFloat16Type::get(key.getContext());
+  if (elements == "int8")
     element = QuantizedType::get(key.getContext(), 8, QuantizedKind::symmetric, headSize, Float32Type::get(key.getContext()));
   return RankedTensorType::get({ShapedType::kDynamic, context, key.getDimSize(2)}, element);
 }
 
 /// attention(q, k, v) -> attention(q, cache_append(k), cache_append(v), past), with the caches of its place in the model
-static LogicalResult insertCache(AttentionOp attention, int64_t index, Value past, int64_t context, bool hasCodes) {
+static LogicalResult insertCache(AttentionOp attention, int64_t index, Value past, int64_t context, StringRef elements) {
   if (attention.getMask() || attention.getPast())
     return attention.emitError("expects attention without mask and past to insert a cache");
   if (!attention.getCausal())
     return attention.emitError("expects causal attention to insert a cache: a token would see tokens of later steps");
   OpBuilder builder(attention);
-  RankedTensorType cacheType = cacheTypeOf(attention, context, hasCodes);
+  RankedTensorType cacheType = cacheTypeOf(attention, context, elements);
   for (auto [operand, suffix] : {std::pair(&attention.getKeyMutable(), ".k"), std::pair(&attention.getValueMutable(), ".v")}) {
     auto cache = FlatSymbolRefAttr::get(builder.getContext(), std::to_string(index) + suffix);
     operand->assign(CacheAppendOp::create(builder, attention.getLoc(), cacheType, cache, operand->get(), past));
@@ -43,12 +45,12 @@ static LogicalResult insertCache(AttentionOp attention, int64_t index, Value pas
 }
 
 /// Declares the caches of every attention of `forward`.
-static LogicalResult declareCaches(func::FuncOp forward, int64_t context, bool hasCodes) {
+static LogicalResult declareCaches(func::FuncOp forward, int64_t context, StringRef elements) {
   auto module = forward->getParentOfType<ModuleOp>();
   OpBuilder builder(forward);
   int64_t index = 0;
   WalkResult walk = forward.walk([&](AttentionOp attention) {
-    RankedTensorType type = cacheTypeOf(attention, context, hasCodes);
+    RankedTensorType type = cacheTypeOf(attention, context, elements);
     for (StringRef suffix : {".k", ".v"}) {
       std::string name = std::to_string(index) + suffix.str();
       if (module.lookupSymbol(name)) {
@@ -64,7 +66,7 @@ static LogicalResult declareCaches(func::FuncOp forward, int64_t context, bool h
 }
 
 /// A clone of `forward` with a cache, called `name`.
-static LogicalResult makeProgram(func::FuncOp forward, StringRef name, int64_t context, bool hasCodes) {
+static LogicalResult makeProgram(func::FuncOp forward, StringRef name, int64_t context, StringRef elements) {
   OpBuilder builder(forward);
   func::FuncOp function = cast<func::FuncOp>(builder.clone(*forward));
   function.setName(name);
@@ -75,7 +77,7 @@ static LogicalResult makeProgram(func::FuncOp forward, StringRef name, int64_t c
   Value past = function.getArgument(function.getNumArguments() - 2), rows = function.getArguments().back();
   int64_t index = 0;
   WalkResult walk = function.walk([&](AttentionOp attention) {
-    return failed(insertCache(attention, index++, past, context, hasCodes)) ? WalkResult::interrupt() : WalkResult::advance();
+    return failed(insertCache(attention, index++, past, context, elements)) ? WalkResult::interrupt() : WalkResult::advance();
   });
   if (walk.wasInterrupted())
     return failure();
@@ -116,18 +118,17 @@ struct InsertCache : ds::impl::InsertCacheBase<InsertCache> {
     auto forward = module.lookupSymbol<func::FuncOp>("forward");
     if (!forward)
       return;
-    if (elements != "f32" && elements != "int8") {
-      module.emitError("expects elements to be f32 or int8, got '") << elements << "'";
+    if (elements != "f32" && elements != "bf16" && elements != "int8") {
+      module.emitError("expects elements to be f32, bf16 or int8, got '") << elements << "'";
       return signalPassFailure();
     }
-    const bool hasCodes = elements == "int8";
     FailureOr<int64_t> count = slots(module);
     if (failed(count))
       return signalPassFailure();
-    if (failed(declareCaches(forward, *count, hasCodes)))
+    if (failed(declareCaches(forward, *count, elements)))
       return signalPassFailure();
     for (StringRef name : {"prefill", "decode"})
-      if (failed(makeProgram(forward, name, *count, hasCodes)))
+      if (failed(makeProgram(forward, name, *count, elements)))
         return signalPassFailure();
     if (!keepForward)
       forward.erase();

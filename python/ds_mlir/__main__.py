@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("-o", "--output", required=True, metavar="PACKAGE")
     compile_.add_argument("--weights", choices=("f32", "bf16"), help="default: f32, with CUDA bf16")
     compile_.add_argument("--activations", choices=("f32", "int8"), help="of quantized matrices in steps of many tokens (default: f32)")
-    compile_.add_argument("--cache", choices=("f32", "int8"), default="f32", help="what a decoder keeps of past tokens")
+    compile_.add_argument("--cache", choices=("f32", "bf16", "int8"), default="f32", help="what a decoder keeps of past tokens")
     compile_.add_argument("--quantize", metavar="SCHEME", help="int8, int4-g64, fp8, moq4 and the like, stored, or a JSON file of schemes")
     compile_.add_argument("--calibration", metavar="FILE", help="of calibrate: quantized matrices are rounded with regard to it")
     compile_.add_argument("--scale-inputs", action="store_true", help="with --calibration: what matrices multiply most is rounded finest")

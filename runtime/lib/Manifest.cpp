@@ -245,8 +245,8 @@ Status dsrt::parseManifest(std::string_view text, std::string_view place, Manife
     manifest.cacheType = "f32"; // of packages older than the key
     if (found.value->find("type"))
       DSRT_TRY(found.text("type", manifest.cacheType));
-    if (manifest.cacheType != "f32" && manifest.cacheType != "int8")
-      return Status::badData(found.placeOf("type"), ": expects f32 or int8, found ", inQuotes(manifest.cacheType));
+    if (manifest.cacheType != "f32" && manifest.cacheType != "bf16" && manifest.cacheType != "int8")
+      return Status::badData(found.placeOf("type"), ": expects f32, bf16 or int8, found ", inQuotes(manifest.cacheType));
   }
   if (const JsonValue *state = document.find("state"); state && state->kind != JsonKind::null) {
     JsonPlace found;

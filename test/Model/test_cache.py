@@ -1,4 +1,4 @@
-"""Caches of codes: compiled models against the interpreter, which rounds keys and values alike, and what a package says of its cache."""
+"""Caches of codes and of bf16: compiled models against the interpreter, which rounds keys and values alike, and what a package says of its cache."""
 
 import json
 import re
@@ -15,6 +15,7 @@ CONTEXT = 64
 OPTIONS = {"max_rows": 32, "context": CONTEXT}
 # Of the largest logit. Keys and values of f32 and of f64 differ in the last bit, so one in thousands is rounded to another code.
 BOUND = 2e-3
+NARROW = ("int8", "bf16")
 
 
 def run_tool(name, *arguments):
@@ -24,14 +25,14 @@ def run_tool(name, *arguments):
     return run.stdout
 
 
-def interpret(folder, work, ids, steps):
-    """Run steps of the f64 interpreter with a cache of codes, one behind the other.
+def interpret(folder, work, ids, steps, cache):
+    """Run steps of the f64 interpreter with a narrow cache, one behind the other.
     Args: ids [B, T] without padding; steps, pairs of a program and how many tokens it takes.
     Returns: logits [B, T, V] of the tokens that the steps cover.
     """
     normalized, cached = work / "normalized.mlir", work / "cached.mlir"
     normalized.write_text(run_tool("ds-compile", folder, "--to=normalized", "--quiet"))
-    run_tool("ds-opt", f"--ds-insert-cache=context={CONTEXT} elements=int8", normalized, "-o", cached)
+    run_tool("ds-opt", f"--ds-insert-cache=context={CONTEXT} elements={cache}", normalized, "-o", cached)
     text = cached.read_text().rstrip()
     results = re.search(r"@prefill\(.*?-> \((tensor<\S+>) .*?(tensor<\S+>) ", text).groups()
     vocabulary = int(re.fullmatch(r"tensor<\?x(\d+)xf32>", results[1])[1])
@@ -64,17 +65,18 @@ def interpret(folder, work, ids, steps):
     return np.concatenate(parts, axis=1)
 
 
-@pytest.fixture(scope="module", params=tiny_models.DECODERS)
+@pytest.fixture(scope="module", params=[(name, cache) for name in tiny_models.DECODERS for cache in NARROW], ids="-".join)
 def decoder(request, compiled, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    tiny_models.make_model(request.param, folder)
-    return folder, ds_mlir.load(compiled(folder, cache="int8", **OPTIONS))
+    name, cache = request.param
+    folder = tmp_path_factory.mktemp(name)
+    tiny_models.make_model(name, folder)
+    return folder, ds_mlir.load(compiled(folder, cache=cache, **OPTIONS))
 
 
 def test_logits_are_those_of_the_interpreter(decoder, tmp_path):
     folder, model = decoder
     ids, _ = padded((21, 21), "right")
-    expected = interpret(folder, tmp_path, ids, [("prefill", 21)])
+    expected = interpret(folder, tmp_path, ids, [("prefill", 21)], model.info["cache_type"])
     assert np.abs(model.logits(ids) - expected).max() <= BOUND * np.abs(expected).max()
 
 
@@ -92,7 +94,7 @@ def test_greedy_tokens_at_any_chunk_and_batch(decoder, tmp_path):
         # The interpreter takes the prompt in two steps and each token it is given in one more.
         length = alone.shape[1]
         steps = [("prefill", length - length // 2), ("prefill", length // 2)] + [("decode", 1)] * 7
-        logits = interpret(folder, tmp_path, found[:, :-1], steps)[0, length - 1 :]
+        logits = interpret(folder, tmp_path, found[:, :-1], steps, model.info["cache_type"])[0, length - 1 :]
         chosen = logits[np.arange(8), found[0, length:]]
         assert (logits.max(axis=1) - chosen <= BOUND * np.abs(logits).max()).all()
 
@@ -104,24 +106,27 @@ def llama(tmp_path_factory):
     return folder
 
 
-def test_rounding_shows(llama, compiled):
+@pytest.mark.parametrize(("cache", "least"), [("int8", 2 * BOUND), ("bf16", 1e-4)])
+def test_rounding_shows(llama, compiled, cache, least):
     """What the bound above tells apart: the logits are not those of a cache of f32, and close to them."""
     ids, _ = padded((21, 21), "right")
-    found, exact = (ds_mlir.load(compiled(llama, cache=cache, **OPTIONS)).logits(ids) for cache in ("int8", "f32"))
+    found, exact = (ds_mlir.load(compiled(llama, cache=kind, **OPTIONS)).logits(ids) for kind in (cache, "f32"))
     difference = np.abs(found - exact).max() / np.abs(exact).max()
-    assert 2 * BOUND < difference < 0.1
+    assert least < difference < 0.1
 
 
+@pytest.mark.parametrize("cache", NARROW)
 @pytest.mark.parametrize("fusion", ["none", "generic"])
-def test_fusion_levels_agree(llama, compiled, fusion):
+def test_fusion_levels_agree(llama, compiled, fusion, cache):
     ids, _ = padded((21, 21), "right")
-    fused, apart = (ds_mlir.load(compiled(llama, cache="int8", fusion=level, **OPTIONS)).logits(ids) for level in ("specialized", fusion))
+    fused, apart = (ds_mlir.load(compiled(llama, cache=cache, fusion=level, **OPTIONS)).logits(ids) for level in ("specialized", fusion))
     assert np.abs(fused - apart).max() <= BOUND * np.abs(apart).max()
 
 
-def test_levels_and_threads_agree(llama, compiled):
+@pytest.mark.parametrize("cache", NARROW)
+def test_levels_and_threads_agree(llama, compiled, cache):
     ids, _ = padded((21, 21), "right")
-    path = compiled(llama, cache="int8", quantize="int8-g16", target_cpu="x86-64-v2,x86-64-v3,x86-64-v4,x86-64-v4-vnni", **OPTIONS)
+    path = compiled(llama, cache=cache, quantize="int8-g16", target_cpu="x86-64-v2,x86-64-v3,x86-64-v4,x86-64-v4-vnni", **OPTIONS)
     expected = ds_mlir.load(path, isa="x86-64-v2", threads=1).logits(ids)
     assert np.abs(ds_mlir.load(path).logits(ids) - expected).max() <= BOUND * np.abs(expected).max()
     one = ds_mlir.load(path, threads=1).logits(ids)
@@ -129,9 +134,10 @@ def test_levels_and_threads_agree(llama, compiled):
         assert np.array_equal(ds_mlir.load(path, threads=threads).logits(ids), one)
 
 
-def test_masked_tokens_see_the_cache_as_well(llama, compiled):
+@pytest.mark.parametrize("cache", NARROW)
+def test_masked_tokens_see_the_cache_as_well(llama, compiled, cache):
     """A padded batch has the logits of its rows alone, and zeros where there is no token."""
-    model = ds_mlir.load(compiled(llama, cache="int8", **OPTIONS))
+    model = ds_mlir.load(compiled(llama, cache=cache, **OPTIONS))
     ids, mask = padded((13, 4, 9), "right")  # on the left, rope turns keys by other angles before they are rounded
     found = model.logits(ids, mask)
     for row in range(len(ids)):
@@ -142,7 +148,7 @@ def test_masked_tokens_see_the_cache_as_well(llama, compiled):
 
 def test_what_the_package_says(llama, compiled):
     sizes = {}
-    for cache in ("f32", "int8"):
+    for cache in ("f32", "bf16", "int8"):
         model = ds_mlir.load(compiled(llama, cache=cache, **OPTIONS))
         assert model.info["cache_type"] == cache
         assert json.loads((compiled(llama, cache=cache, **OPTIONS) / "manifest.json").read_text())["cache"]["type"] == cache
@@ -151,6 +157,7 @@ def test_what_the_package_says(llama, compiled):
         assert model.memory()["kv"] == sizes[cache]
     # Two layers, keys and values, two heads of eight values, padded to 16, and a scale.
     assert sizes["f32"] == 2 * 2 * 2 * CONTEXT * 8 * 4
+    assert sizes["bf16"] == sizes["f32"] // 2
     assert sizes["int8"] == 2 * 2 * 2 * CONTEXT * (16 + 4)
 
 
@@ -158,6 +165,6 @@ def test_other_models_and_types_are_refused(llama, tmp_path):
     tiny_models.make_model("bert", tmp_path / "bert")
     with pytest.raises(ds_mlir.errors.InvalidArgument, match="--cache=int8: expects a model of task causal-lm, as others keep no past"):
         ds_mlir.compile(tmp_path / "bert", tmp_path / "package", cache="int8")
-    with pytest.raises(ds_mlir.errors.InvalidArgument, match="--cache: expects f32 or int8, got 'int3'"):
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match="--cache: expects f32, bf16 or int8, got 'int3'"):
         ds_mlir.compile(llama, tmp_path / "package", cache="int3")
     assert not (tmp_path / "package").exists()

@@ -74,7 +74,7 @@
 // INT8-SAME:      kv_bytes 8960
 // INT8-NOT:     ds_plan.program @forward
 
-// INT3:         expects elements to be f32 or int8, got 'int3'
+// INT3:         expects elements to be f32, bf16 or int8, got 'int3'
 
 // REPORT:       program prefill: at most 16 sequences and 512 tokens a step
 // REPORT:       program decode: at most 16 sequences and 16 tokens a step

@@ -28,7 +28,7 @@ TEST(Manifest, NamesWhatIsWrong) {
       {"\"bos\": [1]", "\"bos\": [\"x\"]", "model.bos[0]: expects an integer in -2147483648..2147483647, found 'x'"},
       {"\"arange\"", "\"random\"", "positions.rule: expects arange, from_mask or from_ids, found 'random'"},
       {"\"context\": 24", "\"context\": 0", "cache.context: expects an integer in 1..2147483647, found 0"},
-      {"\"context\": 24,", "\"context\": 24, \"type\": \"int3\",", "cache.type: expects f32 or int8, found 'int3'"},
+      {"\"context\": 24,", "\"context\": 24, \"type\": \"int3\",", "cache.type: expects f32, bf16 or int8, found 'int3'"},
       {"\"context\": 24,", "\"context\": 24, \"type\": 8,", "cache.type: expects a string, found 8"},
       {"\"cache\"", "\"other\"", "programs: a causal-lm expects a cache, found none"},
       {"\"data_offset\": 4096", "\"data_offset\": 100", "weights.data_offset: expects a multiple of 4096, found 100"},
@@ -115,5 +115,7 @@ TEST(Manifest, TypeOfTheCache) {
   std::string text = decoder.manifest;
   ASSERT_TRUE(parseManifest(text.replace(text.find(context), context.size(), context + " \"type\": \"int8\","), "m", manifest).ok());
   EXPECT_EQ(manifest.cacheType, "int8");
+  ASSERT_TRUE(parseManifest(text.replace(text.find("int8"), 4, "bf16"), "m", manifest).ok());
+  EXPECT_EQ(manifest.cacheType, "bf16");
   EXPECT_EQ(manifest.context, 24);
 }

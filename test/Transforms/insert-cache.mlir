@@ -1,9 +1,18 @@
 // RUN: ds-opt --ds-insert-cache=context=50 --split-input-file --verify-diagnostics %s | FileCheck %s
 // RUN: ds-opt --ds-insert-cache='context=50 keep-forward=1' --split-input-file --verify-diagnostics %s | FileCheck --check-prefix=KEEP %s
 // RUN: ds-opt --ds-insert-cache='context=50 elements=int8' --split-input-file --verify-diagnostics %s | FileCheck --check-prefix=INT8 %s
+// RUN: ds-opt --ds-insert-cache='context=50 elements=bf16' --split-input-file --verify-diagnostics %s | FileCheck --check-prefix=BF16 %s
 // RUN: not ds-opt --ds-insert-cache=elements=int3 --split-input-file %s 2>&1 | FileCheck --check-prefix=INT3 %s
 
-// INT3: expects elements to be f32 or int8, got 'int3'
+// INT3: expects elements to be f32, bf16 or int8, got 'int3'
+
+// BF16:       ds.cache @"0.k" : tensor<?x64x32xbf16>
+// BF16-NEXT:  ds.cache @"0.v" : tensor<?x64x32xbf16>
+// BF16-LABEL: func.func @prefill
+// BF16:         %[[K:.*]] = ds.cache_append @"0.k", {{.*}} : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xbf16>
+// BF16:         %[[V:.*]] = ds.cache_append @"0.v"
+// BF16:         ds.attention %{{.*}}, %[[K]], %[[V]] past {{.*}} window 32 : tensor<?x?x64xf32>, tensor<?x64x32xbf16>
+// BF16-LABEL: func.func @decode
 
 /// Codes have one scale for a head of 16 values.
 // INT8:       ds.cache @"0.k" : tensor<?x64x32x!ds.quantized<8 symmetric group 16 scale f32>>

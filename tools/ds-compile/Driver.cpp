@@ -139,8 +139,8 @@ Result<void> Driver::checkOptions() {
   targets = std::move(*read);
   if (!targets.archs.empty() && options.weights != "bf16")
     return Error::usage("--weights: expects bf16 for --target=" + options.target + ", got '" + options.weights + "'");
-  if (options.cache != "f32" && options.cache != "int8")
-    return Error::usage("--cache: expects f32 or int8, got '" + options.cache + "'");
+  if (options.cache != "f32" && options.cache != "bf16" && options.cache != "int8")
+    return Error::usage("--cache: expects f32, bf16 or int8, got '" + options.cache + "'");
   if (!targets.archs.empty() && options.cache != "f32")
     return Error::usage("--cache: expects f32 for --target=" + options.target + ", got '" + options.cache + "'");
   if (options.observe && options.cache != "f32")

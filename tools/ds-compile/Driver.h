@@ -25,7 +25,7 @@ struct CompileOptions {
   std::string calibration;  // file of moments that matrices are corrected with; empty: none
   bool scaleInputs = false; // of matrices, by the calibration
   std::string activations;  // f32 or int8: of quantized matrices
-  std::string cache;        // f32 or int8: keys and values of past tokens
+  std::string cache;        // f32, bf16 or int8: keys and values of past tokens
   std::string fusion;       // none, generic or specialized
   std::string progress;
   std::string machine;           // description for the cost model; empty: the one built in

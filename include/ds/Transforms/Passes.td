@@ -69,13 +69,14 @@ def InsertCache : Pass<"ds-insert-cache", "::mlir::ModuleOp"> {
     %k = ds.cache_append @"0.k", %key past %past : tensor<?x?x32xf32>, tensor<?xi32> -> tensor<?x64x32xf32>
     ```
     Needs: phase `normalized`, attention that is causal and has no mask.   Keeps: `hidden` of every token.
-    Numerics: bit-exact with elements f32; lossy with int8, an error of at most half a scale, 1/254 of the largest value of a head, each.
+    Numerics: bit-exact with elements f32; lossy with bf16, an error of at most 2^-9 of each value, and with int8, at most half a scale,
+    1/254 of the largest value of a head, each.
     Saves: all work on tokens of the past, and the logits of tokens whose successor is known.
   }];
   let options = [Option<"context", "context", "int64_t", /*default=*/"0",
                         "slots of a cache, rounded up to a multiple of 16 where the model has the positions; 0: all positions">,
                  Option<"elements", "elements", "std::string", /*default=*/"\"f32\"",
-                        "what a cache holds: f32, or int8, codes with one scale for each token and head">,
+                        "what a cache holds: f32, bf16, or int8, codes with one scale for each token and head">,
                  Option<"keepForward", "keep-forward", "bool", /*default=*/"false", "keep @forward beside its clones">];
 }
 

@@ -29,8 +29,8 @@ llvm::Expected<AttentionKernel> AttentionKernel::get(KernelContext &context) {
     return values.takeError();
   if (mask && keys->operand->kind == KernelOperand::Kind::cache)
     return context.error("a mask covers the tokens of a step, so it cannot come with a cache");
-  if (values->hasCodes() != keys->hasCodes())
-    return context.error("expects keys and values both of f32 or both of codes");
+  if (values->element() != keys->element())
+    return context.error("expects keys and values both of f32, of bf16 or of codes");
   if (values->headSize != keys->headSize || query->width() != int64_t(op.getHeads()) * keys->headSize)
     return context.error("expects queries, keys and values of one head size");
   return AttentionKernel{context, op, query, mask, past, slopes, seed, scratch, *keys, *values, Value()};

@@ -1,6 +1,6 @@
 // Attention with an online softmax: scores of a few query rows by a block of keys, then the rows' weighted sums of values.
 //
-// Codes of a cache become f32 in registers; the scale of a key multiplies its finished score, that of a value its probability.
+// bf16 and codes of a cache become f32 in registers; the scale of a key multiplies its finished score, that of a value its probability.
 // Follows Milakov and Gimelshein 2018 (arXiv:1805.02867) and Dao et al. 2022 (arXiv:2205.14135). A row that sees no key gives zeros. Values
 // of keys that a row does not see are multiplied by zero, so they have to be finite when another row of its block sees them.
 #ifndef LIB_TARGET_CPU_ATTENTION_H

@@ -42,7 +42,7 @@ void AttentionBlock::begin(llvm::ArrayRef<AttentionRow> rows) {
 
 Value AttentionBlock::loadCached(Value place, int64_t count) {
   if (!layout.hasCodes)
-    return e.loadFirst(place, count, lanes);
+    return e.loadRow(kernel.keys.element(), place, count, lanes);
   // Rows of codes are padded to whole vectors.
   return e.toF32(e.toI32(e.load(e.vec(lanes, e.i8()), place)));
 }
@@ -52,10 +52,10 @@ void AttentionBlock::scoreTile(Value keys, Value first, int64_t vectors) {
   // Adds element `d + offset` of the head to all sums.
   auto addElement = [&](Value d, int64_t offset, ValueRange sums) {
     Emitter::Values next(sums), lines;
-    Value line = e.at(keys, e.mul(d, 16 * layout.elementBytes())), query = f32At(queryArray, d);
+    Value line = e.at(keys, e.mul(d, 16 * layout.elementBytes)), query = f32At(queryArray, d);
     for (int64_t v = 0; v < vectors; ++v) {
       int64_t block = v * lanes / 16 * layout.blockBytes() + layout.scaleBytes(), inBlock = offset * 16 + v * lanes % 16;
-      lines.push_back(loadCached(e.at(line, block + inBlock * layout.elementBytes()), lanes));
+      lines.push_back(loadCached(e.at(line, block + inBlock * layout.elementBytes), lanes));
     }
     for (int64_t r = 0; r < count; ++r) {
       Value q = e.splat(e.load(e.f32(), e.at(query, (r * paddedSize + offset) * 4)));
@@ -111,7 +111,7 @@ void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value e
         line = e.at(line, e.mul(e.add(e.shiftRight(slot, 4), 1), layout.scaleBytes()));
       const int64_t row = layout.hasCodes ? 0 : offset * layout.rowBytes();
       for (int64_t v = 0; v < vectors; ++v)
-        lines.push_back(loadCached(e.at(line, row + (d + v * lanes) * layout.elementBytes()), headSize - d - v * lanes));
+        lines.push_back(loadCached(e.at(line, row + (d + v * lanes) * layout.elementBytes), headSize - d - v * lanes));
       for (int64_t r = 0; r < count; ++r) {
         Value p = e.splat(e.load(e.f32(), e.at(scoreAt(r, key), offset * 4)));
         for (int64_t v = 0; v < vectors; ++v) {

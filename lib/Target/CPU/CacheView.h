@@ -7,7 +7,7 @@
 
 namespace ds {
 
-/// One head of one sequence is `capacity / 16` blocks of `layout`, of f32 or of codes.
+/// One head of one sequence is `capacity / 16` blocks of `layout`, of f32, bf16 or codes.
 struct CacheView {
   const KernelOperand *operand;
   ds_plan::CacheKind kind;
@@ -16,8 +16,9 @@ struct CacheView {
   ds_plan::CacheLayout layout;
 
   bool hasCodes() const { return layout.hasCodes; }
+  mlir::Type element() const { return operand->element(); }
 
-  /// Fails when `operand` is no cache of this kind, of f32 or codes, nor a packed buffer of f32.
+  /// Fails when `operand` is no cache of this kind, of f32, bf16 or codes, nor a packed buffer of f32.
   static llvm::Expected<CacheView> get(KernelContext &context, const KernelOperand *operand, ds_plan::CacheKind kind, int64_t heads);
 
   /// First byte of sequence `b`.

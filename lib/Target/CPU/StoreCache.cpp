@@ -12,8 +12,8 @@ public:
   /// `columns` of them, from `firstOfHead` on; element 0 of `rows.source` is theirs after `sourceColumn`.
   HeadStore(const CacheRows &rows, Value b, Value head, Value firstOfHead, int64_t sourceColumn, int64_t columns)
       : rows(rows), context(rows.context), e(context.e), lanes(context.level.lanes), headSize(rows.view.headSize), columns(columns),
-        sourceColumn(sourceColumn), element(rows.element ? rows.element : e.f32()), hasCodes(rows.view.hasCodes()),
-        before(rows.past ? loadIndex(e, *rows.past, b) : e.constant(0)), firstOfHead(firstOfHead),
+        sourceColumn(sourceColumn), element(rows.element ? rows.element : e.f32()), cacheElement(rows.view.element()),
+        hasCodes(rows.view.hasCodes()), before(rows.past ? loadIndex(e, *rows.past, b) : e.constant(0)), firstOfHead(firstOfHead),
         to(rows.view.head(e, rows.view.sequence(e, b), head)) {
     firstSlot = e.sub(e.sub(e.mul(b, context.tokens), rows.firstRow), before);
   }
@@ -40,12 +40,15 @@ private:
   }
   Value endSlot(Value endToken) { return e.min(e.add(before, endToken), rows.view.capacity); }
   void transposeBlock(Value from, Value place, Value inverses);
+  /// Rounded to the cache's f32 or bf16; what is bf16 already stays as it is.
+  Value rounded(Value values) { return cacheElement == element || cacheElement.isF32() ? values : e.roundTo(cacheElement, values); }
+  void storeFloat(Value value, Value place) { e.store(cacheElement.isF32() ? value : e.bitsOf(cacheElement, rounded(value)), place); }
 
   const CacheRows &rows;
   KernelContext &context;
   Emitter &e;
   int64_t lanes, headSize, columns, sourceColumn;
-  mlir::Type element;
+  mlir::Type element, cacheElement;
   bool hasCodes;
   Value before, firstOfHead, to;
   Value firstSlot; // plus a slot: the row of `rows.source` that goes there
@@ -88,7 +91,7 @@ void HeadStore::transposeBlock(Value from, Value place, Value inverses) {
         if (inverses)
           e.store(toCodes(column, scales), e.at(place, index));
         else
-          e.store(column, e.element(place, e.f32(), index));
+          e.storeRow(cacheElement, rounded(column), e.element(place, cacheElement, index), lanes);
       }
     }
   });
@@ -98,7 +101,7 @@ void HeadStore::transposeBlock(Value from, Value place, Value inverses) {
       if (inverses)
         e.store(toCodes(value, e.load(e.f32(), e.element(inverses, e.f32(), slot))), e.at(place, e.add(slot, d * 16)));
       else
-        e.store(value, e.element(place, e.f32(), e.add(slot, d * 16)));
+        storeFloat(value, e.element(place, cacheElement, e.add(slot, d * 16)));
     });
 }
 
@@ -117,7 +120,7 @@ void HeadStore::storeKeys(Value firstToken, Value endToken) {
   Value first = e.add(before, firstToken), end = endSlot(endToken);
   e.forRange(e.div(first, 16), e.ceilDiv(end, 16), 1, [&](Value block) {
     Value slots = e.mul(block, 16), blockFirst = e.max(slots, first), blockEnd = e.min(e.add(slots, 16), end);
-    Value start = blockOf(block), place = e.at(start, e.mul(firstOfHead, 64));
+    Value start = blockOf(block), place = e.at(start, e.mul(firstOfHead, 16 * layout().elementBytes));
     e.ifElse(
         e.eq(e.sub(blockEnd, blockFirst), 16),
         [&] {
@@ -135,7 +138,8 @@ void HeadStore::storeKeys(Value firstToken, Value endToken) {
               return storeCodesOfKeys(slot, start, lane);
             Value token = from(slot);
             e.forRange(e.constant(0), e.constant(columns), 1, [&](Value d) {
-              e.store(e.loadF32(element, e.element(token, element, d), 0), e.element(place, e.f32(), e.add(e.mul(d, 16), lane)));
+              Value value = e.loadF32(element, e.element(token, element, d), 0);
+              storeFloat(value, e.element(place, cacheElement, e.add(e.mul(d, 16), lane)));
             });
           });
         });
@@ -154,12 +158,12 @@ void HeadStore::storeValues(Value firstToken, Value endToken) {
         e.store(toCodes(values, inverse), e.at(row, span.index));
       });
     }
-    Value sink = e.element(to, e.f32(), e.add(e.mul(slot, headSize), firstOfHead));
-    if (element.isF32())
+    Value sink = e.element(to, cacheElement, e.add(e.mul(slot, headSize), firstOfHead));
+    if (element.isF32() && cacheElement.isF32())
       return copyValues(e, source, sink, columns);
     forEachSpan(e, columns, [&](const RowSpan &span) {
       Value values = e.loadRow(element, e.element(source, element, span.index), span.count, lanes);
-      e.storeFirst(values, e.element(sink, e.f32(), span.index), span.count);
+      e.storeRow(cacheElement, rounded(values), e.element(sink, cacheElement, span.index), span.count);
     });
   });
 }

@@ -159,12 +159,14 @@ Result<std::string> ds::manifestText(ModuleOp planned, const TensorSource &tenso
   json["positions"] = toJson(positions);
 
   int64_t kvBytes = 0;
-  bool hasCodes = false;
+  std::string cacheType = "f32";
   Json programs = Json::array();
   for (ProgramOp program : planned.getOps<ProgramOp>()) {
     kvBytes = std::max<int64_t>(kvBytes, program.getKvBytes());
-    for (ds_plan::CacheOp cache : program.getBody().getOps<ds_plan::CacheOp>())
-      hasCodes |= cast<MemRefType>(cache.getType()).getElementType().isInteger(8);
+    for (ds_plan::CacheOp cache : program.getBody().getOps<ds_plan::CacheOp>()) {
+      Type element = cast<MemRefType>(cache.getType()).getElementType();
+      cacheType = element.isInteger(8) ? "int8" : element.isBF16() ? "bf16" : "f32";
+    }
     programs.push_back({{"name", program.getSymName().str()},
                         {"symbol", DS_PROGRAM_PREFIX + program.getSymName().str()},
                         {"max_batch", program.getMaxBatch()},
@@ -174,7 +176,7 @@ Result<std::string> ds::manifestText(ModuleOp planned, const TensorSource &tenso
                         {"outputs", placesOf<OutputOp>(program)}});
   }
   if (kvBytes > 0)
-    json["cache"] = {{"context", contextOf(planned)}, {"bytes_per_sequence", kvBytes}, {"type", hasCodes ? "int8" : "f32"}};
+    json["cache"] = {{"context", contextOf(planned)}, {"bytes_per_sequence", kvBytes}, {"type", cacheType}};
   Result<Json> state = stateOf(planned, tensors);
   if (!state)
     return state.error();

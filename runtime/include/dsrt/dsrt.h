@@ -85,7 +85,7 @@ typedef struct dsrt_info {
   int64_t kv_bytes_per_sequence; // 0 for encoders
   const char *device;            // "cpu", "cuda:0", "emulate"
   const char *device_name;       // of a GPU, such as "NVIDIA H200"; else ""
-  const char *cache_type;        // what the cache holds, "f32" or "int8"; "" for encoders
+  const char *cache_type;        // what the cache holds, "f32", "bf16" or "int8"; "" for encoders
 } dsrt_info;
 
 /// Fills the first info->size bytes of the structure.
@@ -122,7 +122,7 @@ DSRT_API dsrt_status dsrt_output_shape(const dsrt_model *model, const char *outp
 
 /// Computes one output for a whole batch, any size: large batches are split, long prompts of decoders are run in chunks.
 ///   out [product of dsrt_output_shape] f32, written. Masked places of decoders hold what the model computes there from the tokens before
-///   them, as transformers has it, while a row fits one step (dsrt_info.max_rows), and zeros beyond, or where the cache is of int8.
+///   them, as transformers has it, while a row fits one step (dsrt_info.max_rows), and zeros beyond, or where the cache is of bf16 or int8.
 /// Positions follow the manifest's rule, as transformers' forward does without position_ids.
 /// Fails with invalid argument: an id outside the vocabulary, a sequence beyond the context, `out_elements` that differ.
 DSRT_API dsrt_status dsrt_forward(dsrt_model *model, const dsrt_batch *batch, const char *output, float *out, size_t out_elements);

@@ -15,6 +15,7 @@ struct Shape {
   int64_t partials = 0; // results of a head that the scratch buffer has room for; 0: no scratch
   bool dropout = false;
   bool codes = false; // of the cache
+  bool bf16 = false;  // the cache's elements, without codes
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(size)); }
   int64_t width() const { return heads * size; }
@@ -22,7 +23,9 @@ struct Shape {
   int64_t scratchWidth() const { return heads * partials * (16 + (size + 15) / 16 * 16); }
   int64_t capacity(int64_t tokens) const { return context ? context : (tokens + 15) / 16 * 16; }
   /// Of keys or values of one sequence.
-  int64_t cacheBytes(int64_t slots) const { return codes ? CodesOfSequence::bytesOf(kvHeads, size, slots) : slots * kvWidth() * 4; }
+  int64_t cacheBytes(int64_t slots) const {
+    return codes ? CodesOfSequence::bytesOf(kvHeads, size, slots) : slots * kvWidth() * (bf16 ? 2 : 4);
+  }
 };
 
 std::string number(int64_t value) { return std::to_string(value); }
@@ -32,10 +35,13 @@ std::string plan(const Shape &s) {
   std::vector<std::string> ins = {plan.rows("tokens", s.width())};
   std::string q = "tensor<?x?x" + number(s.width()) + "xf32>";
   std::string k = "tensor<?x" + (s.context ? number(s.context) : std::string("?")) + "x" + number(s.kvWidth()) + "x" +
-                  (s.codes ? cacheCodes(s.size) : "f32") + ">";
+                  (s.codes  ? cacheCodes(s.size)
+                   : s.bf16 ? "bf16"
+                            : "f32") +
+                  ">";
   std::string head = "^bb0(%q: " + q + ", %k: " + k + ", %v: " + k, op = "  %y = ds.attention %q, %k, %v";
   if (s.context) {
-    const std::string element = s.codes ? "i8" : "f32";
+    const std::string element = s.codes ? "i8" : s.bf16 ? "bf16" : "f32";
     ins.push_back(plan.cache("keys", s.kvHeads, 64, s.context, s.kvWidth(), element));
     ins.push_back(plan.cache("values", s.kvHeads, 64 + s.cacheBytes(s.context), s.context, s.kvWidth(), element));
   } else {
@@ -179,6 +185,14 @@ public:
         }
   }
 
+  /// Keys and values become multiples of 1/64, at most seven bits: bf16 holds them as they are.
+  void roundToBf16() {
+    for (auto *all : {&keys, &values})
+      for (std::vector<float> &rows : *all)
+        for (float &value : rows)
+          value = std::clamp(std::round(value * 64), -127.0f, 127.0f) / 64;
+  }
+
   const Shape &s;
   int64_t batch, tokens;
   std::vector<int32_t> past;
@@ -197,6 +211,19 @@ private:
           const int64_t head = (i * s.kvHeads + g) * s.size;
           CodesOfSequence{reinterpret_cast<uint8_t *>(keyBlock), true, s.size, capacity}.set(g, i, {keys[b].data() + head, s.size});
           CodesOfSequence{reinterpret_cast<uint8_t *>(valueBlock), false, s.size, capacity}.set(g, i, {values[b].data() + head, s.size});
+          continue;
+        }
+        if (s.bf16) {
+          auto top = [](float value) {
+            uint32_t bits = 0;
+            memcpy(&bits, &value, 4);
+            return static_cast<uint16_t>(bits >> 16);
+          };
+          for (int64_t d = 0; d < s.size; ++d) {
+            reinterpret_cast<uint16_t *>(keyBlock)[((g * capacity / 16 + i / 16) * s.size + d) * 16 + i % 16] =
+                top(keys[b][(i * s.kvHeads + g) * s.size + d]);
+            reinterpret_cast<uint16_t *>(valueBlock)[(g * capacity + i) * s.size + d] = top(values[b][(i * s.kvHeads + g) * s.size + d]);
+          }
           continue;
         }
         for (int64_t d = 0; d < s.size; ++d) {
@@ -269,6 +296,29 @@ TEST_P(Attention, cacheOfCodes) {
     ASSERT_TRUE(code);
     auto check = [&](Step step, int32_t threads) {
       step.roundToCodes();
+      step.check(code, threads);
+    };
+    const auto last = static_cast<int32_t>(s.context - 1);
+    for (int64_t tokens : {1, 2, 4, 6, 17, 60}) {
+      check(Step(s, 1, tokens, {0}, tokens), 1);
+      check(Step(s, 2, tokens, {1, 31}, tokens + 1), 2);
+      check(Step(s, 3, tokens, {last - 20, 15, 40}, tokens + 2), 3); // tokens behind the context too
+    }
+    for (int32_t past = 0; past < s.context; past += 5)
+      check(Step(s, 2, 1, {past, last - past}, past), past % 3 + 1);
+  }
+}
+
+/// bf16 is read as its values, with all that a cache of f32 has; what no token wrote is NaN.
+TEST_P(Attention, cacheOfBf16) {
+  for (Shape s : {Shape{9, 3, 64, 128, true}, Shape{4, 4, 32, 144, true}, Shape{8, 1, 16, 112, true}, Shape{14, 2, 12, 128, true},
+                  Shape{6, 3, 20, 128, true, false, true}, Shape{4, 2, 80, 128, true, false, false, 5}, Shape{2, 2, 3, 64, true},
+                  Shape{2, 1, 16, 128, false}, Shape{3, 1, 64, 640, true, false, false, 0, 4}}) {
+    s.bf16 = true;
+    CompiledPlan code = compile(s);
+    ASSERT_TRUE(code);
+    auto check = [&](Step step, int32_t threads) {
+      step.roundToBf16();
       step.check(code, threads);
     };
     const auto last = static_cast<int32_t>(s.context - 1);

@@ -160,10 +160,10 @@ ds_plan.program @cache_c2 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
 
 // -----
 
-ds.cache @k : tensor<?x16x32xbf16>
+ds.cache @k : tensor<?x16x32xf16>
 ds_plan.program @cache_c3 max_batch 1 max_rows 8 arena 0 kv_bytes 0 {
-  // expected-error@+1 {{expects f32, or i8 for codes, got 'memref<16x32xbf16>'}}
-  %0 = ds_plan.cache @k keys heads 2 offset 0 : memref<16x32xbf16>
+  // expected-error@+1 {{expects f32, bf16, or i8 for codes, got 'memref<16x32xf16>'}}
+  %0 = ds_plan.cache @k keys heads 2 offset 0 : memref<16x32xf16>
 }
 
 // -----
