@@ -1,4 +1,4 @@
-"""Caches of codes and of bf16: compiled models against the interpreter, which rounds keys and values alike, and what a package says of its cache."""
+"""Narrow caches (codes, bf16): compiled models against the interpreter, which rounds alike, and what a package says of its cache."""
 
 import json
 import re

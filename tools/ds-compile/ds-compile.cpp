@@ -65,7 +65,8 @@ static cl::opt<std::string>
                 cl::cat(category));
 static cl::opt<std::string>
     cache("cache", cl::init("f32"),
-          cl::desc("what a decoder keeps of past tokens: f32, bf16, or int8, codes with one scale for each token and head"), cl::cat(category));
+          cl::desc("what a decoder keeps of past tokens: f32, bf16, or int8, codes with one scale for each token and head"),
+          cl::cat(category));
 static cl::opt<bool> train("train", cl::desc("a package that trains the model (docs/training.md)"), cl::cat(category));
 static cl::opt<std::string> optimizer("optimizer", cl::init("adamw"), cl::desc("with --train: sgd, adam, adamw or lamb"),
                                       cl::cat(category));
