@@ -107,9 +107,9 @@ Status CudaDevice::checkParameters(const LaunchTable &launches, const ModuleReco
     return Status();
   std::vector<bool> checked(functions.size(), false);
   for (const LaunchProgram &program : launches.programs)
-    for (const LaunchRecord &launch : program.launches) {
+    DSRT_TRY(program.eachLaunch([&](const LaunchRecord &launch) {
       if (checked[launch.kernel] || !functions[launch.kernel])
-        continue;
+        return Status();
       checked[launch.kernel] = true;
       const std::string &kernel = launches.kernels[launch.kernel].name;
       size_t offset = 0, bytes = 0;
@@ -119,6 +119,7 @@ Status CudaDevice::checkParameters(const LaunchTable &launches, const ModuleReco
                                  bytes);
       if (driver.functionGetParameter(functions[launch.kernel], launch.args.size(), &offset, &bytes) == success)
         return Status::badData(record.file, ": ", kernel, ": expects ", launch.args.size(), " parameters, found more");
-    }
+      return Status();
+    }));
   return Status();
 }

@@ -36,6 +36,8 @@ private:
   const Program &programFor(const Share &share) const;
   void fill(const Share &share, const Program &program);
   Status runShare(const Share &share);
+  Status runChoosing(const Share &share, const Program &program);
+  void advance(const Share &share);
 
   Model &model;
   std::vector<Append> &appends;
@@ -46,6 +48,7 @@ private:
   bool decodeGives; // what is wanted
   StepArrays arrays;
   std::vector<float> staging;
+  std::vector<int32_t> tokens;
 };
 } // namespace
 
@@ -111,9 +114,34 @@ void Appender::fill(const Share &share, const Program &program) {
   }
 }
 
+/// The step chooses the tokens of the sequences that end with it.
+Status Appender::runChoosing(const Share &share, const Program &program) {
+  std::vector<size_t> ended;
+  for (size_t row = 0; row < share.members.size(); ++row) {
+    const size_t index = share.members[row];
+    const int32_t count = part(index, share.tokens);
+    if (count < left(index))
+      continue;
+    arrays.of(InputKind::rows).push_back(static_cast<int32_t>(row) * share.tokens + count - 1);
+    arrays.sampling.rows.push_back(options.sampling->rows[index]);
+    arrays.sampling.seen.push_back(options.sampling->seen[index]);
+    ended.push_back(index);
+  }
+  tokens.assign(ended.size(), 0);
+  arrays.sampling.isGreedy = options.sampling->isGreedy;
+  arrays.sampling.tokens = tokens.data();
+  DSRT_TRY(model.run(program, arrays));
+  for (size_t i = 0; i < ended.size(); ++i)
+    options.sampling->tokens[ended[i]] = tokens[i];
+  advance(share);
+  return Status();
+}
+
 Status Appender::runShare(const Share &share) {
   const Program &program = programFor(share);
   fill(share, program);
+  if (options.sampling)
+    return runChoosing(share, program);
   // The items that are wanted: their place in the step and where they go.
   std::vector<int32_t> &rows = arrays.of(InputKind::rows);
   std::vector<float *> targets;
@@ -148,12 +176,16 @@ Status Appender::runShare(const Share &share) {
   } else {
     DSRT_TRY(model.run(program, arrays));
   }
+  advance(share);
+  return Status();
+}
+
+void Appender::advance(const Share &share) {
   for (size_t index : share.members) {
     int32_t count = part(index, share.tokens);
     done[index] += count;
     *appends[index].length += count;
   }
-  return Status();
 }
 
 Status dsrt::appendTokens(Model &model, std::vector<Append> &appends, const AppendOptions &options, const Place &place) {

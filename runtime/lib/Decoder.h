@@ -22,6 +22,8 @@ struct AppendOptions {
   int output = -1; // index of an output of prefill; -1: none
   Wanted wanted = Wanted::last;
   int32_t chunk = 0; // most tokens of a sequence in one step; 0: as many as fit
+  /// In place of the output, the token behind the last one of each of the appends, which the steps choose (Model::choosesTokens).
+  const SampleArrays *sampling = nullptr;
 };
 
 /// Where the output of token `token` of `appends[index]` goes; `width` floats.

@@ -23,6 +23,25 @@ int64_t elementsOf(const OutputRecord &output, const StepArrays &arrays) {
                                                     : static_cast<int64_t>(arrays.batch) * arrays.tokens;
   return items * output.width;
 }
+
+/// The parts of sampling that some row asks for.
+uint32_t partsOf(const SampleArrays &sampling) {
+  uint32_t parts = 0;
+  auto add = [&](SamplePart part, bool isAsked) { parts |= isAsked ? 1u << static_cast<int>(part) : 0; };
+  for (const DsSampleRow &row : sampling.rows) {
+    add(SamplePart::always, true);
+    add(SamplePart::penalty, row.penalty != 1);
+    add(sampling.isGreedy ? SamplePart::greedy : SamplePart::random, true);
+    add(SamplePart::topK, !sampling.isGreedy && row.top_k > 0);
+    add(SamplePart::topP, !sampling.isGreedy && row.top_p > 0);
+  }
+  return parts;
+}
+
+/// Bytes of how the tokens of `rows` rows are chosen, of which each has seen `seen` tokens at most.
+int64_t samplingBytes(int64_t rows, int64_t seen) {
+  return aligned(rows * static_cast<int64_t>(sizeof(DsSampleRow)) + rows * seen * static_cast<int64_t>(sizeof(int32_t)));
+}
 } // namespace
 
 Status DeviceModel::open(const DeviceName &name, const Package &package, std::unique_ptr<DeviceModel> &model) {
@@ -47,7 +66,7 @@ Status DeviceModel::load() {
   const LaunchTable &table = package.launches;
   DSRT_TRY(target->loadModule(table, package));
   arch = target->arch();
-  int64_t arenaMost = 0, countersSum = 0, inputsMost = 0;
+  int64_t arenaMost = 0, countersSum = 0, inputsMost = 0, chosenMost = 0;
   for (size_t i = 0; i < table.programs.size(); ++i) {
     const ProgramRecord &record = manifest.programs[i];
     arenaMost = std::max(arenaMost, table.programs[i].arenaBytes);
@@ -56,6 +75,10 @@ Status DeviceModel::load() {
     int64_t bytes = aligned(record.maxBatch * sizeof(uint64_t));
     for (InputKind kind : record.inputs)
       bytes += aligned(elementsOf(kind, record.maxBatch, record.maxRows, record.maxRows) * sizeof(int32_t));
+    if (table.programs[i].sampledOutput >= 0) {
+      bytes += samplingBytes(record.maxBatch, std::min(manifest.context, manifest.model.vocabSize));
+      chosenMost = std::max<int64_t>(chosenMost, record.maxBatch * sizeof(int32_t));
+    }
     inputsMost = std::max(inputsMost, bytes);
     readsKv.push_back(false);
     for (const LaunchRecord &launch : table.programs[i].launches)
@@ -67,13 +90,15 @@ Status DeviceModel::load() {
   DSRT_TRY(allocate(arenaMost, "the arena", arena));
   DSRT_TRY(allocate(countersSum, "counters", counters));
   DSRT_TRY(allocate(inputsMost, "inputs", inputs));
+  if (chosenMost > 0)
+    DSRT_TRY(allocate(chosenMost, "chosen tokens", chosen));
   if (manifest.weightsBytes > 0)
     DSRT_TRY(target->upload(weights.address, package.weights(), manifest.weightsBytes));
   return target->synchronize();
 }
 
 int64_t DeviceModel::memoryBytes() const {
-  int64_t bytes = weights.bytes + arena.bytes + counters.bytes + inputs.bytes;
+  int64_t bytes = weights.bytes + arena.bytes + counters.bytes + inputs.bytes + chosen.bytes;
   for (const std::vector<Memory> &ofProgram : outputs)
     for (const Memory &output : ofProgram)
       bytes += output.bytes;
@@ -101,6 +126,35 @@ Status DeviceModel::placeInputs(const ProgramRecord &record, const StepArrays &a
   for (size_t i = 0; i < record.inputs.size(); ++i)
     if (const std::vector<int32_t> &values = arrays.of(record.inputs[i]); !values.empty())
       std::memcpy(staging.data() + inputOffsets[i], values.data(), values.size() * sizeof(int32_t));
+  return arrays.sampling.rows.empty() ? Status() : placeSampling(record, arrays.sampling, selected);
+}
+
+/// The rows of `sampling` behind the inputs, and behind those the tokens that each has seen.
+Status DeviceModel::placeSampling(const ProgramRecord &record, const SampleArrays &sampling, size_t selected) {
+  const LaunchProgram &program = package.launches.programs[&record - package.manifest.programs.data()];
+  if (program.sampledOutput < 0)
+    return Status::internal(record.name, ": tokens are wanted of a program that chooses none");
+  if (sampling.rows.size() != selected || sampling.seen.size() != selected || selected > static_cast<size_t>(record.maxBatch))
+    return Status::internal(record.name, ": sampling: expects ", selected, " rows, ", record.maxBatch, " at most, got ",
+                            sampling.rows.size());
+  samplingOffset = static_cast<int64_t>(staging.size());
+  std::vector<DsSampleRow> rows = sampling.rows;
+  std::vector<int32_t> seen;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].seen_begin = static_cast<int32_t>(rows.size() * sizeof(DsSampleRow) / sizeof(int32_t) + seen.size());
+    rows[i].seen_count = 0;
+    if (!sampling.seen[i])
+      continue;
+    rows[i].seen_count = static_cast<int32_t>(sampling.seen[i]->size());
+    seen.insert(seen.end(), sampling.seen[i]->begin(), sampling.seen[i]->end());
+  }
+  const size_t rowBytes = rows.size() * sizeof(DsSampleRow), bytes = rowBytes + seen.size() * sizeof(int32_t);
+  if (samplingOffset + static_cast<int64_t>(bytes) > inputs.bytes)
+    return Status::internal(record.name, ": ", seen.size(), " tokens seen exceed the ", inputs.bytes, " bytes of inputs");
+  staging.resize(samplingOffset + bytes);
+  std::memcpy(staging.data() + samplingOffset, rows.data(), rowBytes);
+  if (!seen.empty())
+    std::memcpy(staging.data() + samplingOffset + rowBytes, seen.data(), seen.size() * sizeof(int32_t));
   return Status();
 }
 
@@ -128,6 +182,8 @@ Status DeviceModel::readOutputs(const ProgramRecord &record, const StepArrays &a
   for (size_t i = 0; i < record.outputs.size(); ++i)
     if (int64_t elements = elementsOf(record.outputs[i], arrays); arrays.outputs[i] && elements > 0)
       DSRT_TRY(target->download(arrays.outputs[i], ofProgram[i].address, elements * static_cast<int64_t>(sizeof(float))));
+  if (!arrays.sampling.rows.empty())
+    DSRT_TRY(target->download(arrays.sampling.tokens, chosen.address, static_cast<int64_t>(arrays.sampling.rows.size() * sizeof(int32_t))));
   return Status();
 }
 
@@ -145,6 +201,10 @@ uint64_t DeviceModel::addressOf(size_t program, const LaunchArg &arg) const {
     return inputs.address + inputOffsets[arg.value];
   case ArgKind::output:
     return outputs[program][arg.value].address;
+  case ArgKind::sampling:
+    return inputs.address + samplingOffset;
+  case ArgKind::chosen:
+    return chosen.address;
   default:
     return static_cast<uint64_t>(arg.value);
   }
@@ -191,6 +251,12 @@ Status DeviceModel::launchAll(const StepKey &key, std::vector<int32_t> *launched
       launched->push_back(launch.launch);
       DSRT_TRY(target->stamp());
     }
+  }
+  // These are no launches of the plan, and no stamp follows them.
+  for (const LaunchRecord &launch : package.launches.programs[key.program].sampling) {
+    uint32_t blocks[3];
+    if ((key.parts >> static_cast<int>(launch.part) & 1) != 0 && launch.runs(sizes, blocks))
+      DSRT_TRY(launchOne(key, launch, blocks));
   }
   return Status();
 }
@@ -243,9 +309,12 @@ Status DeviceModel::run(size_t program, const StepArrays &arrays, Trace &trace) 
   const ProgramRecord &record = package.manifest.programs[program];
   if (readsKv[program] && arrays.kv.size() != static_cast<size_t>(arrays.batch))
     return Status::internal(record.name, ": expects ", arrays.batch, " caches, got ", arrays.kv.size());
-  StepKey key{program, arrays.batch, arrays.tokens, static_cast<int32_t>(arrays.of(InputKind::rows).size()), {}};
+  StepKey key{program, arrays.batch, arrays.tokens, static_cast<int32_t>(arrays.of(InputKind::rows).size()), {}, 0};
+  key.parts = partsOf(arrays.sampling);
   for (const float *output : arrays.outputs)
     key.wanted.push_back(output != nullptr);
+  if (const int32_t sampled = package.launches.programs[program].sampledOutput; key.parts && sampled >= 0)
+    key.wanted[sampled] = true; // by the device alone
   DSRT_TRY(placeInputs(record, arrays));
   DSRT_TRY(placeOutputs(record, arrays));
   if (trace.isOn()) {

@@ -39,12 +39,14 @@ private:
     size_t program = 0;
     int32_t batch = 0, tokens = 0, selected = 0;
     std::vector<bool> wanted;
+    uint32_t parts = 0; // of sampling, a bit for each SamplePart; 0: no token is wanted
     bool operator==(const StepKey &other) const = default;
   };
   using Recordings = std::list<std::pair<StepKey, std::unique_ptr<Recording>>>;
 
   Status allocate(int64_t bytes, std::string_view what, Memory &memory);
   Status placeInputs(const ProgramRecord &record, const StepArrays &arrays);
+  Status placeSampling(const ProgramRecord &record, const SampleArrays &sampling, size_t selected);
   Status placeOutputs(const ProgramRecord &record, const StepArrays &arrays);
   Status readOutputs(const ProgramRecord &record, const StepArrays &arrays);
   Status launchAll(const StepKey &key, std::vector<int32_t> *launched);
@@ -56,12 +58,13 @@ private:
   const Package &package;
   std::unique_ptr<Device> target;
   std::string arch; // whose kernels run
-  Memory weights, arena, counters, inputs;
+  Memory weights, arena, counters, inputs, chosen;
   std::vector<int64_t> countersOffsets;     // by program: what one leaves in its counters no other sees
   std::vector<bool> readsKv;                // by program
   std::vector<std::vector<Memory>> outputs; // by program and output, as large as was needed so far
   std::vector<uint8_t> staging;             // of inputs: cache addresses, then each input, as it lies in `inputs`
   std::vector<int64_t> inputOffsets;        // of the step's inputs
+  int64_t samplingOffset = 0;               // of how its tokens are chosen, behind them
   Recordings recordings;                    // the last used first
 };
 

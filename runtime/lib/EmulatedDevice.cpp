@@ -92,7 +92,7 @@ Status EmulatedDevice::findKernels(const LaunchTable &table, const std::string &
     kernels.push_back(kernel);
   }
   for (const LaunchProgram &program : table.programs)
-    for (const LaunchRecord &launch : program.launches) {
+    DSRT_TRY(program.eachLaunch([&](const LaunchRecord &launch) {
       std::string given;
       for (const LaunchArg &arg : launch.args)
         given += static_cast<char>('0' + arg.bytes());
@@ -100,7 +100,8 @@ Status EmulatedDevice::findKernels(const LaunchTable &table, const std::string &
         return Status::badData(place, ": kernel ", inQuotes(table.kernels[launch.kernel].name), " has parameters of ",
                                inQuotes(kernels[launch.kernel].params), " bytes, a launch of program ", inQuotes(program.name), " gives ",
                                inQuotes(given));
-    }
+      return Status();
+    }));
   return Status();
 }
 

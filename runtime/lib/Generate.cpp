@@ -2,6 +2,7 @@
 #include "runtime/lib/Decoder.h"
 #include "runtime/lib/Sampler.h"
 #include <algorithm>
+#include <cstdlib>
 
 using namespace dsrt;
 
@@ -11,6 +12,7 @@ struct Settings {
   std::vector<int32_t> eos;
   std::vector<std::vector<int32_t>> stops;
   int32_t maxNew = 0, pad = 0, chunk = 0;
+  bool onDevice = false; // where tokens are chosen
 };
 
 /// One row on its way.
@@ -33,6 +35,16 @@ struct Row {
 
 bool dsrt::endsWith(const std::vector<int32_t> &tokens, const std::vector<int32_t> &stop) {
   return tokens.size() >= stop.size() && std::equal(stop.begin(), stop.end(), tokens.end() - static_cast<ptrdiff_t>(stop.size()));
+}
+
+/// DS_SAMPLE: `device` (default) where the model can, or `host`.
+static Status readPlace(const Model &model, bool &onDevice) {
+  const char *place = std::getenv("DS_SAMPLE");
+  const std::string_view text = place && *place ? place : "device";
+  if (text != "device" && text != "host")
+    return Status::invalidArgument("DS_SAMPLE: expects device or host, got ", inQuotes(text));
+  onDevice = text == "device" && model.choosesTokens();
+  return Status();
 }
 
 static Status readSettings(const Manifest &manifest, const dsrt_generation &given, Settings &settings) {
@@ -116,6 +128,7 @@ public:
 
 private:
   Status forward(const std::vector<size_t> &live, bool isPrompt);
+  Status chosen(const std::vector<size_t> &live, size_t i, int32_t &token);
   Status choose(const std::vector<size_t> &live);
 
   Model &model;
@@ -124,7 +137,8 @@ private:
   const GenerateTarget &target;
   KvBlocks blocks;
   size_t blockCount = 0, firstRow = 0;
-  std::vector<float> logits; // [live, vocab]
+  std::vector<float> logits;   // [live, vocab], or
+  std::vector<int32_t> tokens; // [live], where the device chooses
   bool isCancelled = false;
 };
 } // namespace
@@ -145,12 +159,37 @@ Status Generation::forward(const std::vector<size_t> &live, bool isPrompt) {
     else
       appends.push_back({kv, &row.length, &ids[i], &positions[i], 1});
   }
+  AppendOptions options;
+  options.chunk = settings.chunk;
+  if (settings.onDevice) {
+    SampleArrays sampling;
+    sampling.isGreedy = !settings.sampling.sample;
+    for (size_t index : live) {
+      sampling.rows.push_back(sampleRowOf(settings.sampling, static_cast<uint32_t>(index), rows[index].step));
+      sampling.seen.push_back(&rows[index].seen);
+    }
+    tokens.assign(live.size(), 0);
+    sampling.tokens = tokens.data();
+    options.sampling = &sampling;
+    return appendTokens(model, appends, options, {});
+  }
   size_t vocab = manifest.model.vocabSize;
   logits.resize(live.size() * vocab);
-  AppendOptions options;
   options.output = model.forwardProgram().record->indexOfOutput("logits");
-  options.chunk = settings.chunk;
   return appendTokens(model, appends, options, [&](size_t index, int32_t) { return logits.data() + index * vocab; });
+}
+
+/// The token of live[i]: what the device chose, or what its logits say.
+Status Generation::chosen(const std::vector<size_t> &live, size_t i, int32_t &token) {
+  const Row &row = rows[live[i]];
+  const auto index = static_cast<uint32_t>(live[i]), step = static_cast<uint32_t>(row.step);
+  const int32_t vocab = model.manifest().model.vocabSize;
+  if (!settings.onDevice)
+    return chooseToken(logits.data() + i * vocab, vocab, row.seen, settings.sampling, index, step, token);
+  token = tokens[i];
+  if (token >= vocab)
+    return Status::internal("row ", index, ": the device chose token ", token, " of ", vocab);
+  return token < 0 ? noNumberToChoose(index, step) : Status();
 }
 
 Status Generation::choose(const std::vector<size_t> &live) {
@@ -162,8 +201,7 @@ Status Generation::choose(const std::vector<size_t> &live) {
       continue;
     }
     int32_t token = 0;
-    DSRT_TRY(chooseToken(logits.data() + i * manifest.model.vocabSize, manifest.model.vocabSize, row.seen, settings.sampling,
-                         static_cast<uint32_t>(live[i]), row.step, token));
+    DSRT_TRY(chosen(live, i, token));
     row.made.push_back(token);
     if (settings.sampling.repetitionPenalty != 1)
       row.see(token);
@@ -201,6 +239,7 @@ Status dsrt::generate(Model &model, const TokenBatch &batch, const dsrt_generati
   Settings settings;
   std::vector<Row> rows;
   DSRT_TRY(readSettings(model.manifest(), given, settings));
+  DSRT_TRY(readPlace(model, settings.onDevice));
   DSRT_TRY(readRows(model.manifest(), batch, settings, rows));
   std::fill_n(target.tokens, static_cast<size_t>(batch.batch) * settings.maxNew, settings.pad);
   // As many rows at a time as both programs take in one step.

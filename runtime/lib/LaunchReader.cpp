@@ -179,10 +179,11 @@ struct ArgForm {
   ArgKind kind;
   bool hasValue;
 };
-constexpr ArgForm argForms[] = {{"arena", ArgKind::arena, true}, {"weights", ArgKind::weights, true},
-                                {"input", ArgKind::input, true}, {"output", ArgKind::output, true},
-                                {"kv", ArgKind::kv, false},      {"counters", ArgKind::counters, true},
-                                {"i64", ArgKind::constant, true}};
+constexpr ArgForm argForms[] = {{"arena", ArgKind::arena, true},   {"weights", ArgKind::weights, true},
+                                {"input", ArgKind::input, true},   {"output", ArgKind::output, true},
+                                {"kv", ArgKind::kv, false},        {"counters", ArgKind::counters, true},
+                                {"i64", ArgKind::constant, true},  {"sampling", ArgKind::sampling, false},
+                                {"chosen", ArgKind::chosen, false}};
 
 /// Most of the number behind the name of an argument: offsets stay inside, indices name what there is.
 int64_t argMost(ArgKind kind, const LaunchTable &table, const ProgramRecord &record, const LaunchProgram &program) {
@@ -202,7 +203,7 @@ int64_t argMost(ArgKind kind, const LaunchTable &table, const ProgramRecord &rec
   }
 }
 
-Status readArg(const JsonPlace &place, const LaunchTable &table, const ProgramRecord &record, const LaunchProgram &program,
+Status readArg(const JsonPlace &place, const LaunchTable &table, const ProgramRecord &record, const LaunchProgram &program, bool samples,
                LaunchArg &arg) {
   if (place.value->kind != JsonKind::array || place.value->elements.empty())
     return Status::badData(place.place, ": expects [name] or [name, number], found ", describe(*place.value));
@@ -219,6 +220,8 @@ Status readArg(const JsonPlace &place, const LaunchTable &table, const ProgramRe
     DSRT_TRY(expectList(place, form.hasValue ? 2 : 1, form.hasValue ? "[name, number]" : "[name]"));
     if (arg.kind == ArgKind::kv && table.kvBytes == 0)
       return Status::badData(place.place, ": expects no kv in a package without a cache");
+    if ((arg.kind == ArgKind::sampling || arg.kind == ArgKind::chosen) && !samples)
+      return Status::badData(place.place, ": expects ", name, " in launches that choose tokens alone");
     if (!form.hasValue)
       return Status();
     int64_t least = form.kind == ArgKind::constant ? std::numeric_limits<int64_t>::min() : 0;
@@ -245,14 +248,36 @@ Status checkSignature(const JsonPlace &place, const LaunchTable &table, const La
   return Status();
 }
 
-Status readLaunch(const JsonPlace &place, const ProgramRecord &record, const LaunchTable &table, LaunchProgram &program,
+Status readPart(const JsonPlace &place, SamplePart &part) {
+  static constexpr std::pair<const char *, SamplePart> parts[] = {{"greedy", SamplePart::greedy},
+                                                                  {"random", SamplePart::random},
+                                                                  {"top_k", SamplePart::topK},
+                                                                  {"top_p", SamplePart::topP},
+                                                                  {"penalty", SamplePart::penalty}};
+  std::string name;
+  if (!place.value->find("part"))
+    return Status();
+  DSRT_TRY(place.text("part", name));
+  for (const auto &[known, value] : parts)
+    if (name == known) {
+      part = value;
+      return Status();
+    }
+  return Status::badData(place.placeOf("part"), ": expects greedy, random, top_k, top_p or penalty, found ", inQuotes(name));
+}
+
+/// One of the plan's, or with `samples` one that chooses tokens.
+Status readLaunch(const JsonPlace &place, const ProgramRecord &record, const LaunchTable &table, bool samples, LaunchProgram &program,
                   Signatures &signatures) {
-  LaunchRecord &launch = program.launches.emplace_back();
+  LaunchRecord &launch = (samples ? program.sampling : program.launches).emplace_back();
   JsonPlace list;
   DSRT_TRY(expectObject(place));
   DSRT_TRY(place.integer("kernel", 0, static_cast<int64_t>(table.kernels.size()) - 1, launch.kernel));
-  DSRT_TRY(place.integer("launch", 0, launchesMost - 1, launch.launch));
-  program.launchCount = std::max(program.launchCount, launch.launch + 1);
+  if (samples)
+    DSRT_TRY(readPart(place, launch.part));
+  else
+    DSRT_TRY(place.integer("launch", 0, launchesMost - 1, launch.launch));
+  program.launchCount = samples ? program.launchCount : std::max(program.launchCount, launch.launch + 1);
   if (place.value->find("when")) {
     DSRT_TRY(place.member("when", JsonKind::array, list));
     for (size_t i = 0; i < list.value->elements.size(); ++i)
@@ -271,8 +296,23 @@ Status readLaunch(const JsonPlace &place, const ProgramRecord &record, const Lau
     DSRT_TRY(readGrid(list.element(i), i, record, launch.grid[i]));
   DSRT_TRY(place.member("args", JsonKind::array, list));
   for (size_t i = 0; i < list.value->elements.size(); ++i)
-    DSRT_TRY(readArg(list.element(i), table, record, program, launch.args.emplace_back()));
+    DSRT_TRY(readArg(list.element(i), table, record, program, samples, launch.args.emplace_back()));
   return checkSignature(list, table, launch, signatures);
+}
+
+Status readSampling(const JsonPlace &place, const ProgramRecord &record, const LaunchTable &table, LaunchProgram &program,
+                    Signatures &signatures) {
+  JsonPlace sampling, launches;
+  DSRT_TRY(place.member("sampling", JsonKind::object, sampling));
+  DSRT_TRY(sampling.integer("output", 0, static_cast<int64_t>(record.outputs.size()) - 1, program.sampledOutput));
+  if (const OutputRecord &output = record.outputs[program.sampledOutput]; output.axes != OutputAxes::rows)
+    return Status::badData(sampling.placeOf("output"), ": expects an output of rows, found ", program.sampledOutput);
+  DSRT_TRY(sampling.member("launches", JsonKind::array, launches));
+  if (launches.value->elements.empty() || launches.value->elements.size() > static_cast<size_t>(launchesMost))
+    return Status::badData(launches.place, ": expects 1..", launchesMost, " launches, found ", launches.value->elements.size());
+  for (size_t i = 0; i < launches.value->elements.size(); ++i)
+    DSRT_TRY(readLaunch(launches.element(i), record, table, /*samples=*/true, program, signatures));
+  return Status();
 }
 
 Status readProgram(const JsonPlace &place, const Manifest &manifest, LaunchTable &table, Signatures &signatures) {
@@ -293,8 +333,8 @@ Status readProgram(const JsonPlace &place, const Manifest &manifest, LaunchTable
   if (launches.value->elements.size() > static_cast<size_t>(launchesMost))
     return Status::badData(launches.place, ": expects at most ", launchesMost, " launches, found ", launches.value->elements.size());
   for (size_t i = 0; i < launches.value->elements.size(); ++i)
-    DSRT_TRY(readLaunch(launches.element(i), *record, table, program, signatures));
-  return Status();
+    DSRT_TRY(readLaunch(launches.element(i), *record, table, /*samples=*/false, program, signatures));
+  return place.value->find("sampling") ? readSampling(place, *record, table, program, signatures) : Status();
 }
 
 Status readFormat(const JsonPlace &root, int64_t &version) {

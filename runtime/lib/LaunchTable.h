@@ -54,7 +54,7 @@ struct GridSize {
   int64_t of(const LaunchSizes &sizes) const;
 };
 
-enum class ArgKind { arena, weights, input, output, kv, counters, constant, size };
+enum class ArgKind { arena, weights, input, output, kv, counters, sampling, chosen, constant, size };
 
 /// What a parameter of a kernel gets.
 struct LaunchArg {
@@ -66,9 +66,13 @@ struct LaunchArg {
   size_t bytes() const { return kind == ArgKind::size ? 4 : 8; }
 };
 
+/// What a launch that chooses tokens is for: it is left out where no row asks for it.
+enum class SamplePart { always, greedy, random, topK, topP, penalty };
+
 struct LaunchRecord {
   int32_t kernel = 0; // of LaunchTable::kernels
-  int32_t launch = 0; // of the plan; several stages may share it
+  int32_t launch = 0; // of the plan; several stages may share it; 0 of those that choose tokens
+  SamplePart part = SamplePart::always;
   std::vector<SizeBound> when;
   std::vector<int32_t> wants; // outputs
   GridSize grid[3];
@@ -83,6 +87,16 @@ struct LaunchProgram {
   int64_t arenaBytes = 0, countersBytes = 0;
   int32_t launchCount = 0; // of the plan: one more than the greatest `launch`
   std::vector<LaunchRecord> launches;
+  int32_t sampledOutput = -1;         // the logits from which `sampling` chooses tokens; -1: the program chooses none
+  std::vector<LaunchRecord> sampling; // behind `launches`, for steps whose tokens are wanted
+
+  /// Calls `visit` with each launch, those that choose tokens last, while it gives ok.
+  template <typename Visit> Status eachLaunch(const Visit &visit) const {
+    for (const std::vector<LaunchRecord> *list : {&launches, &sampling})
+      for (const LaunchRecord &launch : *list)
+        DSRT_TRY(visit(launch));
+    return Status();
+  }
 };
 
 struct LaunchTable {

@@ -13,6 +13,7 @@ void StepArrays::reset(int32_t newBatch, int32_t newTokens, size_t outputCount) 
   of(InputKind::rows).clear();
   kv.clear();
   outputs.assign(outputCount, nullptr);
+  sampling = SampleArrays();
 }
 
 Status Model::load(const std::string &path, const dsrt_load_options &options) {
@@ -114,6 +115,16 @@ Status Model::run(const Program &program, const StepArrays &arrays) {
   if (step.trace)
     trace.finish();
   return Status();
+}
+
+bool Model::choosesTokens() const {
+  auto chooses = [&](const Program *program) {
+    if (!onDevice || !program)
+      return false;
+    const int32_t output = package.launches.programs[program->record - manifest().programs.data()].sampledOutput;
+    return output >= 0 && output == program->record->indexOfOutput("logits");
+  };
+  return chooses(program("prefill")) && chooses(program("decode"));
 }
 
 Status Model::acquireKv(KvBlock &block) {

@@ -36,6 +36,9 @@ public:
   /// Runs a step. Fails with out of memory (the arena) and internal (sizes beyond the program's; a forked process).
   Status run(const Program &program, const StepArrays &arrays);
 
+  /// True where a step of prefill or decode chooses its tokens itself (StepArrays::sampling): on a device, by a package that has it.
+  bool choosesTokens() const;
+
   /// A cache block, `kvBytes` long; given back with releaseKv. Fails with out of memory.
   Status acquireKv(KvBlock &block);
   void releaseKv(KvBlock block);

@@ -32,10 +32,35 @@ std::array<uint32_t, 4> dsrt::philox(std::array<uint32_t, 4> counter, std::array
   return counter;
 }
 
-double dsrt::uniformAt(uint64_t seed, uint32_t row, uint32_t step) {
-  std::array<uint32_t, 4> words = philox({row, step, 0, 0}, {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
-  uint64_t bits = (static_cast<uint64_t>(words[0]) << 32 | words[1]) >> 11;
-  return static_cast<double>(bits) * 0x1p-53;
+DsSampleRow dsrt::sampleRowOf(const SamplingOptions &options, uint32_t row, uint32_t step) {
+  DsSampleRow made = {};
+  made.temperature = options.temperature;
+  made.top_k = options.topK;
+  if (options.topP < 1) // checked to be above 0
+    made.top_p = std::max<int64_t>(static_cast<int64_t>(static_cast<double>(options.topP) * 0x1p32), 1);
+  if (options.minP > 0)
+    made.least = static_cast<int64_t>(std::ceil(static_cast<double>(options.minP) * static_cast<double>(sampleWeight(0))));
+  std::array<uint32_t, 4> words =
+      philox({row, step, 0, 0}, {static_cast<uint32_t>(options.seed), static_cast<uint32_t>(options.seed >> 32)});
+  made.random = static_cast<uint64_t>(words[0]) << 32 | words[1];
+  made.penalty = options.repetitionPenalty;
+  return made;
+}
+
+uint32_t dsrt::sampleDistance(float logit, float greatest, float temperature) {
+  float distance = (greatest - logit / temperature) * DS_SAMPLE_OCTAVE;
+  return distance < static_cast<float>(DS_SAMPLE_FAR) ? static_cast<uint32_t>(distance) : DS_SAMPLE_FAR;
+}
+
+uint64_t dsrt::sampleWeight(uint32_t distance) {
+  static constexpr uint64_t powers[] = DS_SAMPLE_POWERS;
+  if (distance >= DS_SAMPLE_FAR)
+    return 0;
+  constexpr uint64_t octave = 1 << 24;
+  uint64_t y = octave - distance % octave, power = 0;
+  for (size_t i = std::size(powers); i-- > 0;)
+    power = powers[i] + (power * y >> 24);
+  return (power << 7) >> (distance / octave);
 }
 
 void dsrt::applyRepetitionPenalty(float *logits, const std::vector<int32_t> &seen, float penalty) {
@@ -45,56 +70,51 @@ void dsrt::applyRepetitionPenalty(float *logits, const std::vector<int32_t> &see
     logits[token] = logits[token] < 0 ? logits[token] * penalty : logits[token] / penalty;
 }
 
-static bool before(const Candidate &a, const Candidate &b) { return a.logit > b.logit || (a.logit == b.logit && a.token < b.token); }
-
-/// Brings the greatest `count` to the front, in order.
-static void sortFront(std::vector<Candidate> &candidates, size_t count) {
-  auto middle = candidates.begin() + static_cast<ptrdiff_t>(std::min(count, candidates.size()));
-  if (middle != candidates.end())
-    std::nth_element(candidates.begin(), middle, candidates.end(), before);
-  std::sort(candidates.begin(), middle, before);
+/// The distance at which the sum over all that is nearer, or as near, reaches `goal`; the greatest there is where none does. Found digit by
+/// digit, so that nothing is sorted. `amount` is what a distance adds.
+template <typename Amount> static uint32_t distanceAt(const std::vector<uint32_t> &distances, uint64_t goal, const Amount &amount) {
+  constexpr int digit = 10;
+  uint32_t prefix = 0;
+  for (int shift = DS_SAMPLE_BITS - digit; shift >= 0; shift -= digit) {
+    uint64_t sums[1 << digit] = {};
+    for (uint32_t distance : distances)
+      if (distance >> (shift + digit) == prefix)
+        sums[distance >> shift & ((1 << digit) - 1)] += amount(distance);
+    uint32_t found = 0;
+    while (found < (1 << digit) - 1 && sums[found] < goal)
+      goal -= sums[found++];
+    prefix = prefix << digit | found;
+  }
+  return prefix;
 }
 
-std::vector<Candidate> dsrt::filterCandidates(const float *logits, int32_t vocab, const SamplingOptions &options) {
+std::vector<Candidate> dsrt::filterCandidates(const float *logits, int32_t vocab, float greatest, const DsSampleRow &row) {
+  std::vector<uint32_t> distances(vocab), near;
+  near.reserve(vocab);
+  const float scaled = greatest / row.temperature;
+  for (int32_t token = 0; token < vocab; ++token) {
+    distances[token] = sampleDistance(logits[token], scaled, row.temperature);
+    if (distances[token] < DS_SAMPLE_FAR)
+      near.push_back(distances[token]);
+  }
+  uint32_t most = DS_SAMPLE_FAR - 1;
+  if (row.top_k > 0 && static_cast<size_t>(row.top_k) < near.size()) {
+    most = distanceAt(near, row.top_k, [](uint32_t) { return uint64_t(1); });
+    std::erase_if(near, [most](uint32_t distance) { return distance > most; });
+  }
+  if (row.top_p > 0) {
+    // A token stays while those before it make less than top_p.
+    uint64_t total = 0, share = row.top_p;
+    for (uint32_t distance : near)
+      total += sampleWeight(distance);
+    uint64_t goal = (total >> 32) * share + ((total & 0xFFFFFFFF) * share >> 32);
+    most = distanceAt(near, std::max<uint64_t>(goal, 1), sampleWeight);
+  }
   std::vector<Candidate> candidates;
-  candidates.reserve(vocab);
   for (int32_t token = 0; token < vocab; ++token)
-    if (logits[token] > -std::numeric_limits<float>::infinity()) // false for NaN as well
-      candidates.push_back({logits[token] / options.temperature, token});
-  if (candidates.empty())
-    return candidates;
-  // Ties with the k-th stay.
-  if (options.topK > 0 && static_cast<size_t>(options.topK) < candidates.size()) {
-    auto kth = candidates.begin() + (options.topK - 1);
-    std::nth_element(candidates.begin(), kth, candidates.end(), before);
-    float least = kth->logit;
-    std::erase_if(candidates, [least](const Candidate &candidate) { return candidate.logit < least; });
-  }
-  float greatest = std::max_element(candidates.begin(), candidates.end(), [](const Candidate &a, const Candidate &b) {
-                     return a.logit < b.logit;
-                   })->logit;
-  if (options.topP < 1) {
-    double total = 0;
-    for (const Candidate &candidate : candidates)
-      total += std::exp(candidate.logit - greatest);
-    // A token stays while those before it make less than top_p; few are needed, so the rest is not sorted.
-    size_t sorted = 0, kept = 0;
-    double sum = 0;
-    while (kept < candidates.size() && (kept == 0 || sum < options.topP * total)) {
-      if (kept == sorted) {
-        sorted = std::min(std::max<size_t>(sorted * 4, 64), candidates.size());
-        sortFront(candidates, sorted);
-      }
-      sum += std::exp(candidates[kept++].logit - greatest);
-    }
-    candidates.resize(kept);
-  }
-  if (options.minP > 0)
-    std::erase_if(candidates,
-                  [&](const Candidate &candidate) { return std::exp(candidate.logit - greatest) < static_cast<double>(options.minP); });
-  // Few are left of many; all of them stay in the order of the vocabulary.
-  if (options.topK > 0 || options.topP < 1 || options.minP > 0)
-    std::sort(candidates.begin(), candidates.end(), before);
+    if (distances[token] <= most)
+      if (uint64_t weight = sampleWeight(distances[token]); weight >= static_cast<uint64_t>(row.least))
+        candidates.push_back({token, weight});
   return candidates;
 }
 
@@ -106,27 +126,30 @@ static int32_t greatestToken(const float *logits, int32_t vocab) {
   return best;
 }
 
+Status dsrt::noNumberToChoose(uint32_t row, uint32_t step) {
+  return Status::internal("row ", row, ": the logits of new token ", step, " hold no number to choose by");
+}
+
 Status dsrt::chooseToken(float *logits, int32_t vocab, const std::vector<int32_t> &seen, const SamplingOptions &options, uint32_t row,
                          uint32_t step, int32_t &token) {
   applyRepetitionPenalty(logits, seen, options.repetitionPenalty);
   token = greatestToken(logits, vocab);
   if (token < 0 || std::isinf(logits[token]))
-    return Status::internal("row ", row, ": the logits of new token ", step, " hold no number to choose by");
+    return noNumberToChoose(row, step);
   if (!options.sample)
     return Status();
-  std::vector<Candidate> candidates = filterCandidates(logits, vocab, options);
-  float greatest = logits[token] / options.temperature; // no filter removes it
-  double total = 0;
-  for (Candidate &candidate : candidates)
-    total += candidate.logit = std::exp(candidate.logit - greatest);
-  double target = uniformAt(options.seed, row, step) * total;
-  token = candidates.back().token;
+  const DsSampleRow how = sampleRowOf(options, row, step);
+  std::vector<Candidate> candidates = filterCandidates(logits, vocab, logits[token], how); // the greatest is one
+  uint64_t total = 0;
+  for (const Candidate &candidate : candidates)
+    total += candidate.weight;
+  auto target = static_cast<uint64_t>(static_cast<unsigned __int128>(how.random) * total >> 64);
   for (const Candidate &candidate : candidates) {
-    target -= candidate.logit; // now its weight
-    if (target < 0) {
+    if (target < candidate.weight) {
       token = candidate.token;
       break;
     }
+    target -= candidate.weight;
   }
   return Status();
 }

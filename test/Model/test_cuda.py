@@ -53,6 +53,30 @@ def test_emulated_tokens(decoders):
     assert equal >= 26  # of 32
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"do_sample": False, "repetition_penalty": 1.3},
+        {"do_sample": True, "temperature": 0.8, "top_k": 0},
+        {"do_sample": True, "temperature": 1.5, "top_k": 20, "top_p": 0.8, "min_p": 0.02, "repetition_penalty": 1.1},
+    ],
+)
+def test_tokens_chosen_on_the_device(decoders, monkeypatch, options):
+    """A seed gives the tokens that the host would choose from the same logits, for prompts of two lengths whose answers end apart."""
+    _, gpu = decoders
+    ids = np.random.default_rng(1).integers(3, 96, (3, 6)).astype(np.int32)
+    mask = (np.arange(6) >= np.array([[0], [2], [0]])).astype(np.int32)
+    settings = {"attention_mask": mask, "max_new_tokens": 8, "seed": 4, **options}
+    monkeypatch.setenv("DS_SAMPLE", "host")
+    free = gpu.generate(ids, **settings)
+    ends = [int(free[0, 8]), int(free[1, 10])]
+    ended = gpu.generate(ids, eos_token_id=ends, **settings)
+    assert not np.array_equal(free[:, : ended.shape[1]], ended)
+    monkeypatch.setenv("DS_SAMPLE", "device")
+    assert np.array_equal(gpu.generate(ids, **settings), free)
+    assert np.array_equal(gpu.generate(ids, eos_token_id=ends, **settings), ended)
+
+
 def test_emulated_encoder(torch, tmp_path):
     import ds_mlir
 

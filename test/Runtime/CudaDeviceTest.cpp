@@ -1,5 +1,6 @@
 // Packages on a GPU, with a driver that is none: graphs and launches, choice of a module, whatever can be missing or fail.
 #include "FakePackage.h"
+#include "runtime/lib/Sampler.h"
 #include <algorithm>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -18,7 +19,7 @@ protected:
     calls();
   }
   void TearDown() override {
-    for (const char *name : {"DS_CUDA_LIBRARY", "DS_CUDA_SCHEDULE", "DS_CUDA_TIMEOUT", "DS_DEVICE", "FAKE_CUDA_CAPABILITY",
+    for (const char *name : {"DS_CUDA_LIBRARY", "DS_CUDA_SCHEDULE", "DS_CUDA_TIMEOUT", "DS_DEVICE", "DS_SAMPLE", "FAKE_CUDA_CAPABILITY",
                              "FAKE_CUDA_DEVICES", "FAKE_CUDA_VERSION", "FAKE_CUDA_MEMORY", "FAKE_CUDA_FAIL", "FAKE_CUDA_HANG"})
       unsetenv(name);
     dlclose(library);
@@ -87,6 +88,67 @@ TEST_F(CudaDevice, GeneratesByReplayingGraphs) {
   }
   EXPECT_EQ(bytes(), 0u);
   EXPECT_EQ(count(calls(), "cuDevicePrimaryCtxRelease"), 1);
+}
+
+/// Tokens alone come back, by graphs of their own for each way to choose; sequences end at different steps; the host would choose alike.
+TEST_F(CudaDevice, ChoosesTokensOnTheDevice) {
+  Package package(Package::decoder);
+  package.addLaunches({"sm_90a"}, false, launchesText({"sm_90a"}, true));
+  Loaded loaded(package.path());
+  ASSERT_EQ(loaded.status, DSRT_OK) << dsrt_last_error();
+  calls();
+  EXPECT_EQ(greedy(loaded.model, {1, 2, 3}, 6), expectedGreedy({1, 2, 3}, 6));
+  std::string first = calls();
+  EXPECT_EQ(count(first, "cuStreamBeginCapture"), 2);
+  EXPECT_EQ(count(first, "overlapping sample_greedy 1x1x1 32 0"), 2) << first;
+  EXPECT_EQ(count(first, "overlapping sample_(random|penalty)"), 0) << first;
+  EXPECT_EQ(count(first, "download 4"), 6) << first;
+  EXPECT_EQ(count(first, "download"), 6) << first;
+
+  // A batch with a penalty, in which rows end at different tokens.
+  std::vector<int32_t> ids = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  dsrt_batch batch = batchOf(3, ids);
+  auto generate = [&](dsrt_generation &generation) {
+    std::vector<int32_t> made(3 * generation.max_new_tokens), lengths(3), finish(3);
+    EXPECT_EQ(dsrt_generate(loaded.model, &batch, &generation, nullptr, nullptr, made.data(), lengths.data(), finish.data()), DSRT_OK)
+        << dsrt_last_error();
+    made.insert(made.end(), lengths.begin(), lengths.end());
+    made.insert(made.end(), finish.begin(), finish.end());
+    return made;
+  };
+  dsrt_generation generation;
+  dsrt_generation_init(&generation);
+  generation.max_new_tokens = 8;
+  generation.repetition_penalty = 1.5f;
+  std::vector<int32_t> alike = generate(generation), eos = {alike[1], alike[8 + 4]};
+  generation.eos = eos.data();
+  generation.eos_count = 2;
+  calls();
+  const std::vector<int32_t> found = generate(generation);
+  EXPECT_FALSE(found[24] == found[25] && found[25] == found[26]) << found[24];
+  EXPECT_GT(count(calls(), "overlapping sample_greedy [12]x1x1"), 0) << "rows that are left";
+  setenv("DS_SAMPLE", "host", 1);
+  EXPECT_EQ(generate(generation), found);
+  EXPECT_EQ(count(calls(), "overlapping sample_"), 0);
+  setenv("DS_SAMPLE", "gpu", 1);
+  std::vector<int32_t> none(24), lengths(3);
+  EXPECT_EQ(dsrt_generate(loaded.model, &batch, &generation, nullptr, nullptr, none.data(), lengths.data(), nullptr),
+            DSRT_INVALID_ARGUMENT);
+  EXPECT_STREQ(dsrt_last_error(), "invalid argument: DS_SAMPLE: expects device or host, got 'gpu'");
+  unsetenv("DS_SAMPLE");
+
+  // The numbers of a seed go by row and step.
+  generation.repetition_penalty = 1;
+  generation.do_sample = 1;
+  generation.eos_count = 0;
+  generation.seed = 5;
+  const std::vector<int32_t> drawn = generate(generation);
+  for (uint32_t row = 0; row < 3; ++row)
+    for (uint32_t step = 0; step < 8; ++step) {
+      dsrt::SamplingOptions options;
+      options.seed = 5;
+      EXPECT_EQ(drawn[row * 8 + step], static_cast<int32_t>(dsrt::sampleRowOf(options, row, step).random % vocab)) << row << ' ' << step;
+    }
 }
 
 TEST_F(CudaDevice, ForwardSessionsAndRawStepsAreThoseOfTheCpu) {

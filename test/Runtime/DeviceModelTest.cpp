@@ -66,10 +66,10 @@ public:
 };
 
 struct Executor {
-  Executor() : files(fake::Package::decoder) {
+  explicit Executor(bool isSampled = false) : files(fake::Package::decoder) {
     files.addLaunches();
     EXPECT_TRUE(parseManifest(files.manifest, "m", package.manifest).ok());
-    EXPECT_TRUE(parseLaunches(fake::launchesText(), "l", package.manifest, package.launches).ok());
+    EXPECT_TRUE(parseLaunches(fake::launchesText({"sm_90a", "compute_80"}, isSampled), "l", package.manifest, package.launches).ok());
     package.manifest.weightsBytes = 0; // nothing is mapped here
     auto made = std::make_unique<NotingDevice>();
     device = made.get();
@@ -146,6 +146,49 @@ TEST(DeviceModel, LeavesOutKernelsOfOtherArchitectures) {
     EXPECT_EQ(executor.device->launches.size(), count) << only << ", " << except;
     EXPECT_EQ(executor.device->launches.back().kernel, "logits_2");
   }
+}
+
+TEST(DeviceModel, GivesSamplingWhatItReads) {
+  Executor executor(true);
+  ASSERT_TRUE(executor.model->load().ok());
+  StepArrays arrays = executor.step(2, 3, {2, 5});
+  const std::vector<int32_t> seen = {7, 8, 9};
+  std::vector<int32_t> tokens(2, 55);
+  DsSampleRow row = {};
+  row.temperature = 0.5f;
+  row.random = 77;
+  row.penalty = 2;
+  arrays.sampling.isGreedy = false;
+  arrays.sampling.rows = {row, row};
+  arrays.sampling.seen = {nullptr, &seen};
+  arrays.sampling.tokens = tokens.data();
+  Status status = executor.model->run(0, arrays, executor.trace);
+  ASSERT_TRUE(status.ok()) << status.message();
+  auto &launches = executor.device->launches;
+  ASSERT_EQ(launches.size(), 4u); // logits for the device alone, the penalty, a random choice, none that is greedy
+  EXPECT_EQ(launches[1].kernel, "logits_1");
+  EXPECT_EQ(launches[2].kernel, "sample_penalty");
+  EXPECT_EQ(launches[3].kernel, "sample_random");
+  const std::vector<uint64_t> &values = launches[3].values;
+  EXPECT_EQ(values[0], executor.device->blocks["the output logits"]);
+  EXPECT_EQ(values[1], executor.device->blocks["inputs"] + 1280); // behind the caches and four inputs
+  EXPECT_EQ(values[2], executor.device->blocks["chosen tokens"]);
+  const auto *rows = reinterpret_cast<const DsSampleRow *>(values[1]);
+  EXPECT_EQ(rows[1].random, 77u);
+  EXPECT_EQ(rows[0].seen_count, 0);
+  ASSERT_EQ(rows[1].seen_count, 3);
+  EXPECT_EQ(reinterpret_cast<const int32_t *>(values[1])[rows[1].seen_begin + 2], 9);
+  EXPECT_EQ(tokens, (std::vector<int32_t>{0, 0})) << "what the device has there";
+  // Without rows nothing is chosen.
+  launches.clear();
+  ASSERT_TRUE(executor.model->run(0, executor.step(2, 3, {2, 5}), executor.trace).ok());
+  EXPECT_EQ(launches.size(), 1u);
+  arrays.sampling.rows.pop_back();
+  EXPECT_EQ(executor.model->run(0, arrays, executor.trace).message(), "internal: prefill: sampling: expects 2 rows, 4 at most, got 1");
+  Executor without;
+  ASSERT_TRUE(without.model->load().ok());
+  arrays.sampling.rows.push_back(row);
+  EXPECT_EQ(without.model->run(0, arrays, without.trace).message(), "internal: prefill: tokens are wanted of a program that chooses none");
 }
 
 TEST(DeviceModel, OutputsGrowBeforeAnythingRuns) {

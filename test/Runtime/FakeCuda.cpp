@@ -2,7 +2,9 @@
 // The environment says what it pretends to be: FAKE_CUDA_CAPABILITY (90), FAKE_CUDA_DEVICES (1), FAKE_CUDA_VERSION (12040),
 // FAKE_CUDA_MEMORY (bytes), FAKE_CUDA_FAIL (function=code), FAKE_CUDA_HANG.
 #include "FakeModel.h"
+#include "dsrt/sample.h"
 #include "runtime/lib/CudaDriver.h"
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -89,6 +91,29 @@ void logitsOfBlock(const Args &args, uint32_t rowsOfBlock) {
     for (int32_t token = 0; token < fake::vocab; ++token)
       args.at<float *>(3)[row * fake::vocab + token] = fake::logit(sums[rows[row]], token, weights[token]);
 }
+
+// logits, sampling, chosen, scratch, pass: a block a row.
+const DsSampleRow &sampleRow(const Args &args) { return args.at<const DsSampleRow *>(1)[args.block]; }
+float *logitsOfRow(const Args &args) { return args.at<float *>(0) + args.block * fake::vocab; }
+
+void samplePenalty(const Args &args) {
+  const DsSampleRow &row = sampleRow(args);
+  const int32_t *seen = args.at<const int32_t *>(1) + row.seen_begin;
+  for (int32_t i = 0; i < row.seen_count; ++i) {
+    float &logit = logitsOfRow(args)[seen[i]];
+    logit = logit < 0 ? logit * row.penalty : logit / row.penalty;
+  }
+}
+
+void sampleGreedy(const Args &args) {
+  int32_t best = 0;
+  for (int32_t token = 1; token < fake::vocab; ++token)
+    best = logitsOfRow(args)[token] > logitsOfRow(args)[best] ? token : best;
+  args.at<int32_t *>(2)[args.block] = std::isfinite(logitsOfRow(args)[best]) ? best : -1;
+}
+
+// The random number alone chooses.
+void sampleRandom(const Args &args) { args.at<int32_t *>(2)[args.block] = static_cast<int32_t>(sampleRow(args).random % fake::vocab); }
 } // namespace
 
 namespace dsrt::cuda {
@@ -120,7 +145,10 @@ namespace {
 FunctionData kernels[] = {{"fold_tokens", foldTokens, {8, 8, 8, 8, 8, 8, 8, 4, 4}},
                           {"hidden_states", hiddenStates, {8, 8, 4}},
                           {"logits_1", [](const Args &args) { logitsOfBlock(args, 1); }, {8, 8, 8, 8, 4}},
-                          {"logits_2", [](const Args &args) { logitsOfBlock(args, 2); }, {8, 8, 8, 8, 4}}};
+                          {"logits_2", [](const Args &args) { logitsOfBlock(args, 2); }, {8, 8, 8, 8, 4}},
+                          {"sample_penalty", samplePenalty, {8, 8, 8, 8, 8}},
+                          {"sample_greedy", sampleGreedy, {8, 8, 8, 8, 8}},
+                          {"sample_random", sampleRandom, {8, 8, 8, 8, 8}}};
 ContextData onlyContext;
 ModuleData onlyModule;
 

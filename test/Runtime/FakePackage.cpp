@@ -111,7 +111,19 @@ static std::string moduleFile(const std::string &arch) {
   return "code/" + arch + (arch == "emulate" ? ".so" : arch[0] == 's' ? ".cubin" : ".ptx");
 }
 
-std::string fake::launchesText(const std::vector<std::string> &archs) {
+/// The launches that choose tokens, where the fake driver has kernels for them.
+static std::string samplingText(bool isSampled) {
+  if (!isSampled)
+    return "";
+  auto launch = [](int kernel, const char *part) {
+    return "{\"kernel\": " + std::to_string(kernel) + ", \"part\": " + quote(part) +
+           R"(, "grid": [[1, ["selected", 1]], [1], [1]], "args": [["output", 1], ["sampling"], ["chosen"], ["arena", 0], ["i64", 0]]})";
+  };
+  return R"(, "sampling": {"output": 1, "launches": [)" + launch(4, "penalty") + ", " + launch(5, "greedy") + ", " + launch(6, "random") +
+         "]}";
+}
+
+std::string fake::launchesText(const std::vector<std::string> &archs, bool isSampled) {
   std::string modules, programs;
   for (const std::string &arch : archs)
     modules += (modules.empty() ? "" : ", ") + std::string("{\"target\": ") + quote(arch == "emulate" ? "emulate" : "cuda") +
@@ -126,12 +138,16 @@ std::string fake::launchesText(const std::vector<std::string> &archs) {
     {"kernel": 2, "launch": 2, "wants": [1], "when": [["selected", 1, 2]], "grid": [[1, ["selected", 1]], [1], [1]],
      "args": [["arena", 256], ["input", 3], ["weights", 0], ["output", 1], ["selected"]]},
     {"kernel": 3, "launch": 2, "wants": [1], "when": [["selected", 3, 1000], ["batch", 1, 4]], "grid": [[1, ["selected", 2]], [1], [1]],
-     "args": [["arena", 256], ["input", 3], ["weights", 0], ["output", 1], ["selected"]]}]})";
+     "args": [["arena", 256], ["input", 3], ["weights", 0], ["output", 1], ["selected"]]}])" +
+                samplingText(isSampled) + "}";
   return "{\"format\": \"ds-launches\", \"version\": 1,\n\"modules\": [" + modules +
          "],\n\"kernels\": [{\"name\": \"fold_tokens\", \"threads\": 32, \"shared_bytes\": 0}, {\"name\": \"hidden_states\", \"threads\": "
          "128, \"shared_bytes\": 1024}, {\"name\": \"logits_1\", \"threads\": 256, \"shared_bytes\": 65536}, {\"name\": \"logits_2\", "
-         "\"threads\": 256, \"shared_bytes\": 0}],\n\"programs\": [" +
-         programs + "]}\n";
+         "\"threads\": 256, \"shared_bytes\": 0}" +
+         (isSampled ? R"(, {"name": "sample_penalty", "threads": 32, "shared_bytes": 0}, {"name": "sample_greedy", "threads": 32,
+         "shared_bytes": 0}, {"name": "sample_random", "threads": 32, "shared_bytes": 0})"
+                    : "") +
+         "],\n\"programs\": [" + programs + "]}\n";
 }
 
 void Package::addLaunches(const std::vector<std::string> &archs, bool keepCpu, std::string text) {

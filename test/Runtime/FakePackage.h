@@ -50,8 +50,8 @@ public:
   dsrt_status status;
 };
 
-/// launches.json of the toy decoder: its kernels are in FakeCuda.cpp.
-std::string launchesText(const std::vector<std::string> &archs = {"sm_90a", "compute_80"});
+/// launches.json of the toy decoder: its kernels are in FakeCuda.cpp. With `isSampled` it chooses tokens on the device.
+std::string launchesText(const std::vector<std::string> &archs = {"sm_90a", "compute_80"}, bool isSampled = false);
 
 /// A batch over vectors that must outlive it.
 dsrt_batch batchOf(int32_t rows, const std::vector<int32_t> &ids, const std::vector<int32_t> *mask = nullptr);

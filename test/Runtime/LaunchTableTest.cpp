@@ -146,6 +146,40 @@ TEST(LaunchTable, KernelsOfOneArchitecture) {
   EXPECT_EQ(read(R"("only": "sm_90a", "except": "sm_80")"), "bad data: l: kernels[0].except: expects none beside only");
 }
 
+TEST(LaunchTable, LaunchesThatChooseTokens) {
+  Manifest manifest = deviceManifest();
+  const std::string good = fake::launchesText({"sm_90a"}, true);
+  LaunchTable table;
+  Status read = parseLaunches(good, "l", manifest, table);
+  ASSERT_TRUE(read.ok()) << read.message();
+  EXPECT_EQ(table.programs[0].sampledOutput, 1);
+  EXPECT_EQ(table.programs[0].launchCount, 3);
+  ASSERT_EQ(table.programs[0].sampling.size(), 3u);
+  EXPECT_EQ(table.programs[0].sampling[2].part, SamplePart::random);
+  EXPECT_EQ(table.programs[0].sampling[2].args[2].kind, ArgKind::chosen);
+  int32_t count = 0;
+  EXPECT_TRUE(table.programs[1].eachLaunch([&](const LaunchRecord &) { return ++count, Status(); }).ok());
+  EXPECT_EQ(count, 7);
+  const struct {
+    const char *from, *to, *message;
+  } cases[] = {
+      {"\"sampling\": {\"output\": 1", "\"sampling\": {\"output\": 2", "sampling.output: expects an integer in 0..1, found 2"},
+      {"\"sampling\": {\"output\": 1", "\"sampling\": {\"output\": 0", "sampling.output: expects an output of rows, found 0"},
+      {"\"part\": \"greedy\"", "\"part\": \"beam\"",
+       "sampling.launches[1].part: expects greedy, random, top_k, top_p or penalty, found 'beam'"},
+      {"[\"chosen\"]", "[\"chosen\", 1]", "sampling.launches[0].args[2]: expects [name], found 2 elements"},
+      {"[\"kv\"]", "[\"chosen\"]", "launches[0].args[3]: expects chosen in launches that choose tokens alone"},
+      {"[\"kv\"]", "[\"sampling\"]", "launches[0].args[3]: expects sampling in launches that choose tokens alone"},
+  };
+  for (const auto &test : cases) {
+    std::string text = good;
+    size_t at = text.find(test.from);
+    ASSERT_NE(at, text.npos) << test.from;
+    Status status = parseLaunches(text.replace(at, std::string(test.from).size(), test.to), "l", manifest, table);
+    EXPECT_EQ(status.message(), std::string("bad data: l: programs[0].") + test.message);
+  }
+}
+
 TEST(LaunchTable, CutAtEveryByte) {
   Manifest manifest = deviceManifest();
   const std::string good = fake::launchesText({"sm_90a", "compute_80", "emulate"});

@@ -1,5 +1,6 @@
 // Sampling against worked tables.
 #include "runtime/lib/Sampler.h"
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>
@@ -22,6 +23,27 @@ TEST(Sampler, PhiloxKnownAnswers) {
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
+/// What is left of the logits by the options.
+static std::vector<Candidate> filtered(const std::vector<float> &logits, const SamplingOptions &options) {
+  float greatest = *std::max_element(logits.begin(), logits.end());
+  return filterCandidates(logits.data(), static_cast<int32_t>(logits.size()), greatest, sampleRowOf(options, 0, 0));
+}
+
+TEST(Sampler, WeightsArePowersOfE) {
+  EXPECT_EQ(sampleDistance(3, 3, 1), 0u);
+  EXPECT_EQ(sampleWeight(0), uint64_t(1) << 40);
+  for (int i = 0; i < 2700; ++i) {
+    const float away = static_cast<float>(i) * 0.01f;
+    const double weight = static_cast<double>(sampleWeight(sampleDistance(-away, 0, 1))), expected = std::exp(-double(away)) * 0x1p40;
+    EXPECT_NEAR(weight, expected, expected * 3e-6 + 1) << away;
+  }
+  const float infinite = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  for (float far : {-28.f, -1e30f, -infinite, nan}) {
+    EXPECT_EQ(sampleDistance(far, 0, 1), uint32_t(DS_SAMPLE_FAR)) << far;
+    EXPECT_EQ(sampleWeight(sampleDistance(far, 0, 1)), 0u);
+  }
+}
+
 TEST(Sampler, FiltersInTransformersOrder) {
   // Probabilities 0.5, 0.25, 0.125, 0.0625, 0.0625 of tokens 3, 0, 4, 1, 2.
   std::vector<float> logits(5);
@@ -37,19 +59,20 @@ TEST(Sampler, FiltersInTransformersOrder) {
   } cases[] = {
       {1, 0, 1, 0, {0, 1, 2, 3, 4}},
       {1, 1, 1, 0, {3}},
-      {1, 3, 1, 0, {3, 0, 4}},
-      {1, 4, 1, 0, {3, 0, 4, 1, 2}}, // the fourth and the fifth are equal, both stay
-      {1, 9, 1, 0, {3, 0, 4, 1, 2}},
+      {1, 3, 1, 0, {0, 3, 4}},
+      {1, 4, 1, 0, {0, 1, 2, 3, 4}}, // the fourth and the fifth are equal, both stay
+      {1, 9, 1, 0, {0, 1, 2, 3, 4}},
       {1, 0, 0.1f, 0, {3}},
-      {1, 0, 0.6f, 0, {3, 0}},
-      {1, 0, 0.8f, 0, {3, 0, 4}},
-      {1, 0, 1, 0.2f, {3, 0, 4}},
+      {1, 0, 0.6f, 0, {0, 3}},
+      {1, 0, 0.8f, 0, {0, 3, 4}},
+      {1, 0, 0.9f, 0, {0, 1, 2, 3, 4}}, // of equal ones both
+      {1, 0, 1, 0.2f, {0, 3, 4}},
       {1, 0, 1, 0.6f, {3}},
       {1, 0, 1, 1, {3}},
-      {1, 2, 0.7f, 0, {3, 0}}, // after top-k the two have 2/3 and 1/3
+      {1, 2, 0.7f, 0, {0, 3}}, // after top-k the two have 2/3 and 1/3
       {1, 2, 0.6f, 0, {3}},
-      {0.5f, 0, 0.75f, 0, {3, 0}}, // squared and renormalised: 0.734, 0.184, ...
-      {2, 0, 0.6f, 0, {3, 0, 4}},  // roots: 0.343, 0.243, 0.171, ...
+      {0.5f, 0, 0.75f, 0, {0, 3}}, // squared and renormalised: 0.734, 0.184, ...
+      {2, 0, 0.6f, 0, {0, 3, 4}},  // roots: 0.343, 0.243, 0.171, ...
   };
   for (const auto &test : cases) {
     SamplingOptions options;
@@ -58,7 +81,7 @@ TEST(Sampler, FiltersInTransformersOrder) {
     options.topK = test.topK;
     options.topP = test.topP;
     options.minP = test.minP;
-    EXPECT_EQ(tokensOf(filterCandidates(logits.data(), 5, options)), test.expected)
+    EXPECT_EQ(tokensOf(filtered(logits, options)), test.expected)
         << test.temperature << ' ' << test.topK << ' ' << test.topP << ' ' << test.minP;
   }
 }
@@ -71,7 +94,7 @@ TEST(Sampler, TopPOverManyTokensEqualsASort) {
     SamplingOptions options;
     options.sample = true;
     options.topP = topP;
-    std::vector<Candidate> kept = filterCandidates(logits.data(), 5000, options);
+    std::vector<Candidate> kept = filtered(logits, options);
     std::vector<float> sorted = logits;
     std::sort(sorted.rbegin(), sorted.rend());
     double total = 0, sum = 0;
@@ -81,7 +104,8 @@ TEST(Sampler, TopPOverManyTokensEqualsASort) {
     while (count == 0 || (count < sorted.size() && sum < topP * total))
       sum += std::exp(double(sorted[count++]) - sorted[0]);
     ASSERT_EQ(kept.size(), count) << topP;
-    EXPECT_EQ(kept.back().logit, sorted[count - 1]);
+    for (const Candidate &candidate : kept)
+      EXPECT_GE(logits[candidate.token], sorted[count - 1]);
   }
 }
 

@@ -1,4 +1,5 @@
 // Every kernel of a plan becomes stages, every launch of a program launches of those.
+#include "Sample.h"
 #include "ds/Conversion/ModulePath.h"
 #include "ds/Target/CUDA/CodeGen.h"
 #include "ds/Target/CUDA/Kernel.h"
@@ -10,6 +11,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <map>
 #include <nlohmann/json.hpp>
 
 using namespace mlir;
@@ -42,6 +44,10 @@ private:
   llvm::Error emitLaunch(LaunchOp launch, ProgramOp program, int64_t number, int64_t scratchOffset, Json &launches);
   llvm::Expected<BuiltKernel *> built(LaunchOp launch);
   int64_t function(BuiltKernel &built, size_t stage, LaunchOp launch);
+  gpu::GPUFuncOp startFunction(std::string name, ArrayRef<Type> types, const GpuShape &shape);
+  void beginBody(const GpuShape &shape);
+  int64_t sampleFunction(const SampleStage &stage, int64_t vocab);
+  std::optional<Json> sampling(ProgramOp program, int64_t scratchOffset, int64_t &scratch);
   llvm::Expected<Json> argument(Operation *place);
 
   ModuleOp planned;
@@ -54,7 +60,8 @@ private:
   GpuEmitter e;
   gpu::GPUModuleOp kernelModule;
   llvm::StringMap<BuiltKernel> kernels;
-  llvm::StringMap<int64_t> names; // of functions, and how often each was taken
+  llvm::StringMap<int64_t> names;                                     // of functions, and how often each was taken
+  std::map<std::pair<int64_t, std::string>, int64_t> sampleFunctions; // by vocabulary and stage
   Json kernelList = Json::array(), programList = Json::array();
 };
 
@@ -112,18 +119,35 @@ llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
   return &entry;
 }
 
+/// A kernel without a body; the builder stands in it.
+gpu::GPUFuncOp KernelsEmitter::startFunction(std::string name, ArrayRef<Type> types, const GpuShape &shape) {
+  for (char &c : name)
+    if (!llvm::isAlnum(c))
+      c = '_';
+  if (int64_t taken = names[name]++)
+    name += "_" + std::to_string(taken);
+  builder.setInsertionPointToEnd(kernelModule.getBody());
+  auto function = gpu::GPUFuncOp::create(builder, loc, name, builder.getFunctionType(types, {}));
+  function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), builder.getUnitAttr());
+  function->setAttr("nvvm.maxntid", builder.getDenseI32ArrayAttr({static_cast<int32_t>(shape.threads)}));
+  function->setAttr("nvvm.minctasm", builder.getI32IntegerAttr(static_cast<int32_t>(shape.blocksPerProcessor)));
+  builder.setInsertionPointToStart(&function.getBody().front());
+  return function;
+}
+
+void KernelsEmitter::beginBody(const GpuShape &shape) {
+  if (shape.letsNextBegin)
+    e.gridLaunchDependents();
+  if (!shape.waitsItself)
+    e.gridWait();
+}
+
 int64_t KernelsEmitter::function(BuiltKernel &built, size_t stage, LaunchOp launch) {
   if (built.functions[stage] >= 0)
     return built.functions[stage];
   const GpuKernel &kernel = *built.kernel;
   const GpuShape &shape = kernel.stages[stage].shape;
   std::string name = ds_plan::KernelOp(kernel.kernel).getSymName().str() + (shape.name.empty() ? "" : "_" + shape.name);
-  for (char &c : name)
-    if (!llvm::isAlnum(c))
-      c = '_';
-  if (int64_t taken = names[name]++)
-    name += "_" + std::to_string(taken);
-
   SmallVector<Type> types;
   SmallVector<bool> isWeight;
   GpuBody body{e, kernel.ins, kernel.aux, kernel.outs, {}, {}, {}, {}, {}};
@@ -138,18 +162,13 @@ int64_t KernelsEmitter::function(BuiltKernel &built, size_t stage, LaunchOp laun
     }
   types.append({e.ptr(), e.ptr(), e.i32(), e.i32(), e.i32()});
   OpBuilder::InsertionGuard guard(builder);
-  builder.setInsertionPointToEnd(kernelModule.getBody());
-  auto function = gpu::GPUFuncOp::create(builder, loc, name, builder.getFunctionType(types, {}));
-  function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), builder.getUnitAttr());
-  function->setAttr("nvvm.maxntid", builder.getDenseI32ArrayAttr({static_cast<int32_t>(shape.threads)}));
-  function->setAttr("nvvm.minctasm", builder.getI32IntegerAttr(static_cast<int32_t>(shape.blocksPerProcessor)));
+  gpu::GPUFuncOp function = startFunction(std::move(name), types, shape);
   for (auto [index, weight] : llvm::enumerate(isWeight))
     if (weight) {
       auto number = static_cast<unsigned>(index);
       function.setArgAttr(number, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());
       function.setArgAttr(number, LLVM::LLVMDialect::getReadonlyAttrName(), builder.getUnitAttr());
     }
-  builder.setInsertionPointToStart(&function.getBody().front());
   unsigned next = 0;
   for (auto *list : {&body.ins, &body.aux, &body.outs})
     for (KernelOperand &operand : *list) {
@@ -159,15 +178,12 @@ int64_t KernelsEmitter::function(BuiltKernel &built, size_t stage, LaunchOp laun
     }
   for (Value *value : {&body.scratch, &body.counters, &body.batch, &body.tokens, &body.rows})
     *value = function.getArgument(next++);
-  if (shape.letsNextBegin)
-    e.gridLaunchDependents();
-  if (!shape.waitsItself)
-    e.gridWait();
+  beginBody(shape);
   kernel.stages[stage].body(body);
   gpu::ReturnOp::create(builder, loc);
 
   built.functions[stage] = static_cast<int64_t>(kernelList.size());
-  kernelList.push_back({{"name", name}, {"threads", shape.threads}, {"shared_bytes", shape.sharedBytes}});
+  kernelList.push_back({{"name", function.getName().str()}, {"threads", shape.threads}, {"shared_bytes", shape.sharedBytes}});
   auto mark = [&](const char *key, StringRef attribute, const std::string &arch) {
     if (arch.empty())
       return;
@@ -177,6 +193,47 @@ int64_t KernelsEmitter::function(BuiltKernel &built, size_t stage, LaunchOp laun
   mark("only", onlyAttr, shape.only);
   mark("except", exceptAttr, shape.except);
   return built.functions[stage];
+}
+
+int64_t KernelsEmitter::sampleFunction(const SampleStage &stage, int64_t vocab) {
+  auto [entry, isNew] = sampleFunctions.try_emplace({vocab, stage.shape.name}, static_cast<int64_t>(kernelList.size()));
+  if (!isNew)
+    return entry->second;
+  OpBuilder::InsertionGuard guard(builder);
+  gpu::GPUFuncOp function = startFunction("sample_" + stage.shape.name, {e.ptr(), e.ptr(), e.ptr(), e.ptr(), e.i64()}, stage.shape);
+  beginBody(stage.shape);
+  auto argument = [&](unsigned index) { return function.getArgument(index); };
+  SampleBody body{e, argument(0), argument(1), argument(2), argument(3), argument(4)};
+  stage.body(body);
+  gpu::ReturnOp::create(builder, loc);
+  kernelList.push_back({{"name", function.getName().str()}, {"threads", stage.shape.threads}, {"shared_bytes", stage.shape.sharedBytes}});
+  return entry->second;
+}
+
+/// The launches that choose tokens from the logits of a program that has them, of one row for each sequence; their scratch lies where that
+/// of the launches before was.
+std::optional<Json> KernelsEmitter::sampling(ProgramOp program, int64_t scratchOffset, int64_t &scratch) {
+  for (OutputOp output : program.getBody().getOps<OutputOp>()) {
+    if (output.getName() != "logits" || output.getRows() != Rows::selected || program.getKvBytes() == 0)
+      continue;
+    const int64_t vocab = output.getResult().getType().getShape().back();
+    Json launches = Json::array();
+    for (const SampleStage &stage : sampleStages(vocab))
+      for (int64_t pass : stage.passes) {
+        Json json = Json::object();
+        json["kernel"] = sampleFunction(stage, vocab);
+        if (!stage.part.empty())
+          json["part"] = stage.part;
+        json["grid"] =
+            Json::array({Json::array({stage.shape.grid[0].constant}), Json::array({1, Json::array({"selected", 1})}), Json::array({1})});
+        json["args"] = Json::array({Json::array({"output", output.getIndex()}), Json::array({"sampling"}), Json::array({"chosen"}),
+                                    Json::array({"arena", scratchOffset}), Json::array({"i64", pass})});
+        launches.push_back(json);
+      }
+    scratch = std::max<int64_t>(scratch, sampleScratchBytes(vocab) * program.getMaxBatch());
+    return Json{{"output", output.getIndex()}, {"launches", std::move(launches)}};
+  }
+  return std::nullopt;
 }
 
 llvm::Expected<Json> KernelsEmitter::argument(Operation *op) {
@@ -254,10 +311,13 @@ llvm::Error KernelsEmitter::emitProgram(ProgramOp program) {
     scratch = std::max<int64_t>(scratch, kernel.scratchPerRow * llvm::alignTo(rows, scratchRows));
     counters = std::max<int64_t>(counters, kernel.countersPerSequence * program.getMaxBatch() * 4);
   }
+  std::optional<Json> sampled = sampling(program, scratchOffset, scratch);
   programList.push_back({{"name", program.getSymName().str()},
                          {"arena_bytes", scratchOffset + scratch},
                          {"counters_bytes", counters},
                          {"launches", std::move(launches)}});
+  if (sampled)
+    programList.back()["sampling"] = std::move(*sampled);
   return llvm::Error::success();
 }
 

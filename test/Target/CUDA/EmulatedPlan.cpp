@@ -27,8 +27,11 @@ static dsrt::Manifest manifestOf(mlir::ModuleOp module) {
     record.maxRows = static_cast<int32_t>(program.getMaxRows());
     for (auto input : program.getBody().getOps<ds_plan::InputOp>())
       record.inputs.resize(std::max<size_t>(record.inputs.size(), input.getIndex() + 1));
-    for (auto output : program.getBody().getOps<ds_plan::OutputOp>())
+    for (auto output : program.getBody().getOps<ds_plan::OutputOp>()) {
       record.outputs.resize(std::max<size_t>(record.outputs.size(), output.getIndex() + 1));
+      if (output.getRows() == ds_plan::Rows::selected)
+        record.outputs[output.getIndex()].axes = dsrt::OutputAxes::rows;
+    }
   }
   return manifest;
 }
@@ -165,6 +168,12 @@ static Arguments argumentsOf(const dsrt::LaunchRecord &launch, const EmulatedSte
     case dsrt::ArgKind::kv:
       pointer(memory.kv.data());
       break;
+    case dsrt::ArgKind::sampling:
+      pointer(step.sampling.data());
+      break;
+    case dsrt::ArgKind::chosen:
+      pointer(step.chosen.data());
+      break;
     case dsrt::ArgKind::constant:
       arguments.add(&arg.value, sizeof arg.value);
       break;
@@ -204,27 +213,31 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
     add(step.outputs[i].data(), step.outputs[i].size_bytes(), "output " + std::to_string(i));
   for (size_t i = 0; i < step.kv.size(); ++i)
     add(step.kv[i].data(), step.kv[i].size_bytes(), "kv of sequence " + std::to_string(i));
+  add(step.sampling.data(), step.sampling.size(), "sampling");
+  add(step.chosen.data(), step.chosen.size_bytes(), "chosen");
 
   const dsrt::LaunchSizes sizes(step.batch, step.tokens, step.rows);
-  for (const dsrt::LaunchRecord &launch : program.launches) {
+  dsrt::Status status = program.eachLaunch([&](const dsrt::LaunchRecord &launch) -> dsrt::Status {
     dsrt::EmulatedLaunch emulated;
     auto isUnwanted = [&](int32_t output) { return step.outputs[output].empty(); };
+    const bool samples = &launch >= program.sampling.data() && &launch < program.sampling.data() + program.sampling.size();
     if (std::any_of(launch.wants.begin(), launch.wants.end(), isUnwanted) || !parsed.kernels[launch.kernel].isOn(arch) ||
-        !launch.runs(sizes, emulated.grid))
-      continue;
+        !launch.runs(sizes, emulated.grid) || (samples && !(step.parts >> static_cast<int>(launch.part) & 1)))
+      return dsrt::Status();
     const dsrt::KernelRecord &kernel = parsed.kernels[launch.kernel];
     emulated.kernel = kernel.name;
     emulated.function = reinterpret_cast<DsEmulatedKernelFn>(dlsym(handle, (DS_EMULATED_PREFIX + kernel.name).c_str()));
     if (!emulated.function)
-      return "no function of kernel " + kernel.name;
+      return dsrt::Status::internal("no function of kernel ", kernel.name);
     emulated.threads = kernel.threads;
     emulated.sharedBytes = kernel.sharedBytes;
     Arguments arguments = argumentsOf(launch, step, memory, sizes);
     emulated.args = arguments.list();
     emulated.overlaps = true; // also the first: a step before may be running
-    if (dsrt::Status status = emulator->launch(emulated); !status.ok())
-      return status.message();
-  }
+    return emulator->launch(emulated);
+  });
+  if (!status.ok())
+    return status.message();
   for (size_t i = 0; i < memory.counters.size(); ++i)
     if (memory.counters.as<uint8_t>()[i])
       return "counter " + std::to_string(i / 4) + " is not 0 at the end";
@@ -234,6 +247,7 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
 std::string EmulatedPlan::run(const EmulatedStep &step, size_t seedCount) const {
   std::vector<std::span<float>> written(step.outputs);
   written.insert(written.end(), step.kv.begin(), step.kv.end());
+  written.push_back(step.chosen);
   auto contents = [&] {
     std::vector<std::vector<float>> copies;
     for (std::span<float> memory : written)

@@ -18,6 +18,10 @@ struct EmulatedStep {
   std::vector<std::span<float>> outputs; // an empty one is not wanted
   std::vector<std::span<float>> kv;      // of each sequence
   std::span<uint8_t> weights;
+  // Where tokens are chosen: DsSampleRow of each row and what they have seen, the tokens, and a bit for each dsrt::SamplePart.
+  std::span<uint8_t> sampling;
+  std::span<float> chosen; // i32
+  uint32_t parts = 0;
 };
 
 inline std::span<float> all(const Floats &values) { return {values.as<float>(), static_cast<size_t>(values.count)}; }

@@ -1,6 +1,7 @@
 // The checks of the emulator against kernels that are almost right: without one of their barriers or waits, or with a bound that is off by
 // one, something has to be said, or results have to differ.
 #include "GemmKernel.h"
+#include "SampleRows.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -214,6 +215,86 @@ TEST(GpuMutations, preparedPieces) {
   Subject subject = gemm({100, {{24, {16}}}, "rms_norm"}, "_prepare_pieces", 19);
   subject.arch = "sm_90a";
   check(subject);
+}
+
+constexpr int64_t sampledVocab = 2050; // three chunks
+
+/// A step of two rows, whose tokens depend on all of it.
+SampleRows sampledStep(uint32_t number, int32_t topK, float topP, bool isRandom, float penalty) {
+  SampleRows step{sampledVocab, {}, {}};
+  step.step = number;
+  step.options.sample = isRandom;
+  step.options.temperature = 0.4f;
+  step.options.topK = topK;
+  step.options.topP = topP;
+  step.options.repetitionPenalty = penalty;
+  for (uint32_t row = 0; row < 2; ++row) {
+    std::vector<float> &logits = step.logits.emplace_back(Numbers(10 * number + row).take(sampledVocab));
+    logits[sampledVocab - 1 - 1024 * number] = row == 1 ? 1.01f : 0.7f; // at the end of a chunk, at times the greatest
+    std::vector<int32_t> &seen = step.seen.emplace_back();
+    for (int32_t token = 0; penalty != 1 && token < 300; ++token)
+      seen.push_back(static_cast<int32_t>(token * 3 + row));
+  }
+  return step;
+}
+
+/// Two equal tokens, and the number where the second begins.
+SampleRows onTheBorder(int64_t first, int64_t second) {
+  SampleRows step{sampledVocab, {}, {std::vector<float>(sampledVocab, -infinite)}};
+  step.logits[0][first] = step.logits[0][second] = 1;
+  step.options.sample = true;
+  step.random = uint64_t(1) << 63;
+  return step;
+}
+
+Subject sample(const std::string &stage, std::vector<SampleRows> steps, std::map<std::string, std::string> equivalent = {}) {
+  auto run = [steps](const EmulatedPlan &code, std::string &error) {
+    std::vector<std::vector<float>> all;
+    error.clear();
+    for (const SampleRows &step : steps) {
+      std::string what;
+      const std::vector<int32_t> tokens = step.onDevice(code, what);
+      error = error.empty() ? what : error;
+      all.emplace_back(tokens.begin(), tokens.end());
+    }
+    return all;
+  };
+  return {sampleText(sampledVocab), stage, run, std::move(equivalent)};
+}
+
+std::vector<SampleRows> sampledSteps() {
+  return {sampledStep(0, 30, 0.6f, true, 1), sampledStep(1, 0, 1, true, 1), sampledStep(2, 0, 0.7f, true, 1)};
+}
+
+const std::string firstMax = "of the first maximum over the block, whose memory nobody has used before",
+                  noMaximum = "behind the numbers of chunks is room that nobody wrote, and a NaN is no maximum";
+
+TEST(GpuMutations, sampleGreatest) {
+  check(sample("sample_greatest", {sampledStep(0, 0, 1, false, 1), sampledStep(1, 0, 1, false, 1), sampledStep(2, 0, 1, false, 1)}));
+}
+TEST(GpuMutations, sampleGreedy) {
+  check(sample("sample_greedy", {sampledStep(0, 0, 1, false, 1), sampledStep(1, 0, 1, false, 1)}, {{"end of a loop 0", noMaximum}}));
+}
+TEST(GpuMutations, samplePenalty) {
+  check(sample("sample_penalty", {sampledStep(0, 0, 1, false, 2), sampledStep(1, 0, 1, false, 2), sampledStep(2, 0, 1, false, 2)}));
+}
+TEST(GpuMutations, sampleSearch) {
+  check(sample("sample_search", {sampledSteps().front()}, {{"barrier 0", firstMax}, {"end of a loop 0", noMaximum}}));
+}
+TEST(GpuMutations, sampleWeigh) {
+  std::vector<SampleRows> steps = sampledSteps();
+  steps.push_back(onTheBorder(9, 2049));
+  check(sample("sample_weigh", steps, {{"barrier 0", firstMax}, {"end of a loop 0", noMaximum}}));
+}
+TEST(GpuMutations, samplePick) {
+  // The second token is another thread's, or another chunk's.
+  std::vector<SampleRows> steps = {sampledSteps()[1],       onTheBorder(0, 8), onTheBorder(5, 9),
+                                   onTheBorder(1034, 1036), onTheBorder(7, 8), onTheBorder(9, 2049)};
+  check(sample("sample_pick", steps,
+               {{"barrier 0", firstMax},
+                {"barrier 5", "the sums of chunks were read before the barrier in front of it"},
+                {"end of a loop 0", noMaximum},
+                {"end of a loop 2", "one more adds to the sum over all, which nobody asks for"}}));
 }
 
 TEST(GpuMutations, norm) {

@@ -1,6 +1,7 @@
 // What machine code of typical kernels looks like: it is accepted, keeps its values in registers, as many as its blocks have, and uses the
 // instructions that were planned. Needs ptxas.
 #include "GemmKernel.h"
+#include "SampleRows.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "ds/Target/CUDA/CodeGen.h"
 #include "mlir/Parser/Parser.h"
@@ -120,12 +121,17 @@ void checkKernel(const std::string &ptx, const std::string &log, const std::stri
   EXPECT_EQ(has(code, "cp.async.bulk.shared::cluster.global.mbarrier"), warpgroups);
   // Where it cannot keep products in flight ptxas says so, and they wait for each other.
   EXPECT_FALSE(std::regex_search(log, std::regex("wgmma[^\n]* serialized [^\n]*'" + name + "'"))) << log;
+  const bool readsFew = std::regex_search(name, std::regex("^sample_(greedy|penalty)$")); // a number of a chunk, tokens here and there
   EXPECT_EQ(has(code, "mma.sync.aligned.m16n8k16"), skinny || tiles || prefill) << code.substr(0, 2000);
   if (skinny)
     EXPECT_TRUE(has(code, ".L1::no_allocate.L2::256B.v4.b32")) << "weights come by the first-level cache";
   if (tiles)
     EXPECT_TRUE(has(code, "cp.async.cg.shared.global"));
-  EXPECT_TRUE(tiles || warpgroups || std::regex_search(code, std::regex("\\sld\\.[^ ]*(v4\\.[bf]32|v2\\.b64)"))) << "no loads of 128 bits";
+  EXPECT_TRUE(tiles || warpgroups || readsFew || std::regex_search(code, std::regex("\\sld\\.[^ ]*(v4\\.[bf]32|v2\\.b64)")))
+      << "no loads of 128 bits";
+  // Distances are those of the host: quotients are rounded as it rounds them, and nothing is contracted.
+  if (std::regex_search(name, std::regex("^sample_(search|weigh|pick)$")))
+    EXPECT_TRUE(has(code, "div.rn.f32") && !has(code, "fma.rn.f32") && !has(code, "div.full")) << code;
   EXPECT_EQ(has(code, "griddepcontrol.wait"), arch.number >= 90);
   // Behind prepared rows nothing begins early.
   EXPECT_EQ(has(code, "griddepcontrol.launch_dependents"), arch.number >= 90 && !has(name, "_prepare"));
@@ -209,6 +215,7 @@ TEST(GpuStaticGates, wideProducts) {
 }
 
 TEST(GpuStaticGates, attention) { check({attention(true), attention(false)}, allArchs); }
+TEST(GpuStaticGates, sampling) { check({{"sampling", sampleText(128256)}}, allArchs); }
 TEST(GpuStaticGates, norms) { check({norm("rms_norm", 576), norm("layer_norm", 384), norm("layer_norm", 2048)}, allArchs); }
 
 } // namespace
