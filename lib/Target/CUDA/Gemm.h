@@ -6,6 +6,7 @@
 #include "TileReader.h"
 #include "ds/Analysis/LinearRegion.h"
 #include "ds/Target/CUDA/Kernel.h"
+#include <functional>
 
 namespace ds {
 
@@ -147,9 +148,21 @@ enum class PreparedOrder {
 /// The launch that prepares rows for those behind it: a warp prepares a row; a block of threads 8 rows, which are blocks of one row.
 /// `shape` has what tells it from others.
 void addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, PreparedOrder order);
-/// Cuts steps of 17 rows and more where `best(rows)`, an index, changes, and calls `add` for each part.
-void forStepsOfManyRows(llvm::function_ref<size_t(int64_t rows)> best,
-                        llvm::function_ref<void(size_t index, int64_t least, int64_t most)> add);
+/// What a block of threads computes in steps of many rows.
+struct ManyRowsTile {
+  int64_t units, rows; // 16 rows of weights each; rows of the step
+  double time;         // what a multiprocessor needs for it, in units of the first tile's
+  bool decodes = true; // has registers for codes
+};
+/// The launches that multiply prepared rows, each for the steps of 17 rows and more that its tile takes the least time for. `shapeOf` gives
+/// what is the tile's own of a shape; `emit` the code of `block` (i32) of a group's.
+void addManyRowsStages(std::shared_ptr<GpuGemm> gemm, llvm::ArrayRef<ManyRowsTile> tiles, llvm::function_ref<GpuShape(size_t tile)> shapeOf,
+                       const std::function<void(GpuBody &body, size_t tile, size_t group, mlir::Value block)> &emit);
+
+/// Of the largest machine.
+inline constexpr int64_t gemmProcessors = 132;
+/// f32 in shared memory from one token of a unit's sums to the next: 16 rows, and 4 so that lanes meet no bank twice.
+inline constexpr int64_t gemmSumStride = 20;
 
 /// A product of a token whose epilogue is due.
 struct EpilogueItem {

@@ -1,4 +1,5 @@
-// Rows that many weights multiply are read by all blocks of a product: a launch before it puts them through the norm and rounds them once.
+// Steps of many rows. All blocks of a product read the rows: a launch before it puts them through the norm and rounds them once. Then come
+// the tiles of the product, which other files emit.
 #include "Gemm.h"
 
 using namespace mlir;
@@ -48,15 +49,57 @@ void ds::addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, Prepared
   });
 }
 
-void ds::forStepsOfManyRows(llvm::function_ref<size_t(int64_t)> best, llvm::function_ref<void(size_t, int64_t, int64_t)> add) {
+/// The tile with which so many rows take the least time.
+static size_t bestTile(const GpuGemm &gemm, ArrayRef<ManyRowsTile> tiles, int64_t rows) {
+  const bool hasCodes = llvm::any_of(gemm.groups, [](const GpuGroup &group) { return group.tiles.type.has_value(); });
+  std::optional<size_t> best;
+  double least = 0;
+  for (auto [i, tile] : llvm::enumerate(tiles)) {
+    if (hasCodes && !tile.decodes)
+      continue;
+    int64_t blocks = 0;
+    for (const GpuGroup &group : gemm.groups)
+      blocks += llvm::divideCeil(group.units, tile.units) * llvm::divideCeil(rows, tile.rows);
+    const double time = static_cast<double>(llvm::divideCeil(blocks, gemmProcessors)) * tile.time;
+    if (!best || time < least)
+      best = i, least = time;
+  }
+  return *best;
+}
+
+void ds::addManyRowsStages(std::shared_ptr<GpuGemm> gemm, ArrayRef<ManyRowsTile> tiles, llvm::function_ref<GpuShape(size_t)> shapeOf,
+                           const std::function<void(GpuBody &, size_t, size_t, Value)> &emit) {
+  auto addStage = [&](size_t index, int64_t least, int64_t most) {
+    GpuShape shape = shapeOf(index);
+    shape.when = {{GpuSize::rows, least, most}};
+    shape.letsNextBegin = false; // the body does, behind the last product
+    SmallVector<int64_t> ends;   // of the groups' blocks
+    for (const GpuGroup &group : gemm->groups)
+      ends.push_back((ends.empty() ? 0 : ends.back()) + llvm::divideCeil(group.units, tiles[index].units));
+    shape.grid[0].constant = ends.back();
+    shape.grid[1].factors = {{GpuSize::rows, tiles[index].rows}};
+    gemm->kernel->stage(shape, [emit, index, ends](GpuBody &body) {
+      GpuEmitter &e = body.e;
+      int64_t first = 0;
+      for (auto [group, end] : llvm::enumerate(ends)) {
+        Value block = e.block();
+        auto emitGroup = [&, group = group] { emit(body, index, group, e.sub(block, first)); };
+        if (ends.size() == 1)
+          emitGroup();
+        else
+          e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, end)), emitGroup);
+        first = end;
+      }
+    });
+  };
   const int64_t bounds[] = {17, 33, 65, 129, 257, 513, 1025, int64_t(1) << 30};
-  auto bestAt = [&](size_t i) { return best(std::min<int64_t>(bounds[i + 1] - 1, 2048)); };
+  auto bestAt = [&](size_t i) { return bestTile(*gemm, tiles, std::min<int64_t>(bounds[i + 1] - 1, 2048)); };
   for (size_t i = 0; i + 1 < std::size(bounds);) {
     const size_t index = bestAt(i);
     size_t end = i + 1;
     while (end + 1 < std::size(bounds) && bestAt(end) == index)
       ++end;
-    add(index, bounds[i], bounds[end] - 1);
+    addStage(index, bounds[i], bounds[end] - 1);
     i = end;
   }
 }

@@ -11,12 +11,10 @@ using Values = Emitter::Values;
 
 /// Tiles of a block of 8 rows that are on their way to a lane: 8 KiB a warp for both blocks, less where sums or scales take registers.
 static constexpr int64_t tilesAhead = 8, tilesAheadOfSome = 6, tilesAheadOfMany = 5, tilesAheadOfCodes = 4;
-/// Of the largest machine; 16 warps of 128 registers fill each.
-static constexpr int64_t processors = 132, warpsOfProcessor = 16;
+/// Warps of 128 registers that fill a multiprocessor.
+static constexpr int64_t warpsOfProcessor = 16;
 /// Of shared memory of a multiprocessor that is not for rows: sums, and what the system takes.
 static constexpr int64_t otherSharedBytes = 37 << 10;
-/// f32 from one token of the sums to the next: 16 rows, and 4 so that lanes meet no bank twice.
-static constexpr int64_t sumStride = 20;
 
 namespace {
 /// How a group is cut for steps of up to `rows` rows.
@@ -25,7 +23,7 @@ struct Cut {
   Cut(const GpuGroup &group, int64_t rows, int64_t warps, int64_t sharedBytes) : rows(rows), warps(warps) {
     const int64_t tiles = group.tiles.tiles(), depth = group.tiles.tileDepth();
     splits = 1;
-    while (splits < warps && group.units * splits < processors * warpsOfProcessor && tiles >= 2 * splits * 2)
+    while (splits < warps && group.units * splits < gemmProcessors * warpsOfProcessor && tiles >= 2 * splits * 2)
       splits *= 2;
     unitsPerTurn = warps / splits;
     turns = llvm::divideCeil(group.units, unitsPerTurn);
@@ -35,11 +33,11 @@ struct Cut {
     perWarp = llvm::divideCeil(llvm::divideCeil(tiles, segments), splits);
     for (int64_t first = 0; first < tiles; first += perWarp * splits)
       firstTiles.push_back(first);
-    blocks = isWhole() ? std::min(turns, processors * warpsOfProcessor / warps) : turns;
+    blocks = isWhole() ? std::min(turns, gemmProcessors * warpsOfProcessor / warps) : turns;
     segmentDepth = perWarp * splits * depth;
     rowBytes = llvm::alignTo(segmentDepth * 2, 128) + 64; // lanes of two rows then read different banks
     sumsAt = rows * rowBytes;
-    sumsBytes = warps * tokens() * sumStride * 4;
+    sumsBytes = warps * tokens() * gemmSumStride * 4;
     factorsAt = sumsAt + (isWhole() ? 2 : 1) * sumsBytes; // a turn writes where the one before the last did
     bytes = factorsAt + 64 + warps * 4;
   }
@@ -206,17 +204,17 @@ Values SkinnyBody::multiplySegment(Values carried, const Blocks &blocks, int64_t
 /// c[0], c[1] are row g of tokens 2 t and 2 t + 1, c[2], c[3] row g + 8.
 void SkinnyBody::finish(ValueRange sums, Value turn, Value sumsAt) {
   Value g = e.shiftRight(lane, 2), token = e.mul(e.bitAnd(lane, e.index(3)), 2);
-  Value sumsOfWarp = e.at(sumsAt, e.mul(e.warp(), cut.tokens() * sumStride * 4));
+  Value sumsOfWarp = e.at(sumsAt, e.mul(e.warp(), cut.tokens() * gemmSumStride * 4));
   for (int64_t i = 0; i < sumCount(); ++i) {
-    Value at = e.add(e.mul(e.add(token, i / 4 * 8 + i % 2), sumStride), e.add(g, i % 4 / 2 * 8));
+    Value at = e.add(e.mul(e.add(token, i / 4 * 8 + i % 2), gemmSumStride), e.add(g, i % 4 / 2 * 8));
     e.store(sums[i], e.element(sumsOfWarp, e.f32(), at));
   }
   e.barrier();
   Value firstUnit = e.mul(turn, cut.unitsPerTurn);
   emitEpilogues(body, gemm, group, firstUnit, cut.unitsPerTurn, e.index(0), cut.rows, cut.threads(), [&](Value unit, Value r, Value token) {
-    Value first = e.add(e.mul(e.add(e.mul(unit, cut.splits * cut.tokens()), token), sumStride), r), all;
+    Value first = e.add(e.mul(e.add(e.mul(unit, cut.splits * cut.tokens()), token), gemmSumStride), r), all;
     for (int64_t i = 0; i < cut.splits; ++i) {
-      Value sum = e.load(e.f32(), e.element(sumsAt, e.f32(), e.add(first, i * cut.tokens() * sumStride)));
+      Value sum = e.load(e.f32(), e.element(sumsAt, e.f32(), e.add(first, i * cut.tokens() * gemmSumStride)));
       all = all ? e.add(all, sum) : sum;
     }
     if (group.mma() == MmaType::bf16)
@@ -319,7 +317,7 @@ void ds::addSkinnyStages(std::shared_ptr<GpuGemm> gemm) {
     units += group.units;
   for (auto [least, most] : {std::pair<int64_t, int64_t>{1, 1}, {2, 8}, {9, 16}}) {
     // Of several rows each block has a copy, so there is one for each multiprocessor.
-    const int64_t warps = most > 1 || units <= processors ? warpsOfProcessor : warpsOfProcessor / 2;
+    const int64_t warps = most > 1 || units <= gemmProcessors ? warpsOfProcessor : warpsOfProcessor / 2;
     GpuShape shape;
     shape.name = "rows" + std::to_string(most);
     shape.when = {{GpuSize::rows, least, most}};

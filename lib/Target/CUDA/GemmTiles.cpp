@@ -10,8 +10,6 @@ using ds_plan::Tiles;
 using Values = Emitter::Values;
 
 static constexpr int64_t rowBlock = PreparedRows::rowBlock, blockBytes = Tiles::tileBytes;
-static constexpr int64_t sumStride = 20; // f32, as few-row steps have it
-static constexpr int64_t processors = 132;
 
 namespace {
 /// The part of a product that one block of threads computes: teams of 4 warps in a square take turns at the tiles along the depth.
@@ -37,7 +35,7 @@ struct Layout {
     }
     stages = std::clamp<int64_t>(mostBytes / stageBytes, 2, 4);
     teams = std::min(tiles, shape.teams);
-    sumBytes = shape.units * shape.rows * sumStride * 4;
+    sumBytes = shape.units * shape.rows * gemmSumStride * 4;
     bytes = std::max(stages * stageBytes, shape.teams * sumBytes);
   }
   void setBytes(const GpuGroup &group, const TileShape &shape) {
@@ -202,13 +200,13 @@ void TileBody::emit(Value block) {
     for (int64_t column = 0; column < columns; ++column)
       for (int64_t i = 0; i < 4; ++i) {
         Value row = e.add(e.mul(e.add(columnsOfWarp, column), rowBlock), e.add(t2, i % 2));
-        Value at = e.add(e.mul(e.add(e.mul(e.add(unitsOfWarp, u), shape.rows), row), sumStride), e.add(g, i / 2 * 8));
+        Value at = e.add(e.mul(e.add(e.mul(e.add(unitsOfWarp, u), shape.rows), row), gemmSumStride), e.add(g, i / 2 * 8));
         e.store(sums[(u * columns + column) * 4 + i], e.element(sumsOfTeam, e.f32(), at));
       }
   e.barrier();
   Value factors = prepared.factors(body, gemm, index);
   emitEpilogues(body, gemm, group, firstUnit, shape.units, firstRow, shape.rows, shape.threads(), [&](Value unit, Value r, Value token) {
-    Value at = e.add(e.mul(e.add(e.mul(unit, shape.rows), token), sumStride), r), sum;
+    Value at = e.add(e.mul(e.add(e.mul(unit, shape.rows), token), gemmSumStride), r), sum;
     for (int64_t i = 0; i < layout.teams; ++i) {
       Value one = e.load(e.f32(), e.element(e.shared(i * layout.sumBytes), e.f32(), at));
       sum = sum ? e.add(sum, one) : one;
@@ -219,58 +217,8 @@ void TileBody::emit(Value block) {
   });
 }
 
-/// The tile with which so many rows take the least time: in units of the largest one's, what a multiprocessor needs for its tiles.
-static size_t bestShape(const GpuGemm &gemm, int64_t rows) {
-  static constexpr double times[std::size(shapes)] = {1.0, 0.55, 0.32, 0.14};
-  std::optional<size_t> best;
-  double least = 0;
-  for (auto [i, shape] : llvm::enumerate(shapes)) {
-    // The sums of the largest leave no registers for codes.
-    if (i == 0 && llvm::any_of(gemm.groups, [](const GpuGroup &group) { return group.tiles.type.has_value(); }))
-      continue;
-    int64_t blocks = 0;
-    for (const GpuGroup &group : gemm.groups)
-      blocks += llvm::divideCeil(group.units, shape.units) * llvm::divideCeil(rows, shape.rows);
-    const double time = static_cast<double>(llvm::divideCeil(blocks, processors)) * times[i];
-    if (!best || time < least)
-      best = i, least = time;
-  }
-  return *best;
-}
-
 /// Where products of warpgroups take their place.
 static std::string exceptOf(const GpuGemm &gemm) { return gemm.kernel->hasWarpgroups ? GpuArch::warpgroups.str() : std::string(); }
-
-static void addTileStage(std::shared_ptr<GpuGemm> gemm, const TileShape &tile, int64_t least, int64_t most) {
-  GpuShape shape;
-  shape.name = "tiles" + std::to_string(tile.units * 16) + "x" + std::to_string(tile.rows);
-  shape.when = {{GpuSize::rows, least, most}};
-  shape.except = exceptOf(*gemm);
-  shape.threads = tile.threads();
-  shape.blocksPerProcessor = 2;
-  shape.letsNextBegin = false; // the body does, behind the last product
-  int64_t blocks = 0;
-  for (const GpuGroup &group : gemm->groups) {
-    blocks += llvm::divideCeil(group.units, tile.units);
-    shape.sharedBytes = std::max(shape.sharedBytes, Layout(group, tile).bytes);
-  }
-  shape.grid[0].constant = blocks;
-  shape.grid[1].factors = {{GpuSize::rows, tile.rows}};
-  gemm->kernel->stage(shape, [gemm, tile](GpuBody &body) {
-    GpuEmitter &e = body.e;
-    int64_t first = 0;
-    for (size_t index = 0; index < gemm->groups.size(); ++index) {
-      const int64_t count = llvm::divideCeil(gemm->groups[index].units, tile.units);
-      Value block = e.block();
-      auto emit = [&] { TileBody(body, *gemm, index, tile).emit(e.sub(block, first)); };
-      if (gemm->groups.size() == 1)
-        emit();
-      else
-        e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, first + count)), emit);
-      first += count;
-    }
-  });
-}
 
 void ds::addTileStages(std::shared_ptr<GpuGemm> gemm) {
   gemm->kernel->needScratch(PreparedRows(*gemm).bytes);
@@ -278,6 +226,22 @@ void ds::addTileStages(std::shared_ptr<GpuGemm> gemm) {
   shape.name = "prepare";
   shape.except = exceptOf(*gemm);
   addPrepareStage(gemm, shape, PreparedOrder::lanes);
-  forStepsOfManyRows([&](int64_t rows) { return bestShape(*gemm, rows); },
-                     [&](size_t index, int64_t least, int64_t most) { addTileStage(gemm, shapes[index], least, most); });
+  static constexpr double times[std::size(shapes)] = {1.0, 0.55, 0.32, 0.14};
+  SmallVector<ManyRowsTile> tiles;
+  for (auto [i, tile] : llvm::enumerate(shapes))
+    tiles.push_back({tile.units, tile.rows, times[i], /*decodes=*/i != 0}); // its sums leave no registers
+  addManyRowsStages(
+      gemm, tiles,
+      [&](size_t index) {
+        const TileShape &tile = shapes[index];
+        GpuShape shape;
+        shape.name = "tiles" + std::to_string(tile.units * 16) + "x" + std::to_string(tile.rows);
+        shape.except = exceptOf(*gemm);
+        shape.threads = tile.threads();
+        shape.blocksPerProcessor = 2;
+        for (const GpuGroup &group : gemm->groups)
+          shape.sharedBytes = std::max(shape.sharedBytes, Layout(group, tile).bytes);
+        return shape;
+      },
+      [gemm](GpuBody &body, size_t tile, size_t group, Value block) { TileBody(body, *gemm, group, shapes[tile]).emit(block); });
 }

@@ -10,8 +10,6 @@ using ds_plan::Tiles;
 using Values = Emitter::Values;
 
 static constexpr int64_t tileBytes = Tiles::tileBytes, partDepth = Tiles::partDepth, barrierBytes = 8;
-static constexpr int64_t sumStride = 20; // f32, as few-row steps have it
-static constexpr int64_t processors = 132;
 
 namespace {
 /// What one block of threads computes: a unit (16 rows of weights) for each warp that multiplies, times `columns` tokens.
@@ -45,7 +43,7 @@ struct Pipeline {
     // A multiprocessor has 228 KiB, of which each block takes one for itself.
     const int64_t most = (228 << 10) / shape.blocksPerProcessor - (1 << 10) - 512;
     stages = std::clamp<int64_t>(most / stageBytes, 2, 8);
-    barriers = std::max(stages * stageBytes, shape.units() * shape.columns * sumStride * 4);
+    barriers = std::max(stages * stageBytes, shape.units() * shape.columns * gemmSumStride * 4);
     bytes = barriers + 2 * stages * barrierBytes;
   }
   int64_t tiles, parts, steps; // of 32 k; in all
@@ -198,7 +196,7 @@ void WarpgroupBody::storeSums(ValueRange sums) {
   for (int64_t column = 0; column < shape.columns / 8; ++column)
     for (int64_t i = 0; i < 4; ++i) {
       Value row = e.add(t2, column * 8 + i % 2);
-      Value at = e.add(e.mul(e.add(e.mul(warp, shape.columns), row), sumStride), e.add(g, i / 2 * 8));
+      Value at = e.add(e.mul(e.add(e.mul(warp, shape.columns), row), gemmSumStride), e.add(g, i / 2 * 8));
       e.store(sums[column * 4 + i], e.element(e.shared(), e.f32(), at));
     }
 }
@@ -236,7 +234,7 @@ void WarpgroupBody::emit(Value block) {
   Value factors = prepared.factors(body, gemm, index);
   emitEpilogues(body, gemm, group, firstUnit, shape.units(), firstRow, shape.columns, shape.threads(),
                 [&](Value unit, Value r, Value token) {
-                  Value at = e.add(e.mul(e.add(e.mul(unit, shape.columns), token), sumStride), r);
+                  Value at = e.add(e.mul(e.add(e.mul(unit, shape.columns), token), gemmSumStride), r);
                   Value sum = e.load(e.f32(), e.element(e.shared(), e.f32(), at));
                   if (group.mma() == MmaType::bf16)
                     return sum;
@@ -244,63 +242,26 @@ void WarpgroupBody::emit(Value block) {
                 });
 }
 
-static bool hasCodes(const GpuGemm &gemm) {
-  return llvm::any_of(gemm.groups, [](const GpuGroup &group) { return group.tiles.type.has_value(); });
-}
-
-/// The shape with which so many rows take the least time.
-static size_t bestShape(const GpuGemm &gemm, int64_t rows) {
-  std::optional<size_t> best;
-  double least = 0;
-  for (auto [i, shape] : llvm::enumerate(shapes)) {
-    if (shape.columns > mostColumnsOfCodes && hasCodes(gemm))
-      continue;
-    int64_t blocks = 0;
-    for (const GpuGroup &group : gemm.groups)
-      blocks += llvm::divideCeil(group.units, shape.units()) * llvm::divideCeil(rows, shape.columns);
-    const double time = static_cast<double>(llvm::divideCeil(blocks, processors)) * times[i];
-    if (!best || time < least)
-      best = i, least = time;
-  }
-  return *best;
-}
-
-static void addWarpgroupStage(std::shared_ptr<GpuGemm> gemm, const WarpgroupShape &tile, int64_t least, int64_t most) {
-  GpuShape shape;
-  shape.name = "wgmma" + std::to_string(tile.units() * 16) + "x" + std::to_string(tile.columns);
-  shape.when = {{GpuSize::rows, least, most}};
-  shape.only = GpuArch::warpgroups.str();
-  shape.threads = tile.threads();
-  shape.blocksPerProcessor = tile.blocksPerProcessor;
-  shape.letsNextBegin = false; // the body does, behind the last product
-  int64_t blocks = 0;
-  for (const GpuGroup &group : gemm->groups) {
-    blocks += llvm::divideCeil(group.units, tile.units());
-    shape.sharedBytes = std::max(shape.sharedBytes, Pipeline(group, tile).bytes);
-  }
-  shape.grid[0].constant = blocks;
-  shape.grid[1].factors = {{GpuSize::rows, tile.columns}};
-  gemm->kernel->stage(shape, [gemm, tile](GpuBody &body) {
-    GpuEmitter &e = body.e;
-    int64_t first = 0;
-    for (size_t index = 0; index < gemm->groups.size(); ++index) {
-      const int64_t count = llvm::divideCeil(gemm->groups[index].units, tile.units());
-      Value block = e.block();
-      auto emit = [&] { WarpgroupBody(body, *gemm, index, tile).emit(e.sub(block, first)); };
-      if (gemm->groups.size() == 1)
-        emit();
-      else
-        e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, first + count)), emit);
-      first += count;
-    }
-  });
-}
-
 void ds::addWarpgroupStages(std::shared_ptr<GpuGemm> gemm) {
   GpuShape shape;
   shape.name = "prepare_pieces";
   shape.only = GpuArch::warpgroups.str();
   addPrepareStage(gemm, shape, PreparedOrder::pieces);
-  forStepsOfManyRows([&](int64_t rows) { return bestShape(*gemm, rows); },
-                     [&](size_t index, int64_t least, int64_t most) { addWarpgroupStage(gemm, shapes[index], least, most); });
+  SmallVector<ManyRowsTile> tiles;
+  for (auto [i, tile] : llvm::enumerate(shapes))
+    tiles.push_back({tile.units(), tile.columns, times[i], /*decodes=*/tile.columns <= mostColumnsOfCodes});
+  addManyRowsStages(
+      gemm, tiles,
+      [&](size_t index) {
+        const WarpgroupShape &tile = shapes[index];
+        GpuShape shape;
+        shape.name = "wgmma" + std::to_string(tile.units() * 16) + "x" + std::to_string(tile.columns);
+        shape.only = GpuArch::warpgroups.str();
+        shape.threads = tile.threads();
+        shape.blocksPerProcessor = tile.blocksPerProcessor;
+        for (const GpuGroup &group : gemm->groups)
+          shape.sharedBytes = std::max(shape.sharedBytes, Pipeline(group, tile).bytes);
+        return shape;
+      },
+      [gemm](GpuBody &body, size_t tile, size_t group, Value block) { WarpgroupBody(body, *gemm, group, shapes[tile]).emit(block); });
 }
