@@ -241,10 +241,13 @@ Status DeviceModel::launchOne(const StepKey &key, const LaunchRecord &launch, co
 /// Asks for every launch that the step's sizes and the wanted outputs call for. With `launched`, a stamp follows each, and it lists them.
 Status DeviceModel::launchAll(const StepKey &key, std::vector<int32_t> *launched) {
   LaunchSizes sizes(key.batch, key.tokens, key.selected);
+  auto runs = [&](const LaunchRecord &launch, uint32_t (&blocks)[3]) {
+    return package.launches.kernels[launch.kernel].isOn(arch) && launch.runs(sizes, blocks);
+  };
   for (const LaunchRecord &launch : package.launches.programs[key.program].launches) {
     uint32_t blocks[3];
     bool wanted = std::all_of(launch.wants.begin(), launch.wants.end(), [&](int32_t output) { return key.wanted[output]; });
-    if (!wanted || !package.launches.kernels[launch.kernel].isOn(arch) || !launch.runs(sizes, blocks))
+    if (!wanted || !runs(launch, blocks))
       continue;
     DSRT_TRY(launchOne(key, launch, blocks));
     if (launched) {
@@ -255,7 +258,7 @@ Status DeviceModel::launchAll(const StepKey &key, std::vector<int32_t> *launched
   // These are no launches of the plan, and no stamp follows them.
   for (const LaunchRecord &launch : package.launches.programs[key.program].sampling) {
     uint32_t blocks[3];
-    if ((key.parts >> static_cast<int>(launch.part) & 1) != 0 && launch.runs(sizes, blocks))
+    if ((key.parts >> static_cast<int>(launch.part) & 1) != 0 && runs(launch, blocks))
       DSRT_TRY(launchOne(key, launch, blocks));
   }
   return Status();

@@ -74,6 +74,7 @@ private:
   Value distance(Value logit);
   Value weight(Value distance);
   Value keptWeight(Value logit, Value most);
+  void addParts(Value mine, Value parts, llvm::function_ref<void(Value)> store);
   Bound settle(Value pass);
   Emitter::Values before(Value mine);
 
@@ -199,6 +200,19 @@ Value Sampling::keptWeight(Value logit, Value most) {
   return e.select(e.bitAnd(e.le(far, most), e.ge(all, least)), all, e.constant(0));
 }
 
+/// The first warp adds what each warp has of its lanes' digits, by `parts` in shared memory, and stores the sum at `to`, a place of the
+/// lane.
+void Sampling::addParts(Value mine, Value parts, llvm::function_ref<void(Value)> store) {
+  e.store(mine, e.element(parts, e.i64(), e.thread()));
+  e.barrier();
+  e.ifThen(e.eq(e.warp(), 0), [&] {
+    Value sum = e.constant(0);
+    for (int64_t part = 0; part < warps; ++part)
+      sum = e.add(sum, e.load(e.i64(), e.element(parts, e.i64(), e.add(e.lane(), part * digits))));
+    store(sum);
+  });
+}
+
 /// Finds the digit of a pass whose table is complete: the first at which the sum reaches the goal.
 Bound Sampling::settle(Value pass) {
   Value state = e.at(e.at(scratch, at.bounds), e.mul(e.toI64(pass), e.constant(16)));
@@ -209,14 +223,7 @@ Bound Sampling::settle(Value pass) {
     return Emitter::Values{e.add(sum[0], e.load(e.i64(), e.element(tables, e.i64(), e.add(e.mul(chunk, digits), e.lane()))))};
   })[0];
   e.barrier(); // whoever used the memory before
-  e.store(mine, e.element(parts, e.i64(), e.thread()));
-  e.barrier();
-  e.ifThen(e.eq(e.warp(), 0), [&] {
-    Value sum = e.constant(0);
-    for (int64_t part = 0; part < warps; ++part)
-      sum = e.add(sum, e.load(e.i64(), e.element(parts, e.i64(), e.add(e.lane(), part * digits))));
-    e.store(sum, e.element(sums, e.i64(), e.lane()));
-  });
+  addParts(mine, parts, [&](Value sum) { e.store(sum, e.element(sums, e.i64(), e.lane())); });
   e.barrier();
   Emitter::Values all;
   Value total = e.constant(0);
@@ -282,14 +289,7 @@ void Sampling::search() {
       Value isMine = e.eq(e.load(e.i32(), e.element(places, e.i32(), i)), e.lane());
       return Emitter::Values{e.add(sum[0], e.select(isMine, e.load(e.i64(), e.element(amounts, e.i64(), i)), none))};
     })[0];
-    e.store(mine, e.element(parts, e.i64(), e.thread()));
-    e.barrier();
-    e.ifThen(e.eq(e.warp(), 0), [&] {
-      Value sum = none;
-      for (int64_t part = 0; part < warps; ++part)
-        sum = e.add(sum, e.load(e.i64(), e.element(parts, e.i64(), e.add(e.lane(), part * digits))));
-      e.store(sum, e.element(table(pass), e.i64(), e.add(e.mul(e.block(), digits), e.lane())));
-    });
+    addParts(mine, parts, [&](Value sum) { e.store(sum, e.element(table(pass), e.i64(), e.add(e.mul(e.block(), digits), e.lane()))); });
   });
 }
 
