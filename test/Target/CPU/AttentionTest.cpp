@@ -285,6 +285,22 @@ TEST_P(Attention, decoder) {
   }
 }
 
+/// Steps of many sizes and pasts with a cache of `s`, whose keys and values `round` makes such that the cache holds them exactly.
+void checkCache(const CompiledPlan &code, const Shape &s, void (Step::*round)()) {
+  auto check = [&](Step step, int32_t threads) {
+    (step.*round)();
+    step.check(code, threads);
+  };
+  const auto last = static_cast<int32_t>(s.context - 1);
+  for (int64_t tokens : {1, 2, 4, 6, 17, 60}) {
+    check(Step(s, 1, tokens, {0}, tokens), 1);
+    check(Step(s, 2, tokens, {1, 31}, tokens + 1), 2);
+    check(Step(s, 3, tokens, {last - 20, 15, 40}, tokens + 2), 3); // tokens behind the context too
+  }
+  for (int32_t past = 0; past < s.context; past += 5)
+    check(Step(s, 2, 1, {past, last - past}, past), past % 3 + 1);
+}
+
 /// Codes are read as their values, with all that a cache of f32 has; what no token wrote is NaN, scales as well.
 TEST_P(Attention, cacheOfCodes) {
   for (Shape s :
@@ -294,18 +310,7 @@ TEST_P(Attention, cacheOfCodes) {
     s.codes = true;
     CompiledPlan code = compile(s);
     ASSERT_TRUE(code);
-    auto check = [&](Step step, int32_t threads) {
-      step.roundToCodes();
-      step.check(code, threads);
-    };
-    const auto last = static_cast<int32_t>(s.context - 1);
-    for (int64_t tokens : {1, 2, 4, 6, 17, 60}) {
-      check(Step(s, 1, tokens, {0}, tokens), 1);
-      check(Step(s, 2, tokens, {1, 31}, tokens + 1), 2);
-      check(Step(s, 3, tokens, {last - 20, 15, 40}, tokens + 2), 3); // tokens behind the context too
-    }
-    for (int32_t past = 0; past < s.context; past += 5)
-      check(Step(s, 2, 1, {past, last - past}, past), past % 3 + 1);
+    checkCache(code, s, &Step::roundToCodes);
   }
 }
 
@@ -317,18 +322,7 @@ TEST_P(Attention, cacheOfBf16) {
     s.bf16 = true;
     CompiledPlan code = compile(s);
     ASSERT_TRUE(code);
-    auto check = [&](Step step, int32_t threads) {
-      step.roundToBf16();
-      step.check(code, threads);
-    };
-    const auto last = static_cast<int32_t>(s.context - 1);
-    for (int64_t tokens : {1, 2, 4, 6, 17, 60}) {
-      check(Step(s, 1, tokens, {0}, tokens), 1);
-      check(Step(s, 2, tokens, {1, 31}, tokens + 1), 2);
-      check(Step(s, 3, tokens, {last - 20, 15, 40}, tokens + 2), 3); // tokens behind the context too
-    }
-    for (int32_t past = 0; past < s.context; past += 5)
-      check(Step(s, 2, 1, {past, last - past}, past), past % 3 + 1);
+    checkCache(code, s, &Step::roundToBf16);
   }
 }
 

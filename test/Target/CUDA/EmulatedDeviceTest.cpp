@@ -16,8 +16,6 @@ using mlir::ValueRange;
 
 namespace {
 
-#define EXPECT_FOUND(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
-
 /// A package of one kernel, out[i] = in[i] + i.
 class EmulatedDevice : public testing::Test {
 protected:

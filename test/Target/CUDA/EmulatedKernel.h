@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#define EXPECT_FOUND(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
+
 namespace ds::test {
 
 /// The code of one kernel whose parameters are pointers.
@@ -49,6 +51,16 @@ private:
   int file = -1;
   std::string message, bytes;
 };
+
+/// One block.
+inline EmulatedKernel::Launch launchWith(dsrt::EmulatorChecks checks, int32_t threads, int32_t sharedBytes, uint64_t seed = 0) {
+  EmulatedKernel::Launch launch;
+  launch.threads = threads;
+  launch.sharedBytes = sharedBytes;
+  launch.options.checks = checks;
+  launch.options.seed = seed;
+  return launch;
+}
 
 template <typename T> EmulatedKernel::Memory memoryOf(std::vector<T> &values) { return {values.data(), values.size() * sizeof(T)}; }
 

@@ -12,17 +12,6 @@ namespace {
 
 using Launch = EmulatedKernel::Launch;
 
-Launch launchWith(EmulatorChecks checks, int32_t threads, int32_t sharedBytes, uint64_t seed = 0) {
-  Launch launch;
-  launch.threads = threads;
-  launch.sharedBytes = sharedBytes;
-  launch.options.checks = checks;
-  launch.options.seed = seed;
-  return launch;
-}
-
-#define EXPECT_FOUND(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
-
 Value sharedWord(GpuEmitter &e, Value index) { return e.element(e.shared(), e.i32(), index); }
 
 TEST(EmulationCheck, accessOutsideOfMemory) {

@@ -12,17 +12,6 @@ using mlir::ValueRange;
 
 namespace {
 
-#define EXPECT_FOUND(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
-
-EmulatedKernel::Launch launchWith(int32_t threads, int32_t sharedBytes, uint64_t seed, EmulatorChecks checks = EmulatorChecks::all) {
-  EmulatedKernel::Launch launch;
-  launch.threads = threads;
-  launch.sharedBytes = sharedBytes;
-  launch.options.checks = checks;
-  launch.options.seed = seed;
-  return launch;
-}
-
 constexpr int64_t k = 64, columns = 24, stageBytes = k * columns * 2, phasesAt = 2 * stageBytes;
 
 /// What a kernel of the test leaves out or gets wrong.
@@ -128,7 +117,7 @@ std::string run(const EmulatedKernel &kernel, int64_t steps, uint64_t seed, Emul
         expected[column] += value * static_cast<float>(step + 1);
       }
   std::string message =
-      kernel.run(launchWith(160, phasesAt + 32, seed, checks), {{in, static_cast<size_t>(steps * stageBytes)}, memoryOf(out)});
+      kernel.run(launchWith(checks, 160, phasesAt + 32, seed), {{in, static_cast<size_t>(steps * stageBytes)}, memoryOf(out)});
   if (!message.empty())
     return message;
   for (int64_t i = 0; i < 64 * columns; ++i)
@@ -201,10 +190,10 @@ TEST(EmulationWarpgroup, phasesOrderThreads) {
   ASSERT_TRUE(right && wrong) << right.error() << wrong.error();
   for (uint64_t seed = 0; seed < 6; ++seed) {
     std::vector<int32_t> out(32);
-    EXPECT_EQ(right.run(launchWith(64, 520, seed), {memoryOf(out)}), "");
+    EXPECT_EQ(right.run(launchWith(EmulatorChecks::all, 64, 520, seed), {memoryOf(out)}), "");
     for (int32_t lane = 0; lane < 32; ++lane)
       EXPECT_EQ(out[lane], lane * 3);
-    EXPECT_FOUND(wrong.run(launchWith(64, 520, seed), {memoryOf(out)}), "race: ");
+    EXPECT_FOUND(wrong.run(launchWith(EmulatorChecks::all, 64, 520, seed), {memoryOf(out)}), "race: ");
   }
 }
 
@@ -223,9 +212,10 @@ TEST(EmulationWarpgroup, barriersThatAreNotThere) {
     e.waitPhase(e.shared(), e.index(0));
   });
   ASSERT_TRUE(none && twice && often) << none.error() << twice.error() << often.error();
-  EXPECT_FOUND(none.run(launchWith(32, 64, 0), {}), "expects an mbarrier at byte 8 of shared memory, found none");
-  EXPECT_FOUND(twice.run(launchWith(32, 64, 0), {}), "makes the mbarrier at byte 0 again");
-  EXPECT_FOUND(often.run(launchWith(32, 64, 0), {}), "waits for a phase that nothing ends: 8 of 40 arrivals and 0 of 0 bytes are missing");
+  EXPECT_FOUND(none.run(launchWith(EmulatorChecks::all, 32, 64), {}), "expects an mbarrier at byte 8 of shared memory, found none");
+  EXPECT_FOUND(twice.run(launchWith(EmulatorChecks::all, 32, 64), {}), "makes the mbarrier at byte 0 again");
+  EXPECT_FOUND(often.run(launchWith(EmulatorChecks::all, 32, 64), {}),
+               "waits for a phase that nothing ends: 8 of 40 arrivals and 0 of 0 bytes are missing");
 }
 
 } // namespace
