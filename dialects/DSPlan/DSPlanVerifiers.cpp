@@ -17,7 +17,8 @@ static bool hasShapeOf(Layout layout, MemRefType type) {
   case Layout::panel_codes:
     return shape.size() == 3 && isPanel(shape[2]) && type.getElementType().isInteger(32);
   case Layout::tiles:
-    return shape.size() == 4 && shape[0] % 2 == 0 && shape[2] == 8 && shape[3] == 32 && type.getElementType().isBF16();
+    return shape.size() == 4 && shape[0] % 2 == 0 && shape[2] == 8 && shape[3] == 32 &&
+           (type.getElementType().isBF16() || type.getElementType().isF16());
   case Layout::tile_codes:
     return shape.size() == 2 && shape[0] % 2 == 0 && type.getElementType().isInteger(32);
   case Layout::rows:

@@ -113,7 +113,7 @@ std::string ds::costJson(ModuleOp planned, const CostStep &step, const dsrt::Mac
       const dsrt::LaunchWork &work = launch.work;
       launches.push_back({{"kernel", LaunchOp(launch.launch).getKernel().str()},
                           {"family", work.family},
-                          {"matrix", work.matrix == dsrt::MatrixType::bf16 ? "bf16" : "f32"},
+                          {"matrix", dsrt::nameOf(work.matrix)},
                           {"rows", work.rows},
                           {"tiles", work.tiles},
                           {"macs", work.macs},

@@ -69,6 +69,10 @@ void ds::addOp(LaunchFacts &facts, Operation *op) {
     facts.causal = gradient.getCausal();
 }
 
+MatrixType ds::matrixTypeOf(MemRefType type) {
+  return type.getElementType().isBF16() ? MatrixType::bf16 : type.getElementType().isF16() ? MatrixType::f16 : MatrixType::f32;
+}
+
 /// Bytes of a weight as it is stored; of a quantized one its scales as well.
 static double storedBytes(RankedTensorType type) {
   auto quantized = dyn_cast<QuantizedType>(type.getElementType());
@@ -141,7 +145,7 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
       else if (stored.getLayout() != Layout::rope)
         facts.weightBytes += static_cast<double>(type.getNumElements() * elementBytes(type));
       if (isInPanels(stored.getLayout()) && kernel.getFamily() != "embed")
-        facts.matrix = type.getElementType().isBF16() ? MatrixType::bf16 : MatrixType::f32;
+        facts.matrix = matrixTypeOf(type);
     } else if (auto cache = value.getDefiningOp<ds_plan::CacheOp>()) {
       (isOut ? perRow : facts.bytesPerKey) += static_cast<double>(cache.getBytes()) / static_cast<double>(type.getDimSize(0));
     } else {

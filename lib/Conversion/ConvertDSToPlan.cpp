@@ -40,14 +40,14 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
     FailureOr<PlanBounds> programBounds = bounds(module);
     if (failed(programBounds))
       return failure();
-    if (weights != "f32" && weights != "bf16")
-      return module.emitError("expects weights to be f32 or bf16, got '") << weights << "'";
+    if (weights != "f32" && weights != "bf16" && weights != "f16")
+      return module.emitError("expects weights to be f32, bf16 or f16, got '") << weights << "'";
     if (target != "cpu" && target != "cuda")
       return module.emitError("expects target to be cpu or cuda, got '") << target << "'";
     if (train && (target != "cpu" || weights != "f32"))
       return module.emitError("expects target cpu and weights of f32 to train, got '") << target << "' and '" << weights << "'";
-    if (target == "cuda" && weights != "bf16")
-      return module.emitError("expects weights of bf16 for target cuda, got '") << weights << "'";
+    if (target == "cuda" && weights == "f32")
+      return module.emitError("expects weights of bf16 or f16 for target cuda, got '") << weights << "'";
     for (auto cache : module.getOps<ds::CacheOp>())
       if (target == "cuda" && !cache.getTensorType().getElementType().isF32())
         return cache.emitError("expects a cache of f32 for target cuda, got ") << cache.getTensorType();
@@ -72,7 +72,10 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
 
     MLIRContext *context = &getContext();
     SymbolTable symbols(module);
-    StorageTable storages(module, symbols, weights == "bf16" ? Type(BFloat16Type::get(context)) : Type(Float32Type::get(context)),
+    const Type matrixType = weights == "bf16"  ? Type(BFloat16Type::get(context))
+                            : weights == "f16" ? Type(Float16Type::get(context))
+                                               : Type(Float32Type::get(context));
+    StorageTable storages(module, symbols, matrixType,
                           train              ? WeightPlaces::state
                           : target == "cuda" ? WeightPlaces::tiles
                                              : WeightPlaces::panels);

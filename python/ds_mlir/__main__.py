@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_ = commands.add_parser("compile", help="compile a model to a package")
     compile_.add_argument("model", help="a Hugging Face folder or a GGUF file")
     compile_.add_argument("-o", "--output", required=True, metavar="PACKAGE")
-    compile_.add_argument("--weights", choices=("f32", "bf16"), help="default: f32, with CUDA bf16")
+    compile_.add_argument("--weights", choices=("f32", "bf16", "f16"), help="of matrices (default: f32, with CUDA bf16)")
     compile_.add_argument("--activations", choices=("f32", "int8"), help="of quantized matrices in steps of many tokens (default: f32)")
     compile_.add_argument("--cache", choices=("f32", "bf16", "int8"), default="f32", help="what a decoder keeps of past tokens")
     compile_.add_argument("--quantize", metavar="SCHEME", help="int8, int4-g64, fp8, moq4 and the like, stored, or a JSON file of schemes")
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     measured.add_argument("--text", type=pathlib.Path, metavar="FILE", help="a UTF-8 text: perplexity of a causal language model")
     measured.add_argument("--labels", type=pathlib.Path, metavar="FILE", help="as of eval: accuracy of a classifier")
     compare.add_argument(
-        "--variants", default=",".join(comparison.VARIANTS), help="f32, bf16 or schemes of --quantize, with commas (default: %(default)s)"
+        "--variants", default=",".join(comparison.VARIANTS), help="f32, bf16, f16 or schemes of --quantize, with commas (default: %(default)s)"
     )
 
     compare.add_argument("--calibration", metavar="FILE", help="of calibrate, for the quantized variants")

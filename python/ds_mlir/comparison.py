@@ -76,7 +76,7 @@ def _speeds(models: Sequence[Model], prompt: np.ndarray, new_tokens: int, repeti
 
 
 def _options_of(variant: str, calibration: str | os.PathLike | None) -> dict[str, object]:
-    return {"weights": variant} if variant in ("f32", "bf16") else {"quantize": variant, "calibration": calibration}
+    return {"weights": variant} if variant in ("f32", "bf16", "f16") else {"quantize": variant, "calibration": calibration}
 
 
 def _different(variants: Sequence[str]) -> list[str]:
@@ -120,8 +120,8 @@ def compare(
     **options,
 ) -> list[Comparison]:
     """Compile a model in several variants and measure size, speed and perplexity of each.
-    Args: model, a Hugging Face folder or a GGUF file; text, window and stride as in `perplexity`; variants, `f32`, `bf16` or a scheme of
-        `compile`'s `quantize`; calibration, a file of `calibrate` for those; prompt_tokens and new_tokens, of a timed run, whose prompt is
+    Args: model, a Hugging Face folder or a GGUF file; text, window and stride as in `perplexity`; variants, `f32`, `bf16`, `f16` or a scheme
+        of `compile`'s `quantize`; calibration, a file of `calibrate` for those; prompt_tokens and new_tokens, of a timed run, whose prompt is
         the beginning of the text, both less where the context is short; repetitions, how many of those: speeds are medians; progress,
         `on`, `off` or `auto`: lines on standard error; options, of `compile`, whose target_cpu is `native` here.
     Returns: a Comparison for each variant, in their order.

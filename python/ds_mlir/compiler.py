@@ -53,8 +53,8 @@ def compile(
     progress: str = "auto",
 ) -> pathlib.Path:
     """Compile a model to a package.
-    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32` or `bf16` (None: f32 on CPUs, bf16 on
-        GPUs); quantize, a scheme for the weights of linear layers: `int8`, `int8-g32`, `int4-g32`, `int4-g64`, `int4-g128`,
+    Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32`, `bf16` or `f16` (None: f32 on CPUs,
+        bf16 on GPUs); quantize, a scheme for the weights of linear layers: `int8`, `int8-g32`, `int4-g32`, `int4-g64`, `int4-g128`,
         `int4-g32-asym` and the like, `fp8`, `moq4` and other grids of MoQ, `stored` for that of the file, or a JSON file of schemes;
         activations, `f32` or `int8`, what quantized matrices multiply in steps of many tokens; cache, `f32`, `bf16` or `int8`, what a
         decoder keeps of past tokens; calibration, a file of `calibrate` that quantized matrices are rounded with; scale_inputs, with a

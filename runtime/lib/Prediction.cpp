@@ -17,6 +17,12 @@ const char *dsrt::nameOf(Bound bound) {
   return "";
 }
 
+const char *dsrt::nameOf(MatrixType type) { return type == MatrixType::bf16 ? "bf16" : type == MatrixType::f16 ? "f16" : "f32"; }
+
+MatrixType dsrt::matrixTypeNamed(std::string_view name) {
+  return name == "bf16" ? MatrixType::bf16 : name == "f16" ? MatrixType::f16 : MatrixType::f32;
+}
+
 LaunchWork dsrt::workOf(const LaunchFacts &facts, const StepSizes &step) {
   LaunchWork work;
   work.family = facts.family;
@@ -95,6 +101,11 @@ static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::st
   return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && (level.empty() || level == "x86-64-v4-bf16");
 }
 
+/// Instructions that widen one vector of the matrix to f32.
+static double widening(const LaunchWork &work, std::string_view level) {
+  return work.matrix == MatrixType::f16 && level == "x86-64-v2" ? laneOpsOfWideningF16V2 : laneOpsOfWidening;
+}
+
 /// Weights pass through L2 between two launches: half of what a launch reads is still there, and what it writes is not, so its lines are
 /// brought before and written back after. Rows that do not fit push each other out as well.
 static double activationNs(const LaunchWork &work, const Feeds &feeds) {
@@ -114,8 +125,8 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
   const double flops = flopsAt(limits, level), slowest = imbalance(work.tiles, threads);
   const bool dots = hasDots(work, limits, level);
   double laneOps = work.laneOps;
-  if (work.matrix == MatrixType::bf16 && !dots) // by each block of few rows, once for a slab of many
-    laneOps += work.weightBytes / 2 * std::ceil(work.rows / (work.rows > fewRows ? slabRows : blockRows)) * laneOpsOfWidening;
+  if (work.matrix == MatrixType::f16 || (work.matrix == MatrixType::bf16 && !dots)) // by each block of few rows, once for a slab of many
+    laneOps += work.weightBytes / 2 * std::ceil(work.rows / (work.rows > fewRows ? slabRows : blockRows)) * widening(work, level);
   Prediction prediction;
   prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops) * slowest;
   prediction.laneNs = 1e9 * laneOps / (flops / 2) * slowest; // a multiply-add is two FLOP a lane

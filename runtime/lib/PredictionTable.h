@@ -26,8 +26,8 @@ inline constexpr double pagedBytes = 1536 * 4096.0, lookupNs = 190;
 inline constexpr double writeBack = 1.1;
 
 /// Products of `fewRows` at most are computed in blocks of `blockRows`, those of more in slabs of `slabRows` at most; and the instructions
-/// that widen one vector of bf16 to f32.
-inline constexpr double fewRows = 16, blockRows = 8, slabRows = 128, laneOpsOfWidening = 1;
+/// that widen one vector of bf16 or f16 to f32; of f16 without an instruction of its own they are counted in its code.
+inline constexpr double fewRows = 16, blockRows = 8, slabRows = 128, laneOpsOfWidening = 1, laneOpsOfWideningF16V2 = 10;
 
 inline constexpr FamilyCost familyCosts[] = {
     {"attention", 0.62, 1.00, 0.85, 0.00},

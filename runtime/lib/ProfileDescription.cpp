@@ -58,7 +58,7 @@ static Status readOp(const JsonPlace &place, DescribedOp &op, LaunchFacts &facts
   if (const JsonValue *causal = place.value->find("causal"))
     op.causal = causal->boolean;
   if (const JsonValue *matrix = place.value->find("matrix"))
-    facts.matrix = matrix->string == "bf16" ? MatrixType::bf16 : MatrixType::f32;
+    facts.matrix = matrixTypeNamed(matrix->string);
   if (!place.value->find("weights"))
     return Status();
   JsonPlace weights;

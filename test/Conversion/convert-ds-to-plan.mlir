@@ -3,16 +3,20 @@
 // RUN: ds-opt --convert-ds-to-plan='max-batch=4 max-rows=80 weights=bf16' --split-input-file %s | FileCheck --check-prefix=OPTIONS %s
 // RUN: not ds-opt --convert-ds-to-plan=weights=int8 --split-input-file %s 2>&1 | FileCheck --check-prefix=WEIGHTS %s
 // RUN: ds-opt --convert-ds-to-plan='target=cuda weights=bf16' --split-input-file %s | FileCheck --check-prefix=TILES %s
+// RUN: ds-opt --convert-ds-to-plan=weights=f16 --split-input-file %s | FileCheck --check-prefix=F16 %s
+// RUN: ds-opt --convert-ds-to-plan='target=cuda weights=f16' --split-input-file %s | FileCheck --check-prefix=TILES16 %s
 // RUN: not ds-opt --convert-ds-to-plan=target=cuda --split-input-file %s 2>&1 | FileCheck --check-prefix=CUDA %s
 // RUN: not ds-opt --convert-ds-to-plan=target=tpu --split-input-file %s 2>&1 | FileCheck --check-prefix=TARGET %s
 // RUN: not ds-opt --convert-ds-to-plan='train=true weights=bf16' --split-input-file %s 2>&1 | FileCheck --check-prefix=TRAIN %s
 // RUN: not ds-opt --convert-ds-to-plan=max-batch=0 --split-input-file %s 2>&1 | FileCheck --check-prefix=BATCH %s
 
-// WEIGHTS: expects weights to be f32 or bf16, got 'int8'
-// CUDA:    expects weights of bf16 for target cuda, got 'f32'
+// WEIGHTS: expects weights to be f32, bf16 or f16, got 'int8'
+// CUDA:    expects weights of bf16 or f16 for target cuda, got 'f32'
 // TARGET:  expects target to be cpu or cuda, got 'tpu'
 // TRAIN:   expects target cpu and weights of f32 to train, got 'cpu' and 'bf16'
 // TILES:   ds_plan.storage @embed.tiles tiles of @embed offset 0 : memref<{{[0-9]+}}x2x8x32xbf16>
+// TILES16: ds_plan.storage @embed.tiles tiles of @embed offset 0 : memref<{{[0-9]+}}x2x8x32xf16>
+// F16:     ds_plan.storage @embed.panels panels of @embed offset 0 : memref<4x64x32xf16>
 // BATCH:   expects max-batch and max-rows of 1 to 16777216, got 0 and 512
 
 /// Storages come in order of first use: the tied table as the linear wants it, vectors padded to 32 and f32 in any case.

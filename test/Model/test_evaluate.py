@@ -225,17 +225,19 @@ def test_compare(decoder, capfd):
     _, model, folder = decoder
     text = random_text(100)
     options = {"window": 64, "stride": 32, "repetitions": 2, "prompt_tokens": 100, "new_tokens": 8, "progress": "on", **SIZES}
-    rows = ds_mlir.compare(folder, text, ("f32", "bf16"), **options)
-    assert [row.variant for row in rows] == ["f32", "bf16"]
+    rows = ds_mlir.compare(folder, text, ("f32", "bf16", "f16"), **options)
+    assert [row.variant for row in rows] == ["f32", "bf16", "f16"]
     assert min(speed for row in rows for speed in (row.prefill, row.decode)) > 0
     bytes_of_files = sum(file.stat().st_size for file in model.path.rglob("*") if file.is_file())
     assert rows[0].megabytes == pytest.approx(bytes_of_files / 1e6, rel=0.01)
     assert rows[1].megabytes < rows[0].megabytes
     assert rows[0].perplexity == ds_mlir.perplexity(model, text, window=64, stride=32).perplexity
     assert rows[0].change == 0
+    assert rows[2].megabytes < rows[0].megabytes
     assert 0 < abs(rows[1].change) < 5
+    assert 0 < abs(rows[2].change) < abs(rows[1].change)
     assert rows[1].change == pytest.approx(100 * (rows[1].perplexity / rows[0].perplexity - 1))
-    assert capfd.readouterr().err.splitlines()[-3:] == ["speed", "f32: perplexity", "bf16: perplexity"]
+    assert capfd.readouterr().err.splitlines()[-4:] == ["speed", "f32: perplexity", "bf16: perplexity", "f16: perplexity"]
 
 
 def test_compare_classifier(classifier, labelled, tmp_path, capsys):

@@ -76,13 +76,14 @@ def test_more_than_one_step_holds(minilm, reference):
     assert np.abs(many - np.tile(expected, (times, 1))).max() <= 1e-4
 
 
-def test_bf16_weights_stay_close(compiled, minilm_path, reference):
+@pytest.mark.parametrize(("weights", "least"), [("bf16", 0.999), ("f16", 0.999999)])
+def test_weights_of_16_bits_stay_close(compiled, minilm_path, reference, weights, least):
     import ds_mlir
 
     *_, expected, _ = reference
-    model = ds_mlir.load(compiled(minilm_path, weights="bf16"))
+    model = ds_mlir.load(compiled(minilm_path, weights=weights))
     cosine = (model.encode(list(SENTENCES)) * expected).sum(axis=1)
-    assert cosine.min() >= 0.999
+    assert cosine.min() >= least
 
 
 def test_too_long(minilm):

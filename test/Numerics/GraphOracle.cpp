@@ -14,14 +14,18 @@ using namespace ds::test;
 using reference::Tensor;
 using reference::TensorPtr;
 
-GraphTensors::GraphTensors(const RandomGraph &graph, bool bf16) {
+GraphTensors::GraphTensors(const RandomGraph &graph, const std::string &weights) {
   for (const GraphParameter &parameter : graph.parameters) {
     Random random(graph.seed * 1000003 + all.size());
     StoredTensor tensor{parameter.name, StoredType::F32, parameter.shape, nullptr, 0, "random"};
     std::vector<float> elements(tensor.elements());
     for (float &element : elements) {
       element = static_cast<float>(parameter.center + parameter.spread * random.signedUnit());
-      if (bf16 && parameter.shape.size() == 2) {
+      if (parameter.shape.size() != 2)
+        continue;
+      if (weights == "f16")
+        element = static_cast<float>(static_cast<_Float16>(element));
+      if (weights == "bf16") {
         uint32_t bits;
         memcpy(&bits, &element, 4);
         bits &= 0xFFFF0000u;

@@ -12,10 +12,10 @@
 
 namespace ds::test {
 
-/// The weights of a graph. With `bf16`, matrices are numbers of bf16, so that packing them as such loses nothing.
+/// The weights of a graph. Matrices are numbers of `weights` (f32, bf16 or f16), so that packing them as such loses nothing.
 class GraphTensors : public TensorSource {
 public:
-  GraphTensors(const RandomGraph &graph, bool bf16);
+  GraphTensors(const RandomGraph &graph, const std::string &weights);
   const StoredTensor *find(std::string_view name) const override;
   const std::vector<StoredTensor> &tensors() const override { return all; }
 

@@ -79,18 +79,18 @@ const CpuLevel &bestLevel() {
 const char *const fusionLevels[] = {"none", "generic", "specialized"};
 
 /// What one graph is compiled for: in turn the fusion levels, most often the highest; every third for a lower CPU level, every fourth with
-/// bf16 weights.
+/// weights of bf16 or f16.
 std::vector<GraphTarget> targetsOf(int64_t index) {
   std::vector<GraphTarget> targets;
   if (onlySeed) {
     for (const CpuLevel &level : allCpuLevels())
       for (const char *fusion : fusionLevels)
-        for (const char *weights : {"f32", "bf16"})
+        for (const char *weights : {"f32", "bf16", "f16"})
           if (machineRuns(level))
             targets.push_back({fusion, weights, &level});
     return targets;
   }
-  const char *weights = index % 4 == 3 ? "bf16" : "f32";
+  const char *weights = index % 4 != 3 ? "f32" : index % 8 == 3 ? "bf16" : "f16";
   const char *fusion = fusionLevels[index % 5 < 2 ? index % 5 : 2];
   const CpuLevel &level = index % 3 == 2 ? allCpuLevels()[index / 3 % 2] : bestLevel();
   targets.push_back({fusion, weights, machineRuns(level) ? &level : &bestLevel()});
@@ -103,7 +103,7 @@ TEST(RandomGraph, isPlannedAtEveryLevel) {
   std::atomic<int64_t> launches[3] = {};
   forSeeds(graphCount, [&](uint64_t seed, int64_t) {
     RandomGraph graph = graphOf(seed);
-    GraphTensors tensors(graph, /*bf16=*/false);
+    GraphTensors tensors(graph, "f32");
     int64_t unfused = 0;
     for (size_t i = 0; i < 3; ++i) {
       PlannedGraph planned(graph, tensors, {fusionLevels[i], "f32", &bestLevel()}, /*planOnly=*/true);
@@ -133,7 +133,7 @@ TEST(RandomGraph, compiledAtEveryLevelGivesTheOraclesAnswer) {
     std::map<std::string, std::vector<GraphStep>> steps; // by weights
     for (const GraphTarget &target : targetsOf(index)) {
       std::string name = "fusion " + target.fusion + ", weights " + target.weights + ", " + target.level->name.str() + ": ", error;
-      GraphTensors tensors(graph, target.weights == "bf16");
+      GraphTensors tensors(graph, target.weights);
       if (steps[target.weights].empty())
         steps[target.weights] = makeGraphSteps(graph, tensors, error);
       if (!error.empty())
@@ -164,7 +164,7 @@ TEST(RandomGraph, compiledWithACacheOfCodes) {
     RandomGraph graph = graphOf(seed);
     if (!graph.isCausal)
       return;
-    GraphTensors tensors(graph, /*bf16=*/false);
+    GraphTensors tensors(graph, "f32");
     std::string error;
     std::vector<GraphStep> steps = makeGraphSteps(graph, tensors, error, /*codes=*/true);
     if (!error.empty())
@@ -218,7 +218,7 @@ TEST_P(PassOnRandomGraphs, givesTheSameBits) {
   std::atomic<int64_t> changed = 0, graphs = 0;
   forSeeds(graphCount, [&](uint64_t seed, int64_t) {
     RandomGraph graph = graphOf(seed);
-    GraphTensors tensors(graph, /*bf16=*/false);
+    GraphTensors tensors(graph, "f32");
     GraphModule before(graph.text()), after(graph.text());
     for (GraphModule *module : {&before, &after})
       if (!module->run("ds-normalize,ds-insert-cache{keep-forward=1},ds-insert-padding-mask"))

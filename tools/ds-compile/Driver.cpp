@@ -131,14 +131,14 @@ Result<void> Driver::checkOptions() {
   }
   if (options.output.empty() && !last && options.emit == "package")
     return Error::usage("-o: expects the package to write");
-  if (options.weights != "f32" && options.weights != "bf16")
-    return Error::usage("--weights: expects f32 or bf16, got '" + options.weights + "'");
+  if (options.weights != "f32" && options.weights != "bf16" && options.weights != "f16")
+    return Error::usage("--weights: expects f32, bf16 or f16, got '" + options.weights + "'");
   Result<Targets> read = readTargets(options);
   if (!read)
     return read.error();
   targets = std::move(*read);
-  if (!targets.archs.empty() && options.weights != "bf16")
-    return Error::usage("--weights: expects bf16 for --target=" + options.target + ", got '" + options.weights + "'");
+  if (!targets.archs.empty() && options.weights == "f32")
+    return Error::usage("--weights: expects bf16 or f16 for --target=" + options.target + ", got '" + options.weights + "'");
   if (options.cache != "f32" && options.cache != "bf16" && options.cache != "int8")
     return Error::usage("--cache: expects f32, bf16 or int8, got '" + options.cache + "'");
   if (!targets.archs.empty() && options.cache != "f32")

@@ -19,7 +19,7 @@ struct CompileOptions {
   std::string to;     // last phase; then its IR is the output
   std::string dumpPhases;
   std::string task;     // empty: what the model's configuration says
-  std::string weights;  // f32 or bf16; empty: f32, or bf16 for CUDA
+  std::string weights;  // f32, bf16 or f16; empty: f32, or bf16 for CUDA
   std::string quantize; // scheme of ds-quantize-weights: none, stored, int8, int4-g64 ...
   std::vector<std::string> quantizeRules;
   std::string calibration;  // file of moments that matrices are corrected with; empty: none

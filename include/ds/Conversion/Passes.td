@@ -22,14 +22,15 @@ def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
     ds_plan.launch @rms_norm_64 ins(%x, %gain : memref<?x64xf32>, memref<64xf32>) outs(%y : memref<?x64xf32>)
     ```
     Needs: phase `normalized`.
-    Numerics: bit-exact with weights f32; lossy with bf16, a relative error of at most 2^-8 for each element of a matrix.
+    Numerics: bit-exact with weights f32; lossy with bf16 and f16, a relative error of at most 2^-8 and 2^-11 for each
+    element of a matrix, below 2^-14 in f16 an error of at most 2^-25.
   }];
   let options = [Option<"maxBatch", "max-batch", "int64_t", /*default=*/"16", "sequences of one step">,
                  Option<"maxRows", "max-rows", "int64_t", /*default=*/"512",
                         "tokens of one step; at least one sequence of all positions where there is no cache, max-batch in decode">,
-                 Option<"weights", "weights", "std::string", /*default=*/"\"f32\"", "f32 or bf16: matrices and tables; vectors stay f32">,
+                 Option<"weights", "weights", "std::string", /*default=*/"\"f32\"", "f32, bf16 or f16: matrices and tables; vectors stay f32">,
                  Option<"target", "target", "std::string", /*default=*/"\"cpu\"",
-                        "cpu, or cuda: matrices lie in tiles for tensor cores; needs weights of bf16">,
+                        "cpu, or cuda: matrices lie in tiles for tensor cores; needs weights of bf16 or f16">,
                  Option<"train", "train", "bool", /*default=*/"false",
                         "parameters lie in the state that training keeps, matrices as rows; max-rows holds for every program">];
   let dependentDialects = ["::ds_plan::DSPlanDialect"];

@@ -15,7 +15,7 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
   Option<std::string> cache{*this, "cache", llvm::cl::desc("f32, bf16 or int8: keys and values"), llvm::cl::init("f32")};
   Option<int64_t> maxBatch{*this, "max-batch", llvm::cl::desc("sequences of one step"), llvm::cl::init(16)};
   Option<int64_t> maxRows{*this, "max-rows", llvm::cl::desc("tokens of one step"), llvm::cl::init(512)};
-  Option<std::string> weights{*this, "weights", llvm::cl::desc("f32 or bf16: matrices and tables"), llvm::cl::init("f32")};
+  Option<std::string> weights{*this, "weights", llvm::cl::desc("f32, bf16 or f16: matrices and tables"), llvm::cl::init("f32")};
   Option<std::string> target{*this, "target", llvm::cl::desc("cpu or cuda: how matrices lie"), llvm::cl::init("cpu")};
   Option<FusionLevel> fusion{*this, "fusion", llvm::cl::desc("how far ops are fused"), llvm::cl::init(FusionLevel::specialized),
                              llvm::cl::values(clEnumValN(FusionLevel::none, "none", "one kernel an op"),

@@ -40,11 +40,12 @@ void Emitter::maskedStore(Value value, Value pointer, Value mask) {
 
 Value Emitter::loadF32(Type from, Value pointer, int64_t lanes) {
   // Through integers: two-byte floats have no registers of their own below AVX-512.
-  Type type = from.isBF16() ? i16() : from;
+  const bool asIntegers = from.isBF16() || (from.isF16() && !level.f16);
+  Type type = asIntegers ? i16() : from;
   if (lanes)
     type = vec(lanes, type);
   Value loaded = load(type, pointer);
-  if (from.isBF16())
+  if (asIntegers)
     loaded = bitcast(loaded, lanes ? Type(vec(lanes, from)) : from);
   return toF32(loaded);
 }

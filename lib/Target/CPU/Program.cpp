@@ -33,7 +33,8 @@ KernelOperand ds::describeOperand(Value place, const SymbolTable &symbols) {
         if (operand.layout == Layout::panel_codes && quantized)
           operand.codes.emplace(quantized, parameter.getTensorType().getDimSize(1), panelWidth(operand.type));
         if (operand.layout == Layout::tiles && parameter)
-          operand.tiles.emplace(std::nullopt, parameter.getTensorType().getDimSize(0), parameter.getTensorType().getDimSize(1));
+          operand.tiles.emplace(std::nullopt, parameter.getTensorType().getDimSize(0), parameter.getTensorType().getDimSize(1),
+                                operand.element().isF16());
         if (operand.layout == Layout::tile_codes && quantized)
           operand.tiles.emplace(quantized, parameter.getTensorType().getDimSize(0), parameter.getTensorType().getDimSize(1));
       })

@@ -29,6 +29,9 @@ static bool hasWholeHalves(const LinearDomain &domain) {
   return rotary % 16 == 0 && domain.columns / heads % 16 == 0;
 }
 
+/// True where one loop multiplies both.
+static bool haveOneType(const Tiles &a, const Tiles &b) { return a.type == b.type && a.isF16 == b.isF16; }
+
 static GpuDomain domainOf(const LinearDomain &domain, int64_t &headsScratch) {
   GpuDomain made;
   made.domain = &domain;
@@ -79,11 +82,11 @@ llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
         return kernel.error("expects weights of depth " + Twine(depth) + " in tiles");
       if (!mine->hasWholeGroups())
         return kernel.error("expects codes in groups that are parts of a tile or whole tiles, got groups of " + Twine(mine->group()));
-      if (tiles && tiles->type != mine->type)
+      if (tiles && !haveOneType(*tiles, *mine))
         return kernel.error("expects products that meet to have weights of one type");
       tiles = mine;
     }
-    auto group = llvm::find_if(gemm->groups, [&](const GpuGroup &other) { return other.tiles.type == tiles->type; });
+    auto group = llvm::find_if(gemm->groups, [&](const GpuGroup &other) { return haveOneType(other.tiles, *tiles); });
     if (group == gemm->groups.end())
       group = gemm->groups.insert(gemm->groups.end(), GpuGroup{*tiles, {}, 0});
     GpuDomain made = domainOf(domain, gemm->headsScratch);

@@ -33,7 +33,7 @@ struct GpuGroup {
   llvm::SmallVector<GpuDomain, 3> domains;
   int64_t units = 0;
 
-  MmaType mma() const { return tiles.type ? MmaType::f16 : MmaType::bf16; }
+  MmaType mma() const { return tiles.type || tiles.isF16 ? MmaType::f16 : MmaType::bf16; }
   int64_t paddedDepth() const { return tiles.tiles() * tiles.tileDepth(); }
 };
 

@@ -1,4 +1,5 @@
-// The rows a product multiplies: through the norm, then rounded to bf16, or to f16 beside codes, which needs them in its range.
+// The rows a product multiplies: through the norm, then rounded to bf16, or to f16 beside f16 and codes, which
+// needs them in its range.
 #include "Gemm.h"
 
 using namespace mlir;

@@ -21,7 +21,7 @@ Value ds::loadMatrixElement(GpuEmitter &e, const KernelOperand &operand, Value r
   Value inLane = bits == 16 ? e.mul(i, 2) : bits == 8 ? e.add(e.mul(part, 8), i) : e.mul(part, 4);
   Value place = e.at(block, e.add(e.add(e.mul(e.div(k, tiles->tileDepth()), Tiles::tileBytes), e.mul(lane, 16)), inLane));
   if (!tiles->type)
-    return e.loadF32(e.getBuilder().getBF16Type(), place, 0);
+    return e.loadF32(operand.element(), place, 0);
   Value code;
   if (bits == 8) {
     code = e.bitAnd(e.toI32(e.load(e.i8(), place)), e.index(255));

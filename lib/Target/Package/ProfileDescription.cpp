@@ -38,7 +38,7 @@ Json Description::op(Operation *op, const std::string &module, LaunchOp launch) 
     auto parameter = symbols.lookup<ParameterOp>(*stored.getParameter());
     weights[stored.getParameter()->str()] = parameter ? parameter.getTensorType().getNumElements() : 0;
     if (isa<LinearOp>(op) && isInPanels(stored.getLayout()))
-      json["matrix"] = cast<MemRefType>(stored.getType()).getElementType().isBF16() ? "bf16" : "f32";
+      json["matrix"] = dsrt::nameOf(matrixTypeOf(cast<MemRefType>(stored.getType())));
   }
   json["weights"] = std::move(weights);
   json["macs_per_row"] = cost.macsPerRow;

@@ -4,6 +4,7 @@
 #include "dialects/DSPlan/TileCodes.h"
 #include "ds/Quantize/QuantizedType.h"
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 using namespace mlir;
@@ -26,6 +27,22 @@ int64_t ds::unitCount(StorageOp storage) { return storage.getLayout() == Layout:
 
 int64_t ds::unitBytes(StorageOp storage) { return storageBytes(storage) / unitCount(storage); }
 
+static bool holdsF16(StorageOp storage) { return typeOf(storage).getElementType().isF16(); }
+
+/// Rounding to f16 would make infinities of larger numbers. Those that are infinite or NaN stay so.
+static Result<void> expectWithinF16(StorageOp storage, ArrayRef<float> values, int64_t firstRow, int64_t columns) {
+  constexpr float most = 65504;
+  for (auto [i, value] : llvm::enumerate(values))
+    if (std::isfinite(value) && std::fabs(value) > most) {
+      const int64_t row = firstRow + static_cast<int64_t>(i) / columns, column = static_cast<int64_t>(i) % columns;
+      char found[32];
+      std::snprintf(found, sizeof(found), "%g", static_cast<double>(value));
+      return Error::badData("parameter '" + storage.getParameter()->str() + "', row " + std::to_string(row) + ", column " +
+                            std::to_string(column) + ": expects at most 65504 in magnitude, as weights are f16, got " + found);
+    }
+  return {};
+}
+
 /// f32 to bf16, to the nearest, ties to even; a NaN stays a NaN.
 static uint16_t toBf16(float value) {
   uint32_t bits;
@@ -38,16 +55,16 @@ static uint16_t toBf16(float value) {
 namespace {
 /// Elements of a storage: the type is asked for once, not for each of a hundred million.
 struct Elements {
-  Elements(StorageOp storage, uint8_t *out) : isBf16(typeOf(storage).getElementType().isBF16()), out(out) {}
+  Elements(StorageOp storage, uint8_t *out) : isBf16(typeOf(storage).getElementType().isBF16()), isF16(holdsF16(storage)), out(out) {}
   void store(int64_t index, float value) const {
-    if (isBf16) {
-      uint16_t half = toBf16(value);
+    if (isBf16 || isF16) {
+      uint16_t half = isBf16 ? toBf16(value) : toHalf(value);
       std::memcpy(out + index * 2, &half, 2);
     } else {
       std::memcpy(out + index * 4, &value, 4);
     }
   }
-  bool isBf16;
+  bool isBf16, isF16;
   uint8_t *out;
 };
 } // namespace
@@ -170,6 +187,9 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
       continue; // the second half of the last pair of blocks
     if (Result<void> result = reader->read(begin, length, rows.data()); !result)
       return result;
+    if (holdsF16(storage))
+      if (Result<void> within = expectWithinF16(storage, ArrayRef(rows).take_front(length * columns), begin, columns); !within)
+        return within;
     const Elements to(storage, out);
     if (storage.getLayout() == Layout::tiles) {
       const ds_plan::Tiles tiles(std::nullopt, reader->rows(), columns);

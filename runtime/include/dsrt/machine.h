@@ -50,7 +50,10 @@ std::string machineText(const MachineDescription &machine);
 
 // ---- Launches -------------------------------------------------------------------------------------------------------------------
 
-enum class MatrixType { none, f32, bf16 };
+enum class MatrixType { none, f32, bf16, f16 };
+/// `f32`, `bf16` and `f16`; f32 for none and for other names.
+const char *nameOf(MatrixType type);
+MatrixType matrixTypeNamed(std::string_view name);
 enum class LaunchRows { tokens, selected, batch };
 
 /// What one launch computes and moves, whatever the step: an entry of profile.json. Sums over the ops of its kernel.

@@ -11,21 +11,23 @@ constexpr int64_t maxRows = 320;
 /// h = silu(x w1^T), grouped; y = h w2^T + x; z = y w3^T. The sizes of the panels are free.
 struct Mlp {
   int64_t width, hidden, upPanel, downPanel;
-  bool bf16;
+  std::string element = "f32"; // of the weights
+
+  bool inPairs() const { return element == "bf16"; }
 
   std::string weightType(int64_t columns, int64_t depth, int64_t panel) const {
     const std::string panels = std::to_string((columns + panel - 1) / panel), p = std::to_string(panel);
-    return bf16 ? "memref<" + panels + "x" + std::to_string(depth / 2) + "x" + p + "x2xbf16>"
-                : "memref<" + panels + "x" + std::to_string(depth) + "x" + p + "xf32>";
+    return inPairs() ? "memref<" + panels + "x" + std::to_string(depth / 2) + "x" + p + "x2xbf16>"
+                     : "memref<" + panels + "x" + std::to_string(depth) + "x" + p + "x" + element + ">";
   }
   int64_t weightBytes(int64_t columns, int64_t depth, int64_t panel) const {
-    return (columns + panel - 1) / panel * panel * depth * (bf16 ? 2 : 4);
+    return (columns + panel - 1) / panel * panel * depth * (element == "f32" ? 4 : 2);
   }
   int64_t rowsOffset(int64_t index) const { return (maxRows + 8) * (index * width + (index > 1 ? hidden - width : 0)) * 4; }
 
   std::string plan() const {
-    const std::string w = std::to_string(width), h = std::to_string(hidden), element = bf16 ? "bf16" : "f32";
-    const std::string layout = bf16 ? "panel_pairs" : "panels", rows = "tensor<?x?x" + w + "xf32>",
+    const std::string w = std::to_string(width), h = std::to_string(hidden);
+    const std::string layout = inPairs() ? "panel_pairs" : "panels", rows = "tensor<?x?x" + w + "xf32>",
                       hiddenRows = "tensor<?x?x" + h + "xf32>";
     const std::string up = weightType(hidden, width, upPanel), down = weightType(width, hidden, downPanel),
                       last = weightType(width, width, downPanel);
@@ -61,18 +63,18 @@ struct Mlp {
   }
 };
 
-/// [columns, depth] into panels, as bf16 or f32; returns the values as stored.
+/// [columns, depth] into panels; returns the values as stored.
 std::vector<float> pack(const Mlp &mlp, uint8_t *to, std::vector<float> values, int64_t columns, int64_t depth, int64_t panel) {
   for (int64_t n = 0; n < columns; ++n)
     for (int64_t k = 0; k < depth; ++k) {
       float &value = values[n * depth + k];
       const int64_t inPanel = n % panel;
-      if (mlp.bf16) {
-        uint32_t bits;
-        memcpy(&bits, &value, 4);
-        bits &= 0xffff0000;
-        memcpy(&value, &bits, 4);
-        memcpy(to + (((n / panel * (depth / 2) + k / 2) * panel + inPanel) * 2 + k % 2) * 2, reinterpret_cast<uint8_t *>(&bits) + 2, 2);
+      if (mlp.element != "f32") {
+        const uint16_t bits = toBits(value, !mlp.inPairs());
+        value = fromBits(bits, !mlp.inPairs());
+        const int64_t at = mlp.inPairs() ? ((n / panel * (depth / 2) + k / 2) * panel + inPanel) * 2 + k % 2
+                                         : (n / panel * depth + k) * panel + inPanel;
+        memcpy(to + at * 2, &bits, 2);
       } else {
         memcpy(to + ((n / panel * depth + k) * panel + inPanel) * 4, &value, 4);
       }
@@ -95,11 +97,12 @@ const float *run(const CompiledPlan &code, const Mlp &mlp, const GuardedBytes &w
 class Chain : public OnLevel {};
 
 TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
-  for (const Mlp &mlp : {Mlp{48, 96, 48, 48, false},
-                         {64, 256, 32, 32, false},
-                         {48, 144, 48, 32, false},
-                         {32, 96, 32, 48, true},
-                         {96, 1536, 48, 48, false}}) {
+  for (const Mlp &mlp : {Mlp{48, 96, 48, 48},
+                         {64, 256, 32, 32},
+                         {48, 144, 48, 32},
+                         {32, 96, 32, 48, "bf16"},
+                         {48, 96, 32, 48, "f16"},
+                         {96, 1536, 48, 48}}) {
     CompiledPlan code(mlp.plan(), level());
     ASSERT_TRUE(code) << code.error();
     const int64_t w = mlp.width, h = mlp.hidden, upBytes = mlp.weightBytes(h, w, mlp.upPanel),
@@ -135,7 +138,7 @@ TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
       }
     }
     // Dot products of bf16 round the rows of all three products.
-    const double allowed = largest * (mlp.bf16 && level().bf16Dots != Dots::none ? 3e-2 : 3e-6);
+    const double allowed = largest * (mlp.inPairs() && level().bf16Dots != Dots::none ? 3e-2 : 3e-6);
     for (int32_t rows : {1, 2, 7, 8, 9, 16, 17, 23, 24, 25, 31, 47, 48, 49, 71, 100, 127, 128, 129, 200, 257, 320})
       for (int32_t threads : {1, 2, 3}) {
         for (int64_t i = 0; i < mlp.rowsOffset(4) / 4; ++i)
@@ -151,7 +154,7 @@ TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
 
 /// Slabs of wide hidden rows would be so short that they are taken for few rows: threads may change no result.
 TEST_P(Chain, wideHiddenRowsAreTheSameOnAnyThreads) {
-  const Mlp mlp{32, 8192, 48, 32, true};
+  const Mlp mlp{32, 8192, 48, 32, "bf16"};
   CompiledPlan code(mlp.plan(), level());
   ASSERT_TRUE(code) << code.error();
   GuardedBytes weights(mlp.weightBytes(8192, 32, 48) + mlp.weightBytes(32, 8192, 32) + mlp.weightBytes(32, 32, 32)),
@@ -176,7 +179,7 @@ TEST_P(Chain, wideHiddenRowsAreTheSameOnAnyThreads) {
 
 /// What a trace says of a chain: each launch begins where the one before ended, whether threads go by rows or not.
 TEST_P(Chain, tracesItsLaunchesOneBehindTheOther) {
-  const Mlp mlp{96, 1536, 48, 48, false};
+  const Mlp mlp{96, 1536, 48, 48};
   CompiledPlan code(mlp.plan(), level());
   ASSERT_TRUE(code) << code.error();
   GuardedBytes weights(mlp.weightBytes(1536, 96, 48) + mlp.weightBytes(96, 1536, 48) + mlp.weightBytes(96, 96, 48)),

@@ -1,20 +1,28 @@
 // Matrix products of all levels against plain loops.
 #include "OneLaunch.h"
+#include <functional>
 
 using namespace ds;
 using namespace ds::test;
 
 namespace {
 
+/// Elements of a weight; bf16 lies in pairs of k.
+enum class Element { f32, bf16, f16 };
+
 struct Shape {
   int64_t columns, depth;
-  bool bias, bf16;
+  bool bias;
+  Element element = Element::f32;
   int64_t panel = 32;
+  bool inPairs() const { return element == Element::bf16; }
   int64_t panels() const { return (columns + panel - 1) / panel; }
-  int64_t weightBytes() const { return (panels() * (bf16 ? (depth + 1) / 2 * 2 : depth) * panel * (bf16 ? 2 : 4) + 63) / 64 * 64; }
+  int64_t weightBytes() const {
+    return (panels() * (inPairs() ? (depth + 1) / 2 * 2 : depth) * panel * (element == Element::f32 ? 4 : 2) + 63) / 64 * 64;
+  }
   /// Where the weight of a column and a k stands.
   int64_t placeOf(int64_t n, int64_t k) const {
-    if (bf16)
+    if (inPairs())
       return ((n / panel * ((depth + 1) / 2) + k / 2) * panel + n % panel) * 2 + k % 2;
     return (n / panel * depth + k) * panel + n % panel;
   }
@@ -25,14 +33,14 @@ constexpr int64_t maxRows = 256;
 /// x [rows, K] in the arena, y [rows, N] an output, the bias behind the weight.
 std::string plan(Shape s) {
   auto n = std::to_string(s.columns), k = std::to_string(s.depth), p = std::to_string(s.panels()), panel = std::to_string(s.panel);
-  std::string element = s.bf16 ? "bf16" : "f32";
-  std::string weight =
-                  "memref<" + p + "x" + (s.bf16 ? std::to_string((s.depth + 1) / 2) + "x" + panel + "x2xbf16>" : k + "x" + panel + "xf32>"),
+  std::string element = s.inPairs() ? "bf16" : s.element == Element::f16 ? "f16" : "f32";
+  std::string weight = "memref<" + p + "x" +
+                       (s.inPairs() ? std::to_string((s.depth + 1) / 2) + "x" + panel + "x2xbf16>" : k + "x" + panel + "x" + element + ">"),
               bias = "memref<" + std::to_string((s.columns + 31) / 32 * 32) + "xf32>";
   std::string x = "memref<?x" + k + "xf32>", y = "memref<?x" + n + "xf32>";
   std::string text = "ds.parameter @w from \"w\" : tensor<" + n + "x" + k + "x" + element + ">\n";
   text += "ds.parameter @b from \"b\" : tensor<" + n + "xf32>\n";
-  text += std::string("ds_plan.storage @wp ") + (s.bf16 ? "panel_pairs" : "panels") + " of @w offset 0 : " + weight + "\n";
+  text += std::string("ds_plan.storage @wp ") + (s.inPairs() ? "panel_pairs" : "panels") + " of @w offset 0 : " + weight + "\n";
   text += "ds_plan.storage @bp vector of @b offset " + std::to_string(s.weightBytes()) + " : " + bias + "\n";
   text += "ds_plan.kernel @gemm \"gemm\" schedule {} {\n^bb0(%x: tensor<?x?x" + k + "xf32>, %w: tensor<" + n + "x" + k + "x" + element +
           ">" + (s.bias ? ", %b: tensor<" + n + "xf32>" : "") + "):\n  %y = ds.linear %x, %w" + (s.bias ? " bias %b" : "") +
@@ -49,25 +57,15 @@ std::string plan(Shape s) {
 /// Small values that differ from place to place.
 float valueAt(uint64_t i) { return static_cast<float>(static_cast<int64_t>((i * 2654435761u >> 12) & 1023) - 512) / 512.0f; }
 
-float bf16ToF32(uint16_t bits) {
-  uint32_t word = static_cast<uint32_t>(bits) << 16;
-  float value;
-  memcpy(&value, &word, 4);
-  return value;
-}
-
-uint16_t f32ToBf16(float value) {
-  uint32_t word;
-  memcpy(&word, &value, 4);
-  return static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
-}
+float asBf16(float value) { return fromBits(toBits(value, /*half=*/false), /*half=*/false); }
 
 struct Data {
   Shape shape;
   GuardedBytes weights, arena;
   std::vector<float> w, b; // [N, K], [N]
 
-  explicit Data(Shape s)
+  /// Its weights are `valueOf(n, k)`, rounded where their type asks for it.
+  explicit Data(Shape s, const std::function<float(int64_t, int64_t)> &valueOf = {})
       : shape(s), weights(s.weightBytes() + (s.columns + 31) / 32 * 128), arena(maxRows * s.depth * 4), w(s.columns * s.depth),
         b(s.columns) {
     for (int64_t n = 0; n < s.columns; ++n) {
@@ -75,10 +73,11 @@ struct Data {
       memcpy(weights.as<uint8_t>() + s.weightBytes() + n * 4, &b[n], 4);
       for (int64_t k = 0; k < s.depth; ++k) {
         int64_t at = s.placeOf(n, k);
-        float value = valueAt(n * s.depth + k + 11);
-        if (s.bf16) {
-          weights.as<uint16_t>()[at] = f32ToBf16(value);
-          value = bf16ToF32(f32ToBf16(value));
+        float value = valueOf ? valueOf(n, k) : valueAt(n * s.depth + k + 11);
+        if (s.element != Element::f32) {
+          const bool half = s.element == Element::f16;
+          weights.as<uint16_t>()[at] = toBits(value, half);
+          value = fromBits(weights.as<uint16_t>()[at], half);
         } else {
           weights.as<float>()[at] = value;
         }
@@ -97,7 +96,7 @@ struct Data {
     double sum = b[column];
     for (int64_t k = 0; k < shape.depth; ++k) {
       float x = arena.as<float>()[row * shape.depth + k];
-      sum += static_cast<double>(rounds ? bf16ToF32(f32ToBf16(x)) : x) * w[column * shape.depth + k];
+      sum += static_cast<double>(rounds ? asBf16(x) : x) * w[column * shape.depth + k];
     }
     return sum;
   }
@@ -124,7 +123,7 @@ void checkRows(const CompiledPlan &code, const CpuLevel &level, Data &data, int6
   step.arena = data.arena.as<void>();
   code.run("run", step, threads);
   const double allowed = 1e-6 * static_cast<double>(s.depth) + 1e-6;
-  const bool rounds = level.bf16Dots != Dots::none && s.bf16;
+  const bool rounds = level.bf16Dots != Dots::none && s.inPairs();
   for (int64_t r = 0; r < rows; r += rows > 40 ? 9 : 1)
     for (int64_t n = 0; n < s.columns; n += n + 40 < s.columns && s.columns > 200 ? 13 : 1)
       ASSERT_NEAR(out.as<float>()[r * s.columns + n], data.expected(r, n, rounds), allowed)
@@ -141,7 +140,10 @@ TEST_P(Gemm, agreesWithLoops) {
   for (int64_t n : columns)
     for (int64_t k : depths) {
       ++turn;
-      Data data({n, k, turn % 2 == 0, turn % 3 == 0 || GetParam()->bf16Dots != Dots::none, turn % 5 < 3 ? 48 : 32});
+      const Element element = turn % 3 == 0 || GetParam()->bf16Dots != Dots::none ? Element::bf16
+                              : turn % 3 == 1                                     ? Element::f16
+                                                                                  : Element::f32;
+      Data data({n, k, turn % 2 == 0, element, turn % 5 < 3 ? 48 : 32});
       CompiledPlan code(plan(data.shape), *GetParam());
       ASSERT_TRUE(code) << code.error();
       for (int64_t rows = 1; rows <= 40; ++rows) {
@@ -158,7 +160,7 @@ TEST_P(Gemm, agreesWithLoops) {
 
 /// Slabs of this depth are shorter than the most rows, and not of whole fours where blocks have six.
 TEST_P(Gemm, slabsOfADeepProductStayInTheirBuffers) {
-  Data data({40, 2048, true, false});
+  Data data({40, 2048, true});
   CompiledPlan code(plan(data.shape), *GetParam());
   ASSERT_TRUE(code) << code.error();
   for (int64_t rows : {251, 252, 256})
@@ -168,8 +170,8 @@ TEST_P(Gemm, slabsOfADeepProductStayInTheirBuffers) {
 
 TEST_P(Gemm, everyKindOfOperand) {
   for (auto [bias, panel] : {std::pair(false, 32), {true, 32}, {false, 48}, {true, 48}})
-    for (bool bf16 : {false, true}) {
-      Data data({100, 63, bias, bf16, panel});
+    for (Element element : {Element::f32, Element::bf16, Element::f16}) {
+      Data data({100, 63, bias, element, panel});
       CompiledPlan code(plan(data.shape), *GetParam());
       ASSERT_TRUE(code) << code.error();
       for (int64_t rows : {1, 2, 3, 16, 17, 29, 128})
@@ -179,9 +181,14 @@ TEST_P(Gemm, everyKindOfOperand) {
 }
 
 TEST_P(Gemm, notANumberAndInfinityPropagate) {
-  for (auto [rows, bf16] : {std::pair(2, false), {40, false}, {2, true}, {40, true}}) {
-    const int64_t depth = bf16 ? 65 : 64;
-    Data data({33, depth, true, bf16});
+  for (auto [rows, element] : {std::pair(2, Element::f32),
+                               {40, Element::f32},
+                               {2, Element::bf16},
+                               {40, Element::bf16},
+                               {2, Element::f16},
+                               {40, Element::f16}}) {
+    const int64_t depth = element == Element::f32 ? 64 : 65;
+    Data data({33, depth, true, element});
     CompiledPlan code(plan(data.shape), *GetParam());
     ASSERT_TRUE(code) << code.error();
     data.fillRows(rows);
@@ -203,8 +210,35 @@ TEST_P(Gemm, notANumberAndInfinityPropagate) {
   }
 }
 
+/// Subnormal ones and zeros among them; each row of the step has a single 1.
+TEST_P(Gemm, everyFiniteNumberOfF16) {
+  constexpr int64_t depth = 64, columns = 2 * 0x7c00 / depth;
+  auto valueOf = [](int64_t n, int64_t k) {
+    const int64_t i = n * depth + k;
+    return fromBits(static_cast<uint16_t>(i % 0x7c00 | (i < 0x7c00 ? 0 : 0x8000)), /*half=*/true);
+  };
+  Data data({columns, depth, false, Element::f16, 48}, valueOf);
+  CompiledPlan code(plan(data.shape), *GetParam());
+  ASSERT_TRUE(code) << code.error();
+  for (int64_t rows : {1, 2, 5, 8, 16, 64}) {
+    for (int64_t first = 0; first < depth; first += rows) {
+      Floats out(rows * columns);
+      for (int64_t i = 0; i < rows * depth; ++i)
+        data.arena.as<float>()[i] = i % depth == (first + i / depth) % depth ? 1 : 0;
+      StepData step;
+      step.tokens = static_cast<int32_t>(rows);
+      step.outputs = {out.as<void>()};
+      step.weights = data.weights.as<void>();
+      step.arena = data.arena.as<void>();
+      code.run("run", step, 2);
+      for (int64_t i = 0; i < rows * columns; ++i)
+        ASSERT_EQ(out[i], valueOf(i % columns, (first + i / columns) % depth)) << rows << " rows, value " << i;
+    }
+  }
+}
+
 TEST_P(Gemm, anOutputNobodyWantsIsNotWritten) {
-  Data data({32, 16, false, false});
+  Data data({32, 16, false});
   CompiledPlan code(plan(data.shape), *GetParam());
   ASSERT_TRUE(code) << code.error();
   ASSERT_NE(code.symbol(DS_ABI_SYMBOL), nullptr);

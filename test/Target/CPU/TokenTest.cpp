@@ -13,16 +13,17 @@ class Tokens : public OnLevel {};
 TEST_P(Tokens, embedding) {
   const int64_t rows = 70;
   for (bool panels : {false, true})
-    for (bool bf16 : {false, true})
+    for (const std::string element : {"f32", "bf16", "f16"})
       for (int64_t width : {1, 20, 64, 75, 100, 576}) {
         OneLaunch plan;
-        std::string element = bf16 ? "bf16" : "f32", t = "tensor<" + number(rows) + "x" + number(width) + "x" + element + ">";
+        const bool bf16 = element == "bf16", half = element == "f16";
+        std::string t = "tensor<" + number(rows) + "x" + number(width) + "x" + element + ">";
         // The op's result has the table's element type; here the plan already says f32.
         std::string table = "tensor<" + number(rows) + "x" + number(width) + "xf32>", y = "tensor<?x?x" + number(width) + "xf32>";
         std::string type = "memref<70x" + number(width) + "x" + element + ">", layout = "rows";
         int64_t together = bf16 ? 2 : 1, groups = (width + together - 1) / together; // columns side by side in panels
         if (panels) {
-          type = "memref<3x" + number(groups) + (bf16 ? "x32x2xbf16>" : "x32xf32>");
+          type = "memref<3x" + number(groups) + (bf16 ? "x32x2xbf16>" : "x32x" + element + ">");
           layout = bf16 ? "panel_pairs" : "panels";
         }
         std::string ids = plan.indices("tokens"), weight = plan.weight(layout, 0, type), out = plan.rows("tokens", width);
@@ -32,20 +33,22 @@ TEST_P(Tokens, embedding) {
                                     {ids, weight}, {out}),
                           level());
         ASSERT_TRUE(code) << code.error();
-        int64_t stored = panels ? 96 * groups * together : 70 * width, bytes = stored * (bf16 ? 2 : 4);
+        int64_t stored = panels ? 96 * groups * together : 70 * width, bytes = stored * (element == "f32" ? 4 : 2);
         GuardedBytes weights(bytes);
         std::vector<float> values(rows * width);
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t c = 0; c < width; ++c) {
             float value = static_cast<float>((r * 37 + c * 11) % 251) - 100; // exact in bf16
+            if (half)                                                        // subnormal ones as well
+              value = fromBits(static_cast<uint16_t>((r * 379 + c * 37) % 0x7c00 | (c % 2 ? 0x8000 : 0)), half);
             int64_t at = r * width + c;
             if (panels)
               at = ((r / 32 * groups + c / together) * 32 + r % 32) * together + c % together;
             values[r * width + c] = value;
             uint32_t bits;
             memcpy(&bits, &value, 4);
-            if (bf16)
-              weights.as<uint16_t>()[at] = static_cast<uint16_t>(bits >> 16);
+            if (bf16 || half)
+              weights.as<uint16_t>()[at] = toBits(value, half);
             else
               weights.as<uint32_t>()[at] = bits;
           }
@@ -62,7 +65,7 @@ TEST_P(Tokens, embedding) {
           step.weights = weights.as<void>();
           code.run("run", step, tokens % 3 + 1);
           for (int64_t i = 0; i < 2 * tokens * width; ++i)
-            ASSERT_EQ(y[i], values[index[i / width] * width + i % width]) << panels << bf16 << width;
+            ASSERT_EQ(y[i], values[index[i / width] * width + i % width]) << panels << element << width;
         }
       }
 }

@@ -252,15 +252,16 @@ static double rounded(double value, int bits) {
   return std::ldexp(std::nearbyint(std::ldexp(fraction, bits)), exponent - bits);
 }
 
-/// Rows are rounded to bf16, or beside codes to f16 with an exponent of their own; so are weights that codes stand for.
+/// Rows are rounded to bf16, or beside f16 and codes to f16 with an exponent of their own; so are weights that codes stand for.
 GemmKernel::Rows GemmKernel::productOf(const Step &step, const Rows &exact, size_t index, size_t which) const {
   const int64_t columns = shape.products[index].columns, depth = shape.depth;
-  const bool codes = shape.products[index].type.bits < 16;
+  const TileType type = shape.products[index].type;
+  const bool codes = type.bits < 16, halves = codes || type.f16;
   Matrices of = matrices[index];
   Rows x = exact, rows(step.rows, std::vector<double>(columns));
   for (std::vector<double> &row : x)
     for (double &value : row)
-      value = rounded(static_cast<float>(value), codes ? 11 : 8);
+      value = rounded(static_cast<float>(value), halves ? 11 : 8);
   for (float &value : of.values[which])
     value = codes ? static_cast<float>(rounded(value, 11)) : value;
   for (int64_t row = 0; row < step.rows; ++row)

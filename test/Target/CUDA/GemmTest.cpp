@@ -8,7 +8,7 @@ namespace {
 
 constexpr TileType bf16{16}, int8{8, false, 0, false}, int8Groups{8, false, 32, true}, int8Offsets{8, true, 32, true},
     int4{4, false, 32, true}, int4Wide{4, false, 64, true}, int4Offsets{4, true, 32, true}, int4Floats{4, true, 32, false},
-    int4Rows{4, false, 0, false}, fp8Rows{8, false, 0, false, true}, fp8Groups{8, false, 64, true, true};
+    int4Rows{4, false, 0, false}, fp8Rows{8, false, 0, false, true}, fp8Groups{8, false, 64, true, true}, f16{16, false, 0, false, false, true};
 
 struct Rows {
   int32_t batch, tokens;
@@ -31,6 +31,7 @@ void check(const GemmShape &shape, const std::vector<Rows> &steps, int64_t maxRo
 /// Rows, columns and depths that fill no block, unit or tile.
 TEST(GpuGemm, everyType) {
   check({576, {{50, bf16}}}, {{1, 1}, {2, 1}, {4, 2}, {3, 3}, {1, 16}, {1, 17}, {2, 20}, {2, 65}});
+  check({576, {{50, f16}}}, {{1, 1}, {2, 1}, {4, 2}, {3, 3}, {1, 16}, {1, 17}, {2, 20}, {2, 65}});
   check({208, {{24, int8}}}, everyStage);
   check({96, {{300, int8Groups, true}}}, everyStage);
   check({576, {{8, int8Offsets}}}, everyStage);
@@ -48,11 +49,13 @@ TEST(GpuGemm, depths) {
   check({36, {{8, bf16}}}, everyStage);
   check({200, {{24, bf16, true}}}, someStages);
   check({35, {{17, bf16}}, "layer_norm"}, someStages); // rows that begin at no multiple of 16 bytes
+  check({35, {{17, f16, true}}, "rms_norm"}, everyStage);
 }
 
 TEST(GpuGemm, elementwise) {
   check({64, {{50, bf16, true, "gelu erf"}}}, someStages);
   check({64, {{50, bf16, true, "silu", true}}, "rms_norm"}, everyStage);
+  check({64, {{50, f16, true, "silu", true, true}}, "rms_norm"}, everyStage);
   check({192, {{24, int4Wide, false, "gelu erf", true, true}}}, someStages);
   check({96, {{40, int8Groups, true, "", false, true}}}, someStages);
 }
@@ -85,12 +88,14 @@ GemmShape attentionInput(TileType type, int64_t size, const std::string &rope, i
 TEST(GpuGemm, ropeByHalves) {
   check(attentionInput(bf16, 16, "half", 16, 48, false), everyStage);
   check(attentionInput(int8Groups, 64, "half", 32, 48, true), someStages);
+  check(attentionInput(f16, 16, "half", 16, 48, false), everyStage);
 }
 
 /// Halves that end inside a block of 8 rows are turned by a launch of their own.
 TEST(GpuGemm, ropeOfSmallHeads) {
   check(attentionInput(bf16, 8, "half", 8, 48, true), everyStage);
   check(attentionInput(int4, 24, "half", 24, 0, false), someStages);
+  check(attentionInput(f16, 8, "half", 8, 48, true), someStages);
 }
 
 TEST(GpuGemm, ropeInterleaved) {
@@ -104,11 +109,13 @@ TEST(GpuGemm, mixedTypes) {
   GemmShape shape = attentionInput(int4Wide, 8, "half", 8, 48, false);
   shape.products[1].type = bf16;
   check(shape, someStages);
+  check({64, {{24, f16, true}, {50, int8Groups}, {40, bf16}}, "layer_norm", true}, everyStage);
 }
 
 /// Rows that do not fit shared memory come in parts.
 TEST(GpuGemm, deepRows) {
   check({4096, {{32, bf16}}, "rms_norm"}, {{1, 1}, {1, 7}, {4, 3}, {1, 16}}, 16);
+  check({4096, {{32, f16}}, "rms_norm"}, {{1, 7}, {1, 16}}, 16);
   check({8192, {{24, int4, true}}}, {{1, 16}}, 16);
 }
 
@@ -121,6 +128,7 @@ TEST(GpuGemm, manyColumns) {
 /// Many rows and columns have larger tiles.
 TEST(GpuGemm, largeTiles) {
   check({32, {{2048, bf16}}}, {{1, 257}, {1, 513}, {1, 1025}}, 4096, 2);
+  check({32, {{2048, f16}}}, {{1, 1025}}, 4096, 2);
   check({192, {{2048, int4Wide}}}, {{1, 513}}, 4096, 2);
 }
 
@@ -131,6 +139,7 @@ void checkWarpgroups(const GemmShape &shape, const std::vector<Rows> &steps, siz
 
 TEST(GpuWarpgroups, everyType) {
   checkWarpgroups({576, {{50, bf16}}}, {{1, 16}, {1, 17}, {2, 20}, {2, 65}});
+  checkWarpgroups({576, {{50, f16}}}, {{1, 17}, {2, 20}, {2, 65}});
   checkWarpgroups({208, {{24, int8}}}, {{1, 17}, {1, 33}});
   checkWarpgroups({96, {{300, int8Groups, true}}}, {{2, 20}});
   checkWarpgroups({576, {{8, int8Offsets}}}, {{1, 17}});
@@ -154,6 +163,7 @@ TEST(GpuWarpgroups, depths) {
 /// Several groups of blocks, norms, epilogues that join two products.
 TEST(GpuWarpgroups, epilogues) {
   checkWarpgroups({64, {{50, bf16, true, "silu", true}}, "rms_norm"}, {{2, 17}});
+  checkWarpgroups({64, {{50, f16, true, "silu", true}}, "rms_norm"}, {{2, 17}});
   checkWarpgroups({192, {{24, int4Wide, false, "gelu erf", true, true}}}, {{2, 17}});
   checkWarpgroups({64, {{24, bf16, true}, {50, int8Groups}, {40, bf16}}, "layer_norm", true}, {{1, 17}, {2, 20}});
 }
@@ -164,18 +174,20 @@ TEST(GpuWarpgroups, heads) {
   checkWarpgroups(attentionInput(int8Groups, 64, "half", 32, 48, true), {{2, 17}});
   checkWarpgroups(attentionInput(bf16, 8, "half", 8, 48, true), {{1, 17}});
   checkWarpgroups(attentionInput(bf16, 12, "interleaved", 8, 0, true), {{2, 17}});
+  checkWarpgroups(attentionInput(f16, 16, "half", 16, 48, false), {{1, 17}});
 }
 
 /// Every shape of tiles: more rows and columns have larger ones.
 TEST(GpuWarpgroups, largeTiles) {
   checkWarpgroups({96, {{2048, bf16}}}, {{1, 257}, {1, 1025}}, 2);
   checkWarpgroups({32, {{8400, bf16}}}, {{1, 300}}, 2);
+  checkWarpgroups({96, {{2048, f16}}}, {{1, 257}}, 2);
   checkWarpgroups({192, {{2048, int4Wide}}}, {{1, 513}}, 2);
 }
 
 /// Products of both instructions have the same sums, to the bit, where no teams of warps share the depth.
 TEST(GpuWarpgroups, sameAsMma) {
-  for (TileType type : {bf16, int8Groups}) {
+  for (TileType type : {bf16, f16, int8Groups}) {
     GemmKernel kernel({192, {{2048, type}}});
     EmulatedPlan mma(kernel.text()), wgmma(kernel.text(), {}, "sm_90a");
     ASSERT_TRUE(mma && wgmma) << mma.error() << wgmma.error();
@@ -188,9 +200,46 @@ TEST(GpuWarpgroups, sameAsMma) {
   }
 }
 
+/// Each row of the step has a single 1, which meets every finite number of f16, subnormal ones among them.
+void checkEveryNumberOfF16(const std::string &arch, std::initializer_list<int32_t> steps) {
+  constexpr int64_t depth = 64, columns = 2 * 0x7c00 / depth;
+  OneLaunch plan;
+  TileMatrix matrix(f16, columns, depth);
+  for (int64_t i = 0; i < columns * depth; ++i) {
+    const auto bits = static_cast<uint16_t>(i % 0x7c00 | (i < 0x7c00 ? 0 : 0x8000));
+    matrix.values[i] = fromBits(bits, /*half=*/true);
+    const int64_t row = i / depth, block = row / ds_plan::Tiles::blockRows * matrix.tiles.blockBytes();
+    memcpy(matrix.bytes.as<uint8_t>() + block + matrix.tiles.placeOf(row, i % depth), &bits, 2);
+  }
+  const std::string x = "tensor<?x?x64xf32>", y = "tensor<?x?x" + std::to_string(columns) + "xf32>";
+  std::string in = plan.rows("tokens", depth), w = plan.weight("tiles", 0, matrix.memref()), out = plan.rows("tokens", columns);
+  EmulatedPlan code(matrix.withParameter(plan.text("gemm",
+                                                   "^bb0(%x: " + x + ", %w: " + matrix.tensor() + "):\n  %y = ds.linear %x, %w : " + x +
+                                                       ", " + matrix.tensor() + "\n  ds_plan.return %y : " + y + "\n",
+                                                   {in, w}, {out})),
+                    {}, arch);
+  ASSERT_TRUE(code) << code.error();
+  for (int32_t rows : steps)
+    for (int64_t first = 0; first < depth; first += rows) {
+      Floats given(rows * depth), found(rows * columns);
+      for (int64_t i = 0; i < rows * depth; ++i)
+        given[i] = i % depth == (first + i / depth) % depth ? 1 : 0;
+      EmulatedStep step;
+      step.tokens = rows;
+      step.outputs = {all(given), all(found)};
+      step.weights = bytesOf(matrix.bytes);
+      ASSERT_EQ(code.run(step, 1), "");
+      for (int64_t i = 0; i < rows * columns; ++i)
+        ASSERT_EQ(found[i], matrix.values[i % columns * depth + (first + i / columns) % depth]) << rows << " rows, value " << i;
+    }
+}
+
+TEST(GpuGemm, everyFiniteNumberOfF16) { checkEveryNumberOfF16("", {8, 16, 64}); }
+TEST(GpuWarpgroups, everyFiniteNumberOfF16) { checkEveryNumberOfF16("sm_90a", {64}); }
+
 /// A NaN and an infinity reach all of their row, and no other.
 void checkNotANumberAndInfinity(const std::string &arch) {
-  for (TileType type : {bf16, int8Groups}) {
+  for (TileType type : {bf16, f16, int8Groups}) {
     GemmKernel kernel({96, {{24, type}}});
     EmulatedPlan code(kernel.text(), {}, arch);
     ASSERT_TRUE(code) << code.error();
@@ -244,6 +293,8 @@ TEST(GpuGemm, refusals) {
                                                t + "  %y = ds.add %d, %c" + t),
                 "kernel 'k' on CUDA: expects one or two products that meet, found 3");
   expectRefused(planOf({bf16, int4}, linear("%a", 0, bf16) + linear("%b", 1, int4) + "  %y = ds.add %a, %b" + t),
+                "kernel 'k' on CUDA: expects products that meet to have weights of one type");
+  expectRefused(planOf({bf16, f16}, linear("%a", 0, bf16) + linear("%b", 1, f16) + "  %y = ds.add %a, %b" + t),
                 "kernel 'k' on CUDA: expects products that meet to have weights of one type");
   expectRefused(planOf({bf16}, linear("%a", 0, bf16) + "  %y = ds.softmax %a" + t), "kernel 'k' on CUDA: gemm cannot serve the region: ");
   std::string grouped = planOf({bf16}, linear("%y", 0, bf16));

@@ -17,7 +17,7 @@ struct Plan {
   std::string name, text;
 };
 
-constexpr TileType bf16{16}, int8{8, false, 64, true}, int4{4, false, 64, true};
+constexpr TileType bf16{16}, f16{16, false, 0, false, false, true}, int8{8, false, 64, true}, int4{4, false, 64, true};
 
 Product withHeads(TileType type, int64_t heads, int64_t size, const std::string &rope, const std::string &store) {
   Product product{heads * size, type};
@@ -38,7 +38,7 @@ std::vector<Plan> llama(TileType type) {
                     "rms_norm",
                     false,
                     2048};
-  const std::string of = " of " + std::to_string(type.bits) + " bits";
+  const std::string of = " of " + type.text();
   return {gemm("queries, keys and values" + of, queries), gemm("gate and up" + of, {576, {{1536, type, false, "silu", true}}, "rms_norm"}),
           gemm("down" + of, {1536, {{576, type, false, "", false, true}}})};
 }
@@ -203,14 +203,15 @@ TEST(GpuStaticGates, sharedMemoryOfDeepRows) {
 const std::vector<std::string> allArchs = {"sm_80", "sm_90a", "sm_100a", "sm_120"};
 
 TEST(GpuStaticGates, decoderProducts) { check(llama(bf16), allArchs); }
+TEST(GpuStaticGates, decoderProductsOfF16) { check(llama(f16), {"sm_80", "sm_90a"}); }
 TEST(GpuStaticGates, decoderProductsOfBytes) { check(llama(int8), {"sm_90a"}); }
 TEST(GpuStaticGates, decoderProductsOf4Bits) { check(llama(int4), {"sm_90a"}); }
 TEST(GpuStaticGates, encoderProducts) { check(bert(), {"sm_90a"}); }
 /// Every shape of tiles of warpgroups.
 TEST(GpuStaticGates, wideProducts) {
   std::vector<Plan> plans;
-  for (TileType type : {bf16, int8, int4})
-    plans.push_back(gemm("a wide product of " + std::to_string(type.bits) + " bits", {768, {{8448, type}}}));
+  for (TileType type : {bf16, f16, int8, int4})
+    plans.push_back(gemm("a wide product of " + type.text(), {768, {{8448, type}}}));
   check(plans, {"sm_90a"});
 }
 

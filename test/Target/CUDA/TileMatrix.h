@@ -9,17 +9,18 @@
 
 namespace ds::test {
 
-/// How a matrix is stored: `bits` 16 is bf16, 8 and 4 are codes; of 8 bits they may be numbers (e4m3).
+/// How a matrix is stored: `bits` 16 is bf16 or f16, 8 and 4 are codes; of 8 bits they may be numbers (e4m3).
 struct TileType {
   int64_t bits = 16;
   bool asymmetric = false;
   int64_t group = 0; // 0: the row
   bool half = false;
   bool e4m3 = false;
+  bool f16 = false;
 
   QuantizedKind kind() const { return e4m3 ? QuantizedKind::e4m3 : asymmetric ? QuantizedKind::asymmetric : QuantizedKind::symmetric; }
   std::string text() const {
-    return bits == 16 ? "bf16"
+    return bits == 16 ? (f16 ? "f16" : "bf16")
                       : "!ds.quantized<" + std::to_string(bits) + " " + stringifyQuantizedKind(kind()).str() + " group " +
                             std::to_string(group) + " scale " + (half ? "f16" : "f32") + ">";
   }
@@ -36,13 +37,14 @@ inline constexpr TileType tileTypes[] = {{16},
                                          {4, true, 32, false},
                                          {4, false, 0, false},
                                          {8, false, 0, false, true},
-                                         {8, false, 64, true, true}};
+                                         {8, false, 64, true, true},
+                                         {16, false, 0, false, false, true}};
 
 /// A matrix [rows, depth]; a group divides `depth`. Another `seed`, other values.
 class TileMatrix {
 public:
   TileMatrix(TileType type, int64_t rows, int64_t depth, uint64_t seed = 0)
-      : tiles(quantized(type), rows, depth), bytes(tiles.blocks() * tiles.blockBytes()), values(rows * depth), type(type) {
+      : tiles(quantized(type), rows, depth, type.f16), bytes(tiles.blocks() * tiles.blockBytes()), values(rows * depth), type(type) {
     memset(bytes.as<uint8_t>(), 0, bytes.size());
     Numbers numbers(rows * depth + type.bits + seed * 1000003);
     for (int64_t row = 0; row < tiles.blocks() * ds_plan::Tiles::blockRows; ++row)
@@ -52,7 +54,7 @@ public:
   /// Of a storage.
   std::string memref() const {
     std::string blocks = "memref<" + std::to_string(tiles.blocks()) + "x";
-    return blocks + (type.bits == 16 ? std::to_string(tiles.tiles()) + "x8x32xbf16>" : std::to_string(tiles.blockBytes() / 4) + "xi32>");
+    return blocks + (type.bits == 16 ? std::to_string(tiles.tiles()) + "x8x32x" + type.text() + ">" : std::to_string(tiles.blockBytes() / 4) + "xi32>");
   }
   /// Of the parameter and, where it is quantized, of a block argument.
   std::string tensor() const {
@@ -83,12 +85,9 @@ private:
     if (row >= tiles.rows)
       return;
     for (int64_t k = 0; k < tiles.depth; ++k) {
-      const float value = numbers.next();
-      uint32_t bits;
-      memcpy(&bits, &value, 4);
-      bits &= 0xffff0000;
-      memcpy(&values[row * tiles.depth + k], &bits, 4);
-      const auto stored = static_cast<uint16_t>(bits >> 16);
+      // Every fifth is below 2^-14, where f16 has subnormal numbers.
+      const uint16_t stored = toBits(std::ldexp(numbers.next(), k % 5 ? 0 : -16), type.f16);
+      values[row * tiles.depth + k] = fromBits(stored, type.f16);
       memcpy(block(row) + tiles.placeOf(row, k), &stored, 2);
     }
   }

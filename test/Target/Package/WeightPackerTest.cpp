@@ -1,7 +1,9 @@
 // Where each element of a weight stands in the file.
 #include "lib/Target/Package/WeightPacker.h"
 #include "mlir/Parser/Parser.h"
+#include <cmath>
 #include <cstring>
+#include <functional>
 #include <gtest/gtest.h>
 
 using namespace mlir;
@@ -11,8 +13,21 @@ namespace {
 
 constexpr int64_t rows = 35;
 
-/// Element [n, k] of the parameters here: exact in bf16, never zero.
+/// Element [n, k] of most parameters here: exact in bf16 and f16, never zero.
 float valueOf(int64_t n, int64_t k) { return static_cast<float>(n + 1) + (k % 2 ? 0.5f : 0.0f) + 64.0f * static_cast<float>(k / 2 % 2); }
+
+/// An f32 as MLIR reads it, to the bit.
+std::string literal(float value) {
+  char text[32];
+  if (std::isfinite(value)) {
+    std::snprintf(text, sizeof(text), "%.9e", static_cast<double>(value));
+  } else {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    std::snprintf(text, sizeof(text), "0x%08X", bits);
+  }
+  return text;
+}
 
 struct NoTensors : TensorSource {
   const StoredTensor *find(std::string_view) const override { return nullptr; }
@@ -21,12 +36,12 @@ struct NoTensors : TensorSource {
 };
 
 /// [35, depth] packed as `storage`, one unit after the other.
-std::vector<uint8_t> packed(int64_t depth, const std::string &storage) {
+Result<std::vector<uint8_t>> pack(int64_t depth, const std::string &storage, const std::function<float(int64_t, int64_t)> &valueOf) {
   std::string values, shape = std::to_string(rows) + "x" + std::to_string(depth);
   for (int64_t n = 0; n < rows; ++n) {
     values += n ? ", [" : "[";
     for (int64_t k = 0; k < depth; ++k)
-      values += (k ? ", " : "") + std::to_string(valueOf(n, k));
+      values += (k ? ", " : "") + literal(valueOf(n, k));
     values += "]";
   }
   DialectRegistry registry;
@@ -36,16 +51,21 @@ std::vector<uint8_t> packed(int64_t depth, const std::string &storage) {
                                                 "xf32>\nds_plan.storage @s " + storage + "\n",
                                             ParserConfig(&context));
   if (!module)
-    return {};
+    return Error::internal("the text is not a module");
   auto stored = module->lookupSymbol<ds_plan::StorageOp>("s");
   Result<ParameterReader> reader = ParameterReader::create(module->lookupSymbol<ParameterOp>("p"), NoTensors());
   if (!reader)
-    return {};
+    return reader.error();
   std::vector<uint8_t> bytes(storageBytes(stored), 0xff);
   for (int64_t unit = 0; unit < unitCount(stored); ++unit)
-    if (!packUnits(stored, &*reader, unit, 1, bytes.data() + unit * unitBytes(stored)))
-      return {};
+    if (Result<void> done = packUnits(stored, &*reader, unit, 1, bytes.data() + unit * unitBytes(stored)); !done)
+      return done.error();
   return bytes;
+}
+
+std::vector<uint8_t> packed(int64_t depth, const std::string &storage) {
+  Result<std::vector<uint8_t>> bytes = pack(depth, storage, valueOf);
+  return bytes ? *bytes : std::vector<uint8_t>();
 }
 
 TEST(WeightPacker, panelsOfF32) {
@@ -74,6 +94,81 @@ TEST(WeightPacker, pairsOfBf16) {
         EXPECT_EQ(value, n < rows && k < depth ? valueOf(n, k) : 0) << n << " " << k << " of " << depth;
       }
   }
+}
+
+/// The bits of element [n, k] in the layout of a storage of f16.
+uint16_t bitsAt(const std::vector<uint8_t> &bytes, int64_t place) {
+  uint16_t bits;
+  memcpy(&bits, &bytes[place * 2], 2);
+  return bits;
+}
+
+uint16_t bitsOf(float value) {
+  const auto half = static_cast<_Float16>(value);
+  uint16_t bits;
+  memcpy(&bits, &half, 2);
+  return bits;
+}
+
+TEST(WeightPacker, panelsAndTilesOfF16) {
+  const std::vector<uint8_t> panels = packed(5, "panels of @p : memref<2x5x32xf16>"), rowMajor = packed(5, "rows of @p : memref<35x5xf16>");
+  const std::vector<uint8_t> tiles = packed(40, "tiles of @p : memref<6x2x8x32xf16>");
+  ASSERT_EQ(panels.size(), 2u * 5 * 32 * 2);
+  ASSERT_EQ(rowMajor.size(), 35u * 5 * 2);
+  ASSERT_EQ(tiles.size(), 6u * 2 * 8 * 32 * 2);
+  for (int64_t n = 0; n < 64; ++n)
+    for (int64_t k = 0; k < 5; ++k) {
+      EXPECT_EQ(bitsAt(panels, (n / 32 * 5 + k) * 32 + n % 32), n < rows ? bitsOf(valueOf(n, k)) : 0) << n << " " << k;
+      if (n < rows)
+        EXPECT_EQ(bitsAt(rowMajor, n * 5 + k), bitsOf(valueOf(n, k))) << n << " " << k;
+    }
+  for (int64_t n = 0; n < 48; ++n)
+    for (int64_t k = 0; k < 64; ++k) {
+      // 32 k of 8 rows are 512 bytes: 16 for each row and every 8 k.
+      const int64_t place = (n / 8 * 2 + k / 32) * 256 + (n % 8 * 4 + k % 32 / 8) * 8 + k % 8;
+      EXPECT_EQ(bitsAt(tiles, place), n < rows && k < 40 ? bitsOf(valueOf(n, k)) : 0) << n << " " << k;
+    }
+}
+
+/// To the nearest, ties to even, also of subnormal numbers; what is infinite or NaN stays so.
+TEST(WeightPacker, roundsToF16) {
+  const std::pair<float, uint16_t> cases[] = {{65504, 0x7bff},
+                                              {-65504, 0xfbff},
+                                              {0x1p-14f, 0x0400},
+                                              {0x1p-24f, 0x0001},
+                                              {-0x1.8p-24f, 0x8002},
+                                              {0x1p-25f, 0x0000},
+                                              {0x1.002p-25f, 0x0001},
+                                              {0x1.ff8p-15f, 0x03ff},
+                                              {0x1.ffcp-15f, 0x0400},
+                                              {0x1.002p0f, 0x3c00},
+                                              {0x1.006p0f, 0x3c02},
+                                              {-0.0f, 0x8000},
+                                              {INFINITY, 0x7c00},
+                                              {-INFINITY, 0xfc00}};
+  auto valueOf = [&](int64_t n, int64_t) { return n < std::ssize(cases) ? cases[n].first : n == 20 ? NAN : 1.0f; };
+  for (const char *storage : {"panels of @p : memref<2x1x32xf16>", "rows of @p : memref<35x1xf16>"}) {
+    Result<std::vector<uint8_t>> bytes = pack(1, storage, valueOf);
+    ASSERT_TRUE(bytes) << bytes.error().message;
+    for (int64_t n = 0; n < std::ssize(cases); ++n)
+      EXPECT_EQ(bitsAt(*bytes, n), cases[n].second) << cases[n].first;
+    EXPECT_EQ(bitsAt(*bytes, 20) & 0x7e00, 0x7e00);
+    EXPECT_EQ(bitsAt(*bytes, 21), 0x3c00);
+  }
+}
+
+TEST(WeightPacker, refusesWhatF16CannotHold) {
+  for (const char *storage :
+       {"panels of @p : memref<2x3x32xf16>", "rows of @p : memref<35x3xf16>", "tiles of @p : memref<6x1x8x32xf16>"})
+    for (auto [value, found] : std::initializer_list<std::pair<float, std::string>>{
+             {65505.0f, "65505"}, {-70000.0f, "-70000"}, {3e38f, "3e+38"}}) {
+      Result<std::vector<uint8_t>> bytes = pack(3, storage, [&](int64_t n, int64_t k) { return n == 33 && k == 2 ? value : 1.0f; });
+      ASSERT_FALSE(bytes) << storage << value;
+      EXPECT_EQ(bytes.error().message,
+                "parameter 'p', row 33, column 2: expects at most 65504 in magnitude, as weights are f16, got " + found);
+    }
+  // bf16 has the range of f32.
+  EXPECT_TRUE(pack(3, "panel_pairs of @p : memref<2x2x32x2xbf16>", [](int64_t, int64_t) { return 3e38f; }));
 }
 
 } // namespace

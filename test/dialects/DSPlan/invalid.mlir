@@ -42,6 +42,11 @@ ds_plan.storage @storage_c4_pairs panel_pairs of @p : memref<2x64x32xbf16>
 
 // -----
 
+// expected-error@+1 {{expects the shape of layout tiles, got 'memref<16x2x8x32xf32>'}}
+ds_plan.storage @storage_c4_tiles_f32 tiles of @p : memref<16x2x8x32xf32>
+
+// -----
+
 // expected-error@+1 {{expects the shape of layout panel_pairs, got 'memref<2x32x2x32xbf16>'}}
 ds_plan.storage @storage_c4_pairs_order panel_pairs of @p : memref<2x32x2x32xbf16>
 

@@ -16,6 +16,10 @@ ds_plan.storage @wide panel_pairs of @wte offset 16384 : memref<4x32x32x2xbf16>
 /// Panels of 48 columns: 64 of them fill one and a third.
 // CHECK: ds_plan.storage @panels_48 panels of @q : memref<2x64x48xf32>
 ds_plan.storage @panels_48 panels of @q : memref<2x64x48xf32>
+// CHECK: ds_plan.storage @halves panels of @wte : memref<4x64x32xf16>
+ds_plan.storage @halves panels of @wte : memref<4x64x32xf16>
+// CHECK: ds_plan.storage @tiles tiles of @wte : memref<16x2x8x32xf16>
+ds_plan.storage @tiles tiles of @wte : memref<16x2x8x32xf16>
 // CHECK: ds_plan.storage @pairs_48 panel_pairs of @wte : memref<3x32x48x2xbf16>
 ds_plan.storage @pairs_48 panel_pairs of @wte : memref<3x32x48x2xbf16>
 /// Of each panel a row of scales for every two groups of 32, and a row of codes for every eight k.

@@ -1,5 +1,6 @@
 """Writes a tiny random llama to a folder with the standard library alone. Arguments: FOLDER [KEY=JSON ...] change the
-configuration; `head=N` makes heads of N in configuration and weights."""
+configuration; `head=N` makes heads of N in configuration and weights, `dtype=F16` stores weights so, `peak=NAME` ends the tensor of that
+name with 70000."""
 
 import json
 import pathlib
@@ -32,16 +33,21 @@ for layer in range(2):
     shapes |= {path + f"self_attn.{name}_proj.weight": [rows * head, hidden] for name, rows in (("q", 4), ("k", 2), ("v", 2), ("o", 4))}
     shapes |= {path + f"mlp.{name}_proj.weight": [24, hidden] for name in ("gate", "up")} | {path + "mlp.down_proj.weight": [hidden, 24]}
     shapes |= {path + f"{name}_layernorm.weight": [hidden] for name in ("input", "post_attention")}
+options = {key: value for key, value in arguments if key in ("head", "dtype", "peak")}
+dtype = options.get("dtype", "F32")
 generator, header, data = random.Random(0), {}, b""
 for name, shape in shapes.items():
     count = shape[0] * (shape[1] if len(shape) > 1 else 1)
-    values = struct.pack(f"<{count}f", *(generator.gauss(0, 0.3) for _ in range(count)))
-    header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
+    numbers = [generator.gauss(0, 0.3) for _ in range(count)]
+    if name == options.get("peak"):
+        numbers[-1] = 70000
+    values = struct.pack(f"<{count}{'e' if dtype == 'F16' else 'f'}", *numbers)
+    header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
     data += values
 text = json.dumps(header).encode()
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
 for key, value in arguments:
-    if key != "head":
+    if key not in options:
         config[key] = json.loads(value)
 (folder / "config.json").write_text(json.dumps(config))
