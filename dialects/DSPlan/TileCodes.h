@@ -8,12 +8,12 @@
 
 namespace ds_plan {
 
-/// A matrix [rows, depth] in blocks of 8 rows, an even number of them. A block is tiles of 512 bytes side by side along k: 32 k of bf16 or f16, 64
-/// codes of 8 bits or 128 of 4. A tile is 16 bytes for each lane of a warp: lane g * 4 + t has row g and, of every 32 k of the tile, those
-/// from 8 t to 8 t + 7, which is what the lane gives to two `mma.m16n8k16`. Of codes the parts of 32 k stand one behind the other: 8 bytes
-/// of 8 bits, or a word of 4 bits in which k = 8 t + i has bits 4 (i / 2) + 16 (i % 2) and up. Codes are unsigned: symmetric ones have half
-/// their range added; those of e4m3 are its bytes. Behind its codes a block has its scales [groups][8], and those of asymmetric types their
-/// offsets [groups][8]. Elements behind `rows` and `depth` are zeros (codes: of value 0 where symmetric or e4m3).
+/// A matrix [rows, depth] in blocks of 8 rows, an even number of them. A block is tiles of 512 bytes side by side along k: 32 k of bf16 or
+/// f16, 64 codes of 8 bits or 128 of 4. A tile is 16 bytes for each lane of a warp: lane g * 4 + t has row g and, of every 32 k of the
+/// tile, those from 8 t to 8 t + 7, which is what the lane gives to two `mma.m16n8k16`. Of codes the parts of 32 k stand one behind the
+/// other: 8 bytes of 8 bits, or a word of 4 bits in which k = 8 t + i has bits 4 (i / 2) + 16 (i % 2) and up. Codes are unsigned: symmetric
+/// ones have half their range added; those of e4m3 are its bytes. Behind its codes a block has its scales [groups][8], and those of
+/// asymmetric types their offsets [groups][8]. Elements behind `rows` and `depth` are zeros (codes: of value 0 where symmetric or e4m3).
 struct Tiles {
   /// Codes of `type`, or without one f16 or bf16.
   Tiles(std::optional<ds::QuantizedType> type, int64_t rows, int64_t depth, bool isF16 = false)

@@ -9,18 +9,6 @@ using namespace mlir;
 using namespace ds;
 using namespace ds_plan;
 
-/// Values of the matrices of `launch` that are stored as codes.
-static double codesOf(LaunchOp launch, KernelOp kernel, const SymbolTable &symbols) {
-  double codes = 0;
-  if (kernel.getFamily() != "gemm")
-    return codes;
-  for (Value in : launch.getIns())
-    if (StorageOp stored = storageOf(in, symbols); stored && stored.getLayout() == Layout::tile_codes)
-      if (auto parameter = symbols.lookup<ParameterOp>(*stored.getParameter()))
-        codes += static_cast<double>(parameter.getTensorType().getNumElements());
-  return codes;
-}
-
 GpuProgramCost ds::gpuCostOf(ProgramOp program, const SymbolTable &symbols, const CostStep &wanted, const dsrt::GpuMachine &machine) {
   GpuProgramCost cost;
   cost.step = stepOf(program, wanted);
@@ -30,13 +18,7 @@ GpuProgramCost ds::gpuCostOf(ProgramOp program, const SymbolTable &symbols, cons
     facts.push_back(factsOf(launch, symbols));
   sizes.workingSet = dsrt::workingSetOf(facts, sizes);
   for (auto [launch, known] : llvm::zip_equal(program.getOps<LaunchOp>(), facts)) {
-    auto kernel = symbols.lookup<KernelOp>(LaunchOp(launch).getKernel());
-    dsrt::GpuLaunchFacts of;
-    of.work = dsrt::workOf(known, sizes);
-    of.codes = codesOf(launch, kernel, symbols);
-    kernel.walk([&](AttentionOp attention) { of.heads = static_cast<int>(attention.getHeads()); });
-    of.batch = sizes.batch;
-    of.tokens = sizes.tokens;
+    dsrt::GpuLaunchFacts of = dsrt::gpuLaunchOf(known, sizes);
     const dsrt::GpuPrediction prediction = dsrt::predict(of, machine);
     cost.ns += prediction.ns;
     cost.floorNs += prediction.floorNs;

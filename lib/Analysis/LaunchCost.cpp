@@ -144,6 +144,9 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
         addTable(facts, stored);
       else if (stored.getLayout() != Layout::rope)
         facts.weightBytes += static_cast<double>(type.getNumElements() * elementBytes(type));
+      if (stored.getLayout() == Layout::tile_codes && kernel.getFamily() == "gemm")
+        if (auto parameter = symbols.lookup<ParameterOp>(*stored.getParameter()))
+          facts.codes += static_cast<double>(parameter.getTensorType().getNumElements());
       if (isInPanels(stored.getLayout()) && kernel.getFamily() != "embed")
         facts.matrix = matrixTypeOf(type);
     } else if (auto cache = value.getDefiningOp<ds_plan::CacheOp>()) {
@@ -169,6 +172,8 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
     if (auto store = dyn_cast<StoreCacheOp>(op); store && store.getKind() == CacheKind::keys) // 16 slots of each value and scale
       facts.keyBlockBytes += static_cast<double>(16 * elementBytes(store.getOutput().getType()) * widthOf(store.getInput())) +
                              (isOfCodes(store.getOutput()) ? 64.0 * static_cast<double>(store.getKvHeads()) : 0);
+    if (auto attention = dyn_cast<AttentionOp>(op))
+      facts.heads = static_cast<double>(attention.getHeads());
     facts.rowsAreTiles |= needsRows(&op);
   }
   facts.rowsAreTiles &= facts.macsPerRow == 0;

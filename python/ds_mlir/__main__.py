@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     measured.add_argument("--text", type=pathlib.Path, metavar="FILE", help="a UTF-8 text: perplexity of a causal language model")
     measured.add_argument("--labels", type=pathlib.Path, metavar="FILE", help="as of eval: accuracy of a classifier")
     compare.add_argument(
-        "--variants", default=",".join(comparison.VARIANTS), help="f32, bf16, f16 or schemes of --quantize, with commas (default: %(default)s)"
+        "--variants",
+        default=",".join(comparison.VARIANTS),
+        help="f32, bf16, f16 or schemes of --quantize, with commas (default: %(default)s)",
     )
 
     compare.add_argument("--calibration", metavar="FILE", help="of calibrate, for the quantized variants")

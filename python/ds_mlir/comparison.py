@@ -120,10 +120,10 @@ def compare(
     **options,
 ) -> list[Comparison]:
     """Compile a model in several variants and measure size, speed and perplexity of each.
-    Args: model, a Hugging Face folder or a GGUF file; text, window and stride as in `perplexity`; variants, `f32`, `bf16`, `f16` or a scheme
-        of `compile`'s `quantize`; calibration, a file of `calibrate` for those; prompt_tokens and new_tokens, of a timed run, whose prompt is
-        the beginning of the text, both less where the context is short; repetitions, how many of those: speeds are medians; progress,
-        `on`, `off` or `auto`: lines on standard error; options, of `compile`, whose target_cpu is `native` here.
+    Args: model, a Hugging Face folder or a GGUF file; text, window and stride as in `perplexity`; variants, `f32`, `bf16`, `f16` or a
+        scheme of `compile`'s `quantize`; calibration, a file of `calibrate` for those; prompt_tokens and new_tokens, of a timed run, whose
+        prompt is the beginning of the text, both less where the context is short; repetitions, how many of those: speeds are medians;
+        progress, `on`, `off` or `auto`: lines on standard error; options, of `compile`, whose target_cpu is `native` here.
     Returns: a Comparison for each variant, in their order.
     Raises: what `compile` and `perplexity` raise.
     """

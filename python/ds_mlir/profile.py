@@ -43,7 +43,8 @@ class Profile:
         """Write a report as a string.
         Args: format, `text` (the layout of DeepSpeed's flops profiler), `json`, `html` (one page, no network) or `trace`
             (chrome://tracing, Perfetto); depth, of the module tree, -1 for all; top, modules named for each depth; counting, `exact`, or
-            `compatible` with what DeepSpeed counts; machine, a file of `ds-bench --calibrate -o FILE`: without it there is no roofline.
+            `compatible` with what DeepSpeed counts; machine, a file of `ds-bench --calibrate -o FILE`, or of a GPU `a100`,
+            `h100`, `h200` or a file: without it there is no roofline, but of a GPU that is one of those.
         Raises: InvalidArgument, Missing and BadData (the machine's file).
         """
         if format not in FORMATS:

@@ -10,16 +10,20 @@ namespace {
 constexpr double readPart = 4.51 / 4.8, tensorPart = 703.0 / 989.4;
 
 struct BuiltIn {
-  const char *name;
+  const char *name, *device; // the latter as its driver says
   GpuMachine machine;
 };
 
 const BuiltIn *builtIns(size_t &count) {
   // Data sheets: NVIDIA A100 80GB SXM (2021), H100 SXM (2023), H200 SXM (2024). An H200's L2 is what its driver reports.
   static const BuiltIn machines[] = {
-      {"a100", {"built-in: NVIDIA A100 SXM 80GB", "sm_80", 108, 40 << 20, 312e12 * tensorPart, 19.5e12, 4.0e12, 2.039e12 * readPart, 1500}},
-      {"h100", {"built-in: NVIDIA H100 SXM", "sm_90a", 132, 50 << 20, 703e12, 66.9e12, 5.5e12, 3.35e12 * readPart, 1000}},
-      {"h200", {"built-in: NVIDIA H200", "sm_90a", 132, 60 << 20, 703e12, 66.9e12, 5.5e12, 4.51e12, 1000}}};
+      {"a100",
+       "NVIDIA A100-SXM4-80GB",
+       {"built-in: NVIDIA A100 SXM 80GB", "sm_80", 108, 40 << 20, 312e12 * tensorPart, 19.5e12, 4.0e12, 2.039e12 * readPart, 1500}},
+      {"h100",
+       "NVIDIA H100 80GB HBM3",
+       {"built-in: NVIDIA H100 SXM", "sm_90a", 132, 50 << 20, 703e12, 66.9e12, 5.5e12, 3.35e12 * readPart, 1000}},
+      {"h200", "NVIDIA H200", {"built-in: NVIDIA H200", "sm_90a", 132, 60 << 20, 703e12, 66.9e12, 5.5e12, 4.51e12, 1000}}};
   count = std::size(machines);
   return machines;
 }
@@ -47,6 +51,15 @@ const GpuMachine *dsrt::findGpuMachine(std::string_view name) {
 
 const GpuMachine &dsrt::gpuMachineFor(std::string_view arch) {
   return *findGpuMachine(arch == "sm_80" || arch == "compute_80" ? "a100" : "h200");
+}
+
+const GpuMachine *dsrt::gpuMachineOfDevice(std::string_view device) {
+  size_t count = 0;
+  const BuiltIn *known = builtIns(count);
+  for (size_t i = 0; i < count; ++i)
+    if (device == known[i].device)
+      return &known[i].machine;
+  return nullptr;
 }
 
 static Status readKeys(const JsonPlace &place, GpuMachine &machine) {

@@ -56,12 +56,24 @@ double busyShare(const GpuLaunchFacts &launch, const GpuMachine &machine) {
 }
 } // namespace
 
+GpuLaunchFacts dsrt::gpuLaunchOf(const LaunchFacts &facts, const StepSizes &step) {
+  GpuLaunchFacts launch;
+  launch.work = workOf(facts, step);
+  launch.codes = facts.codes;
+  launch.heads = static_cast<int>(facts.heads);
+  launch.batch = step.batch;
+  launch.tokens = step.tokens;
+  return launch;
+}
+
 GpuPrediction dsrt::predict(const GpuLaunchFacts &launch, const GpuMachine &machine) {
   const LaunchWork &work = launch.work;
   const StageCost &cost = costOf(launch);
   GpuPrediction prediction;
   prediction.floorNs = floorOf(work, machine);
   prediction.memoryNs = prediction.floorNs / cost.bytes;
+  prediction.peakNs =
+      1e9 * std::max(2 * work.macs / machine.tensorFlops, std::max(0.0, work.flops - 2 * work.macs) / (machine.flopsF32 / 2));
   const double decoded = launch.codes * (work.rows <= 16 ? 1 : std::ceil(work.rows / rowsOfTile));
   const double tensorNs = 2e9 * paddedMacs(launch) / machine.tensorFlops / cost.tensor / busyShare(launch, machine);
   // A multiply-add is two FLOP a lane.

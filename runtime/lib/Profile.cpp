@@ -153,6 +153,13 @@ static void countLaunch(const ProfileInput &input, const StepSizes &sizes, int32
   totals.bytes = work.bytes();
   totals.weightBytes = work.weightBytes;
   totals.measuredNs = launch.slowestNs;
+  if (input.gpu && launch.slowestNs > 0) {
+    GpuPrediction prediction = predict(gpuLaunchOf(described.facts, sizes), *input.gpu);
+    totals.rooflineNs = std::max(prediction.peakNs, prediction.floorNs);
+    totals.computeNs = prediction.peakNs;
+    totals.memoryNs = prediction.floorNs;
+    totals.predictedNs = prediction.ns;
+  }
   if (input.machine && launch.slowestNs > 0) {
     Prediction limit = roofline(work, *input.machine, threads, input.level);
     totals.rooflineNs = limit.ns;
@@ -288,6 +295,15 @@ static bool beatsMachine(const Profile &profile) {
   return false;
 }
 
+static bool isOnCpu(const ProfileInput &input) { return input.device == "cpu"; }
+
+bool Profile::isOfMachine() const {
+  if (!input->gpu)
+    return input->machine->processor == processor;
+  const GpuMachine *known = gpuMachineOfDevice(processor);
+  return input->gpu->name == processor || (known && known->name == input->gpu->name);
+}
+
 static void addNotes(const ProfileInput &input, Profile &profile) {
   if (!input.failure.empty())
     profile.notes.push_back("the run failed: " + input.failure);
@@ -297,15 +313,24 @@ static void addNotes(const ProfileInput &input, Profile &profile) {
     profile.notes.push_back("the package has no profile.json: launches have times alone; compile the model again to see what they are");
   if (input.leftOut > 0)
     profile.notes.push_back(concat(input.leftOut, " further steps were not traced"));
-  if (!input.machine)
-    profile.notes.push_back("no machine description: no roofline and no predictions; `ds-bench --calibrate -o machine.json` writes one, "
-                            "--profile-machine machine.json uses it");
-  else if (input.machine->processor != profile.processor)
-    profile.notes.push_back("the machine description " + input.machinePath + " is of another machine, '" + input.machine->processor +
+  if (!profile.hasMachine())
+    profile.notes.push_back(isOnCpu(input)
+                                ? "no machine description: no roofline and no predictions; `ds-bench --calibrate -o machine.json` writes "
+                                  "one, --profile-machine machine.json uses it"
+                                : "no machine description: no roofline and no predictions; --profile-machine takes a100, h100, h200 or a "
+                                  "file that describes a GPU");
+  else if (input.device == "emulate")
+    profile.notes.push_back("times are the emulator's, roofline and predictions those of the machine description " + input.machinePath +
+                            ", '" + profile.machineName() + "'");
+  else if (!profile.isOfMachine())
+    profile.notes.push_back("the machine description " + input.machinePath + " is of another machine, '" + profile.machineName() +
                             "', and this is '" + profile.processor + "': shares of its roofline do not mean much here");
-  if (input.machine && beatsMachine(profile))
-    profile.notes.push_back("kernels are faster than the machine description allows: it was measured while the machine was busy; "
-                            "calibrate again on an idle one");
+  if (input.gpu && input.device != "emulate")
+    profile.notes.push_back("traced launches do not overlap; predictions are of steps whose launches do, as they run untraced");
+  if (profile.hasMachine() && beatsMachine(profile))
+    profile.notes.push_back(input.gpu ? "kernels are faster than the machine description allows: its rates are too low for this machine"
+                                      : "kernels are faster than the machine description allows: it was measured while the machine was "
+                                        "busy; calibrate again on an idle one");
   for (const StepProfile &step : profile.steps)
     if (const DescribedProgram *program = input.description ? input.description->program(step.program) : nullptr;
         input.description && (!program || program->launches.size() != step.launches.size()))
@@ -321,7 +346,7 @@ Profile dsrt::makeProfile(const ProfileInput &input) {
   }();
   Profile profile;
   profile.input = &input;
-  profile.processor = currentProcessor();
+  profile.processor = isOnCpu(input) || input.deviceProduct.empty() ? currentProcessor() : input.deviceProduct;
   std::vector<std::vector<const dsrt_traced_step *>> groups;
   for (const dsrt_traced_step &step : input.steps) {
     auto group = std::find_if(groups.begin(), groups.end(), [&](const auto &steps) { return sameShape(*steps.front(), step); });

@@ -3,6 +3,7 @@
 #ifndef DSRT_LIB_PROFILE_H
 #define DSRT_LIB_PROFILE_H
 
+#include "dsrt/gpu_machine.h"
 #include "runtime/lib/ProfileDescription.h"
 #include <map>
 #include <optional>
@@ -16,7 +17,7 @@ struct Totals {
   double latencyNs = 0;                   // while the launch ran on any thread and no thread had gone on
   double idleNs = 0;                      // of latencyNs: threads that had no work left, or none at all, averaged over the threads
   double rooflineNs = 0;                  // the least it could take on the machine; 0 without a description
-  double computeNs = 0, memoryNs = 0;     // the two limits it comes from
+  double computeNs = 0, memoryNs = 0;     // the two limits it comes from: the peak, and the memory floor
   double predictedNs = 0, measuredNs = 0; // by the cost model, and the slowest thread
   void add(const Totals &other, double share = 1);
 
@@ -96,8 +97,11 @@ struct StepProfile {
 struct ProfileInput {
   std::vector<dsrt_traced_step> steps;
   const ProfileDescription *description = nullptr; // null: the package has no profile.json
+  // The limits of what ran the steps, one of them at most.
   std::optional<MachineDescription> machine;
+  std::optional<GpuMachine> gpu;
   std::string machinePath;
+  std::string device = "cpu", deviceProduct; // as dsrt_info has them
   std::string modelName, family, weightsType, level, packagePath;
   double parameters = 0;
   int32_t leftOut = 0; // steps that were not traced
@@ -108,11 +112,15 @@ struct ProfileInput {
 
 struct Profile {
   const ProfileInput *input = nullptr;
-  std::string processor;          // of this machine
+  std::string processor;          // of this machine; the GPU, where steps ran on one
   std::vector<std::string> notes; // what a reader must know, such as a machine description of another machine
   std::vector<StepProfile> steps; // by program and shape, longest together first
 
-  bool hasMachine() const { return input->machine.has_value(); }
+  bool hasMachine() const { return input->machine || input->gpu; }
+  /// The processor or the GPU that the description is of.
+  const std::string &machineName() const { return input->gpu ? input->gpu->name : input->machine->processor; }
+  /// Whether that is what ran the steps.
+  bool isOfMachine() const;
 };
 
 /// Summarises the steps. Never fails: what is missing is a note.

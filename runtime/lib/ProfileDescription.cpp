@@ -85,6 +85,8 @@ static Status readLaunch(const JsonPlace &place, DescribedLaunch &launch) {
                             {"lookup_bytes_per_row", &facts.lookupBytesPerRow},
                             {"table_bytes_per_row", &facts.tableBytesPerRow},
                             {"table_size", &facts.tableSize},
+                            {"codes", &facts.codes},
+                            {"heads", &facts.heads},
                             {"key_block_bytes", &facts.keyBlockBytes},
                             {"bytes_per_key", &facts.bytesPerKey},
                             {"scratch_bytes_per_row", &facts.scratchBytesPerRow},

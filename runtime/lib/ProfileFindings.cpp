@@ -47,7 +47,7 @@ private:
       return add(step.barrierNs, concat("going from launch to launch takes ", timeText(eachNs), " each, ", step.barriers, " times"),
                  "fewer, larger launches: fuse what follows each other");
     std::string text = concat("all threads meet ", step.barriers, " times between launches, ", timeText(eachNs), " each");
-    if (profile.hasMachine())
+    if (profile.input->machine)
       text += concat(" (a barrier alone takes ", timeText(limitsAt(*profile.input->machine, step.threads).barrierNs), ")");
     add(step.barrierNs, text, "fewer barriers: fuse launches that follow each other, let independent ones share one");
   }

@@ -28,6 +28,7 @@ static Json toJson(const Totals &totals, const StepProfile &step, bool hasMachin
     json["roofline_ns"] = tidy(totals.rooflineNs);
     json["roofline_share"] = totals.rooflineShare();
     json["bound"] = totals.isMemoryBound() ? "memory" : "compute";
+    json["memory_floor_ns"] = tidy(totals.memoryNs);
     json["measured_ns"] = tidy(totals.measuredNs);
     json["predicted_ns"] = tidy(totals.predictedNs);
   }
@@ -77,6 +78,12 @@ private:
   Json totals(const Totals &of) const { return toJson(of, step, profile.hasMachine()); }
 
   Json limits() const {
+    if (const std::optional<GpuMachine> &gpu = input.gpu)
+      return {{"flops_f32", gpu->flopsF32},
+              {"flops_tensor", gpu->tensorFlops},
+              {"l2_bytes", gpu->l2Bytes},
+              {"memory_bytes", gpu->memoryBytes},
+              {"launch_ns", gpu->launchNs}};
     MachineLimits at = limitsAt(*input.machine, step.threads);
     double peak = at.flopsF32;
     if (input.level == "x86-64-v2" && at.flopsF32V2 > 0)
@@ -166,9 +173,9 @@ static Json toJson(const Profile &profile) {
                {"programs", Json::array()}};
   if (profile.hasMachine())
     json["machine"] = {{"path", input.machinePath},
-                       {"processor", input.machine->processor},
-                       {"level", input.machine->level},
-                       {"is_this_machine", input.machine->processor == profile.processor}};
+                       {"processor", profile.machineName()},
+                       {"level", input.gpu ? input.gpu->arch : input.machine->level},
+                       {"is_this_machine", profile.isOfMachine()}};
   for (const StepProfile &step : profile.steps)
     json["programs"].push_back(StepJson(profile, step).make());
   return json;

@@ -192,11 +192,11 @@ function showRoofline() {
   const limits = program.limits, width = 1000, height = 420, left = 74, right = 24, top = 18, bottom = 44;
   byId("roofline-hint").textContent = hasMachine
     ? "Kernels by what they compute for each byte and how fast they do it while threads work; the area of a point is its time."
-    : "Kernels without the machine's limits: ds-bench --calibrate -o machine.json writes them, --profile-machine machine.json uses them.";
+    : "Kernels without the machine's limits: ds-bench --calibrate -o machine.json writes them, --profile-machine machine.json uses them (of a GPU: a100, h100, h200 or a file).";
   if (shown.length === 0) return byId("roof").replaceChildren("No kernel computes.");
   const points = shown.map((kernel) => ({ kernel, x: kernel.flops / kernel.bytes, y: 1e9 * kernel.flops / (kernel.latency_ns - kernel.idle_ns) }));
-  const peaks = limits ? [limits.flops_f32, limits.flops_bf16].filter((peak) => peak > 0) : [];
-  const slopes = limits ? [["memory", limits.memory_bytes], ["L3", limits.l3_bytes], ["L2", limits.l2_bytes]] : [];
+  const peaks = limits ? [limits.flops_f32, limits.flops_bf16, limits.flops_tensor].filter((peak) => peak > 0) : [];
+  const slopes = limits ? [["memory", limits.memory_bytes], ["L3", limits.l3_bytes], ["L2", limits.l2_bytes]].filter((slope) => slope[1] > 0) : [];
   const lowX = 10 ** Math.floor(Math.log10(Math.min(.1, ...points.map((point) => point.x))));
   const highX = 10 ** Math.ceil(Math.log10(Math.max(100, ...points.map((point) => point.x))));
   const lowY = 10 ** Math.floor(Math.log10(Math.min(1e9, ...points.map((point) => point.y))));
@@ -229,7 +229,7 @@ function showRoofline() {
     svg.append(drawn("text", { x: placeX(x), y: placeY(x * rate) - 6, transform: `rotate(${angle} ${placeX(x)} ${placeY(x * rate) - 6})` },
       `${name} ${withPrefix(rate, "B/s")}`));
   }
-  for (const [name, rate] of [["f32", limits ? limits.flops_f32 : 0], ["bf16", limits ? limits.flops_bf16 : 0]]) {
+  for (const [name, rate] of [["f32", limits ? limits.flops_f32 : 0], ["bf16", limits ? limits.flops_bf16 : 0], ["tensor cores", limits ? limits.flops_tensor : 0]]) {
     if (!(rate > 0)) continue;
     const from = Math.max(lowX, rate / Math.max(...slopes.map((slope) => slope[1])));
     svg.append(drawn("line", { class: rate === peak ? "roof" : "roof inner", x1: placeX(from), y1: placeY(rate), x2: width - right, y2: placeY(rate) }));

@@ -58,20 +58,34 @@ static std::string write(const Profile &profile, int32_t format) {
   }
 }
 
+/// Reads the description that `name` is, where it is given: of a model on a GPU or its emulator that of a GPU, by its name or from a file.
+/// A GPU that is known needs none.
+static Status readMachineOf(const Model &model, const char *name, ProfileInput &input) {
+  std::string error;
+  int code = 0;
+  input.device = model.deviceText();
+  input.deviceProduct = model.deviceProduct();
+  if (input.device == "cpu") {
+    if (name)
+      code = readMachine(name, input.machine.emplace(), error);
+  } else if (const GpuMachine *known = name ? findGpuMachine(name) : gpuMachineOfDevice(input.deviceProduct)) {
+    input.gpu = *known;
+  } else if (name) {
+    code = readGpuMachine(name, input.gpu.emplace(), error);
+  }
+  input.machinePath = name ? name : "of this GPU";
+  return code == 0 ? Status() : machineStatus(code, error);
+}
+
 Status dsrt::makeReport(Model *model, const dsrt_profile_options &options, std::string &text) {
   DSRT_TRY(checkOptions(model, options));
   ProfileInput input;
   ProfileDescription description;
-  if (options.machine) {
-    std::string error;
-    input.machine.emplace();
-    input.machinePath = options.machine;
-    if (int code = readMachine(options.machine, *input.machine, error); code != 0)
-      return machineStatus(code, error);
-  }
   input.modelName = "no model";
-  if (model)
+  if (model) {
+    DSRT_TRY(readMachineOf(*model, options.machine, input));
     DSRT_TRY(readModel(*model, input, description));
+  }
   input.compatible = options.compatible != 0;
   input.depth = options.depth;
   input.top = options.top;

@@ -49,8 +49,8 @@ public:
     out = rule("ds-mlir Profiler");
     out += "model:      " + input.modelName + " (" + input.family + ", " + input.weightsType + " weights, " +
            parametersText(input.parameters) + " parameters)\npackage:    " + input.packagePath + "\nprocessor:  " + profile.processor +
-           ", code for " + input.level + "\nmachine:    " +
-           (profile.hasMachine() ? input.machinePath + " (" + input.machine->processor + ")" : std::string("none given")) +
+           ", code for " + input.level +
+           "\nmachine:    " + (profile.hasMachine() ? input.machinePath + " (" + profile.machineName() + ")" : std::string("none given")) +
            "\ncounting:   " + (input.compatible ? "compatible (as DeepSpeed counts)" : "exact (all arithmetic that is done)") + "\n";
     for (const std::string &note : profile.notes)
       out += "note: " + note + "\n";
@@ -201,7 +201,7 @@ private:
     out += "\n" + rule("Kernels");
     std::vector<std::string> header = {"kernel", "launches", "latency", "of step", "each", "FLOPS", "B/s", "imbalance"};
     if (profile.hasMachine())
-      header.insert(header.end(), {"roofline", "bound", "predicted/measured"});
+      header.insert(header.end(), {"memory floor", "predicted", "roofline", "bound", "predicted/measured"});
     Table table(header);
     for (const KernelProfile &kernel : step.kernels) {
       const Totals &totals = kernel.totals;
@@ -214,7 +214,8 @@ private:
                                       withPrefix(totals.bytesPerSecond(), "B/s"),
                                       percentText(totals.idleNs, totals.latencyNs)};
       if (profile.hasMachine())
-        row.insert(row.end(), {percentText(totals.rooflineShare(), 1), totals.isMemoryBound() ? "memory" : "compute",
+        row.insert(row.end(), {timeText(totals.memoryNs / kernel.launches), timeText(totals.predictedNs / kernel.launches),
+                               percentText(totals.rooflineShare(), 1), totals.isMemoryBound() ? "memory" : "compute",
                                ratio(totals.predictedNs, totals.measuredNs)});
       table.add(row);
     }

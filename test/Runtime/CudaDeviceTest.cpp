@@ -235,6 +235,16 @@ TEST_F(CudaDevice, TracesByEvents) {
   const char *text = nullptr;
   size_t length = 0;
   EXPECT_EQ(dsrt_profile_report(loaded.model, nullptr, &text, &length), DSRT_OK) << dsrt_last_error();
+  EXPECT_NE(std::string(text).find("--profile-machine takes a100, h100, h200"), std::string::npos) << text;
+  dsrt_profile_options options;
+  dsrt_profile_options_init(&options);
+  options.machine = "h100";
+  EXPECT_EQ(dsrt_profile_report(loaded.model, &options, &text, &length), DSRT_OK) << dsrt_last_error();
+  for (const char *part : {"processor:  Fake GPU", "machine:    h100 (built-in: NVIDIA H100 SXM)", "predicted/measured",
+                           "h100 is of another machine, 'built-in: NVIDIA H100 SXM', and this is 'Fake GPU'"})
+    EXPECT_NE(std::string(text).find(part), std::string::npos) << part << '\n' << text;
+  options.machine = "h300";
+  EXPECT_EQ(dsrt_profile_report(loaded.model, &options, &text, &length), DSRT_MISSING);
   EXPECT_EQ(greedy(loaded.model, {1, 2, 3}, 3), expectedGreedy({1, 2, 3}, 3));
   EXPECT_EQ(count(calls(), "cuGraphLaunch"), 3);
 }

@@ -87,6 +87,10 @@ TEST(GpuMachine, BuiltIn) {
   EXPECT_EQ(&gpuMachineFor("sm_80"), findGpuMachine("a100"));
   EXPECT_EQ(&gpuMachineFor("sm_90a"), findGpuMachine("h200"));
   EXPECT_LT(findGpuMachine("h100")->memoryBytes, findGpuMachine("h200")->memoryBytes);
+  EXPECT_EQ(gpuMachineOfDevice("NVIDIA H200"), findGpuMachine("h200"));
+  EXPECT_EQ(gpuMachineOfDevice("NVIDIA H100 80GB HBM3"), findGpuMachine("h100"));
+  EXPECT_EQ(gpuMachineOfDevice("NVIDIA H100 PCIe"), nullptr) << "its memory is slower";
+  EXPECT_EQ(gpuMachineOfDevice(""), nullptr);
 }
 
 /// Launches of benchmarks/gpu/results/nvidia-h200.json: decoding the 1B and 8B shapes of Llama behind 512 tokens, BERT with 512.
@@ -121,6 +125,30 @@ TEST(GpuMachine, PredictsWhatWasMeasured) {
     const double us = predict(test.launch, *findGpuMachine("h200")).ns / 1e3;
     EXPECT_NEAR(us / test.us, 1, 0.26) << test.name << ": predicted " << us << " us, measured " << test.us;
   }
+}
+
+TEST(GpuMachine, LaunchesOfAStep) {
+  LaunchFacts facts;
+  facts.family = "gemm";
+  facts.macsPerRow = 1000;
+  facts.flopsPerRow = 2100;
+  facts.weightBytes = 640;
+  facts.codes = 1000;
+  facts.heads = 4;
+  const GpuLaunchFacts launch = gpuLaunchOf(facts, {2, 3, 6, 6, 12, 1e9});
+  EXPECT_EQ(launch.work.rows, 6);
+  EXPECT_EQ(launch.work.macs, 6000);
+  EXPECT_EQ(launch.work.weightBytes, 640);
+  EXPECT_EQ(launch.codes, 1000);
+  EXPECT_EQ(launch.heads, 4);
+  EXPECT_EQ(launch.batch, 2);
+  EXPECT_EQ(launch.tokens, 3);
+  GpuMachine machine;
+  machine.tensorFlops = 1e12;
+  machine.flopsF32 = 2e11;
+  machine.l2Bytes = machine.memoryBytes = 1e12;
+  machine.processors = 1;
+  EXPECT_DOUBLE_EQ(predict(launch, machine).peakNs, 12) << "12000 FLOP at 1e12, and 600 others in 6 ns beside them";
 }
 
 TEST(GpuMachine, BoundsAndFloors) {

@@ -182,6 +182,46 @@ TEST_F(Described, AMachineGivesRooflineAndPredictionsAndFindings) {
   EXPECT_TRUE(contains(profileText(makeProfile(input)), "is of another machine, 'another one'"));
 }
 
+TEST_F(Described, AGpuGivesItsPredictionsBesideTheMemoryFloor) {
+  const GpuMachine &h200 = *findGpuMachine("h200");
+  input.gpu = h200;
+  input.machinePath = "h200";
+  input.device = "cuda:0";
+  input.deviceProduct = "NVIDIA H200";
+  input.steps[0].threads = 1;
+  Profile profile = makeProfile(input);
+  EXPECT_EQ(profile.processor, "NVIDIA H200");
+  const StepProfile &step = profile.steps[0];
+  StepSizes sizes{4, 7, 0, 28, 112, 2176 + 128};
+  for (size_t i = 0; i < 2; ++i) {
+    const GpuPrediction expected = predict(gpuLaunchOf(description.programs[0].launches[i].facts, sizes), h200);
+    const Totals &totals = step.launches[i].totals;
+    EXPECT_DOUBLE_EQ(totals.predictedNs, expected.ns);
+    EXPECT_DOUBLE_EQ(totals.memoryNs, expected.floorNs);
+    EXPECT_DOUBLE_EQ(totals.computeNs, expected.peakNs);
+    EXPECT_DOUBLE_EQ(totals.rooflineNs, std::max(expected.floorNs, expected.peakNs));
+  }
+  std::string text = profileText(profile);
+  for (const char *part : {"processor:  NVIDIA H200", "machine:    h200 (built-in: NVIDIA H200)", "memory floor", "predicted/measured",
+                           "note: traced launches do not overlap"})
+    EXPECT_TRUE(contains(text, part)) << part << '\n' << text;
+  EXPECT_FALSE(contains(text, "another machine")) << text;
+  std::string json = profileJson(profile);
+  for (const char *part :
+       {"\"flops_tensor\": 703000000000000.0", "\"level\": \"sm_90a\"", "\"is_this_machine\": true", "\"memory_floor_ns\""})
+    EXPECT_TRUE(contains(json, part)) << part << '\n' << json;
+  input.deviceProduct = "NVIDIA A100-SXM4-80GB";
+  EXPECT_TRUE(contains(profileText(makeProfile(input)),
+                       "h200 is of another machine, 'built-in: NVIDIA H200', and this is 'NVIDIA A100-SXM4-80GB'"));
+  input.device = "emulate";
+  input.deviceProduct = "";
+  text = profileText(makeProfile(input));
+  EXPECT_TRUE(contains(text, "times are the emulator's")) << text;
+  EXPECT_FALSE(contains(text, "another machine")) << text;
+  input.gpu.reset();
+  EXPECT_TRUE(contains(profileText(makeProfile(input)), "--profile-machine takes a100, h100, h200 or a file that describes a GPU"));
+}
+
 TEST_F(Described, APageHoldsItsDataAndLoadsNothing) {
   input.modelName = "</script><b>";
   Profile profile = makeProfile(input);

@@ -37,8 +37,9 @@ static cl::list<std::string> targetCpus(
 static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),
                                  cl::cat(category));
 static cl::opt<std::string> fusion("fusion", cl::init("specialized"), cl::desc("none, generic or specialized"), cl::cat(category));
-static cl::opt<std::string>
-    weights("weights", cl::desc("type of stored matrices: f32, bf16 or f16 (default: f32; bf16 for CUDA, which has no f32)"), cl::cat(category));
+static cl::opt<std::string> weights("weights",
+                                    cl::desc("type of stored matrices: f32, bf16 or f16 (default: f32; bf16 for CUDA, which has no f32)"),
+                                    cl::cat(category));
 static cl::opt<std::string>
     quantize("quantize", cl::init("none"), cl::value_desc("scheme"),
              cl::desc("codes of stored matrices: none, int8, int8-row, int8-gN, int4-gN (groups of N), each also with -asym, fp8, fp8-row, "

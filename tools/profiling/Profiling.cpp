@@ -14,7 +14,8 @@ void Profiling::addOptions(CLI::App &app) {
   app.add_option("--profile-counting", counting, "exact, or compatible with DeepSpeed's profiler")
       ->check(CLI::IsMember({"exact", "compatible"}))
       ->capture_default_str();
-  app.add_option("--profile-machine", machine, "the machine's limits, as ds-bench --calibrate -o FILE writes them");
+  app.add_option("--profile-machine", machine,
+                 "the machine's limits, as ds-bench --calibrate -o FILE writes them; of a GPU a100, h100, h200 or a file");
 }
 
 dsrt_status Profiling::write(dsrt_model *model, const std::string &failure, std::string &error) const {

@@ -197,7 +197,9 @@ Result<void> ds::writePackage(ArrayRef<PackagePart> parts, const TensorSource &t
   weights.file = weightsFile;
   weights.dataOffset = static_cast<int64_t>(header.size());
   weights.dtype = mainScheme(planned);
-  auto holds = [&](StringRef type) { return llvm::any_of(storages, [&](const PlacedStorage &s) { return storedType(s.storage) == type; }); };
+  auto holds = [&](StringRef type) {
+    return llvm::any_of(storages, [&](const PlacedStorage &s) { return storedType(s.storage) == type; });
+  };
   if (weights.dtype.empty())
     weights.dtype = holds("BF16") ? "bf16" : holds("F16") ? "f16" : "f32";
   Result<int> file = folder->openFile(weightsFile);

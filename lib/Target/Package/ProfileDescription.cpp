@@ -83,6 +83,10 @@ Json Description::launch(LaunchOp launch) {
                {"key_block_bytes", whole(facts.keyBlockBytes)},
                {"scratch_bytes_per_row", whole(facts.scratchBytesPerRow)},
                {"ops", std::move(ops)}};
+  if (facts.codes > 0)
+    json["codes"] = whole(facts.codes);
+  if (facts.heads > 0)
+    json["heads"] = whole(facts.heads);
   if (launch.getGate())
     json["gate"] = *launch.getGate();
   return json;

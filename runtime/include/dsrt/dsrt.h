@@ -234,7 +234,8 @@ typedef struct dsrt_profile_options {
   int32_t depth;       // of the module tree; -1 (default): all of it
   int32_t top;         // modules named for each depth; 3
   int32_t compatible;  // 0: exact counts; 1: as DeepSpeed's profiler counts, every pair of an attention included
-  const char *machine; // machine.json, as `ds-bench --calibrate` writes it; NULL: no roofline, no predictions
+  const char *machine; // machine.json, as `ds-bench --calibrate` writes it; on a GPU or its emulator a100, h100, h200 or a file that
+                       // describes a GPU (docs/cost-model.md). NULL: no roofline and no predictions, but of a GPU of those three
   const char *failure; // why the run that was traced failed, one line; NULL: it did not. The report says so
 } dsrt_profile_options;
 

@@ -26,6 +26,8 @@ struct GpuMachine {
 const GpuMachine *findGpuMachine(std::string_view name);
 /// The built-in machine to think of for code of `arch`: the one with that architecture, else h200.
 const GpuMachine &gpuMachineFor(std::string_view arch);
+/// The built-in machine that a driver calls `device`, such as "NVIDIA H200", or null.
+const GpuMachine *gpuMachineOfDevice(std::string_view device);
 
 /// Reads a description from its text, and from a file. As parseMachine and readMachine.
 int parseGpuMachine(std::string_view text, std::string_view place, GpuMachine &machine, std::string &error);
@@ -39,9 +41,13 @@ struct GpuLaunchFacts {
   int batch = 1, tokens = 1;
 };
 
+/// A launch in a step of these sizes.
+GpuLaunchFacts gpuLaunchOf(const LaunchFacts &facts, const StepSizes &step);
+
 struct GpuPrediction {
   double ns = 0;                      // from the end of the launch before it to its own end
   double floorNs = 0;                 // what has to be moved, each byte once at the full rate of where it lies
+  double peakNs = 0;                  // what has to be computed, at the full rates
   double computeNs = 0, memoryNs = 0; // what each would take alone
   Bound bound = Bound::launch;        // the largest part
 };

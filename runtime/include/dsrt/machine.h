@@ -71,6 +71,8 @@ struct LaunchFacts {
   double lookupBytesPerRow = 0; // what a lookup needs of a table
   double tableBytesPerRow = 0;  // cache lines that it brings
   double tableSize = 0;         // bytes of the whole table
+  double codes = 0;             // values of matrices of a product that lie as codes in tiles
+  double heads = 0;             // of attention
   double keyBlockBytes = 0;     // 16 slots of a cache of keys lie side by side: lines that one new token of a sequence touches
 };
 

@@ -72,8 +72,8 @@ std::vector<float> pack(const Mlp &mlp, uint8_t *to, std::vector<float> values, 
       if (mlp.element != "f32") {
         const uint16_t bits = toBits(value, !mlp.inPairs());
         value = fromBits(bits, !mlp.inPairs());
-        const int64_t at = mlp.inPairs() ? ((n / panel * (depth / 2) + k / 2) * panel + inPanel) * 2 + k % 2
-                                         : (n / panel * depth + k) * panel + inPanel;
+        const int64_t at =
+            mlp.inPairs() ? ((n / panel * (depth / 2) + k / 2) * panel + inPanel) * 2 + k % 2 : (n / panel * depth + k) * panel + inPanel;
         memcpy(to + at * 2, &bits, 2);
       } else {
         memcpy(to + ((n / panel * depth + k) * panel + inPanel) * 4, &value, 4);
@@ -97,12 +97,8 @@ const float *run(const CompiledPlan &code, const Mlp &mlp, const GuardedBytes &w
 class Chain : public OnLevel {};
 
 TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
-  for (const Mlp &mlp : {Mlp{48, 96, 48, 48},
-                         {64, 256, 32, 32},
-                         {48, 144, 48, 32},
-                         {32, 96, 32, 48, "bf16"},
-                         {48, 96, 32, 48, "f16"},
-                         {96, 1536, 48, 48}}) {
+  for (const Mlp &mlp :
+       {Mlp{48, 96, 48, 48}, {64, 256, 32, 32}, {48, 144, 48, 32}, {32, 96, 32, 48, "bf16"}, {48, 96, 32, 48, "f16"}, {96, 1536, 48, 48}}) {
     CompiledPlan code(mlp.plan(), level());
     ASSERT_TRUE(code) << code.error();
     const int64_t w = mlp.width, h = mlp.hidden, upBytes = mlp.weightBytes(h, w, mlp.upPanel),

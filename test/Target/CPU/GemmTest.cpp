@@ -181,12 +181,8 @@ TEST_P(Gemm, everyKindOfOperand) {
 }
 
 TEST_P(Gemm, notANumberAndInfinityPropagate) {
-  for (auto [rows, element] : {std::pair(2, Element::f32),
-                               {40, Element::f32},
-                               {2, Element::bf16},
-                               {40, Element::bf16},
-                               {2, Element::f16},
-                               {40, Element::f16}}) {
+  for (auto [rows, element] :
+       {std::pair(2, Element::f32), {40, Element::f32}, {2, Element::bf16}, {40, Element::bf16}, {2, Element::f16}, {40, Element::f16}}) {
     const int64_t depth = element == Element::f32 ? 64 : 65;
     Data data({33, depth, true, element});
     CompiledPlan code(plan(data.shape), *GetParam());

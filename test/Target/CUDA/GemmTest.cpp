@@ -8,7 +8,8 @@ namespace {
 
 constexpr TileType bf16{16}, int8{8, false, 0, false}, int8Groups{8, false, 32, true}, int8Offsets{8, true, 32, true},
     int4{4, false, 32, true}, int4Wide{4, false, 64, true}, int4Offsets{4, true, 32, true}, int4Floats{4, true, 32, false},
-    int4Rows{4, false, 0, false}, fp8Rows{8, false, 0, false, true}, fp8Groups{8, false, 64, true, true}, f16{16, false, 0, false, false, true};
+    int4Rows{4, false, 0, false}, fp8Rows{8, false, 0, false, true}, fp8Groups{8, false, 64, true, true},
+    f16{16, false, 0, false, false, true};
 
 struct Rows {
   int32_t batch, tokens;

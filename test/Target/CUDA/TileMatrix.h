@@ -54,7 +54,8 @@ public:
   /// Of a storage.
   std::string memref() const {
     std::string blocks = "memref<" + std::to_string(tiles.blocks()) + "x";
-    return blocks + (type.bits == 16 ? std::to_string(tiles.tiles()) + "x8x32x" + type.text() + ">" : std::to_string(tiles.blockBytes() / 4) + "xi32>");
+    return blocks + (type.bits == 16 ? std::to_string(tiles.tiles()) + "x8x32x" + type.text() + ">"
+                                     : std::to_string(tiles.blockBytes() / 4) + "xi32>");
   }
   /// Of the parameter and, where it is quantized, of a block argument.
   std::string tensor() const {

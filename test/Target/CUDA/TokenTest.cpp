@@ -52,7 +52,7 @@ TEST(GpuTokens, embeddingOfRows) {
       std::vector<float> values(rows * width);
       for (int64_t i = 0; i < rows * width; ++i) {
         values[i] = static_cast<float>((i / width * 37 + i % width * 11) % 251) - 100; // exact in bf16
-        if (half && i % 3 == 0) // subnormal
+        if (half && i % 3 == 0)                                                        // subnormal
           values[i] = fromBits(static_cast<uint16_t>(i % 0x400), half);
         if (element == "f32")
           weights.as<float>()[i] = values[i];

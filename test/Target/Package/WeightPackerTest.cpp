@@ -132,20 +132,10 @@ TEST(WeightPacker, panelsAndTilesOfF16) {
 
 /// To the nearest, ties to even, also of subnormal numbers; what is infinite or NaN stays so.
 TEST(WeightPacker, roundsToF16) {
-  const std::pair<float, uint16_t> cases[] = {{65504, 0x7bff},
-                                              {-65504, 0xfbff},
-                                              {0x1p-14f, 0x0400},
-                                              {0x1p-24f, 0x0001},
-                                              {-0x1.8p-24f, 0x8002},
-                                              {0x1p-25f, 0x0000},
-                                              {0x1.002p-25f, 0x0001},
-                                              {0x1.ff8p-15f, 0x03ff},
-                                              {0x1.ffcp-15f, 0x0400},
-                                              {0x1.002p0f, 0x3c00},
-                                              {0x1.006p0f, 0x3c02},
-                                              {-0.0f, 0x8000},
-                                              {INFINITY, 0x7c00},
-                                              {-INFINITY, 0xfc00}};
+  const std::pair<float, uint16_t> cases[] = {{65504, 0x7bff},        {-65504, 0xfbff},     {0x1p-14f, 0x0400},     {0x1p-24f, 0x0001},
+                                              {-0x1.8p-24f, 0x8002},  {0x1p-25f, 0x0000},   {0x1.002p-25f, 0x0001}, {0x1.ff8p-15f, 0x03ff},
+                                              {0x1.ffcp-15f, 0x0400}, {0x1.002p0f, 0x3c00}, {0x1.006p0f, 0x3c02},   {-0.0f, 0x8000},
+                                              {INFINITY, 0x7c00},     {-INFINITY, 0xfc00}};
   auto valueOf = [&](int64_t n, int64_t) { return n < std::ssize(cases) ? cases[n].first : n == 20 ? NAN : 1.0f; };
   for (const char *storage : {"panels of @p : memref<2x1x32xf16>", "rows of @p : memref<35x1xf16>"}) {
     Result<std::vector<uint8_t>> bytes = pack(1, storage, valueOf);
@@ -158,10 +148,9 @@ TEST(WeightPacker, roundsToF16) {
 }
 
 TEST(WeightPacker, refusesWhatF16CannotHold) {
-  for (const char *storage :
-       {"panels of @p : memref<2x3x32xf16>", "rows of @p : memref<35x3xf16>", "tiles of @p : memref<6x1x8x32xf16>"})
-    for (auto [value, found] : std::initializer_list<std::pair<float, std::string>>{
-             {65505.0f, "65505"}, {-70000.0f, "-70000"}, {3e38f, "3e+38"}}) {
+  for (const char *storage : {"panels of @p : memref<2x3x32xf16>", "rows of @p : memref<35x3xf16>", "tiles of @p : memref<6x1x8x32xf16>"})
+    for (auto [value, found] :
+         std::initializer_list<std::pair<float, std::string>>{{65505.0f, "65505"}, {-70000.0f, "-70000"}, {3e38f, "3e+38"}}) {
       Result<std::vector<uint8_t>> bytes = pack(3, storage, [&](int64_t n, int64_t k) { return n == 33 && k == 2 ? value : 1.0f; });
       ASSERT_FALSE(bytes) << storage << value;
       EXPECT_EQ(bytes.error().message,
