@@ -224,7 +224,8 @@ def DSPlan_LaunchOp : DSPlan_Op<"launch",
     each other all run on that many rows before any of them runs on the next ones.
     - (C1) `kernel` names a `ds_plan.kernel` with as many arguments as `ins` and as many results as `outs`.
     - (C2) buffers, inputs, outputs and caches have the element type and the width of what they stand for in the kernel, a cache of codes
-      i8; a buffer that stands for f32 may have bf16 or f16, where a kernel writes it that of the `ds.round` it returns.
+      i8; a buffer that stands for f32 may have bf16 or f16, where a kernel writes it that of the `ds.round` it returns; what `store_cache`
+      writes to a `packed` buffer may be bf16 (in pairs: `CacheLayout.h`).
     - (C3) `outs` are buffers, outputs, caches or places in the state, and no value stands in them twice.
     - (C4) no other launches stand between those of a chain; their kernels work row by row (family `copy`, `gemm`, `rope`
       or `row`), their operands are weights, inputs and buffers, all with the same rows, and what they write are buffers.

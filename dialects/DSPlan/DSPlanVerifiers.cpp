@@ -266,8 +266,11 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
         !written.insert(place).second) // (C3)
       return emitOpError("expects outs ") << index << " to be a buffer, an output, a cache or a place in the state of its own";
     auto round = value.getDefiningOp<ds::RoundOp>();
-    const bool isNarrow = place.getDefiningOp<BufferOp>() && element != cast<RankedTensorType>(type).getElementType();
-    if (!canHold(place, type) || (isNarrow && (!round || round.getTarget() != element))) // (C2)
+    auto buffer = place.getDefiningOp<BufferOp>();
+    const bool isNarrow = buffer && element != cast<RankedTensorType>(type).getElementType();
+    const bool isRounded = (round && round.getTarget() == element) ||
+                           (buffer && buffer.getRows() == Rows::packed && element.isBF16() && value.getDefiningOp<StoreCacheOp>());
+    if (!canHold(place, type) || (isNarrow && !isRounded)) // (C2)
       return emitOpError("expects outs ") << index << " to hold " << type << ", got " << place.getType();
   }
   return success();

@@ -64,6 +64,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   manager.addPass(createConvertDSToPlan(conversion));
   if (options.train && options.compute != "f32")
     manager.addPass(createPlanNarrowBuffers());
+  if (!options.train && options.target == "cpu" && options.keys == "bf16")
+    manager.addPass(createPlanPairKeys());
   if (options.target == "cpu") { // what worker threads do with their caches
     manager.addPass(createPlanGroupRows());
     manager.addPass(createPlanOverwriteRows());

@@ -305,6 +305,8 @@ int64_t Driver::contextSlots() const {
 void Driver::fill(PlanOptions &plan, bool isCuda) const {
   plan.context = contextSlots();
   plan.cache = options.cache;
+  // Products round what they multiply then, to no more bits.
+  plan.keys = options.weights == "bf16" || options.activations == "int8" ? "bf16" : "f32";
   plan.maxBatch = options.maxBatch;
   plan.maxRows = options.maxRows;
   plan.weights = options.weights;

@@ -9,7 +9,7 @@ using namespace ds;
 /// False for a level with dot products that a package has no use for.
 static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
   if (level.bf16Dots != Dots::none)
-    return options.weights == "bf16" || options.compute == "bf16";
+    return options.weights == "bf16" || options.compute == "bf16" || options.activations == "int8"; // attention, of the last
   return level.byteDots == Dots::none || options.quantize != "none" || !options.quantizeRules.empty();
 }
 

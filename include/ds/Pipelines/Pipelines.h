@@ -13,6 +13,8 @@ namespace ds {
 struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
   Option<int64_t> context{*this, "context", llvm::cl::desc("slots of a cache; 0: as many as the model has positions"), llvm::cl::init(0)};
   Option<std::string> cache{*this, "cache", llvm::cl::desc("f32, bf16 or int8: keys and values"), llvm::cl::init("f32")};
+  Option<std::string> keys{*this, "keys", llvm::cl::desc("f32 or bf16: keys and values of a model without a cache, on CPUs"),
+                           llvm::cl::init("f32")};
   Option<int64_t> maxBatch{*this, "max-batch", llvm::cl::desc("sequences of one step"), llvm::cl::init(16)};
   Option<int64_t> maxRows{*this, "max-rows", llvm::cl::desc("tokens of one step"), llvm::cl::init(512)};
   Option<std::string> weights{*this, "weights", llvm::cl::desc("f32, bf16 or f16: matrices and tables"), llvm::cl::init("f32")};

@@ -405,6 +405,22 @@ def PlanNarrowBuffers : Pass<"ds-plan-narrow-buffers", "::mlir::ModuleOp"> {
   }];
 }
 
+def PlanPairKeys : Pass<"ds-plan-pair-keys", "::mlir::ModuleOp"> {
+  let summary = "keys and values of a step without a cache in pairs of bf16";
+  let description = [{
+    The packed buffers of a program, which hold keys and values for attention, have elements of bf16 where heads have a multiple of 16
+    values, attention without dropout alone reads them, and the module has no cache. They then lie in pairs (`CacheLayout.h`): a level
+    with dot products of bf16 multiplies them by queries and probabilities that are rounded too, others by f32.
+
+    Before: `%k = ds_plan.buffer packed : memref<?x384xf32>`
+    After: `%k = ds_plan.buffer packed : memref<?x384xbf16>`
+
+    Needs: launches of kernels.   Keeps: everything but the type of the buffers.
+    Numerics: lossy, keys and values are rounded to 8 bits of fraction, at some levels queries and probabilities as well.
+    Saves: half the bytes of each such buffer, and half the multiply-adds of attention where a level has the dot products.
+  }];
+}
+
 def PlanReportCosts : Pass<"ds-plan-report-costs", "::mlir::ModuleOp"> {
   let summary = "say how long each launch will take";
   let description = [{

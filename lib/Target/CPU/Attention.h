@@ -1,6 +1,7 @@
 // Attention with an online softmax: scores of a few query rows by a block of keys, then the rows' weighted sums of values.
 //
 // bf16 and codes of a cache become f32 in registers; the scale of a key multiplies its finished score, that of a value its probability.
+// Pairs of bf16 meet queries and probabilities rounded to bf16 where the level has dot products of them, and become f32 elsewhere.
 // Follows Milakov and Gimelshein 2018 (arXiv:1805.02867) and Dao et al. 2022 (arXiv:2205.14135). A row that sees no key gives zeros. Values
 // of keys that a row does not see are multiplied by zero, so they have to be finite when another row of its block sees them.
 #ifndef LIB_TARGET_CPU_ATTENTION_H
@@ -85,6 +86,12 @@ private:
   void scoreTile(Value keys, Value first, int64_t vectors);
   /// Values of a cache from `place` on, a vector of them, `count` of which are of the head.
   Value loadCached(Value place, int64_t count);
+  /// What one `add` adds to a sum: a number that all lanes share times a vector of a key's or value's numbers, or two of each.
+  using Factors = llvm::SmallVector<Value, 2>;
+  /// The numbers at `place`, of f32 or rounded to pairs.
+  Factors shared(Value place);
+  Factors pairsAt(Value place);
+  Value add(Value sum, const Factors &numbers, const Factors &lines);
   void weighValues(const AttentionKeys &keys, Value begin, Value end, const Step &step);
   void finish(llvm::ArrayRef<AttentionRow> rows);
   void finishPartially(llvm::ArrayRef<AttentionRow> rows, Value maxima);
@@ -103,16 +110,23 @@ private:
 
   Value f32At(Value array, Value index) { return e.element(array, e.f32(), index); }
   Value scoreAt(Value row, Value key) { return f32At(scoreArray, e.add(e.mul(row, stepKeys), key)); }
+  /// Of query `row`: element d, an even one where they are pairs.
+  Value queryAt(int64_t row, Value d) { return e.at(e.at(queryArray, e.mul(d, multipliedBytes)), row * paddedSize * multipliedBytes); }
+  /// The probability of `key`, an even one where they are pairs.
+  Value weightAt(int64_t row, Value key) { return e.at(e.at(scoreArray, e.mul(key, multipliedBytes)), row * stepKeys * 4); }
   Value scoreAt(int64_t row, Value key) { return f32At(e.at(scoreArray, row * stepKeys * 4), key); }
 
   AttentionKernel &kernel;
   Emitter &e;
   int64_t count, lanes, headSize, paddedSize;
   ds_plan::CacheLayout layout;
+  bool hasDots;               // queries and probabilities are rounded to bf16
+  int64_t multipliedBytes;    // of one of those
+  int64_t together;           // numbers that one `add` multiplies: 2 of pairs
   int64_t tileVectors;        // vectors of keys in one register block, a multiple of 16 keys
   int64_t stepKeys;           // keys of one step of the online softmax
   Value queryArray;           // [rows][paddedSize], scaled
-  Value scoreArray;           // [rows][stepKeys], in units of log 2
+  Value scoreArray;           // [rows][stepKeys], in units of log 2; then probabilities, rounded ones in the first half of a row
   Value sumArray;             // [rows][lanes]: partial sums of probabilities
   Value outputArray;          // [rows][paddedSize]
   Value reference, shrink;    // [lanes]: one a row

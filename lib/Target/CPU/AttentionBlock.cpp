@@ -8,7 +8,9 @@ static constexpr double log2OfE = 1.4426950408889634;
 
 AttentionBlock::AttentionBlock(AttentionKernel &kernel, int64_t rows)
     : kernel(kernel), e(kernel.context.e), count(rows), lanes(kernel.context.level.lanes), headSize(kernel.headSize()),
-      paddedSize(llvm::alignTo(headSize, lanes)), layout(kernel.keys.layout) {
+      paddedSize(llvm::alignTo(headSize, lanes)), layout(kernel.keys.layout),
+      hasDots(layout.hasPairs && kernel.context.level.bf16Dots != Dots::none), multipliedBytes(hasDots ? 2 : 4),
+      together(layout.hasPairs ? 2 : 1) {
   // About 24 sums of 32 registers, 12 of 16.
   int64_t sums = kernel.context.level.registers >= 32 ? 24 : 12, whole = 16 / lanes;
   tileVectors = std::max(std::min<int64_t>(sums / rows, 8) / whole * whole, whole);
@@ -30,7 +32,8 @@ void AttentionBlock::begin(llvm::ArrayRef<AttentionRow> rows) {
     for (int64_t d = 0; d < headSize; d += lanes) {
       mlir::Type element = kernel.query->element();
       Value query = e.loadRow(element, e.element(row.query, element, e.constant(d)), headSize - d, lanes);
-      e.store(e.mul(query, e.splat(e.constantF32(scale))), e.at(queryArray, (r * paddedSize + d) * 4));
+      query = e.mul(query, e.splat(e.constantF32(scale)));
+      e.store(hasDots ? e.toBf16(query) : query, e.at(queryArray, (r * paddedSize + d) * multipliedBytes));
       e.store(zero, e.at(outputArray, (r * paddedSize + d) * 4));
     }
     if (row.slope)
@@ -47,20 +50,46 @@ Value AttentionBlock::loadCached(Value place, int64_t count) {
   return e.toF32(e.toI32(e.load(e.vec(lanes, e.i8()), place)));
 }
 
+AttentionBlock::Factors AttentionBlock::shared(Value place) {
+  if (hasDots)
+    return {e.splat(e.load(e.i32(), place))};
+  Factors numbers;
+  for (int64_t i = 0; i < together; ++i)
+    numbers.push_back(e.splat(e.load(e.f32(), e.at(place, i * 4))));
+  return numbers;
+}
+
+AttentionBlock::Factors AttentionBlock::pairsAt(Value place) {
+  Value pairs = e.load(e.vec(lanes, e.i32()), place);
+  if (hasDots)
+    return {pairs};
+  return {e.lowOfPairs(pairs), e.highOfPairs(pairs)};
+}
+
+Value AttentionBlock::add(Value sum, const Factors &numbers, const Factors &lines) {
+  if (hasDots)
+    return e.dotOfPairs(numbers[0], lines[0], sum);
+  for (auto [number, line] : llvm::zip_equal(numbers, lines))
+    sum = e.fma(number, line, sum);
+  return sum;
+}
+
 void AttentionBlock::scoreTile(Value keys, Value first, int64_t vectors) {
   constexpr int64_t unroll = 4;
-  // Adds element `d + offset` of the head to all sums.
+  // Adds element `d + offset` of the head, or those of a pair, to all sums.
   auto addElement = [&](Value d, int64_t offset, ValueRange sums) {
-    Emitter::Values next(sums), lines;
-    Value line = e.at(keys, e.mul(d, 16 * layout.elementBytes)), query = f32At(queryArray, d);
+    Emitter::Values next(sums);
+    llvm::SmallVector<Factors> lines;
+    Value line = e.at(keys, e.mul(d, 16 * layout.elementBytes));
     for (int64_t v = 0; v < vectors; ++v) {
-      int64_t block = v * lanes / 16 * layout.blockBytes() + layout.scaleBytes(), inBlock = offset * 16 + v * lanes % 16;
-      lines.push_back(loadCached(e.at(line, block + inBlock * layout.elementBytes), lanes));
+      int64_t block = v * lanes / 16 * layout.blockBytes() + layout.scaleBytes(), inBlock = offset * 16 + v * lanes % 16 * together;
+      Value place = e.at(line, block + inBlock * layout.elementBytes);
+      lines.push_back(layout.hasPairs ? pairsAt(place) : Factors{loadCached(place, lanes)});
     }
     for (int64_t r = 0; r < count; ++r) {
-      Value q = e.splat(e.load(e.f32(), e.at(query, (r * paddedSize + offset) * 4)));
+      Factors query = shared(e.at(queryAt(r, d), offset * multipliedBytes));
       for (int64_t v = 0; v < vectors; ++v)
-        next[r * vectors + v] = e.fma(q, lines[v], next[r * vectors + v]);
+        next[r * vectors + v] = add(next[r * vectors + v], query, lines[v]);
     }
     return next;
   };
@@ -68,7 +97,7 @@ void AttentionBlock::scoreTile(Value keys, Value first, int64_t vectors) {
   Emitter::Values zeros(count * vectors, e.zero(e.vec()));
   Emitter::Values sums = e.forRange(e.constant(0), e.constant(whole), unroll, ValueRange(zeros), [&](Value d, ValueRange carried) {
     Emitter::Values next(carried);
-    for (int64_t i = 0; i < unroll; ++i)
+    for (int64_t i = 0; i < unroll; i += together)
       next = addElement(d, i, next);
     return next;
   });
@@ -99,24 +128,30 @@ void AttentionBlock::scores(const AttentionKeys &keys, const Step &step) {
 
 void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value end, const Step &step) {
   int64_t most = std::max<int64_t>(1, (kernel.context.level.registers >= 32 ? 24 : 12) / count);
+  if (layout.hasPairs) { // whole ones: probabilities of keys that no row sees are 0
+    begin = e.mul(e.div(begin, 2), 2);
+    end = e.roundUp(end, 2);
+  }
   Value start = e.at(keys.values, e.mul(step.first, layout.slotBytes()));
   for (int64_t d = 0; d < paddedSize;) {
     int64_t vectors = std::min({most, (paddedSize - d) / lanes, int64_t(4)});
     // Few sums would wait for each other: then keys take turns.
     int64_t turns = count * vectors >= 8 ? 1 : count * vectors >= 4 ? 2 : 4;
     auto addKey = [&](Value key, int64_t offset, int64_t turn, Emitter::Values &sums) {
-      Emitter::Values lines;
+      llvm::SmallVector<Factors> lines;
       Value slot = layout.hasCodes ? e.add(key, offset) : key, line = e.at(start, e.mul(slot, layout.rowBytes()));
       if (layout.hasCodes) // behind the scales of its block, and of those before
         line = e.at(line, e.mul(e.add(e.shiftRight(slot, 4), 1), layout.scaleBytes()));
       const int64_t row = layout.hasCodes ? 0 : offset * layout.rowBytes();
-      for (int64_t v = 0; v < vectors; ++v)
-        lines.push_back(loadCached(e.at(line, row + (d + v * lanes) * layout.elementBytes), headSize - d - v * lanes));
+      for (int64_t v = 0; v < vectors; ++v) {
+        Value place = e.at(line, row + (d + v * lanes) * layout.elementBytes * together);
+        lines.push_back(layout.hasPairs ? pairsAt(place) : Factors{loadCached(place, headSize - d - v * lanes)});
+      }
       for (int64_t r = 0; r < count; ++r) {
-        Value p = e.splat(e.load(e.f32(), e.at(scoreAt(r, key), offset * 4)));
+        Factors weights = shared(e.at(weightAt(r, key), offset * multipliedBytes));
         for (int64_t v = 0; v < vectors; ++v) {
           Value &sum = sums[(turn * count + r) * vectors + v];
-          sum = e.fma(p, lines[v], sum);
+          sum = add(sum, weights, lines[v]);
         }
       }
     };
@@ -126,15 +161,15 @@ void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value e
       for (int64_t v = 0; v < vectors; ++v)
         sums[r * vectors + v] = e.mul(e.load(e.vec(), e.at(outputArray, (r * paddedSize + d + v * lanes) * 4)), shrunk);
     }
-    int64_t unroll = std::max<int64_t>(turns, 2);
+    const int64_t unroll = std::max<int64_t>(turns, 2) * together;
     Value whole = e.add(begin, e.mul(e.div(e.sub(end, begin), unroll), unroll));
     sums = e.forRange(begin, whole, unroll, ValueRange(sums), [&](Value key, ValueRange carried) {
       Emitter::Values next(carried);
-      for (int64_t i = 0; i < unroll; ++i)
-        addKey(key, i, i % turns, next);
+      for (int64_t i = 0; i < unroll; i += together)
+        addKey(key, i, i / together % turns, next);
       return next;
     });
-    sums = e.forRange(whole, end, 1, ValueRange(sums), [&](Value key, ValueRange carried) {
+    sums = e.forRange(whole, end, together, ValueRange(sums), [&](Value key, ValueRange carried) {
       Emitter::Values next(carried);
       addKey(key, 0, 0, next);
       return next;

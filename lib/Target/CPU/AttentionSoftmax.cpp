@@ -84,10 +84,10 @@ Value AttentionBlock::softmax(Value maxima, const AttentionKeys &keys, const Ste
   std::optional<DropoutOfWeights> dropout;
   if (kernel.seed)
     dropout.emplace(e, kernel.op, emitDropoutKey(e, kernel.seed->pointer), keys.head);
-  int64_t together = count % 4 == 0 ? 4 : count % 3 == 0 ? 3 : count % 2 == 0 ? 2 : 1;
-  e.forRange(e.constant(0), e.constant(count), together, [&](Value row) {
+  const int64_t rowsAtOnce = count % 4 == 0 ? 4 : count % 3 == 0 ? 3 : count % 2 == 0 ? 2 : 1;
+  e.forRange(e.constant(0), e.constant(count), rowsAtOnce, [&](Value row) {
     Emitter::Values references, sums;
-    for (int64_t i = 0; i < together; ++i) {
+    for (int64_t i = 0; i < rowsAtOnce; ++i) {
       Value r = e.add(row, i), sum = e.load(e.vec(), f32At(sumArray, e.mul(r, lanes)));
       references.push_back(e.splat(e.load(e.f32(), f32At(reference, r))));
       sums.push_back(e.mul(sum, e.splat(e.load(e.f32(), f32At(shrink, r)))));
@@ -104,17 +104,20 @@ Value AttentionBlock::softmax(Value maxima, const AttentionKeys &keys, const Ste
         Value block = e.mul(e.shiftRight(key, 4), layout.blockBytes()), inBlock = e.mul(e.bitAnd(key, e.constant(15)), 4);
         scales = e.load(e.vec(), e.at(values, e.add(block, inBlock)));
       }
-      for (int64_t i = 0; i < together; ++i) {
+      for (int64_t i = 0; i < rowsAtOnce; ++i) {
         Value place = e.at(line, i * stepKeys * 4);
         Value power = emitExp2NonPositive(e, e.sub(e.load(e.vec(), place), references[i]));
         next.push_back(e.add(carried[i], power)); // the sum is that of all weights, before scales
         if (dropout)
           power = e.select(stays[i], power, e.zero(e.vec()));
-        e.store(scales ? e.mul(power, scales) : power, place);
+        if (hasDots) // over scores that were read before
+          e.store(e.toBf16(power), e.at(f32At(start, e.constant(i * stepKeys)), e.mul(key, 2)));
+        else
+          e.store(scales ? e.mul(power, scales) : power, place);
       }
       return next;
     });
-    for (int64_t i = 0; i < together; ++i)
+    for (int64_t i = 0; i < rowsAtOnce; ++i)
       e.store(sums[i], f32At(sumArray, e.mul(e.add(row, i), lanes)));
   });
   return now;

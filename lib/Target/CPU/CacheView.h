@@ -18,7 +18,7 @@ struct CacheView {
   bool hasCodes() const { return layout.hasCodes; }
   mlir::Type element() const { return operand->element(); }
 
-  /// Fails when `operand` is no cache of this kind, of f32, bf16 or codes, nor a packed buffer of f32.
+  /// Fails when `operand` is no cache of this kind, of f32, bf16 or codes, nor a packed buffer of f32 or of bf16 in pairs.
   static llvm::Expected<CacheView> get(KernelContext &context, const KernelOperand *operand, ds_plan::CacheKind kind, int64_t heads);
 
   /// First byte of sequence `b`.

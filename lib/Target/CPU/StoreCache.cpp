@@ -40,6 +40,9 @@ private:
   }
   Value endSlot(Value endToken) { return e.min(e.add(before, endToken), rows.view.capacity); }
   void transposeBlock(Value from, Value place, Value inverses);
+  /// The same in pairs.
+  void transposePairs(Value from, Value place);
+  void storePairsOfValues(Value first, Value end);
   /// Rounded to the cache's f32 or bf16; what is bf16 already stays as it is.
   Value rounded(Value values) { return cacheElement == element || cacheElement.isF32() ? values : e.roundTo(cacheElement, values); }
   void storeFloat(Value value, Value place) { e.store(cacheElement.isF32() ? value : e.bitsOf(cacheElement, rounded(value)), place); }
@@ -105,6 +108,26 @@ void HeadStore::transposeBlock(Value from, Value place, Value inverses) {
     });
 }
 
+/// Two vectors of f32 as pairs of bf16: `low` in the low halves of 32-bit lanes.
+static Value pairsOf(Emitter &e, Value low, Value high) {
+  mlir::Type bf16 = e.getBuilder().getBF16Type();
+  mlir::Type words = e.vec(e.lanesOf(low), e.i32());
+  return e.bitOr(e.shiftRight(e.bitcast(e.roundTo(bf16, low), words), 16), e.bitcast(e.roundTo(bf16, high), words));
+}
+
+void HeadStore::transposePairs(Value from, Value place) {
+  e.forRange(e.constant(0), e.constant(columns), lanes, [&](Value d) {
+    for (int64_t slot = 0; slot < 16; slot += lanes) {
+      Emitter::Values tokens;
+      for (int64_t i = 0; i < lanes; ++i)
+        tokens.push_back(e.loadRow(element, e.at(e.element(from, element, d), (slot + i) * rows.rowBytes), lanes, lanes));
+      Emitter::Values turned = e.transpose(tokens);
+      for (int64_t i = 0; i < lanes; i += 2)
+        e.store(pairsOf(e, turned[i], turned[i + 1]), e.at(place, e.add(e.mul(d, 16 * 2), (i * 16 + slot * 2) * 2)));
+    }
+  });
+}
+
 /// One slot of a block of codes.
 void HeadStore::storeCodesOfKeys(Value slot, Value block, Value lane) {
   Value source = from(slot), inverse = storeScale(source, block, lane), codes = e.at(rows.scratch, 64);
@@ -124,6 +147,8 @@ void HeadStore::storeKeys(Value firstToken, Value endToken) {
     e.ifElse(
         e.eq(e.sub(blockEnd, blockFirst), 16),
         [&] {
+          if (layout().hasPairs)
+            return transposePairs(from(blockFirst), place);
           if (!hasCodes)
             return transposeBlock(from(blockFirst), place, Value());
           Value inverses = rows.scratch;
@@ -138,15 +163,49 @@ void HeadStore::storeKeys(Value firstToken, Value endToken) {
               return storeCodesOfKeys(slot, start, lane);
             Value token = from(slot);
             e.forRange(e.constant(0), e.constant(columns), 1, [&](Value d) {
-              Value value = e.loadF32(element, e.element(token, element, d), 0);
-              storeFloat(value, e.element(place, cacheElement, e.add(e.mul(d, 16), lane)));
+              Value value = e.loadF32(element, e.element(token, element, d), 0), index = e.add(e.mul(d, 16), lane);
+              if (layout().hasPairs) {
+                Value second = e.bitAnd(d, e.constant(1));
+                index = e.add(e.add(e.mul(e.sub(d, second), 16), e.mul(lane, 2)), second);
+              }
+              storeFloat(value, e.element(place, cacheElement, index));
             });
           });
         });
   });
 }
 
+/// Slots [first, end). A slot whose neighbour comes from another tile is stored alone, as another thread may store that one; what would lie
+/// beside the last one of a sequence becomes 0, as pairs are multiplied whole.
+void HeadStore::storePairsOfValues(Value first, Value end) {
+  auto place = [&](Value slot, Value column) { // of the pair
+    return e.element(to, e.i32(), e.add(e.mul(e.shiftRight(slot, 1), headSize), e.add(firstOfHead, column)));
+  };
+  auto storeAlone = [&](Value slot) {
+    Value source = from(slot), second = e.mul(e.bitAnd(slot, e.constant(1)), 2);
+    e.forRange(e.constant(0), e.constant(columns), 1, [&](Value column) {
+      storeFloat(e.loadF32(element, e.element(source, element, column), 0), e.at(place(slot, column), second));
+    });
+  };
+  auto storePair = [&](Value slot, bool isWhole) {
+    Value source = from(slot);
+    for (int64_t column = 0; column < columns; column += lanes) {
+      Value low = e.loadRow(element, e.element(source, element, e.constant(column)), lanes, lanes), high = e.zero(e.vec());
+      if (isWhole)
+        high = e.loadRow(element, e.at(e.element(source, element, e.constant(column)), rows.rowBytes), lanes, lanes);
+      e.store(pairsOf(e, low, high), place(slot, e.constant(column)));
+    }
+  };
+  Value one = e.constant(1), isOdd = e.ne(e.bitAnd(first, one), 0), begin = e.add(first, e.bitAnd(first, one));
+  e.ifThen(e.bitAnd(isOdd, e.lt(first, end)), [&] { storeAlone(first); });
+  Value left = e.bitAnd(e.max(e.sub(end, begin), e.constant(0)), one), whole = e.sub(e.max(end, begin), left);
+  e.forRange(begin, whole, 2, [&](Value slot) { storePair(slot, true); });
+  e.ifThen(e.ne(left, 0), [&] { e.ifElse(e.eq(end, context.tokens), [&] { storePair(whole, false); }, [&] { storeAlone(whole); }); });
+}
+
 void HeadStore::storeValues(Value firstToken, Value endToken) {
+  if (layout().hasPairs) // there is no past
+    return storePairsOfValues(firstToken, endToken);
   e.forRange(e.add(before, firstToken), endSlot(endToken), 1, [&](Value slot) {
     Value source = from(slot);
     if (hasCodes) {

@@ -15,7 +15,7 @@ struct Shape {
   int64_t partials = 0; // results of a head that the scratch buffer has room for; 0: no scratch
   bool dropout = false;
   bool codes = false; // of the cache
-  bool bf16 = false;  // the cache's elements, without codes
+  bool bf16 = false;  // the cache's elements, without codes; without a cache, in pairs
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(size)); }
   int64_t width() const { return heads * size; }
@@ -30,20 +30,26 @@ struct Shape {
 
 std::string number(int64_t value) { return std::to_string(value); }
 
+/// Of the keys of all sequences, at the most.
+constexpr int64_t pairsBytes = 1 << 19;
+
 std::string plan(const Shape &s) {
   OneLaunch plan;
   std::vector<std::string> ins = {plan.rows("tokens", s.width())};
   std::string q = "tensor<?x?x" + number(s.width()) + "xf32>";
   std::string k = "tensor<?x" + (s.context ? number(s.context) : std::string("?")) + "x" + number(s.kvWidth()) + "x" +
-                  (s.codes  ? cacheCodes(s.size)
-                   : s.bf16 ? "bf16"
-                            : "f32") +
+                  (s.codes               ? cacheCodes(s.size)
+                   : s.bf16 && s.context ? "bf16"
+                                         : "f32") +
                   ">";
   std::string head = "^bb0(%q: " + q + ", %k: " + k + ", %v: " + k, op = "  %y = ds.attention %q, %k, %v";
   if (s.context) {
     const std::string element = s.codes ? "i8" : s.bf16 ? "bf16" : "f32";
     ins.push_back(plan.cache("keys", s.kvHeads, 64, s.context, s.kvWidth(), element));
     ins.push_back(plan.cache("values", s.kvHeads, 64 + s.cacheBytes(s.context), s.context, s.kvWidth(), element));
+  } else if (s.bf16) {
+    ins.push_back(plan.buffer("packed", s.kvWidth(), "bf16", 0));
+    ins.push_back(plan.buffer("packed", s.kvWidth(), "bf16", pairsBytes));
   } else {
     ins.push_back(plan.rows("packed", s.kvWidth()));
     ins.push_back(plan.rows("packed", s.kvWidth()));
@@ -107,14 +113,20 @@ public:
     int64_t capacity = s.capacity(tokens), part = s.cacheBytes(capacity) / 4;
     std::vector<std::unique_ptr<Floats>> blocks;
     Floats packedKeys(s.context ? 0 : batch * part), packedValues(s.context ? 0 : batch * part);
+    Floats pairs(pairsBytes / 2);
+    if (!s.context && s.bf16)
+      step.arena = pairs.as<void>();
     step.outputs = {q.as<void>()};
     for (int64_t b = 0; b < batch; ++b) {
       blocks.push_back(std::make_unique<Floats>(16 + 2 * part)); // what no token wrote is NaN
-      lay(b, s.context ? blocks[b]->as<float>() + 16 : packedKeys.as<float>() + b * part,
-          s.context ? blocks[b]->as<float>() + 16 + part : packedValues.as<float>() + b * part);
+      if (s.bf16 && !s.context)
+        layPairs(b, pairs.as<uint16_t>() + b * part * 2, pairs.as<uint16_t>() + pairsBytes / 2 + b * part * 2);
+      else
+        lay(b, s.context ? blocks[b]->as<float>() + 16 : packedKeys.as<float>() + b * part,
+            s.context ? blocks[b]->as<float>() + 16 + part : packedValues.as<float>() + b * part);
       step.kv.push_back(blocks[b]->as<uint8_t>());
     }
-    if (!s.context)
+    if (!s.context && !s.bf16)
       step.outputs.insert(step.outputs.end(), {packedKeys.as<void>(), packedValues.as<void>()});
     step.outputs.push_back(y.as<void>());
     Floats scratch(batch * s.scratchWidth());
@@ -139,11 +151,14 @@ public:
     int64_t g = h / (s.heads / s.kvHeads), seen = keys[b].size() / s.kvWidth();
     std::vector<double> score(seen), out(s.size, 0);
     double most = -HUGE_VAL, sum = 0;
+    std::vector<double> query;
+    for (int64_t d = 0; d < s.size; ++d)
+      query.push_back(multiplied(q[(b * tokens + t) * s.width() + h * s.size + d]));
     for (int64_t i = 0; i < seen; ++i) {
       bool visible = (!s.mask || mask[b * tokens + i]) && (!s.causal || i <= past[b] + t) && (!s.window || i > past[b] + t - s.window);
       score[i] = visible ? 0 : -HUGE_VAL;
       for (int64_t d = 0; d < s.size && visible; ++d)
-        score[i] += static_cast<double>(q[(b * tokens + t) * s.width() + h * s.size + d]) * keys[b][(i * s.kvHeads + g) * s.size + d];
+        score[i] += query[d] * keys[b][(i * s.kvHeads + g) * s.size + d];
       if (visible)
         score[i] = score[i] * std::stof(std::to_string(s.scale())) + (s.slopes ? slopes[h] * static_cast<double>(i) : 0);
       most = std::max(most, score[i]);
@@ -160,14 +175,24 @@ public:
     return out;
   }
 
+  /// A value of a query as it is multiplied.
+  double multiplied(float value) const {
+    if (!roundsQueries)
+      return value;
+    const double scale = std::stof(std::to_string(s.scale())) * 1.4426950408889634;
+    return fromBits(toBits(value * static_cast<float>(scale), false), false) / scale;
+  }
+
   void check(const CompiledPlan &code, int32_t threads) {
     run(code, threads);
+    // A probability loses 2^-9 of itself, and no value is beyond 2.
+    const double bound = roundsQueries ? 0x1p-8 : 4e-6;
     for (int64_t b = 0; b < batch; ++b)
       for (int64_t t = 0; t < tokens; ++t)
         for (int64_t h = 0; h < s.heads; ++h) {
           std::vector<double> want = exact(b, t, h);
           for (int64_t d = 0; d < s.size; ++d)
-            ASSERT_NEAR(y[(b * tokens + t) * s.width() + h * s.size + d], want[d], 4e-6)
+            ASSERT_NEAR(y[(b * tokens + t) * s.width() + h * s.size + d], want[d], bound)
                 << s.heads << "/" << s.kvHeads << "x" << s.size << " context " << s.context << " causal " << s.causal << " window "
                 << s.window << " mask " << s.mask << " B " << batch << " T " << tokens << " past " << past[b] << " at " << b << "," << t
                 << "," << h << "," << d;
@@ -199,10 +224,23 @@ public:
   Numbers numbers;
   Floats q, y, slopes;
   WeightDropout dropout;
+  bool roundsQueries = false; // and probabilities, to bf16
   std::vector<int32_t> mask;
   std::vector<std::vector<float>> keys, values; // [seen, kv_heads, size] of each sequence
 
 private:
+  /// Slots that no token has stay NaN, but for the one that stands in a pair with the last token's value.
+  void layPairs(int64_t b, uint16_t *keyBlock, uint16_t *valueBlock) {
+    const int64_t capacity = s.capacity(tokens);
+    for (int64_t g = 0; g < s.kvHeads; ++g)
+      for (int64_t i = 0; i < tokens + tokens % 2; ++i)
+        for (int64_t d = 0; d < s.size; ++d) {
+          const int64_t from = (i * s.kvHeads + g) * s.size + d;
+          valueBlock[((g * capacity + i) / 2 * s.size + d) * 2 + i % 2] = i < tokens ? toBits(values[b][from], false) : 0;
+          if (i < tokens)
+            keyBlock[((g * capacity / 16 + i / 16) * s.size + d / 2 * 2) * 16 + i % 16 * 2 + d % 2] = toBits(keys[b][from], false);
+        }
+  }
   void lay(int64_t b, float *keyBlock, float *valueBlock) {
     int64_t capacity = s.capacity(tokens), seen = keys[b].size() / s.kvWidth();
     for (int64_t i = 0; i < seen; ++i)
@@ -242,6 +280,9 @@ protected:
     return code;
   }
 };
+
+/// A suite of its own, as it alone has dot products to emulate.
+class AttentionOfPairs : public Attention {};
 
 TEST_P(Attention, encoder) {
   for (Shape s : {Shape{12, 12, 32}, Shape{2, 2, 64}, Shape{3, 1, 20}, Shape{1, 1, 8}, Shape{2, 2, 12}, Shape{2, 1, 80}})
@@ -323,6 +364,25 @@ TEST_P(Attention, cacheOfBf16) {
     CompiledPlan code = compile(s);
     ASSERT_TRUE(code);
     checkCache(code, s, &Step::roundToBf16);
+  }
+}
+
+/// bf16 in pairs. Levels with dot products of them round queries and probabilities too.
+TEST_P(AttentionOfPairs, pairs) {
+  for (Shape s : {Shape{12, 12, 32}, Shape{2, 2, 64}, Shape{3, 1, 16}, Shape{2, 1, 80}, Shape{4, 2, 32, 0, false, true},
+                  Shape{2, 2, 48, 0, true}, Shape{2, 1, 16, 0, true, true, true}, Shape{2, 2, 64, 0, true, false, false, 9}}) {
+    s.bf16 = true;
+    CompiledPlan code = compile(s);
+    ASSERT_TRUE(code);
+    for (int64_t tokens : {1, 2, 3, 5, 6, 7, 12, 13, 15, 16, 17, 20, 31, 48, 64, 65, 70, 127, 128, 131, 200})
+      for (int kind = 0; kind < (s.mask ? 5 : 1); ++kind) {
+        Step step(s, tokens % 3 + 1, tokens, {0, 0, 0}, tokens);
+        step.roundToBf16();
+        step.roundsQueries = level().bf16Dots != Dots::none;
+        if (s.mask)
+          hideTokens(kind, step.batch, tokens, step.mask, step.numbers);
+        step.check(code, tokens % 3 + 1);
+      }
   }
 }
 
@@ -449,5 +509,8 @@ TEST_P(Attention, refusals) {
 }
 
 DS_ON_ALL_LEVELS(Attention);
+DS_ON_ALL_LEVELS(AttentionOfPairs);
+INSTANTIATE_TEST_SUITE_P(dots, AttentionOfPairs, testing::Values(emulatedDots()),
+                         [](const auto &info) { return shortNameOf(*info.param); });
 
 } // namespace
