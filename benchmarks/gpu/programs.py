@@ -47,8 +47,10 @@ class Program:
         self.counters = torch.zeros(self.record["counters_bytes"] // 4 + SMALL, dtype=torch.int32, device=device.NAME)
         self.kv, addresses = None, torch.zeros(max(1, batch), dtype=torch.int64)
         if "cache" in package.manifest:
-            size = package.manifest["cache"]["bytes_per_sequence"]
-            self.kv = torch.randn(batch, size // 4, device=device.NAME) * 0.5
+            cache = package.manifest["cache"]
+            # Codes are any bytes, behind scales of f32.
+            dtype, width = (torch.bfloat16, 2) if cache.get("type") == "bf16" else (torch.float32, 4)
+            self.kv = torch.randn(batch, cache["bytes_per_sequence"] // width, device=device.NAME, dtype=dtype) * 0.5
             addresses = torch.tensor([block.data_ptr() for block in self.kv])
         self.addresses = addresses.to(device.NAME)
         self.memory = launches.Memory(

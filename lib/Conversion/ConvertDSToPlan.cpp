@@ -48,9 +48,6 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
       return module.emitError("expects target cpu and weights of f32 to train, got '") << target << "' and '" << weights << "'";
     if (target == "cuda" && weights == "f32")
       return module.emitError("expects weights of bf16 or f16 for target cuda, got '") << weights << "'";
-    for (auto cache : module.getOps<ds::CacheOp>())
-      if (target == "cuda" && !cache.getTensorType().getElementType().isF32())
-        return cache.emitError("expects a cache of f32 for target cuda, got ") << cache.getTensorType();
     flattenFusions(module);
     if (failed(moveConstants(module)))
       return failure();

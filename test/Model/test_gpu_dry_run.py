@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 GPU = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "gpu"
-PACKAGES = ("tiny-llama-bf16-none", "tiny-llama-int4-g64", "tiny-bert-bf16")
+PACKAGES = ("tiny-llama-bf16-none", "tiny-llama-bf16-cache-int8", "tiny-llama-bf16-cache-bf16", "tiny-llama-int4-g64", "tiny-bert-bf16")
 
 
 def test_dry_run(tmp_path):

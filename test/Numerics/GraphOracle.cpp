@@ -278,17 +278,19 @@ static bool addCachedSteps(std::vector<GraphStep> &steps, const RandomGraph &gra
   return true;
 }
 
-std::vector<GraphStep> ds::test::makeGraphSteps(const RandomGraph &graph, const GraphTensors &tensors, std::string &error, bool codes) {
+std::vector<GraphStep> ds::test::makeGraphSteps(const RandomGraph &graph, const GraphTensors &tensors, std::string &error,
+                                                const std::string &cache) {
+  const bool isNarrow = cache != "f32";
   Random random(graph.seed ^ 0x57E9);
   std::vector<GraphStep> steps;
   GraphModule plain(graph.text()), masked(graph.text(graph.isCausal));
-  if (!plain || !masked || (codes && !plain.run("ds-insert-cache{elements=int8}"))) {
+  if (!plain || !masked || (isNarrow && !plain.run("ds-insert-cache{elements=" + cache + "}"))) {
     error = "parsing: " + plain.error() + masked.error();
     return {};
   }
   GraphOracle plainOracle(plain, tensors), maskedOracle(masked, tensors);
-  bool all = (codes || addWholeSteps(steps, graph, maskedOracle, random, graph.isCausal ? 2 : 4)) &&
-             (!graph.isCausal || addCachedSteps(steps, graph, plainOracle, random, codes ? "prefill" : "forward"));
+  bool all = (isNarrow || addWholeSteps(steps, graph, maskedOracle, random, graph.isCausal ? 2 : 4)) &&
+             (!graph.isCausal || addCachedSteps(steps, graph, plainOracle, random, isNarrow ? "prefill" : "forward"));
   if (!all) {
     error = "interpreting: " + plain.error() + masked.error();
     return {};

@@ -78,9 +78,10 @@ struct GraphStep {
 
 /// Steps in the order they must run: for an encoder several shapes and masks; for a causal model `forward` with padding, and sequences of
 /// different lengths that are prefilled in chunks and decoded, against the forward function over all their tokens. Empty when the
-/// interpreter refuses the graph: `error` says why. With `codes`, of a causal model alone, caches hold codes: the sequences alone, against
+/// interpreter refuses the graph: `error` says why. With a `cache` of int8 or bf16, of a causal model alone: the sequences alone, against
 /// one prefill of all their tokens.
-std::vector<GraphStep> makeGraphSteps(const RandomGraph &graph, const GraphTensors &tensors, std::string &error, bool codes = false);
+std::vector<GraphStep> makeGraphSteps(const RandomGraph &graph, const GraphTensors &tensors, std::string &error,
+                                      const std::string &cache = "f32");
 
 /// Bounds of the plans.
 constexpr int64_t graphMaxBatch = 4, graphMaxRows = 64;

@@ -154,8 +154,10 @@ TEST(RandomGraph, compiledAtEveryLevelGivesTheOraclesAnswer) {
   std::cout << "compiled " << compiled << " plans; the largest error is " << worst << " of what is allowed\n";
 }
 
-/// The same with a cache of codes, of the graphs that have a cache.
-TEST(RandomGraph, compiledWithACacheOfCodes) {
+/// The same with a cache of codes or of bf16, of the graphs that have a cache.
+class NarrowCache : public testing::TestWithParam<const char *> {};
+
+TEST_P(NarrowCache, compiledGivesTheOraclesAnswer) {
   Failures failures;
   std::atomic<int64_t> compiled = 0;
   std::mutex lock;
@@ -166,11 +168,11 @@ TEST(RandomGraph, compiledWithACacheOfCodes) {
       return;
     GraphTensors tensors(graph, "f32");
     std::string error;
-    std::vector<GraphStep> steps = makeGraphSteps(graph, tensors, error, /*codes=*/true);
+    std::vector<GraphStep> steps = makeGraphSteps(graph, tensors, error, GetParam());
     if (!error.empty())
       return failures.add(seed, error);
     for (GraphTarget target : targetsOf(index)) {
-      target.weights = "f32", target.cache = "int8";
+      target.weights = "f32", target.cache = GetParam();
       PlannedGraph planned(graph, tensors, target);
       std::string wrong = planned.error().empty() ? planned.check(steps) : planned.error();
       if (!wrong.empty())
@@ -180,10 +182,12 @@ TEST(RandomGraph, compiledWithACacheOfCodes) {
       worst = std::max(worst, planned.worstError());
     }
   });
-  failures.report("RandomGraph.compiledWithACacheOfCodes");
+  failures.report("*NarrowCache*");
   EXPECT_TRUE(onlySeed || compiledCount < 12 || compiled > 0);
   std::cout << "compiled " << compiled << " plans; the largest error is " << worst << " of what is allowed\n";
 }
+
+INSTANTIATE_TEST_SUITE_P(RandomGraph, NarrowCache, testing::Values("int8", "bf16"), [](const auto &info) { return info.param; });
 
 /// A pass from `ds` to `ds`, or several.
 struct PassCase {

@@ -141,8 +141,6 @@ Result<void> Driver::checkOptions() {
     return Error::usage("--weights: expects bf16 or f16 for --target=" + options.target + ", got '" + options.weights + "'");
   if (options.cache != "f32" && options.cache != "bf16" && options.cache != "int8")
     return Error::usage("--cache: expects f32, bf16 or int8, got '" + options.cache + "'");
-  if (!targets.archs.empty() && options.cache != "f32")
-    return Error::usage("--cache: expects f32 for --target=" + options.target + ", got '" + options.cache + "'");
   if (options.observe && options.cache != "f32")
     return Error::usage("--observe-inputs: expects --cache=f32, got '" + options.cache + "'");
   const bool emitsCpu = options.emit == "llvm" || options.emit == "asm",

@@ -30,7 +30,7 @@ llvm::Expected<GpuAttention> GpuAttention::get(GpuKernel &kernel) {
     return std::move(error);
   if (mask && keys->kind == KernelOperand::Kind::cache)
     return kernel.error("a mask covers the tokens of a step, so it cannot come with a cache");
-  GpuAttention attention{op, keys->width() / kvHeads, 1};
+  GpuAttention attention{op, keys->width() / kvHeads, 1, GpuCacheView::layoutOf(*keys, kvHeads), GpuCacheView::layoutOf(*values, kvHeads)};
   if (values->width() != keys->width() || query->width() != attention.heads() * attention.headSize)
     return kernel.error("expects queries, keys and values of one head size");
   if (attention.headSize % 4 != 0 || attention.headSize > 256)
@@ -58,6 +58,44 @@ Value AttentionBody::isShown(Value b, Value slot) {
 }
 
 Value AttentionBody::slopeOf(Value h) { return e.mul(e.load(e.f32(), e.element(slopes->pointer, e.f32(), h)), e.constantF32(log2OfE)); }
+
+Value AttentionBody::codeOf(Value word, int64_t which) {
+  // Below an exponent of 23 a byte without a sign is 2^23 + byte.
+  Value bytes = e.bitcast(e.bitXor(word, e.constantI32(static_cast<int32_t>(0x80808080))), e.vec(4, e.i8()));
+  Value exponent = e.bitcast(e.constantI32(0x4b000000), e.vec(4, e.i8()));
+  return e.sub(e.bitcast(e.shuffle(bytes, exponent, {which, 4, 5, 7}), e.f32()), e.constantF32(0x1p23f + 128));
+}
+
+Value AttentionBody::slotsOf(Value words, int64_t which) {
+  if (attention.keys.elementBytes == 4)
+    return e.bitcast(words, e.vec(4));
+  if (attention.keys.elementBytes == 2)
+    return which ? e.highOfPairs(words) : e.lowOfPairs(words);
+  Value slots = e.zero(e.vec(4));
+  for (int64_t i = 0; i < 4; ++i)
+    slots = e.insert(codeOf(e.extract(words, i), which), slots, i);
+  return slots;
+}
+
+Emitter::Values AttentionBody::elementsOf(Value words) {
+  const int64_t count = Emitter::lanesOf(words);
+  if (attention.values.elementBytes == 4)
+    return {e.bitcast(words, e.vec(4))};
+  Emitter::Values elements;
+  if (attention.values.elementBytes == 2) {
+    Value low = e.lowOfPairs(words), high = e.highOfPairs(words);
+    for (int64_t i = 0; i < count; i += 2)
+      elements.push_back(e.shuffle(low, high, {i, count + i, i + 1, count + i + 1}));
+    return elements;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    Value four = e.zero(e.vec(4));
+    for (int64_t k = 0; k < 4; ++k)
+      four = e.insert(codeOf(e.extract(words, i), k), four, k);
+    elements.push_back(four);
+  }
+  return elements;
+}
 
 Value AttentionBody::reference(Value largest) {
   return e.select(e.eq(largest, e.infinity(e.f32(), /*negative=*/true)), e.constantF32(0), largest);

@@ -1,5 +1,6 @@
 // Attention on the GPU: one token of each sequence by products on vectors, more tokens by products on tensor cores, both with an online
-// softmax.
+// softmax. Keys and values of a cache are f32, bf16 or codes, which become f32 in registers, or bf16 on the way to tensor cores; the scale
+// of a key multiplies its finished score, that of a value its probability, after the sum of probabilities is taken.
 //
 // Follows Milakov and Gimelshein 2018 (arXiv:1805.02867), Dao 2023 (arXiv:2307.08691) and, for one token, Dao et al. 2023 ("Flash-Decoding
 // for long-context inference"). A row that sees no key gives zeros. Values of keys that a row does not see are multiplied by zero, so they
@@ -17,6 +18,7 @@ struct GpuAttention {
   AttentionOp op; // its operands are those of the kernel
   int64_t headSize;
   int64_t splits; // that share the keys of a head, at most: partial results of a head that aux has room for; 1 without aux
+  ds_plan::CacheLayout keys, values;
 
   static llvm::Expected<GpuAttention> get(GpuKernel &kernel);
 
@@ -47,8 +49,14 @@ protected:
   Value isShown(Value b, Value slot);
   /// What a score of head `h` grows by from slot to slot.
   Value slopeOf(Value h);
-  /// 16 bytes of keys or values as 4 f32.
-  Value loadCache(Value pointer) { return e.bitcast(e.loadStream(pointer), e.vec(4)); }
+  /// Element `which` of each of 4 words of keys: 4 slots, f32.
+  Value slotsOf(Value words, int64_t which);
+  /// `count` words of values (2 or 4), i32.
+  Value loadValueWords(Value pointer, int64_t count) {
+    return count == 4 ? e.loadStream(pointer) : e.load(e.vec(count, e.i32()), pointer, static_cast<unsigned>(4 * count));
+  }
+  /// Their elements, f32, 4 and 4.
+  Emitter::Values elementsOf(Value words);
   /// The larger one; a score that is NaN does not count.
   Value larger(Value score, Value largest) { return e.max(score, largest); }
   /// What scores are compared with: 0 where there was none yet.
@@ -62,6 +70,10 @@ protected:
   const KernelOperand &queryRows, &outputRows;
   const KernelOperand *mask, *past, *slopes; // may be null
   GpuCacheView keyCache, valueCache;
+
+private:
+  /// Code `which` of a word, f32.
+  Value codeOf(Value word, int64_t which);
 };
 
 /// One token a sequence: a block has a share of the keys of one key head of a sequence, and up to 8 query heads that go with it. Where

@@ -11,23 +11,40 @@ namespace {
 constexpr int64_t threads = 256, warps = threads / GpuEmitter::warpThreads, stepKeys = 32;
 /// Loads of 16 bytes that a thread has in flight at least.
 constexpr int64_t loadsAtOnce = 8;
+/// Query heads whose sums leave registers for more of a narrow cache at once.
+constexpr int64_t someHeads = 4;
 
 /// How the work is cut, known at compile time.
 struct DecodeShape {
   explicit DecodeShape(const GpuAttention &attention)
       : headSize(attention.headSize), chunks(llvm::divideCeil(attention.group(), 8)), heads(llvm::divideCeil(attention.group(), chunks)),
         headStride(static_cast<int64_t>(llvm::PowerOf2Ceil(heads))), pairs(attention.kvHeads() * chunks),
-        rowLanes(std::min<int64_t>(GpuEmitter::warpThreads, static_cast<int64_t>(llvm::PowerOf2Ceil(headSize / 4)))),
-        rowsAtOnce(GpuEmitter::warpThreads / rowLanes), lines(llvm::divideCeil(headSize / 4, GpuEmitter::warpThreads)) {}
+        wordElements(GpuCacheView::wordElements(attention.keys)), pieceWords(wordsOfPiece(attention.values)),
+        pieceElements(pieceWords * GpuCacheView::wordElements(attention.values)), pieces(llvm::divideCeil(headSize, pieceElements)),
+        rowLanes(std::min<int64_t>(GpuEmitter::warpThreads, static_cast<int64_t>(llvm::PowerOf2Ceil(pieces)))),
+        rowsAtOnce(GpuEmitter::warpThreads / rowLanes), lines(llvm::divideCeil(pieces, GpuEmitter::warpThreads)),
+        keysAtOnce(attention.keys.elementBytes < 4 && heads > someHeads ? loadsAtOnce / 2 : loadsAtOnce) {}
 
   int64_t headSize;
-  int64_t chunks, heads; // of the query heads of a key head; heads of a chunk, the last one may have fewer
-  int64_t headStride;    // of queries in shared memory
-  int64_t pairs;         // of key head and chunk
-  int64_t rowLanes;      // lanes that have a row of values, 16 bytes each
-  int64_t rowsAtOnce;    // rows of values that a warp loads at once
-  int64_t lines;         // 16-byte parts of a row that a lane has
-  int64_t depth() const { return static_cast<int64_t>(llvm::alignTo(headSize, 8)); }
+  int64_t chunks, heads;                                 // of the query heads of a key head; heads of a chunk, the last one may have fewer
+  int64_t headStride;                                    // of queries in shared memory
+  int64_t pairs;                                         // of key head and chunk
+  int64_t wordElements;                                  // elements of a key in 4 bytes
+  int64_t pieceWords, pieceElements, pieces;             // of a row of values, that a lane loads at once
+  int64_t rowLanes;                                      // lanes that have a row of values, a piece each
+  int64_t rowsAtOnce;                                    // rows of values that a warp loads at once
+  int64_t lines;                                         // pieces of a row that a lane has
+  int64_t keysAtOnce;                                    // loads of keys of a block of 16 slots
+  int64_t loadDepth() const { return 8 * wordElements; } // elements of a load of keys
+  int64_t depth() const { return static_cast<int64_t>(llvm::alignTo(headSize, loadDepth())); }
+  int64_t quads() const { return lines * pieceElements / 4; } // 4 outputs of a head that a lane has
+  /// The element of the head whose query stands at place `i` of `depth()`: lanes that read side by side get neighbours.
+  Emitter::Value elementAt(Emitter &e, Emitter::Value i) const {
+    if (wordElements == 1)
+      return i;
+    Emitter::Value inLoad = e.rem(i, loadDepth());
+    return e.add(e.sub(i, inLoad), e.add(e.mul(e.rem(inLoad, 8), wordElements), e.div(inLoad, 8)));
+  }
 
   // Shared memory.
   int64_t outputOffset() const { return 0; }                                 // [warps][heads][headSize]
@@ -35,6 +52,12 @@ struct DecodeShape {
   int64_t queryOffset() const { return statesOffset() + warps * heads * 8; } // [depth][headStride], scaled
   int64_t flagOffset() const { return queryOffset() + depth() * headStride * 4; }
   int64_t bytes() const { return flagOffset() + 16; }
+
+private:
+  /// 16 bytes, but 8 where rows begin at multiples of 8, or outputs of many heads would fill the registers.
+  int64_t wordsOfPiece(const ds_plan::CacheLayout &layout) const {
+    return layout.rowBytes() % 16 != 0 || (layout.hasCodes && heads > someHeads) ? 2 : 4;
+  }
 };
 
 class Decode : AttentionBody {
@@ -45,7 +68,7 @@ public:
 private:
   /// What a warp carries from step to step; of each head.
   struct State {
-    Emitter::Values largest, sums, outputs; // sums of this lane; outputs [heads][lines], 4 f32 each
+    Emitter::Values largest, sums, outputs; // sums of this lane; outputs [heads][quads], 4 f32 each
     Emitter::Values list() const;
     State(const DecodeShape &shape, ValueRange list);
     State(const DecodeShape &shape, GpuEmitter &e);
@@ -89,7 +112,7 @@ Decode::State::State(const DecodeShape &shape, ValueRange list)
     : largest(list.take_front(shape.heads)), sums(list.slice(shape.heads, shape.heads)), outputs(list.drop_front(2 * shape.heads)) {}
 Decode::State::State(const DecodeShape &shape, GpuEmitter &e)
     : largest(shape.heads, e.infinity(e.f32(), /*negative=*/true)), sums(shape.heads, e.constantF32(0)),
-      outputs(shape.heads * shape.lines, e.zero(e.vec(4))) {}
+      outputs(shape.heads * shape.quads(), e.zero(e.vec(4))) {}
 
 void Decode::planSplits() {
   Value behind = e.add(pastOf(b), 1), zero = e.index(0);
@@ -103,7 +126,8 @@ void Decode::planSplits() {
   if (attention.splits == 1)
     return;
   // A processor takes a few microseconds for 64 KiB of keys and as many of values, about as long as it takes to combine; and there is no
-  // use in many more blocks than processors.
+  // use in many more blocks than processors. Of narrow caches as many keys are a share as of f32: with fewer bytes they are computed, not
+  // waited for.
   constexpr int64_t shareBytes = 64 << 10, enoughBlocks = 1024;
   Value useful = e.ceilDiv(count, std::max<int64_t>(64, llvm::alignTo(shareBytes / (shape.headSize * 4), stepKeys)));
   Value possible = e.div(e.index(enoughBlocks), e.mul(body.batch, shape.pairs));
@@ -117,23 +141,25 @@ void Decode::loadQueries() {
   e.forRange(e.thread(), e.index(count), threads, [&](Value i) {
     Value head = e.div(i, shape.depth()), d = e.rem(i, shape.depth());
     Value h = e.min(e.add(firstHead, head), e.sub(endHead, 1));
-    Value from = e.element(headOf(queryRows, b, e.index(0), h), e.f32(), e.min(d, shape.headSize - 1));
+    Value element = shape.elementAt(e, d);
+    Value from = e.element(headOf(queryRows, b, e.index(0), h), e.f32(), e.min(element, shape.headSize - 1));
     Value query = e.mul(e.load(e.f32(), from), e.constantF32(attention.scale()));
     if (shape.depth() != shape.headSize)
-      query = e.select(e.lt(d, shape.headSize), query, e.constantF32(0));
+      query = e.select(e.lt(element, shape.headSize), query, e.constantF32(0));
     e.store(query, e.element(e.shared(shape.queryOffset()), e.f32(), e.add(e.mul(d, shape.headStride), head)));
   });
 }
 
-/// Four slots of each of `count` elements, 8 apart, from element `lane / 4 + 8 * first` on; of both blocks of 16 slots.
+/// Words of four slots, `count` of them, 8 apart, from word `lane / 4 + 8 * first` of a slot on; of both blocks of 16 slots.
 Emitter::Values Decode::loadKeys(Value base[2], int64_t first, int64_t count) {
   Emitter::Values lines;
+  const int64_t words = shape.headSize / shape.wordElements;
   for (int64_t i = first; i < first + count; ++i) {
     Value offset = e.index(i * 8 * 64);
-    if (i * 8 + 8 > shape.headSize) // lanes behind the head repeat its last element; their query is zero
-      offset = e.mul(e.sub(e.min(e.add(e.shiftRight(lane, 2), i * 8), shape.headSize - 1), e.shiftRight(lane, 2)), 64);
+    if (i * 8 + 8 > words) // lanes behind the head repeat its last word; their query is zero
+      offset = e.mul(e.sub(e.min(e.add(e.shiftRight(lane, 2), i * 8), words - 1), e.shiftRight(lane, 2)), 64);
     for (int64_t half = 0; half < 2; ++half)
-      lines.push_back(loadCache(e.at(base[half], offset)));
+      lines.push_back(e.loadStream(e.at(base[half], offset)));
   }
   return lines;
 }
@@ -160,14 +186,14 @@ Emitter::Values Decode::loadValues(Value firstSlot, int64_t firstLoad) {
     if (shape.rowsAtOnce > 1)
       row = e.add(row, e.div(lane, shape.rowLanes));
     // Of keys that are not seen the probability is zero; a value that is seen stands for theirs, which may be anything.
-    row = e.mul(e.min(e.max(row, begin), e.sub(end, 1)), shape.headSize * 4);
+    row = valueCache.row(e, e.min(e.max(row, begin), e.sub(end, 1)));
     for (int64_t line = 0; line < shape.lines; ++line) {
       Value part = e.rem(lane, shape.rowLanes);
       if (line)
         part = e.add(part, line * GpuEmitter::warpThreads);
-      if (shape.headSize / 4 < (line + 1) * shape.rowLanes)
-        part = e.min(part, shape.headSize / 4 - 1);
-      lines.push_back(loadCache(e.at(values, e.add(row, e.mul(part, 16)))));
+      if (shape.pieces < (line + 1) * shape.rowLanes)
+        part = e.min(part, shape.pieces - 1);
+      lines.push_back(loadValueWords(e.at(values, e.add(row, e.mul(part, shape.pieceWords * 4))), shape.pieceWords));
     }
   }
   return lines;
@@ -177,33 +203,45 @@ Decode::State Decode::addStep(Value step, const State &before) {
   Value firstSlot = e.add(firstKey, e.mul(step, stepKeys));
   Value block = e.shiftRight(firstSlot, 4), lastBlock = e.shiftRight(e.sub(end, 1), 4), base[2];
   Value inBlock = e.add(e.mul(e.shiftRight(lane, 2), 64), e.mul(e.bitAnd(lane, e.index(3)), 16));
+  if (keyCache.hasCodes())
+    inBlock = e.add(inBlock, keyCache.layout.scaleBytes());
   for (int64_t half = 0; half < 2; ++half)
-    base[half] = e.at(keys, e.add(e.mul(half ? e.min(e.add(block, 1), lastBlock) : block, shape.headSize * 64), inBlock));
+    base[half] = e.at(keys, e.add(e.mul(half ? e.min(e.add(block, 1), lastBlock) : block, keyCache.layout.blockBytes()), inBlock));
 
-  // Scores: lane 4 g + q has of the slots 4 q .. 4 q + 3 of both blocks the elements that are g modulo 8.
+  // The slot of lane 16 h + 8 j1 + 4 j0 + q is 16 h + 4 q + 2 j1 + j0 of the step.
+  Value inStep = e.bitAnd(lane, e.index(16));
+  inStep = e.bitOr(inStep, e.bitOr(e.shiftLeft(e.bitAnd(lane, e.index(3)), 2), e.bitAnd(e.shiftRight(lane, 2), e.index(3))));
+  Value slot = e.add(firstSlot, inStep), isSeen = e.bitAnd(e.ge(slot, begin), e.lt(slot, end)), keyScale, valueScale;
+  auto scaleOf = [&](const GpuCacheView &cache, Value head) { // of one that is seen, as with values
+    return e.load(e.f32(), cache.scale(e, head, e.min(e.max(slot, begin), e.sub(end, 1))));
+  };
+  if (keyCache.hasCodes())
+    keyScale = scaleOf(keyCache, keys);
+  if (valueCache.hasCodes())
+    valueScale = scaleOf(valueCache, values);
+
+  // Scores: lane 4 g + q has of the slots 4 q .. 4 q + 3 of both blocks the words that are g modulo 8.
   Emitter::Values parts(2 * shape.heads, e.zero(e.vec(4))), firstLines;
-  int64_t elements = shape.depth() / 8;
-  for (int64_t i = 0; i < elements; i += loadsAtOnce) {
-    int64_t count = std::min(loadsAtOnce, elements - i), width = std::min<int64_t>(shape.headStride, 4);
+  int64_t loads = shape.depth() / shape.loadDepth();
+  for (int64_t i = 0; i < loads; i += shape.keysAtOnce) {
+    int64_t count = std::min(shape.keysAtOnce, loads - i), width = std::min<int64_t>(shape.headStride, 4);
     Emitter::Values lines = loadKeys(base, i, count);
-    if (i + count == elements)
+    if (i + count == loads)
       firstLines = loadValues(firstSlot, 0); // underway while scores are computed
-    for (int64_t k = 0; k < count; ++k) {
-      Value query =
-          e.at(e.shared(shape.queryOffset() + (i + k) * 8 * shape.headStride * 4), e.mul(e.shiftRight(lane, 2), shape.headStride * 4));
+    for (int64_t k = 0; k < count * shape.wordElements; ++k) {
+      const int64_t line = k / shape.wordElements, place = (i * shape.wordElements + k) * 8;
+      Value slots[2] = {slotsOf(lines[2 * line], k % shape.wordElements), slotsOf(lines[2 * line + 1], k % shape.wordElements)};
+      Value query = e.at(e.shared(shape.queryOffset() + place * shape.headStride * 4), e.mul(e.shiftRight(lane, 2), shape.headStride * 4));
       for (int64_t first = 0; first < shape.heads; first += width) {
         Value some = e.load(e.vec(width), e.at(query, first * 4), width * 4);
         for (int64_t head = first; head < std::min(first + width, shape.heads); ++head)
           for (int64_t half = 0; half < 2; ++half)
-            parts[2 * head + half] = e.fma(e.splat(e.extract(some, head - first), 4), lines[2 * k + half], parts[2 * head + half]);
+            parts[2 * head + half] = e.fma(e.splat(e.extract(some, head - first), 4), slots[half], parts[2 * head + half]);
       }
     }
   }
 
-  // Softmax. The slot of lane 16 h + 8 j1 + 4 j0 + q is 16 h + 4 q + 2 j1 + j0 of the step.
-  Value inStep = e.bitAnd(lane, e.index(16));
-  inStep = e.bitOr(inStep, e.bitOr(e.shiftLeft(e.bitAnd(lane, e.index(3)), 2), e.bitAnd(e.shiftRight(lane, 2), e.index(3))));
-  Value slot = e.add(firstSlot, inStep), isSeen = e.bitAnd(e.ge(slot, begin), e.lt(slot, end));
+  // Softmax.
   Value lowest = e.infinity(e.f32(), /*negative=*/true);
   State after(shape, before.list());
   Emitter::Values probabilities;
@@ -213,6 +251,8 @@ Decode::State Decode::addStep(Value step, const State &before) {
       for (int64_t j = 0; j < 4; ++j)
         eight.push_back(e.extract(parts[2 * head + half], j));
     Value score = sumOfLanes(eight);
+    if (keyScale)
+      score = e.mul(score, keyScale);
     if (slopes)
       score = e.fma(slopeOf(e.min(e.add(firstHead, head), e.sub(endHead, 1))), e.toF32(slot), score);
     score = e.select(isSeen, score, lowest);
@@ -220,8 +260,10 @@ Decode::State Decode::addStep(Value step, const State &before) {
     Value against = reference(after.largest[head]), shrink = e.exp2(e.sub(before.largest[head], against));
     probabilities.push_back(e.exp2(e.sub(score, against)));
     after.sums[head] = e.fma(before.sums[head], shrink, probabilities.back());
-    for (int64_t line = 0; line < shape.lines; ++line)
-      after.outputs[head * shape.lines + line] = e.mul(before.outputs[head * shape.lines + line], e.splat(shrink, 4));
+    if (valueScale)
+      probabilities.back() = e.mul(probabilities.back(), valueScale);
+    for (int64_t quad = head * shape.quads(); quad < (head + 1) * shape.quads(); ++quad)
+      after.outputs[quad] = e.mul(before.outputs[quad], e.splat(shrink, 4));
   }
 
   // Values. The lane of slot s of the step has its bits in another order.
@@ -235,11 +277,14 @@ Decode::State Decode::addStep(Value step, const State &before) {
       Value from = e.index(laneOf(load * shape.rowsAtOnce));
       if (shape.rowsAtOnce > 1)
         from = e.bitOr(ownLane, from);
+      Emitter::Values quads;
+      for (int64_t line = 0; line < shape.lines; ++line)
+        quads.append(elementsOf(lines[i + line]));
       for (int64_t head = 0; head < shape.heads; ++head) {
         Value p = e.splat(e.shuffleIndex(probabilities[head], from), 4);
-        for (int64_t line = 0; line < shape.lines; ++line) {
-          Value &output = after.outputs[head * shape.lines + line];
-          output = e.fma(p, lines[i + line], output);
+        for (int64_t quad = 0; quad < shape.quads(); ++quad) {
+          Value &output = after.outputs[head * shape.quads() + quad];
+          output = e.fma(p, quads[quad], output);
         }
       }
     }
@@ -251,15 +296,16 @@ void Decode::leaveState(const State &state) {
   Value part = e.rem(lane, shape.rowLanes);
   for (int64_t head = 0; head < shape.heads; ++head) {
     Value place = e.add(e.mul(e.warp(), shape.heads), head), sum = e.warpSum(state.sums[head]);
-    for (int64_t line = 0; line < shape.lines; ++line) {
-      Value output = state.outputs[head * shape.lines + line];
+    for (int64_t quad = 0; quad < shape.quads(); ++quad) {
+      Value output = state.outputs[head * shape.quads() + quad];
       for (int64_t offset = shape.rowLanes; offset < GpuEmitter::warpThreads; offset *= 2) {
         Value other = e.zero(e.vec(4));
         for (int64_t i = 0; i < 4; ++i)
           other = e.insert(e.shuffleXor(e.extract(output, i), offset), other, i);
         output = e.add(output, other);
       }
-      Value mine = e.add(part, line * GpuEmitter::warpThreads);
+      const int64_t ofPiece = shape.pieceElements / 4;
+      Value mine = e.add(e.mul(part, ofPiece), quad / ofPiece * ofPiece * GpuEmitter::warpThreads + quad % ofPiece);
       Value to = e.at(e.shared(shape.outputOffset()), e.add(e.mul(place, shape.headSize * 4), e.mul(mine, 16)));
       e.ifThen(e.bitAnd(e.lt(lane, shape.rowLanes), e.lt(mine, shape.headSize / 4)), [&] { e.store(output, to, 16); });
     }

@@ -1,5 +1,6 @@
 // Several tokens of each sequence. A warp has 16 tokens; the four of a block share tiles of 64 keys, which they round to bf16 on the way to
-// shared memory. Scores and probabilities stay in registers: the sums of the first product lie as the factors of the second one have to.
+// shared memory; codes are numbers that bf16 holds. Scores and probabilities stay in registers: the sums of the first product lie as the
+// factors of the second one have to.
 #include "Attention.h"
 
 using namespace ds;
@@ -15,22 +16,26 @@ constexpr int64_t padding = 16, valueStride = tileKeys * 2 + padding;
 
 /// Sizes, and places in shared memory.
 struct PrefillShape {
-  explicit PrefillShape(int64_t headSize)
-      : headSize(headSize), depth(static_cast<int64_t>(llvm::alignTo(headSize, 16))), keyStride(depth * 2 + padding) {}
+  explicit PrefillShape(const GpuAttention &attention)
+      : headSize(attention.headSize), depth(static_cast<int64_t>(llvm::alignTo(headSize, 16))), keyStride(depth * 2 + padding),
+        pieceWords(attention.values.rowBytes() % 16 == 0 ? 4 : 2), hasScales(attention.keys.hasCodes || attention.values.hasCodes) {}
 
   int64_t headSize, depth, keyStride;
+  int64_t pieceWords; // of a row of values, that a lane loads at once
+  bool hasScales;
   int64_t outputColumns() const { return llvm::divideCeil(headSize, 8); }
   int64_t valuesOffset() const { return tileKeys * keyStride; } // behind the keys [tileKeys][depth]; values [depth][tileKeys]
   int64_t flagsOffset() const { return valuesOffset() + depth * valueStride; } // what the mask shows [tileKeys], i32
   int64_t queriesOffset() const { return flagsOffset() + tileKeys * 4; }       // factors of queries, 16 bytes a thread for each 16 elements
-  int64_t sharedBytes() const { return queriesOffset() + (keepsQueries() ? 0 : depth / 16 * threads * 16); }
+  int64_t scalesOffset() const { return queriesOffset() + (keepsQueries() ? 0 : depth / 16 * threads * 16); } // [2][tileKeys]
+  int64_t sharedBytes() const { return scalesOffset() + (hasScales ? 2 * tileKeys * 4 : 0); }
   /// Whether registers hold the queries; else shared memory does.
   bool keepsQueries() const { return headSize <= 128; }
 };
 
 class Prefill : AttentionBody, PrefillShape {
 public:
-  Prefill(const GpuAttention &attention, GpuBody &body) : AttentionBody(attention, body), PrefillShape(attention.headSize) {}
+  Prefill(const GpuAttention &attention, GpuBody &body) : AttentionBody(attention, body), PrefillShape(attention) {}
   void emit();
 
 private:
@@ -48,9 +53,19 @@ private:
   Value loadPair(Value row, int64_t column);
   void loadTile(Value tile);
   void loadKeys(Value tile);
+  void loadKeyWords(Value from, Value to, int64_t elements);
   void loadValues(Value tile);
+  void loadScales(Value tile);
+  /// Scales of the two keys of column `column` that this thread has scores of; `which` 0 of keys, 1 of values.
+  Value scalesOf(int64_t which, int64_t column) {
+    return e.load(e.vec(2), e.at(e.shared(scalesOffset() + (which * tileKeys + column * 8) * 4), e.mul(t, 8)), 8);
+  }
+  /// Runs `then` where `unit` of `size` elements is in the depth of the tiles, which `whole` says of all.
+  void inDepth(bool whole, Value unit, int64_t size, llvm::function_ref<void()> then) {
+    whole ? then() : e.ifThen(e.lt(unit, depth / size), then);
+  }
   Emitter::Values scores();
-  /// Adds slopes and hides keys.
+  /// Multiplies scales, adds slopes and hides keys.
   Emitter::Values adjust(Value tile, Emitter::Values scores);
   State addTile(Value tile, const State &before);
   void store(const State &state);
@@ -129,15 +144,18 @@ Emitter::Values Prefill::queriesOf(int64_t part) {
 void Prefill::loadKeys(Value tile) {
   Value quad = t, pair = g, block = e.add(e.shiftRight(tile, 4), warp);
   block = e.min(block, e.shiftRight(e.sub(end, 1), 4)); // what lies behind is not seen
-  Value from = e.at(keys, e.add(e.mul(block, headSize * 64), e.mul(quad, 16)));
-  Value to = e.at(e.shared(), e.add(e.mul(e.add(e.mul(warp, 16), e.mul(quad, 4)), keyStride), e.mul(pair, 4)));
+  Value from = e.at(keys, e.add(e.mul(block, keyCache.layout.blockBytes()), e.add(e.mul(quad, 16), keyCache.layout.scaleBytes())));
+  Value to = e.at(e.shared(), e.mul(e.add(e.mul(warp, 16), e.mul(quad, 4)), keyStride));
+  if (const int64_t elements = GpuCacheView::wordElements(attention.keys); elements > 1)
+    return loadKeyWords(from, to, elements);
+  to = e.at(to, e.mul(pair, 4));
   Emitter::Values lines[2];
   for (int64_t i = 0; i < depth / 16; ++i) {
     Value which = e.add(pair, i * 8);
     if (i * 16 + 16 > headSize)
       which = e.min(which, headSize / 2 - 1);
     for (int64_t j = 0; j < 2; ++j)
-      lines[j].push_back(loadCache(e.at(from, e.add(e.mul(which, 128), j * 64))));
+      lines[j].push_back(e.bitcast(e.loadStream(e.at(from, e.add(e.mul(which, 128), j * 64))), e.vec(4)));
   }
   for (int64_t i = 0; i < depth / 16; ++i)
     for (int64_t slot = 0; slot < 4; ++slot) {
@@ -148,30 +166,69 @@ void Prefill::loadKeys(Value tile) {
     }
 }
 
-/// Lanes 4 i + q load pairs of slots, of their elements 4 at a time. Values that no row of the block sees become zeros.
+/// The same of words of several elements: lanes 4 i + q have those that are i modulo 8.
+void Prefill::loadKeyWords(Value from, Value to, int64_t elements) {
+  const int64_t words = headSize / elements, count = llvm::divideCeil(depth / elements, 8);
+  Emitter::Values lines, places;
+  for (int64_t i = 0; i < count; ++i) {
+    places.push_back(e.add(g, i * 8));
+    lines.push_back(e.loadStream(e.at(from, e.mul(i * 8 + 8 > words ? e.min(places[i], words - 1) : places[i], 64))));
+  }
+  for (int64_t i = 0; i < count; ++i)
+    inDepth((i * 8 + 8) * elements <= depth, places[i], elements, [&] {
+      Emitter::Values parts; // what follows each other in bf16
+      for (int64_t k = 0; k < elements; ++k)
+        parts.push_back(elements == 2 ? Value() : slotsOf(lines[i], k));
+      for (int64_t slot = 0; slot < 4; ++slot)
+        for (int64_t k = 0; k < elements; k += 2) {
+          Value packed =
+              elements == 2 ? e.extract(lines[i], slot) : e.pack(MmaType::bf16, e.extract(parts[k], slot), e.extract(parts[k + 1], slot));
+          if ((i * 8 + 8) > words)
+            packed = e.select(e.lt(places[i], words), packed, e.index(0));
+          e.store(packed, e.at(e.at(to, e.mul(places[i], elements * 2)), slot * keyStride + k * 2));
+        }
+    });
+}
+
+/// Lanes 4 i + q load pairs of slots, of their elements a piece at a time. Values that no row of the block sees become zeros.
 void Prefill::loadValues(Value tile) {
-  Value quad = t, pair = e.add(e.mul(warp, 8), g), zero = e.zero(e.vec(4)), from[2], isSeen[2];
+  const int64_t elements = pieceWords * GpuCacheView::wordElements(attention.values), pieces = llvm::divideCeil(headSize, elements);
+  Value quad = t, pair = e.add(e.mul(warp, 8), g), zero = e.zero(e.vec(pieceWords, e.i32())), from[2], isSeen[2];
   for (int64_t j = 0; j < 2; ++j) {
     Value slot = e.add(e.add(tile, e.mul(pair, 2)), j), place = e.min(e.max(slot, begin), e.sub(end, 1));
     isSeen[j] = e.eq(slot, place);
     if (mask)
       isSeen[j] = e.bitAnd(isSeen[j], isShown(b, place));
-    from[j] = e.at(values, e.mul(place, headSize * 4));
+    from[j] = e.at(values, valueCache.row(e, place));
   }
-  Value to = e.at(e.shared(valuesOffset()), e.add(e.mul(quad, 4 * valueStride), e.mul(pair, 4)));
-  Emitter::Values lines[2];
-  for (int64_t i = 0; i < depth / 16; ++i) {
-    Value which = e.add(quad, i * 4);
-    if (i * 16 + 16 > headSize)
-      which = e.min(which, headSize / 4 - 1);
+  Value to = e.at(e.shared(valuesOffset()), e.mul(pair, 4));
+  Emitter::Values lines[2], places;
+  const int64_t count = llvm::divideCeil(depth / elements, 4);
+  for (int64_t i = 0; i < count; ++i) {
+    places.push_back(e.add(quad, i * 4));
+    Value which = i * 4 + 4 > pieces ? e.min(places[i], pieces - 1) : places[i];
     for (int64_t j = 0; j < 2; ++j)
-      lines[j].push_back(loadCache(e.at(from[j], e.mul(which, 16))));
+      lines[j].push_back(loadValueWords(e.at(from[j], e.mul(which, pieceWords * 4)), pieceWords));
   }
-  for (int64_t i = 0; i < depth / 16; ++i) {
-    Value both[2] = {e.select(isSeen[0], lines[0][i], zero), e.select(isSeen[1], lines[1][i], zero)};
-    for (int64_t k = 0; k < 4; ++k)
-      e.store(e.pack(MmaType::bf16, e.extract(both[0], k), e.extract(both[1], k)), e.at(to, (i * 16 + k) * valueStride));
-  }
+  for (int64_t i = 0; i < count; ++i)
+    inDepth((i * 4 + 4) * elements <= depth, places[i], elements, [&] {
+      Emitter::Values both[2];
+      for (int64_t j = 0; j < 2; ++j)
+        both[j] = elementsOf(e.select(isSeen[j], lines[j][i], zero));
+      Value start = e.at(to, e.mul(places[i], elements * valueStride));
+      for (int64_t k = 0; k < elements; ++k)
+        e.store(e.pack(MmaType::bf16, e.extract(both[0][k / 4], k % 4), e.extract(both[1][k / 4], k % 4)), e.at(start, k * valueStride));
+    });
+}
+
+/// Of keys that no row of the block sees those of the nearest that one does.
+void Prefill::loadScales(Value tile) {
+  e.ifThen(e.lt(e.thread(), tileKeys), [&] {
+    Value slot = e.min(e.max(e.add(tile, e.thread()), begin), e.sub(end, 1));
+    Value to = e.element(e.shared(scalesOffset()), e.f32(), e.thread());
+    e.store(keyCache.hasCodes() ? e.load(e.f32(), keyCache.scale(e, keys, slot)) : e.constantF32(1), to);
+    e.store(valueCache.hasCodes() ? e.load(e.f32(), valueCache.scale(e, values, slot)) : e.constantF32(1), e.at(to, tileKeys * 4));
+  });
 }
 
 void Prefill::loadTile(Value tile) {
@@ -181,6 +238,8 @@ void Prefill::loadTile(Value tile) {
       Value shown = e.select(isShown(b, place), e.index(1), e.index(0));
       e.store(shown, e.element(e.shared(flagsOffset()), e.i32(), e.thread()));
     });
+  if (hasScales)
+    loadScales(tile);
   loadKeys(tile);
   loadValues(tile);
 }
@@ -201,6 +260,11 @@ Emitter::Values Prefill::scores() {
 
 Emitter::Values Prefill::adjust(Value tile, Emitter::Values scores) {
   Value first = e.add(tile, e.mul(t, 2)), lowest = e.infinity(e.f32(), /*negative=*/true);
+  for (int64_t column = 0; hasScales && column < columns; ++column) {
+    Value scales = scalesOf(0, column);
+    for (int64_t i = 0; i < 4; ++i)
+      scores[4 * column + i] = e.mul(scores[4 * column + i], e.extract(scales, i % 2));
+  }
   if (slopes)
     for (int64_t i = 0; i < 4 * columns; ++i)
       scores[i] = e.fma(slope, e.toF32(e.add(first, i / 4 * 8 + i % 2)), scores[i]);
@@ -252,6 +316,11 @@ Prefill::State Prefill::addTile(Value tile, const State &before) {
   }
   for (int64_t i = 0; i < 4 * outputColumns(); ++i)
     after.outputs[i] = e.mul(after.outputs[i], shrink[i % 4 / 2]);
+  for (int64_t column = 0; hasScales && column < columns; ++column) {
+    Value scales = scalesOf(1, column);
+    for (int64_t i = 0; i < 4; ++i)
+      values[4 * column + i] = e.mul(values[4 * column + i], e.extract(scales, i % 2));
+  }
   Value start = e.at(e.shared(valuesOffset()), e.add(e.mul(g, valueStride), e.mul(t, 4)));
   for (int64_t part = 0; part < tileKeys / 16; ++part) {
     Emitter::Values factors;
@@ -309,7 +378,7 @@ void ds::addAttentionPrefill(GpuKernel &kernel, const GpuAttention &attention) {
   launch.grid[1].constant = attention.heads();
   launch.grid[2].factors = {{GpuSize::batch, 1}};
   launch.threads = threads;
-  launch.sharedBytes = PrefillShape(attention.headSize).sharedBytes();
+  launch.sharedBytes = PrefillShape(attention).sharedBytes();
   launch.blocksPerProcessor = attention.headSize <= 64 ? 3 : 2;
   kernel.stage(std::move(launch), [attention](GpuBody &body) { Prefill(attention, body).emit(); });
 }

@@ -39,13 +39,16 @@ static GpuDomain domainOf(const LinearDomain &domain, int64_t &headsScratch) {
   if (domain.linears.size() == 2) {
     made.kind = UnitKind::pairs;
     made.units = llvm::divideCeil(domain.columns, 8);
-  } else if (domain.rope && RopeOp(domain.rope).getStyle() == RopeStyle::half) {
-    if (hasWholeHalves(domain)) {
-      made.kind = UnitKind::partners;
-    } else {
-      made.scratchColumn = headsScratch;
-      headsScratch += llvm::alignTo(domain.columns * 4, 16);
-    }
+    return made;
+  }
+  const bool isTurned = domain.rope && RopeOp(domain.rope).getStyle() == RopeStyle::half;
+  // A head has one scale for its codes, and blocks of threads have parts of heads.
+  if (llvm::any_of(domain.stores, [](Operation *store) { return isOfCodes(store->getResult(0)); }) ||
+      (isTurned && !hasWholeHalves(domain))) {
+    made.scratchColumn = headsScratch;
+    headsScratch += static_cast<int64_t>(llvm::alignTo(domain.columns * 4, 16));
+  } else if (isTurned) {
+    made.kind = UnitKind::partners;
   }
   return made;
 }

@@ -174,9 +174,12 @@ struct EpilogueItem {
 };
 /// Computes and writes what the region makes of the item.
 void emitEpilogue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, const EpilogueItem &item);
-/// Turns and stores the product, with its bias, that `product(column)` gives at `column` of `token`.
+/// Turns and stores the product, with its bias, that `product(column)` gives at `column` of `token`, but not to caches of codes.
 void emitHeadValue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, mlir::Value token, mlir::Value column,
                    llvm::function_ref<mlir::Value(mlir::Value)> product);
+/// The threads of a warp turn and store head `head` of `token` as codes.
+void emitHeadCodes(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, ds_plan::StoreCacheOp store, mlir::Value token,
+                   mlir::Value head, llvm::function_ref<mlir::Value(mlir::Value)> product);
 /// The items of units [firstUnit, firstUnit + units) of a group and of tokens [firstToken, firstToken + tokens), shared by `threads`
 /// threads. `sum(unit, r, token)` gives sums by place in these ranges.
 void emitEpilogues(GpuBody &body, const GpuGemm &gemm, const GpuGroup &group, mlir::Value firstUnit, int64_t units, mlir::Value firstToken,
@@ -188,7 +191,7 @@ void addSkinnyStages(std::shared_ptr<GpuGemm> gemm);
 void addTileStages(std::shared_ptr<GpuGemm> gemm);
 /// The same on machines with `wgmma`, whose stages are marked so.
 void addWarpgroupStages(std::shared_ptr<GpuGemm> gemm);
-/// The launch behind the products that turns and stores heads which end inside a block of 8 rows.
+/// The launch behind the products that turns and stores heads which end inside a block of 8 rows, or are rounded as a whole.
 void addHeadStage(std::shared_ptr<GpuGemm> gemm);
 
 } // namespace ds

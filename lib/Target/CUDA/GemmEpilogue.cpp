@@ -33,12 +33,14 @@ public:
     return computed[value] = result;
   }
 
+  /// What results and caches get of a domain with heads.
+  Value ofHeads() { return domain.domain->rope ? turned() : get(LinearOp(domain.domain->linears.front()).getOutput()); }
   Value placeOf(Value rows) { return e.element(rows, e.f32(), e.add(e.mul(e.toI64(token), domain.domain->columns), e.toI64(column))); }
-  /// The value behind the rope.
-  Value turned();
-  void storeToCache(ds_plan::StoreCacheOp store, Value value);
 
 private:
+  /// The value behind the rope.
+  Value turned();
+
   GpuBody &body;
   GpuEmitter &e;
   const GpuGemm &gemm;
@@ -85,29 +87,46 @@ Value ItemValues::turned() {
       [&] { return Emitter::Values{rest}; })[0];
 }
 
-void ItemValues::storeToCache(ds_plan::StoreCacheOp store, Value value) {
+/// Calls `write` with the cache of `store`, and the sequence and slot of `token` in it, where there is such a slot.
+static void atSlot(GpuBody &body, const GpuGemm &gemm, ds_plan::StoreCacheOp store, Value token,
+                   llvm::function_ref<void(const GpuCacheView &, Value b, Value slot)> write) {
+  GpuEmitter &e = body.e;
   const GpuCacheView view(body, &body.outs[gemm.resultOf(store.getOutput())], store.getKind(), static_cast<int64_t>(store.getKvHeads()));
   Value b = e.div(token, body.tokens), slot = e.rem(token, body.tokens);
   if (store.getPast())
     slot = e.add(slot, e.load(e.i32(), e.element(body.ins[gemm.operandOf(store.getPast())].pointer, e.i32(), b)));
-  Value head = view.head(e, b, e.div(column, view.headSize));
-  e.ifThen(e.lt(slot, view.capacity), [&] { e.store(value, view.element(e, head, slot, e.rem(column, view.headSize))); });
+  e.ifThen(e.lt(slot, view.capacity), [&] { write(view, b, slot); });
 }
 
-/// Rope, results and writes to caches of a domain with heads.
-static void emitHeads(GpuBody &body, const GpuGemm &gemm, const LinearDomain &region, ItemValues &values) {
-  Value value = region.rope ? values.turned() : values.get(LinearOp(region.linears.front()).getOutput());
+/// Rope, results and writes to caches of a domain with heads, codes apart.
+static void emitHeads(GpuBody &body, const GpuGemm &gemm, const LinearDomain &region, ItemValues &values, Value token, Value column) {
+  GpuEmitter &e = body.e;
+  Value value = values.ofHeads();
   for (Value wanted : region.results)
-    body.e.store(value, values.placeOf(body.outs[gemm.resultOf(wanted)].pointer));
-  for (Operation *store : region.stores)
-    values.storeToCache(cast<ds_plan::StoreCacheOp>(store), value);
+    e.store(value, values.placeOf(body.outs[gemm.resultOf(wanted)].pointer));
+  for (Operation *op : region.stores)
+    if (auto store = cast<ds_plan::StoreCacheOp>(op); !isOfCodes(store.getOutput()))
+      atSlot(body, gemm, store, token, [&](const GpuCacheView &view, Value b, Value slot) {
+        view.store(e, view.head(e, b, e.div(column, view.headSize)), slot, e.rem(column, view.headSize), value);
+      });
 }
 
 void ds::emitHeadValue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, Value token, Value column,
                        llvm::function_ref<Value(Value)> product) {
   auto ofLinear = [&](LinearOp, Value at) { return product(at); };
   ItemValues values(body, gemm, domain, token, column, ofLinear);
-  emitHeads(body, gemm, *domain.domain, values);
+  emitHeads(body, gemm, *domain.domain, values, token, column);
+}
+
+void ds::emitHeadCodes(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, ds_plan::StoreCacheOp store, Value token, Value head,
+                       llvm::function_ref<Value(Value)> product) {
+  GpuEmitter &e = body.e;
+  auto ofLinear = [&](LinearOp, Value at) { return product(at); };
+  atSlot(body, gemm, store, token, [&](const GpuCacheView &view, Value b, Value slot) {
+    view.storeCodes(e, view.head(e, b, head), slot, [&](Value d) {
+      return ItemValues(body, gemm, domain, token, e.add(e.mul(head, view.headSize), d), ofLinear).ofHeads();
+    });
+  });
 }
 
 void ds::emitEpilogue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domain, const EpilogueItem &item) {
@@ -143,7 +162,7 @@ void ds::emitEpilogue(GpuBody &body, const GpuGemm &gemm, const GpuDomain &domai
         e.store(value, values.placeOf(body.outs[gemm.resultOf(wanted)].pointer));
       return;
     }
-    emitHeads(body, gemm, region, values);
+    emitHeads(body, gemm, region, values, item.token, column);
   });
 }
 

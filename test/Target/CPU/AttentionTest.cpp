@@ -402,6 +402,31 @@ TEST_P(Attention, notANumberInCodes) {
     }
 }
 
+/// A NaN in a cache of bf16 reaches all that see it and nothing else: not those before the window, nor what lies behind the last token.
+TEST_P(Attention, notANumberInBf16) {
+  Shape s{4, 2, 16, 112, true};
+  s.window = 24, s.bf16 = true;
+  CompiledPlan code = compile(s);
+  ASSERT_TRUE(code);
+  for (int64_t tokens : {1, 20})
+    for (bool inKeys : {true, false})
+      for (bool isSeen : {false, true}) {
+        Step step(s, 2, tokens, {60, 7}, 5);
+        step.roundToBf16();
+        for (int64_t slot = 0; slot < 60 + 1 - s.window; ++slot) // of the first token
+          for (auto *rows : {&step.keys[0], &step.values[0]})
+            (*rows)[(slot * s.kvHeads + 1) * s.size + 3] = notANumber;
+        if (isSeen)
+          (inKeys ? step.keys : step.values)[0][(60 * s.kvHeads + 1) * s.size + 3] = notANumber;
+        step.run(code, 2);
+        for (int64_t i = 0; i < step.y.count; ++i) {
+          const bool isOfHead = i / (tokens * s.width()) == 0 && i / s.size % s.heads >= 2;
+          ASSERT_EQ(std::isnan(step.y[i]), isSeen && isOfHead && (inKeys || i % s.size == 3))
+              << i << " keys " << inKeys << " seen " << isSeen << " T " << tokens;
+        }
+      }
+}
+
 /// Long caches are shared out among threads, in pieces that do not fit whole heads.
 TEST_P(Attention, sharedCache) {
   for (Shape s : {Shape{9, 3, 64, 640, true}, Shape{3, 3, 20, 640, true}, Shape{7, 1, 16, 640, true},

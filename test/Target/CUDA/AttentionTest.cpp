@@ -1,5 +1,6 @@
 // Attention against plain loops: one token and many, with and without a cache, and all ways to hide keys.
 #include "EmulatedPlan.h"
+#include "NarrowCache.h"
 
 using namespace ds;
 using namespace ds::test;
@@ -11,13 +12,17 @@ struct Shape {
   int64_t context = 0; // 0: no cache, packed keys and values
   bool causal = false, mask = false, slopes = false;
   int64_t window = 0;
-  int64_t partials = 0; // results of a head that the scratch buffer has room for; 0: no scratch
+  int64_t partials = 0;             // results of a head that the scratch buffer has room for; 0: no scratch
+  bool bf16 = false, codes = false; // what the cache holds; neither: f32
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(size)); }
   int64_t width() const { return heads * size; }
   int64_t kvWidth() const { return kvHeads * size; }
   int64_t scratchWidth() const { return heads * partials * (16 + (size + 15) / 16 * 16); }
   int64_t capacity(int64_t tokens) const { return context ? context : (tokens + 15) / 16 * 16; }
+  bool isNarrow() const { return bf16 || codes; }
+  /// Of keys or of values.
+  int64_t cacheBytes(int64_t slots) const { return isNarrow() ? NarrowCache::bytesOf(codes, kvHeads, size, slots) : slots * kvWidth() * 4; }
 };
 
 std::string number(int64_t value) { return std::to_string(value); }
@@ -26,11 +31,13 @@ std::string plan(const Shape &s) {
   OneLaunch plan;
   std::vector<std::string> ins = {plan.rows("tokens", s.width())};
   std::string q = "tensor<?x?x" + number(s.width()) + "xf32>";
-  std::string k = "tensor<?x" + (s.context ? number(s.context) : std::string("?")) + "x" + number(s.kvWidth()) + "xf32>";
+  std::string k = "tensor<?x" + (s.context ? number(s.context) : std::string("?")) + "x" + number(s.kvWidth()) + "x" +
+                  (s.isNarrow() ? narrowElement(s.codes, s.size) : "f32") + ">";
   std::string head = "^bb0(%q: " + q + ", %k: " + k + ", %v: " + k, op = "  %y = ds.attention %q, %k, %v";
   if (s.context) {
-    ins.push_back(plan.cache("keys", s.kvHeads, 64, s.context, s.kvWidth()));
-    ins.push_back(plan.cache("values", s.kvHeads, 64 + s.context * s.kvWidth() * 4, s.context, s.kvWidth()));
+    const std::string stored = s.isNarrow() ? narrowStored(s.codes) : "f32";
+    ins.push_back(plan.cache("keys", s.kvHeads, 64, s.context, s.kvWidth(), stored));
+    ins.push_back(plan.cache("values", s.kvHeads, 64 + s.cacheBytes(s.context), s.context, s.kvWidth(), stored));
   } else {
     ins.push_back(plan.rows("packed", s.kvWidth()));
     ins.push_back(plan.rows("packed", s.kvWidth()));
@@ -75,6 +82,13 @@ public:
       int64_t seen = std::min<int64_t>(past[b] + tokens, s.capacity(tokens));
       keys.push_back(numbers.take(seen * s.kvWidth()));
       values.push_back(numbers.take(seen * s.kvWidth()));
+      for (int64_t i = 0; s.codes && i < seen; ++i) {
+        keys[b][i * s.kvWidth()] *= static_cast<float>(1 + i % 7) / 4; // scales that differ
+        values[b][i * s.kvWidth()] *= static_cast<float>(1 + i % 5) / 4;
+      }
+      for (auto *rows : {&keys[b], &values[b]}) // `lay` rounds them to the same again
+        for (int64_t i = 0; s.isNarrow() && i < seen * s.kvWidth(); i += s.size)
+          NarrowCache::round(s.codes, rows->data() + i, s.size);
     }
   }
 
@@ -83,12 +97,13 @@ public:
     step.batch = static_cast<int32_t>(batch);
     step.tokens = static_cast<int32_t>(tokens);
     step.weights = bytesOf(slopes);
-    int64_t capacity = s.capacity(tokens), part = capacity * s.kvWidth();
+    int64_t capacity = s.capacity(tokens), part = s.cacheBytes(capacity) / 4;
     std::vector<std::unique_ptr<Floats>> blocks;
     Floats packedKeys(s.context ? 0 : batch * part), packedValues(s.context ? 0 : batch * part);
     step.outputs = {all(q)};
     for (int64_t b = 0; b < batch; ++b) {
-      blocks.push_back(std::make_unique<Floats>(16 + 2 * part)); // what no token wrote is NaN
+      blocks.push_back(std::make_unique<Floats>(16 + 2 * part));
+      memset(blocks[b]->as<uint8_t>(), 0xff, blocks[b]->size()); // what no token wrote is NaN
       lay(b, s.context ? blocks[b]->as<float>() + 16 : packedKeys.as<float>() + b * part,
           s.context ? blocks[b]->as<float>() + 16 + part : packedValues.as<float>() + b * part);
       if (s.context)
@@ -166,16 +181,25 @@ private:
   std::string name() const {
     return number(s.heads) + "/" + number(s.kvHeads) + "x" + number(s.size) + " context " + number(s.context) + " causal " +
            number(s.causal) + " window " + number(s.window) + " mask " + number(s.mask) + " slopes " + number(s.slopes) + " partials " +
-           number(s.partials);
+           number(s.partials) +
+           (s.codes  ? " codes"
+            : s.bf16 ? " bf16"
+                     : "");
   }
   void lay(int64_t b, float *keyBlock, float *valueBlock) {
     int64_t capacity = s.capacity(tokens), seen = keys[b].size() / s.kvWidth();
     for (int64_t i = 0; i < seen; ++i)
-      for (int64_t g = 0; g < s.kvHeads; ++g)
+      for (int64_t g = 0; g < s.kvHeads; ++g) {
+        if (const int64_t first = (i * s.kvHeads + g) * s.size; s.isNarrow()) {
+          NarrowCache{reinterpret_cast<uint8_t *>(keyBlock), true, s.codes, s.size, capacity}.set(g, i, keys[b].data() + first);
+          NarrowCache{reinterpret_cast<uint8_t *>(valueBlock), false, s.codes, s.size, capacity}.set(g, i, values[b].data() + first);
+          continue;
+        }
         for (int64_t d = 0; d < s.size; ++d) {
           keyBlock[((g * capacity / 16 + i / 16) * s.size + d) * 16 + i % 16] = keys[b][(i * s.kvHeads + g) * s.size + d];
           valueBlock[(g * capacity + i) * s.size + d] = values[b][(i * s.kvHeads + g) * s.size + d];
         }
+      }
   }
 };
 
@@ -222,11 +246,73 @@ TEST(GpuAttention, decoder) {
   }
 }
 
+/// Caches of bf16 and of codes are read as their values: heads whose rows begin at multiples of 16 bytes and of 8, of one and of many
+/// queries, with windows, slopes and all that a cache of f32 has. What no token wrote is NaN, scales as well.
+void checkNarrow(Shape s, bool codes) {
+  s.codes = codes, s.bf16 = !codes;
+  EmulatedPlan code = compile(s);
+  ASSERT_TRUE(code);
+  const auto last = static_cast<int32_t>(s.context - 1);
+  for (int64_t tokens : {1, 2, 70}) {
+    Step(s, 2, tokens, {1, 31}, tokens + 1).check(code);
+    Step(s, 3, tokens, {last - 20, 15, 64}, tokens + 2).check(code); // tokens behind the context too
+  }
+  for (int32_t past = 0; past < s.context; past += 53)
+    Step(s, 2, 1, {past, last - past}, past).check(code);
+}
+const Shape narrowShapes[] = {{9, 3, 64, 128, true},
+                              {8, 1, 16, 112, true},
+                              {14, 2, 12, 144, true},
+                              {6, 3, 20, 128, true, false, true},
+                              {2, 2, 16, 128, true, false, true, 40},
+                              {4, 2, 80, 128, true, false, false, 5},
+                              {2, 1, 16, 128, false},
+                              {2, 2, 4, 96, true},
+                              {7, 1, 128, 96, true},
+                              {5, 1, 256, 96, true},
+                              {3, 1, 100, 96, true, false, false, 70}};
+TEST(GpuAttention, cacheOfBf16) {
+  for (const Shape &s : narrowShapes)
+    ASSERT_NO_FATAL_FAILURE(checkNarrow(s, /*codes=*/false));
+}
+TEST(GpuAttention, cacheOfCodes) {
+  for (const Shape &s : narrowShapes)
+    ASSERT_NO_FATAL_FAILURE(checkNarrow(s, /*codes=*/true));
+}
+
+/// A NaN reaches all that see it and nothing else; of codes it is the scale. Slots before the window and behind the last token hold NaN as
+/// well, which nobody sees.
+TEST(GpuAttention, notANumberInNarrowCaches) {
+  for (bool codes : {false, true})
+    for (bool inKeys : {false, true})
+      for (bool isSeen : {false, true}) {
+        Shape s{4, 2, 64, 160, true};
+        s.window = 60, s.codes = codes, s.bf16 = !codes;
+        EmulatedPlan code = compile(s);
+        ASSERT_TRUE(code);
+        for (int64_t tokens : {1, 20}) {
+          Step step(s, 2, tokens, {100, 7}, 5);
+          for (int64_t slot = 0; slot < 100 + 1 - s.window; ++slot) // of the first token
+            for (auto *rows : {&step.keys[0], &step.values[0]})
+              (*rows)[(slot * s.kvHeads + 1) * s.size + 3] = notANumber;
+          if (isSeen)
+            (inKeys ? step.keys : step.values)[0][(100 * s.kvHeads + 1) * s.size + 3] = notANumber;
+          ASSERT_EQ(step.run(code), "");
+          for (int64_t i = 0; i < step.y.count; ++i) {
+            const bool isOfHead = i / (tokens * s.width()) == 0 && i / s.size % s.heads >= 2;
+            const bool isHit = isSeen && isOfHead && (inKeys || codes || i % s.size == 3);
+            ASSERT_EQ(std::isnan(step.y[i]), isHit) << "codes " << codes << " keys " << inKeys << " T " << tokens << " at " << i;
+          }
+        }
+      }
+}
+
 /// Long caches are shared out among blocks.
 TEST(GpuAttention, sharedCache) {
   for (Shape s : {Shape{3, 1, 64, 1280, true, false, false, 0, 8}, Shape{2, 2, 20, 1280, true, false, false, 0, 2},
                   Shape{10, 1, 128, 640, true, false, false, 0, 8}, Shape{3, 1, 32, 4096, true, false, true, 0, 8},
-                  Shape{2, 2, 64, 1280, true, false, false, 300, 3}}) {
+                  Shape{2, 2, 64, 1280, true, false, false, 300, 3}, Shape{4, 1, 64, 1280, true, false, false, 0, 8, true},
+                  Shape{6, 1, 64, 1280, true, false, false, 0, 8, false, true}}) {
     EmulatedPlan code = compile(s);
     ASSERT_TRUE(code);
     for (int64_t past : {int64_t(0), s.context / 2, s.context - 1})
@@ -320,6 +406,16 @@ TEST(GpuAttention, refusals) {
   EmulatedPlan rows(text.replace(text.find(batch), batch.size(), "2 tokens : memref<?x64xf32>"));
   EXPECT_FALSE(rows);
   EXPECT_NE(rows.error().find("expects scratch memory as f32 rows of the batch"), std::string::npos) << rows.error();
+  for (bool codes : {false, true}) {
+    Shape narrow{2, 2, 6, 64, true};
+    narrow.codes = codes, narrow.bf16 = !codes;
+    EmulatedPlan refused(plan(narrow));
+    EXPECT_FALSE(refused);
+    EXPECT_NE(refused.error().find("expects a head size that is a multiple of 4 in a cache of " + std::string(codes ? "codes" : "bf16") +
+                                   ", got 6"),
+              std::string::npos)
+        << refused.error();
+  }
   EmulatedPlan odd(plan(Shape{2, 2, 6}));
   EXPECT_FALSE(odd);
   EXPECT_NE(odd.error().find("expects a head size that is a multiple of 4 and at most 256, got 6"), std::string::npos) << odd.error();

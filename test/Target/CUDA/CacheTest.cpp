@@ -1,5 +1,6 @@
 // What is stored in caches and packed buffers, slot by slot.
 #include "EmulatedPlan.h"
+#include "NarrowCache.h"
 
 using namespace ds;
 using namespace ds::test;
@@ -91,6 +92,116 @@ TEST(GpuStoreCache, inCachesAndPackedRows) {
             for (int32_t past : context ? std::vector<int32_t>{0, 1, 15, 47, 64, 100} : std::vector<int32_t>{0})
               kernel.check(code, tokens, past);
         }
+}
+
+/// A kernel that stores to one cache of bf16 or codes at byte 128 of a block, on the CPU and on the GPU.
+class NarrowStore {
+public:
+  NarrowStore(bool codes, bool keys, int64_t heads, int64_t size)
+      : codes(codes), keys(keys), heads(heads), size(size), width(heads * size), gpu(text()),
+        cpu(text(), *findCpuLevel(machineRuns(*findCpuLevel("x86-64-v3")) ? "x86-64-v3" : "x86-64-v2")) {}
+
+  /// The same rows leave the same bits in both.
+  void check(const std::vector<float> &rows, int64_t tokens, std::vector<int32_t> past) const;
+  std::string error() const { return gpu.error() + cpu.error(); }
+
+private:
+  std::string text() const;
+  int64_t bytes() const { return 128 + NarrowCache::bytesOf(codes, heads, size, context); }
+
+  static constexpr int64_t context = 64;
+  bool codes, keys;
+  int64_t heads, size, width;
+  EmulatedPlan gpu;
+  CompiledPlan cpu;
+};
+
+std::string NarrowStore::text() const {
+  OneLaunch plan;
+  const std::string kind = keys ? "keys" : "values", x = "tensor<?x?x" + number(width) + "xf32>",
+                    y = "tensor<?x" + number(context) + "x" + number(width) + "x" + narrowElement(codes, size) + ">";
+  const std::vector<std::string> ins = {plan.rows("tokens", width), plan.indices("batch")};
+  const std::string region = "^bb0(%x: " + x + ", %p: tensor<?xi32>):\n  %y = ds_plan.store_cache " + kind + " heads " + number(heads) +
+                             " %x past %p : " + x + ", tensor<?xi32> -> " + y + "\n  ds_plan.return %y : " + y + "\n";
+  return plan.text("store_cache", region, ins, {plan.cache(kind, heads, 128, context, width, narrowStored(codes))});
+}
+
+void NarrowStore::check(const std::vector<float> &rows, int64_t tokens, std::vector<int32_t> past) const {
+  Floats input(rows);
+  EmulatedStep step;
+  StepData data;
+  step.batch = data.batch = static_cast<int32_t>(past.size());
+  step.tokens = data.tokens = static_cast<int32_t>(tokens);
+  step.inputs = {past};
+  data.inputs = {past.data()};
+  step.outputs = {all(input)};
+  data.outputs = {input.as<void>()};
+  std::vector<std::unique_ptr<GuardedBytes>> ours, theirs;
+  for (size_t b = 0; b < past.size(); ++b)
+    for (auto *blocks : {&ours, &theirs}) {
+      blocks->push_back(std::make_unique<GuardedBytes>(bytes()));
+      memset(blocks->back()->as<uint8_t>(), 0xa5, bytes());
+    }
+  for (size_t b = 0; b < past.size(); ++b) {
+    step.kv.push_back({ours[b]->as<float>(), static_cast<size_t>(bytes()) / 4});
+    data.kv.push_back(theirs[b]->as<uint8_t>());
+  }
+  ASSERT_EQ(gpu.run(step), "") << "T " << tokens << " past " << past[0];
+  cpu.run("run", data, 1);
+  for (size_t b = 0; b < past.size(); ++b) {
+    const NarrowCache found{ours[b]->as<uint8_t>() + 128, keys, codes, size, context};
+    const NarrowCache want{theirs[b]->as<uint8_t>() + 128, keys, codes, size, context, /*onGpu=*/false};
+    ASSERT_EQ(memcmp(ours[b]->as<uint8_t>(), theirs[b]->as<uint8_t>(), 128), 0);
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t slot = 0; slot < context; ++slot) {
+        const bool isNew = slot >= past[b] && slot < past[b] + tokens;
+        ASSERT_TRUE(!codes || memcmp(found.block(h, slot) + slot % 16 * 4, want.block(h, slot) + slot % 16 * 4, 4) == 0)
+            << "slot " << slot << " past " << past[b] << " T " << tokens << ": " << found.scale(h, slot) << " " << want.scale(h, slot);
+        for (int64_t d = 0; d < size; ++d) {
+          ASSERT_EQ(memcmp(found.place(h, slot, d), want.place(h, slot, d), found.elementBytes()), 0)
+              << (codes ? "codes" : "bf16") << " of " << (keys ? "keys" : "values") << " " << heads << "x" << size << ", slot " << slot
+              << " past " << past[b] << " T " << tokens << " head " << h << " element " << d;
+          ASSERT_TRUE(isNew || *found.place(h, slot, d) == 0xa5) << slot;
+        }
+      }
+  }
+}
+
+TEST(GpuStoreCache, narrowCachesAreTheCpus) {
+  for (bool codes : {false, true})
+    for (bool keys : {true, false})
+      for (int64_t size : {64, 80, 12, 20, 4, 132, 256})
+        for (int64_t heads : {1, 3}) {
+          NarrowStore store(codes, keys, heads, size);
+          ASSERT_EQ(store.error(), "");
+          for (int64_t tokens : {1, 2, 17, 33})
+            for (int32_t past : {0, 15, 47, 64, 100})
+              ASSERT_NO_FATAL_FAILURE(
+                  store.check(Numbers(past + tokens).take(2 * tokens * heads * size), tokens, {past, (past * 7 + 5) % 40}));
+        }
+}
+
+/// Ties, subnormals, the largest numbers, and what is no number; heads too small for a scale.
+TEST(GpuStoreCache, numbersOfAllKinds) {
+  std::vector<float> rows;
+  for (uint32_t bits : {0x3f808000u, 0x3f818000u, 0x3f808001u, 0x3f807fffu, 0x00008000u, 0x00018000u, 0x80000001u, 0x007fffffu, 0x7f7fffffu,
+                        0xff7f8000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0x7f800001u, 0xffffffffu, 0x80000000u}) {
+    float value = 0;
+    memcpy(&value, &bits, 4);
+    rows.push_back(value);
+  }
+  for (float factor : {0.0f, 1e-42f, 1e-37f, 1.0f, 1e30f, 3e38f})
+    for (int64_t d = 0; d < 16; ++d)
+      rows.push_back(factor * (static_cast<float>(d) / 8 - 1));
+  for (float wrong : {notANumber, infinite, -infinite})
+    for (int64_t d = 0; d < 16; ++d)
+      rows.push_back(d == 5 ? wrong : static_cast<float>(d) - 3.5f);
+  for (bool codes : {false, true})
+    for (bool keys : {true, false}) {
+      NarrowStore store(codes, keys, 1, 16);
+      ASSERT_EQ(store.error(), "");
+      ASSERT_NO_FATAL_FAILURE(store.check(rows, static_cast<int64_t>(rows.size()) / 16, {3}));
+    }
 }
 
 /// Keys and values of different widths in one launch.

@@ -1,4 +1,5 @@
 #include "GemmKernel.h"
+#include "NarrowCache.h"
 
 using namespace ds;
 using namespace ds::test;
@@ -8,6 +9,12 @@ static constexpr int64_t positions = 64;
 static std::string number(int64_t value) { return std::to_string(value); }
 static std::string rowsTensor(int64_t width) { return "tensor<?x?x" + number(width) + "xf32>"; }
 static std::string vectorTensor(int64_t width) { return "tensor<" + number(width) + "xf32>"; }
+
+int64_t GemmShape::cacheBytes(const Product &product) const {
+  if (product.store.empty())
+    return 0;
+  return isNarrow() ? NarrowCache::bytesOf(codes, product.heads, product.columns / product.heads, context) : context * product.columns * 4;
+}
 
 /// Memory and sizes of one step.
 struct GemmKernel::Step {
@@ -46,7 +53,7 @@ struct GemmKernel::Step {
         add(batch * capacity * product.columns);
     }
     for (int64_t b = 0; b < batch && kernel.cacheBytes; ++b)
-      caches.push_back(std::make_unique<Floats>(kernel.cacheBytes / 4));
+      caches.push_back(std::make_unique<Floats>(kernel.cacheBytes / 4)); // of NaN, two bytes of which are 0x7fc0 and two 0
     for (int64_t row = 0; row < rows; ++row)
       position.push_back(static_cast<int32_t>(row * 7 % positions));
     for (int32_t b = 0; b < batch; ++b)
@@ -119,8 +126,9 @@ GemmKernel::GemmKernel(const GemmShape &shape) : shape(shape), matrices(shape.pr
   for (size_t i = 0; i < shape.products.size(); ++i) {
     addProduct(i);
     const Product &product = shape.products[i];
-    std::string name = names[i],
-                kept = "tensor<?x" + (shape.context ? number(shape.context) : std::string("?")) + "x" + number(product.columns) + "xf32>";
+    std::string name = names[i], kept = "tensor<?x" + (shape.context ? number(shape.context) : std::string("?")) + "x" +
+                                        number(product.columns) + "x" +
+                                        (shape.isNarrow() ? narrowElement(shape.codes, product.columns / product.heads) : "f32") + ">";
     if (product.result)
       give(name, rowsTensor(product.columns), plan.rows("tokens", product.columns));
     if (product.store.empty())
@@ -129,9 +137,10 @@ GemmKernel::GemmKernel(const GemmShape &shape) : shape(shape), matrices(shape.pr
             (shape.context ? " past %past : " : " : ") + rowsTensor(product.columns) + (shape.context ? ", tensor<?xi32>" : "") + " -> " +
             kept + "\n";
     give("%c" + std::to_string(i), kept,
-         shape.context ? plan.cache(product.store, product.heads, cacheBytes, shape.context, product.columns)
+         shape.context ? plan.cache(product.store, product.heads, cacheBytes, shape.context, product.columns,
+                                    shape.isNarrow() ? narrowStored(shape.codes) : "f32")
                        : plan.rows("packed", product.columns));
-    cacheBytes += shape.context * product.columns * 4;
+    cacheBytes += shape.cacheBytes(product);
   }
 }
 
@@ -360,6 +369,45 @@ void GemmKernel::checkStore(const Step &step, size_t index, const Rows &want, do
   compare(product.store, stored, [&](int64_t row, int64_t n) { return at(places[row].first, places[row].second, n); }, most);
 }
 
+void GemmKernel::checkNarrow(const Step &step, size_t index, const Rows &want) const {
+  const Product &product = shape.products[index];
+  const int64_t size = product.columns / product.heads;
+  int64_t first = 0; // of the cache in a block
+  for (size_t i = 0; i < index; ++i)
+    first += shape.cacheBytes(shape.products[i]);
+  const bool keys = product.store == "keys";
+  const Floats fresh(NarrowCache::bytesOf(shape.codes, product.heads, size, shape.context) / 4);
+  for (int64_t b = 0; b < step.batch; ++b) {
+    const NarrowCache found{step.caches[b]->as<uint8_t>() + first, keys, shape.codes, size, shape.context};
+    const NarrowCache untouched{fresh.as<uint8_t>(), keys, shape.codes, size, shape.context};
+    for (int64_t slot = 0; slot < shape.context; ++slot)
+      for (int64_t h = 0; h < product.heads; ++h) {
+        const std::string where = product.store + ", slot " + number(slot) + ", head " + number(h) + " of sequence " + number(b) + " of ";
+        const int64_t row = b * step.tokens + slot - step.past[b];
+        if (slot < step.past[b] || slot >= step.past[b] + step.tokens) {
+          for (int64_t d = 0; d < size; ++d)
+            ASSERT_EQ(memcmp(found.place(h, slot, d), untouched.place(h, slot, d), found.elementBytes()), 0) << where << name();
+          ASSERT_TRUE(!shape.codes || std::isnan(found.scale(h, slot))) << where << name();
+          continue;
+        }
+        float largest = 0;
+        std::vector<float> values(size);
+        for (int64_t d = 0; d < size; ++d) {
+          values[d] = product.result ? (*step.memory[step.results[index]])[row * product.columns + h * size + d]
+                                     : static_cast<float>(want[row][h * size + d]);
+          largest = std::max(largest, std::fabs(values[d]));
+        }
+        for (int64_t d = 0; d < size; ++d) {
+          // Half a unit of the last place, or half a code; what sums of another order add where there is no result to compare with.
+          const double unit = shape.codes ? found.scale(h, slot) / 2 : std::fabs(values[d]) * 0x1p-8;
+          ASSERT_NEAR(found.value(h, slot, d), values[d], unit * 1.0001 + (product.result ? 0 : 2e-3 * largest)) << where << name();
+        }
+        if (shape.codes && product.result)
+          ASSERT_EQ(found.scale(h, slot), largest / 127.0f) << where << name();
+      }
+  }
+}
+
 void GemmKernel::check(const EmulatedPlan &code, int32_t batch, int32_t tokens, size_t seeds) const {
   Step step(*this, batch, tokens);
   ASSERT_EQ(run(code, step, seeds), "") << batch << " x " << tokens << " rows of " << name();
@@ -376,7 +424,9 @@ void GemmKernel::check(const EmulatedPlan &code, int32_t batch, int32_t tokens, 
     const double most = product.type.asymmetric ? 5e-6 : shape.norm.empty() ? 1e-11 : 1e-7;
     if (product.result)
       compare("result " + std::to_string(i), want, rowsOf(step.results[i], product.columns), most);
-    if (!product.store.empty())
+    if (!product.store.empty() && shape.isNarrow())
+      checkNarrow(step, i, want);
+    else if (!product.store.empty())
       checkStore(step, i, want, most);
     if (testing::Test::HasFatalFailure())
       return;

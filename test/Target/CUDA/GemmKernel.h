@@ -28,7 +28,12 @@ struct GemmShape {
   std::vector<Product> products;
   std::string norm = {}; // "layer_norm", "rms_norm"
   bool normIsResult = false;
-  int64_t context = 0; // slots of the caches; 0: packed rows
+  int64_t context = 0;              // slots of the caches; 0: packed rows
+  bool bf16 = false, codes = false; // what caches hold; neither: f32
+
+  bool isNarrow() const { return context && (bf16 || codes); }
+  /// Of the cache of a product.
+  int64_t cacheBytes(const Product &product) const;
 };
 
 /// A kernel with its weights.
@@ -63,6 +68,8 @@ private:
   /// With an error of up to `most` of the power of a row.
   void compare(const std::string &what, const Rows &want, const std::function<float(int64_t row, int64_t column)> &got, double most) const;
   void checkStore(const Step &step, size_t index, const Rows &want, double most) const;
+  /// A narrow cache holds what the rows of the result are rounded to, or near `want` where there is no result; nothing else is touched.
+  void checkNarrow(const Step &step, size_t index, const Rows &want) const;
   std::string run(const EmulatedPlan &code, Step &step, size_t seeds) const;
 
   struct Matrices {

@@ -104,6 +104,21 @@ TEST(GpuGemm, ropeInterleaved) {
   check(attentionInput(int4Offsets, 32, "interleaved", 32, 48, false), someStages);
 }
 
+/// Behind products, caches of bf16 are written where the sums are; codes by a launch that has whole heads, turned or not.
+TEST(GpuGemm, narrowCaches) {
+  for (bool codes : {false, true})
+    for (bool result : {false, true}) {
+      auto checkNarrow = [&](GemmShape shape, const std::vector<Rows> &steps) {
+        shape.bf16 = !codes, shape.codes = codes;
+        check(shape, steps);
+      };
+      checkNarrow(attentionInput(bf16, 16, "half", 16, 48, result), everyStage);
+      checkNarrow(attentionInput(int8Groups, 64, "half", 32, 48, result), someStages);
+      checkNarrow(attentionInput(bf16, 12, "half", 12, 48, result), someStages);
+      checkNarrow(attentionInput(f16, 160, "interleaved", 32, 48, result), someStages);
+    }
+}
+
 /// Products of several types: those of one type share blocks.
 TEST(GpuGemm, mixedTypes) {
   check({64, {{24, bf16, true}, {50, int8Groups}, {40, bf16}}, "layer_norm", true}, everyStage);

@@ -1,6 +1,7 @@
 // What machine code of typical kernels looks like: it is accepted, keeps its values in registers, as many as its blocks have, and uses the
 // instructions that were planned. Needs ptxas.
 #include "GemmKernel.h"
+#include "NarrowCache.h"
 #include "SampleRows.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "ds/Target/CUDA/CodeGen.h"
@@ -32,12 +33,15 @@ Product withHeads(TileType type, int64_t heads, int64_t size, const std::string 
 Plan gemm(const std::string &name, const GemmShape &shape) { return {name, GemmKernel(shape).text()}; }
 
 /// The products of a small decoder's layer.
+GemmShape llamaQueries(TileType type) {
+  return {576,
+          {withHeads(type, 9, 64, "half", ""), withHeads(type, 3, 64, "half", "keys"), withHeads(type, 3, 64, "", "values")},
+          "rms_norm",
+          false,
+          2048};
+}
 std::vector<Plan> llama(TileType type) {
-  GemmShape queries{576,
-                    {withHeads(type, 9, 64, "half", ""), withHeads(type, 3, 64, "half", "keys"), withHeads(type, 3, 64, "", "values")},
-                    "rms_norm",
-                    false,
-                    2048};
+  const GemmShape queries = llamaQueries(type);
   const std::string of = " of " + type.text();
   return {gemm("queries, keys and values" + of, queries), gemm("gate and up" + of, {576, {{1536, type, false, "silu", true}}, "rms_norm"}),
           gemm("down" + of, {1536, {{576, type, false, "", false, true}}})};
@@ -52,25 +56,37 @@ std::vector<Plan> bert() {
           gemm("an encoder's down", {1536, {{384, bf16, true, "", false, true}}})};
 }
 
-Plan attention(bool decoder) {
+Plan encoderAttention() {
   OneLaunch plan;
-  const std::string q = decoder ? "tensor<?x?x576xf32>" : "tensor<?x?x384xf32>",
-                    k = decoder ? "tensor<?x2048x192xf32>" : "tensor<?x?x384xf32>";
-  const int64_t width = decoder ? 576 : 384;
-  std::vector<std::string> ins = {plan.rows("tokens", width)}, aux;
-  if (decoder)
-    ins.insert(ins.end(), {plan.cache("keys", 3, 0, 2048, 192), plan.cache("values", 3, 2048 * 192 * 4, 2048, 192), plan.indices("batch")});
-  else
-    ins.insert(ins.end(), {plan.rows("packed", 384), plan.rows("packed", 384), plan.indices("tokens")});
-  std::string out = plan.rows("tokens", width);
-  if (decoder)
-    aux = {plan.rows("batch", 9 * 8 * 80)};
-  const std::string region = "^bb0(%q: " + q + ", %k: " + k + ", %v: " + k + (decoder ? ", %p: tensor<?xi32>" : ", %m: tensor<?x?xi32>") +
-                             "):\n  %y = ds.attention %q, %k, %v " +
-                             (decoder ? "past %p : tensor<?xi32> heads 9 kv_heads 3 scale 0.125 causal : "
-                                      : "mask %m : tensor<?x?xi32> heads 12 kv_heads 12 scale 0.177 : ") +
-                             q + ", " + k + "\n  ds_plan.return %y : " + q + "\n";
-  return {decoder ? "attention" : "an encoder's attention", plan.text("attention", region, ins, {out}, aux)};
+  const std::string t = "tensor<?x?x384xf32>";
+  const std::vector<std::string> ins = {plan.rows("tokens", 384), plan.rows("packed", 384), plan.rows("packed", 384),
+                                        plan.indices("tokens")};
+  const std::string region = "^bb0(%q: " + t + ", %k: " + t + ", %v: " + t +
+                             ", %m: tensor<?x?xi32>):\n  %y = ds.attention %q, %k, %v mask %m : tensor<?x?xi32> heads 12 kv_heads 12 "
+                             "scale 0.177 : " +
+                             t + ", " + t + "\n  ds_plan.return %y : " + t + "\n";
+  return {"an encoder's attention", plan.text("attention", region, ins, {plan.rows("tokens", 384)})};
+}
+
+/// Of a decoder with a cache of f32, bf16 or i8.
+Plan attention(int64_t heads, int64_t kvHeads, int64_t size, const std::string &stored = "f32") {
+  OneLaunch plan;
+  constexpr int64_t context = 2048;
+  const bool codes = stored == "i8";
+  const int64_t width = heads * size, kvWidth = kvHeads * size;
+  const int64_t bytes = stored == "f32" ? context * kvWidth * 4 : NarrowCache::bytesOf(codes, kvHeads, size, context);
+  auto text = [](int64_t value) { return std::to_string(value); };
+  const std::string q = "tensor<?x?x" + text(width) + "xf32>",
+                    k = "tensor<?x2048x" + text(kvWidth) + "x" + (codes ? cacheCodes(size) : stored) + ">";
+  const std::vector<std::string> ins = {plan.rows("tokens", width), plan.cache("keys", kvHeads, 0, context, kvWidth, stored),
+                                        plan.cache("values", kvHeads, bytes, context, kvWidth, stored), plan.indices("batch")};
+  const std::string out = plan.rows("tokens", width);
+  const std::vector<std::string> aux = {plan.rows("batch", heads * 8 * (16 + (size + 15) / 16 * 16))};
+  const std::string region = "^bb0(%q: " + q + ", %k: " + k + ", %v: " + k +
+                             ", %p: tensor<?xi32>):\n  %y = ds.attention %q, %k, %v past %p : tensor<?xi32> heads " + text(heads) +
+                             " kv_heads " + text(kvHeads) + " scale 0.125 causal : " + q + ", " + k + "\n  ds_plan.return %y : " + q + "\n";
+  return {"attention of " + text(heads) + "/" + text(kvHeads) + "x" + text(size) + " " + stored,
+          plan.text("attention", region, ins, {out}, aux)};
 }
 
 Plan norm(const std::string &op, int64_t width) {
@@ -121,10 +137,11 @@ void checkKernel(const std::string &ptx, const std::string &log, const std::stri
   EXPECT_EQ(has(code, "cp.async.bulk.shared::cluster.global.mbarrier"), warpgroups);
   // Where it cannot keep products in flight ptxas says so, and they wait for each other.
   EXPECT_FALSE(std::regex_search(log, std::regex("wgmma[^\n]* serialized [^\n]*'" + name + "'"))) << log;
-  const bool readsFew = std::regex_search(name, std::regex("^sample_(greedy|penalty)$")); // a number of a chunk, tokens here and there
+  // A number of a chunk, tokens here and there, columns that rope turns.
+  const bool readsFew = std::regex_search(name, std::regex("^sample_(greedy|penalty)$|_heads$"));
   EXPECT_EQ(has(code, "mma.sync.aligned.m16n8k16"), skinny || tiles || prefill) << code.substr(0, 2000);
-  if (skinny)
-    EXPECT_TRUE(has(code, ".L1::no_allocate.L2::256B.v4.b32")) << "weights come by the first-level cache";
+  if (skinny || has(name, "_decode")) // matrices; keys and values
+    EXPECT_TRUE(has(code, ".L1::no_allocate.L2::256B.v4.b32")) << "what is read once comes by the first-level cache";
   if (tiles)
     EXPECT_TRUE(has(code, "cp.async.cg.shared.global"));
   EXPECT_TRUE(tiles || warpgroups || readsFew || std::regex_search(code, std::regex("\\sld\\.[^ ]*(v4\\.[bf]32|v2\\.b64)")))
@@ -206,6 +223,13 @@ TEST(GpuStaticGates, decoderProducts) { check(llama(bf16), allArchs); }
 TEST(GpuStaticGates, decoderProductsOfF16) { check(llama(f16), {"sm_80", "sm_90a"}); }
 TEST(GpuStaticGates, decoderProductsOfBytes) { check(llama(int8), {"sm_90a"}); }
 TEST(GpuStaticGates, decoderProductsOf4Bits) { check(llama(int4), {"sm_90a"}); }
+TEST(GpuStaticGates, decoderProductsBeforeNarrowCaches) {
+  for (bool codes : {false, true}) {
+    GemmShape queries = llamaQueries(bf16);
+    queries.bf16 = !codes, queries.codes = codes;
+    check({gemm("queries, keys and values", queries)}, {"sm_80", "sm_90a"});
+  }
+}
 TEST(GpuStaticGates, encoderProducts) { check(bert(), {"sm_90a"}); }
 /// Every shape of tiles of warpgroups.
 TEST(GpuStaticGates, wideProducts) {
@@ -215,7 +239,16 @@ TEST(GpuStaticGates, wideProducts) {
   check(plans, {"sm_90a"});
 }
 
-TEST(GpuStaticGates, attention) { check({attention(true), attention(false)}, allArchs); }
+TEST(GpuStaticGates, attention) { check({attention(9, 3, 64), encoderAttention()}, allArchs); }
+/// Groups of 3, 4 and 8 heads, and heads of up to 256 values.
+TEST(GpuStaticGates, attentionOfNarrowCaches) {
+  for (const std::string stored : {"bf16", "i8"}) {
+    check({attention(9, 3, 64, stored)}, allArchs);
+    check({attention(32, 8, 128, stored), attention(8, 1, 128, stored), attention(8, 1, 256, stored), attention(7, 1, 64, stored),
+           attention(12, 12, 100, stored)},
+          {"sm_90a"});
+  }
+}
 TEST(GpuStaticGates, sampling) { check({{"sampling", sampleText(128256)}}, allArchs); }
 TEST(GpuStaticGates, norms) { check({norm("rms_norm", 576), norm("layer_norm", 384), norm("layer_norm", 2048)}, allArchs); }
 
