@@ -217,6 +217,17 @@ TEST(GpuMutations, preparedPieces) {
   check(subject);
 }
 
+/// Heads that are rounded as a whole; the last token is behind the last slot.
+TEST(GpuMutations, codes) {
+  GemmShape shape{32, {{36, {16}}, {24, {16}}}, "", false, 48};
+  shape.codes = true;
+  for (Product &product : shape.products)
+    product.result = false;
+  shape.products[0].heads = 3, shape.products[0].store = "keys", shape.products[0].rope = "half", shape.products[0].rotary = 12;
+  shape.products[1].heads = 2, shape.products[1].store = "values";
+  check(gemm(shape, "_heads", 36));
+}
+
 constexpr int64_t sampledVocab = 2050; // three chunks
 
 /// A step of two rows, whose tokens depend on all of it.
