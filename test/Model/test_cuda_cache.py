@@ -82,7 +82,7 @@ def test_bytes_of_the_cache(package, models):
 
 
 def test_rounding_shows(torch, tmp_path):
-    """Codes are not values of f32, by more than the bounds above; prompts of bf16 are those of f32, which attention rounds to bf16."""
+    """Codes are not values of f32; prompts of bf16 are those of f32, which attention rounds to bf16."""
     import ds_mlir
 
     tiny_models.make_model("llama", tmp_path / "model")
@@ -93,4 +93,4 @@ def test_rounding_shows(torch, tmp_path):
         gpu = ds_mlir.load(ds_mlir.compile(tmp_path / "model", tmp_path / cache, **options), device="emulate")
         found[cache] = gpu.logits(ids)
     assert np.array_equal(found["bf16"], found["f32"])
-    assert BOUNDS["int8"] < relative_error(found["int8"], found["f32"]) < 1e-2
+    assert 2e-5 < relative_error(found["int8"], found["f32"]) < 1e-2
