@@ -60,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("--max-batch", type=int)
     compile_.add_argument("--target", default="cpu", metavar="LIST", help="cpu, cuda:ARCH,..., or both (default: %(default)s)")
     compile_.add_argument("--target-cpu")
+    compile_.add_argument(
+        "--cublaslt",
+        nargs="?",
+        type=int,
+        const=True,
+        metavar="ROWS",
+        help="with CUDA: rows of a step from which products are cuBLASLt's, where it is there (without a number: 512)",
+    )
     compile_.add_argument("--task")
 
     eval_ = commands.add_parser("eval", help="measure perplexity on a text, or accuracy on labelled texts")
@@ -139,7 +147,7 @@ def _embed(options) -> None:
 
 def _compile(options) -> None:
     names = ("weights", "quantize", "activations", "cache", "calibration", "scale_inputs", "fusion", "context", "max_batch")
-    names += ("target", "target_cpu", "task")
+    names += ("target", "target_cpu", "cublaslt", "task")
     compiler.compile(options.model, options.output, **{name: getattr(options, name) for name in names})
 
 

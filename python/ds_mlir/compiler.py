@@ -46,6 +46,7 @@ def compile(
     max_rows: int | None = None,
     task: str | None = None,
     target: str | Sequence[str] = "cpu",
+    cublaslt: bool | int | None = None,
     emulation: bool = True,
     target_cpu: str | Sequence[str] | None = None,
     threads: int | None = None,
@@ -61,8 +62,10 @@ def compile(
         calibration, also scales what matrices multiply most up in them, and down where it is made; observe_inputs, also give what
         matrices multiply as outputs, which is what `calibrate` runs; fusion, `none`, `generic` or `specialized`; context, slots of the
         cache; max_batch and max_rows, sequences and tokens of one step; target, `cpu` or `cuda:sm_90a,...`, or several, such as
-        `["cpu", "cuda:sm_90a"]`, for one package that `load` opens on any of them; emulation, whether a package for GPUs also has code
-        that runs it on the CPU (`load(..., device="emulate")`); target_cpu, CPU levels such as `x86-64-v3`, or `native`.
+        `["cpu", "cuda:sm_90a"]`, for one package that `load` opens on any of them; cublaslt, rows of a step on a GPU from which products
+        are cuBLASLt's where that library is there when the package runs (True: 512; None or False: never); emulation, whether a package
+        for GPUs also has code that runs it on the CPU (`load(..., device="emulate")`); target_cpu, CPU levels such as `x86-64-v3`, or
+        `native`.
     Returns: the path of the package.
     Raises: an `errors.Error` that carries the compiler's line.
     """
@@ -84,6 +87,8 @@ def compile(
     command += [f"--{name}={value}" for name, value in options.items() if value is not None]
     command += ["--scale-inputs"] if scale_inputs else []
     command += ["--observe-inputs"] if observe_inputs else []
+    if cublaslt:
+        command.append("--cublaslt" if cublaslt is True else f"--cublaslt={cublaslt}")
     command += [] if emulation else ["--no-emulation"]
     command += ["--strict"] if strict else []
     command.append(f"--progress={'on' if terminal else 'off'}")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -228,7 +229,11 @@ def load(
         for it, else `cuda:0`; threads, None for all that may be used; isa, the highest CPU level to use; verify, hash the weights as well
         as the code; huge_pages, copy the weights to 2 MiB pages where memory is plenty: faster steps, but a longer load and memory that
         processes do not share.
+        A warning says what the model does without though its package has it, such as cuBLASLt where that is not there.
     Raises: Missing, BadData (a file was changed), Unavailable (no code for this machine or device, no GPU, no driver, out of memory),
         InvalidArgument (another device).
     """
-    return Model(package, threads=threads, isa=isa, verify=verify, huge_pages=huge_pages, device=device)
+    model = Model(package, threads=threads, isa=isa, verify=verify, huge_pages=huge_pages, device=device)
+    if model.info["note"]:
+        warnings.warn(f"{os.fspath(package)}: {model.info['note']}", stacklevel=2)
+    return model

@@ -89,7 +89,8 @@ public:
                               {"cache_type", info.cache_type},
                               {"level", info.level},
                               {"device", info.device},
-                              {"device_name", info.device_name}})
+                              {"device_name", info.device_name},
+                              {"note", info.note}})
       result[name] = text;
     for (auto [name, value] : {std::pair<const char *, int64_t>("threads", info.threads),
                                {"vocab_size", info.vocab_size},

@@ -87,6 +87,7 @@ dsrt_status dsrt_get_info(const dsrt_model *model, dsrt_info *info) {
   known.cache_type = manifest.cacheType.c_str();
   known.device = model->deviceText().c_str();
   known.device_name = model->deviceProduct().c_str();
+  known.note = model->note().c_str();
   return report(writeSized(known, "info", info));
 }
 

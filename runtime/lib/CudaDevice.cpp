@@ -91,6 +91,7 @@ CudaDevice::~CudaDevice() {
     if (hangs)
       return;
     staging.free();
+    library.close();
     for (Event event : events)
       driver.eventDestroy(event);
     for (uint64_t address : allocated)
@@ -217,8 +218,10 @@ Status CudaDevice::launch(const GpuLaunch &launch) {
   const uint32_t *grid = launch.grid;
   Function function = functions[launch.kernel];
   Result result;
-  // Between stamps a kernel runs alone.
-  if (useGraphs && stampCount == 0 && (isRecording ? recordsOverlap : overlaps)) {
+  // Between stamps a kernel runs alone, and what the kernels of a library let begin early is theirs to know.
+  const bool mayOverlap = useGraphs && stampCount == 0 && !isBehindProduct && (isRecording ? recordsOverlap : overlaps);
+  isBehindProduct = false;
+  if (mayOverlap) {
     LaunchAttribute attribute = {};
     attribute.id = programmaticSerialization;
     attribute.value.allowed = 1;
@@ -230,11 +233,35 @@ Status CudaDevice::launch(const GpuLaunch &launch) {
   return result == success ? Status() : check(result, concat("launching ", kernel.name));
 }
 
+Status CudaDevice::openLibrary(std::string &why, int64_t &bytes) {
+  DSRT_TRY(Status(lost));
+  bytes = 0;
+  {
+    Scope scope(*this);
+    if (!library.open(driver.version, text(), why))
+      return Status();
+  }
+  DSRT_TRY(allocate(cublaslt::Library::workspaceBytes, "the workspace of cuBLASLt", libraryWorkspace));
+  bytes = cublaslt::Library::workspaceBytes;
+  return Status();
+}
+
+/// The library loads its kernels when they run first, which a recording may not see.
+Status CudaDevice::prepareProduct(const GpuProduct &product) { return library.knows(product) ? Status() : multiply(product); }
+
+Status CudaDevice::multiply(const GpuProduct &product) {
+  DSRT_TRY(Status(lost));
+  Scope scope(*this);
+  isBehindProduct = true;
+  return library.multiply(product, libraryWorkspace, stream);
+}
+
 Status CudaDevice::beginRecording() {
   DSRT_TRY(Status(lost));
   Scope scope(*this);
   DSRT_TRY(check(driver.streamBeginCapture(stream, captureThreadLocal), "cuStreamBeginCapture"));
   isRecording = true;
+  isBehindProduct = false;
   return Status();
 }
 

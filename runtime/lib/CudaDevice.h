@@ -2,9 +2,8 @@
 #ifndef DSRT_LIB_CUDADEVICE_H
 #define DSRT_LIB_CUDADEVICE_H
 
-#include "runtime/lib/CudaDriver.h"
+#include "runtime/lib/CublasLt.h"
 #include "runtime/lib/CudaStaging.h"
-#include "runtime/lib/Device.h"
 #include <unordered_set>
 
 namespace dsrt {
@@ -28,6 +27,9 @@ public:
   Status upload(uint64_t to, const void *from, int64_t bytes) override;
   Status download(void *to, uint64_t from, int64_t bytes) override;
   Status launch(const GpuLaunch &launch) override;
+  Status openLibrary(std::string &why, int64_t &bytes) override;
+  Status prepareProduct(const GpuProduct &product) override;
+  Status multiply(const GpuProduct &product) override;
   Status synchronize() override;
   bool records() const override { return useGraphs; }
   Status beginRecording() override;
@@ -84,11 +86,14 @@ private:
   const LaunchTable *table = nullptr;
   bool useGraphs = true, isRecording = false;
   bool overlaps = false, recordsOverlap = false; // launches may begin before the one before has ended; also in a recording
+  bool isBehindProduct = false;                  // the next launch is; it begins when the product has ended
   int64_t timeoutSeconds = 300;
   Status lost; // ok while the device is not
   bool hangs = false;
   std::unordered_set<uint64_t> allocated;
   CudaStaging staging{*this};
+  cublaslt::Library library;
+  uint64_t libraryWorkspace = 0;
   std::vector<cuda::Event> events; // of stamps; the first `stampCount` are in use
   size_t stampCount = 0;
 };

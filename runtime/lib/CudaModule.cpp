@@ -108,6 +108,8 @@ Status CudaDevice::checkParameters(const LaunchTable &launches, const ModuleReco
   std::vector<bool> checked(functions.size(), false);
   for (const LaunchProgram &program : launches.programs)
     DSRT_TRY(program.eachLaunch([&](const LaunchRecord &launch) {
+      if (launch.product)
+        return Status();
       if (checked[launch.kernel] || !functions[launch.kernel])
         return Status();
       checked[launch.kernel] = true;

@@ -11,6 +11,14 @@ Status Device::beginRecording() { return Status::internal("this device does not 
 Status Device::endRecording(std::unique_ptr<Recording> &) { return Status::internal("this device does not record"); }
 Status Device::replay(const Recording &) { return Status::internal("this device does not record"); }
 
+Status Device::openLibrary(std::string &why, int64_t &bytes) {
+  why = "this device has none";
+  bytes = 0;
+  return Status();
+}
+Status Device::prepareProduct(const GpuProduct &) { return Status(); }
+Status Device::multiply(const GpuProduct &) { return Status::internal("this device has no library of products"); }
+
 Status Device::stamp() {
   DSRT_TRY(synchronize());
   timespec time;

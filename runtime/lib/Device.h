@@ -19,6 +19,13 @@ struct GpuLaunch {
   size_t argCount = 0;
 };
 
+/// A product of a library (ProductRecord), with addresses.
+struct GpuProduct {
+  HalfType type = HalfType::bf16;
+  int64_t rows = 0, columns = 0, depth = 0;
+  uint64_t x = 0, weights = 0, sums = 0;
+};
+
 /// A sequence of launches that was recorded and can be run again.
 class Recording {
 public:
@@ -52,6 +59,14 @@ public:
   virtual Status download(void *to, uint64_t from, int64_t bytes) = 0;
   /// Puts the launch behind those before. What goes wrong while it runs may be told by a later call.
   virtual Status launch(const GpuLaunch &launch) = 0;
+  /// Opens the library whose products `multiply` puts behind the launches before; called once, after loadModule, before the others. `why`
+  /// says in a few words why there is none, and is empty where there is; `bytes` is the device's memory that it takes. Fails with out of
+  /// memory.
+  virtual Status openLibrary(std::string &why, int64_t &bytes);
+  /// What has to be done before a product of these sizes is recorded for the first time; its `sums` may be written.
+  virtual Status prepareProduct(const GpuProduct &product);
+  /// Fails with internal, with the library's name of what went wrong.
+  virtual Status multiply(const GpuProduct &product);
   /// Waits for all that was asked for.
   virtual Status synchronize() = 0;
 

@@ -2,6 +2,7 @@
 #include "runtime/lib/CudaDevice.h"
 #include "runtime/lib/EmulatedDevice.h"
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 using namespace dsrt;
@@ -61,11 +62,30 @@ Status DeviceModel::allocate(int64_t bytes, std::string_view what, Memory &memor
   return Status();
 }
 
+/// Without cuBLASLt, or with DS_CUBLASLT=off, the package's own kernels run.
+Status DeviceModel::openLibrary() {
+  const char *given = std::getenv("DS_CUBLASLT");
+  const std::string_view wanted = given ? given : "";
+  std::string why;
+  if (!wanted.empty() && wanted != "on" && wanted != "off")
+    return Status::invalidArgument("DS_CUBLASLT: expects on or off, got ", inQuotes(wanted));
+  if (wanted == "off")
+    why = "DS_CUBLASLT is off";
+  else
+    DSRT_TRY(target->openLibrary(why, libraryBytes));
+  usesLibrary = why.empty();
+  if (!usesLibrary)
+    lacking = concat("without cuBLASLt, as ", why, ": the package's own kernels compute products of many rows");
+  return Status();
+}
+
 Status DeviceModel::load() {
   const Manifest &manifest = package.manifest;
   const LaunchTable &table = package.launches;
   DSRT_TRY(target->loadModule(table, package));
   arch = target->arch();
+  if (table.hasProducts())
+    DSRT_TRY(openLibrary());
   int64_t arenaMost = 0, countersSum = 0, inputsMost = 0, chosenMost = 0;
   for (size_t i = 0; i < table.programs.size(); ++i) {
     const ProgramRecord &record = manifest.programs[i];
@@ -98,7 +118,7 @@ Status DeviceModel::load() {
 }
 
 int64_t DeviceModel::memoryBytes() const {
-  int64_t bytes = weights.bytes + arena.bytes + counters.bytes + inputs.bytes + chosen.bytes;
+  int64_t bytes = weights.bytes + arena.bytes + counters.bytes + inputs.bytes + chosen.bytes + libraryBytes;
   for (const std::vector<Memory> &ofProgram : outputs)
     for (const Memory &output : ofProgram)
       bytes += output.bytes;
@@ -238,36 +258,53 @@ Status DeviceModel::launchOne(const StepKey &key, const LaunchRecord &launch, co
   return target->launch(asked);
 }
 
-/// Asks for every launch that the step's sizes and the wanted outputs call for. With `launched`, a stamp follows each, and it lists them.
-Status DeviceModel::launchAll(const StepKey &key, std::vector<int32_t> *launched) {
+template <typename Visit> Status DeviceModel::eachLaunch(const StepKey &key, const Visit &visit) const {
   LaunchSizes sizes(key.batch, key.tokens, key.selected);
-  auto runs = [&](const LaunchRecord &launch, uint32_t (&blocks)[3]) {
-    return package.launches.kernels[launch.kernel].isOn(arch) && launch.runs(sizes, blocks);
+  const LaunchProgram &program = package.launches.programs[key.program];
+  auto isHere = [&](const LaunchRecord &launch) {
+    if (launch.library != LibraryUse::any && (launch.library == LibraryUse::with) != usesLibrary)
+      return false;
+    return launch.product || package.launches.kernels[launch.kernel].isOn(arch);
   };
-  for (const LaunchRecord &launch : package.launches.programs[key.program].launches) {
-    uint32_t blocks[3];
+  uint32_t blocks[3];
+  for (const LaunchRecord &launch : program.launches) {
     bool wanted = std::all_of(launch.wants.begin(), launch.wants.end(), [&](int32_t output) { return key.wanted[output]; });
-    if (!wanted || !runs(launch, blocks))
-      continue;
-    DSRT_TRY(launchOne(key, launch, blocks));
-    if (launched) {
-      launched->push_back(launch.launch);
-      DSRT_TRY(target->stamp());
-    }
+    if (wanted && isHere(launch) && launch.runs(sizes, blocks))
+      DSRT_TRY(visit(launch, blocks));
   }
-  // These are no launches of the plan, and no stamp follows them.
-  for (const LaunchRecord &launch : package.launches.programs[key.program].sampling) {
-    uint32_t blocks[3];
-    if ((key.parts >> static_cast<int>(launch.part) & 1) != 0 && runs(launch, blocks))
-      DSRT_TRY(launchOne(key, launch, blocks));
-  }
+  for (const LaunchRecord &launch : program.sampling)
+    if ((key.parts >> static_cast<int>(launch.part) & 1) != 0 && isHere(launch) && launch.runs(sizes, blocks))
+      DSRT_TRY(visit(launch, blocks));
   return Status();
+}
+
+GpuProduct DeviceModel::productOf(const StepKey &key, const ProductRecord &product) const {
+  const int64_t rows = LaunchSizes(key.batch, key.tokens, key.selected).of(StepSize::tokenRows);
+  auto address = [&](const ArenaPlace &place) { return arena.address + static_cast<uint64_t>(place.at(rows)); };
+  return {product.type, rows, product.columns, product.depth, address(product.x), address(product.weights), address(product.sums)};
+}
+
+/// Asks for every launch of a step. With `launched`, a stamp follows each, and it lists them.
+Status DeviceModel::launchAll(const StepKey &key, std::vector<int32_t> *launched) {
+  const std::vector<LaunchRecord> &sampling = package.launches.programs[key.program].sampling;
+  return eachLaunch(key, [&](const LaunchRecord &launch, const uint32_t blocks[3]) {
+    DSRT_TRY(launch.product ? target->multiply(productOf(key, *launch.product)) : launchOne(key, launch, blocks));
+    // Those that choose tokens are no launches of the plan, and no stamp follows them.
+    const bool samples = &launch >= sampling.data() && &launch < sampling.data() + sampling.size();
+    if (!launched || samples)
+      return Status();
+    launched->push_back(launch.launch);
+    return target->stamp();
+  });
 }
 
 Status DeviceModel::replay(const StepKey &key) {
   auto found = std::find_if(recordings.begin(), recordings.end(), [&](const auto &recording) { return recording.first == key; });
   if (found == recordings.end()) {
     std::unique_ptr<Recording> recording;
+    DSRT_TRY(eachLaunch(key, [&](const LaunchRecord &launch, const uint32_t *) {
+      return launch.product ? target->prepareProduct(productOf(key, *launch.product)) : Status();
+    }));
     DSRT_TRY(target->beginRecording());
     Status launched = launchAll(key, nullptr);
     Status ended = target->endRecording(recording); // whatever happened: the device must not go on recording

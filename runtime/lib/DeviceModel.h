@@ -26,6 +26,8 @@ public:
   Device &device() { return *target; }
   const Device &device() const { return *target; }
   int64_t arenaBytes() const { return arena.bytes; }
+  /// What the model does without though its package has it, in one line; empty: nothing.
+  const std::string &note() const { return lacking; }
   /// All that is allocated, but for caches.
   int64_t memoryBytes() const;
 
@@ -45,11 +47,16 @@ private:
   using Recordings = std::list<std::pair<StepKey, std::unique_ptr<Recording>>>;
 
   Status allocate(int64_t bytes, std::string_view what, Memory &memory);
+  Status openLibrary();
   Status placeInputs(const ProgramRecord &record, const StepArrays &arrays);
   Status placeSampling(const ProgramRecord &record, const SampleArrays &sampling, size_t selected);
   Status placeOutputs(const ProgramRecord &record, const StepArrays &arrays);
   Status readOutputs(const ProgramRecord &record, const StepArrays &arrays);
   Status launchAll(const StepKey &key, std::vector<int32_t> *launched);
+  /// Calls `visit(launch, grid)` with each launch that the step's sizes and the wanted outputs call for, those that choose tokens last,
+  /// while it gives ok.
+  template <typename Visit> Status eachLaunch(const StepKey &key, const Visit &visit) const;
+  GpuProduct productOf(const StepKey &key, const ProductRecord &product) const;
   Status launchOne(const StepKey &key, const LaunchRecord &launch, const uint32_t blocks[3]);
   uint64_t addressOf(size_t program, const LaunchArg &arg) const;
   Status replay(const StepKey &key);
@@ -57,7 +64,10 @@ private:
 
   const Package &package;
   std::unique_ptr<Device> target;
-  std::string arch; // whose kernels run
+  std::string arch;         // whose kernels run
+  bool usesLibrary = false; // of products
+  int64_t libraryBytes = 0;
+  std::string lacking;
   Memory weights, arena, counters, inputs, chosen;
   std::vector<int64_t> countersOffsets;     // by program: what one leaves in its counters no other sees
   std::vector<bool> readsKv;                // by program

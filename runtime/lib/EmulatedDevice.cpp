@@ -23,6 +23,8 @@ public:
   Status upload(uint64_t to, const void *from, int64_t bytes) override;
   Status download(void *to, uint64_t from, int64_t bytes) override;
   Status launch(const GpuLaunch &launch) override;
+  Status openLibrary(std::string &why, int64_t &bytes) override;
+  Status multiply(const GpuProduct &product) override;
   Status synchronize() override;
 
 private:
@@ -39,7 +41,8 @@ private:
   std::vector<Kernel> kernels; // of the table
   std::unordered_map<uint64_t, Mapping> memory;
   std::string emulatedArch;
-  Status lost; // ok until a launch fails
+  bool isBehindProduct = false; // the next launch is
+  Status lost;                  // ok until a launch fails
 };
 
 /// The architecture that DS_EMULATE_ARCH names, else the first one of the package.
@@ -93,6 +96,8 @@ Status EmulatedDevice::findKernels(const LaunchTable &table, const std::string &
   }
   for (const LaunchProgram &program : table.programs)
     DSRT_TRY(program.eachLaunch([&](const LaunchRecord &launch) {
+      if (launch.product)
+        return Status();
       std::string given;
       for (const LaunchArg &arg : launch.args)
         given += static_cast<char>('0' + arg.bytes());
@@ -147,8 +152,23 @@ Status EmulatedDevice::launch(const GpuLaunch &launch) {
   emulated.threads = record.threads;
   emulated.sharedBytes = record.sharedBytes;
   emulated.args = launch.args;
-  emulated.overlaps = true;
+  emulated.overlaps = !isBehindProduct;
+  isBehindProduct = false;
   lost = emulator->launch(emulated);
+  return lost;
+}
+
+/// The emulator computes products itself.
+Status EmulatedDevice::openLibrary(std::string &why, int64_t &bytes) {
+  why.clear();
+  bytes = 0;
+  return Status();
+}
+
+Status EmulatedDevice::multiply(const GpuProduct &product) {
+  DSRT_TRY(Status(lost));
+  isBehindProduct = true;
+  lost = emulator->multiply(product);
   return lost;
 }
 

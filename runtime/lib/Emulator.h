@@ -4,6 +4,7 @@
 #define DSRT_LIB_EMULATOR_H
 
 #include "dsrt/emulate.h"
+#include "runtime/lib/Device.h"
 #include "runtime/lib/EmulatorMemory.h"
 #include "runtime/lib/Status.h"
 #include "runtime/lib/WorkerPool.h"
@@ -62,6 +63,10 @@ public:
   /// Runs a launch to its end. Fails with internal, naming the kernel, the block, the thread and the op that went wrong; memory is then as
   /// it was at that time.
   Status launch(const EmulatedLaunch &launch);
+
+  /// Computes a product as a library would, between the launches before and those behind: it waits for all of those, and they for it where
+  /// the next one does not overlap. Fails with internal when its matrices are not in memory or not aligned.
+  Status multiply(const GpuProduct &product);
 
   const EmulatorOptions &options() const { return chosen; }
   const EmulatorMemory &memory() const { return allocations; }

@@ -1,6 +1,5 @@
 // code/launches.json, every number checked against the manifest and against every other.
-#include "runtime/lib/LaunchTable.h"
-#include "runtime/lib/ManifestReader.h"
+#include "runtime/lib/LaunchProduct.h"
 #include <algorithm>
 #include <limits>
 
@@ -10,7 +9,7 @@ namespace {
 constexpr int64_t int32Most = std::numeric_limits<int32_t>::max(), int64Most = std::numeric_limits<int64_t>::max();
 constexpr int64_t bytesMost = int64_t(1) << 42, launchesMost = 1 << 20;
 constexpr int64_t threadsMost = 1024, sharedMost = 227 << 10; // of a block on any GPU
-constexpr int64_t versionMost = 3;
+constexpr int64_t versionMost = 4;
 constexpr int64_t gridMost[3] = {int32Most, 65535, 65535};
 
 /// An element of a list that has a kind and a least number of elements of its own.
@@ -272,7 +271,10 @@ Status readLaunch(const JsonPlace &place, const ProgramRecord &record, const Lau
   LaunchRecord &launch = (samples ? program.sampling : program.launches).emplace_back();
   JsonPlace list;
   DSRT_TRY(expectObject(place));
-  DSRT_TRY(place.integer("kernel", 0, static_cast<int64_t>(table.kernels.size()) - 1, launch.kernel));
+  if (table.version >= 4 && !samples)
+    DSRT_TRY(readLibraryUse(place, record, program.arenaBytes, launch));
+  if (!launch.product)
+    DSRT_TRY(place.integer("kernel", 0, static_cast<int64_t>(table.kernels.size()) - 1, launch.kernel));
   if (samples)
     DSRT_TRY(readPart(place, launch.part));
   else
@@ -290,6 +292,8 @@ Status readLaunch(const JsonPlace &place, const ProgramRecord &record, const Lau
         return Status::badData(place.placeOf("wants"), "[", i, "]: expects an output in 0..", record.outputs.size() - 1, ", found ",
                                launch.wants[i]);
   }
+  if (launch.product)
+    return Status();
   DSRT_TRY(place.member("grid", JsonKind::array, list));
   DSRT_TRY(expectList(list, 3, "three dimensions"));
   for (int i = 0; i < 3; ++i)
@@ -344,7 +348,7 @@ Status readFormat(const JsonPlace &root, int64_t &version) {
     return Status::badData(root.placeOf("format"), ": expects 'ds-launches', found ", inQuotes(format));
   DSRT_TRY(root.integer("version", 0, int32Most, version));
   if (version < 1 || version > versionMost)
-    return Status::badData(root.placeOf("version"), ": this runtime reads versions 1 to 3, the file has version ", version);
+    return Status::badData(root.placeOf("version"), ": this runtime reads versions 1 to 4, the file has version ", version);
   return Status();
 }
 
@@ -377,13 +381,12 @@ Status dsrt::parseLaunches(std::string_view text, std::string_view place, const 
   if (document.kind != JsonKind::object)
     return Status::badData(place, ": expects an object, found ", describe(document));
   JsonPlace root{&document, concat(place, ": ")}, list;
-  int64_t version = 0;
-  DSRT_TRY(readFormat(root, version));
+  DSRT_TRY(readFormat(root, table.version));
   table.weightsOffset = manifest.weightsOffset;
   table.weightsBytes = manifest.weightsBytes;
   table.kvBytes = manifest.kvBytes;
   table.profileFile = profileFile;
-  if (version == 2 || (version == 3 && document.find("weights")))
+  if (table.version == 2 || (table.version > 2 && document.find("weights")))
     DSRT_TRY(readOwn(root, manifest, table));
   DSRT_TRY(root.member("modules", JsonKind::array, list));
   if (list.value->elements.empty())

@@ -10,6 +10,8 @@ const char *dsrt::nameOf(StepSize size) {
   return names[static_cast<int>(size)];
 }
 
+const char *dsrt::nameOf(HalfType type) { return type == HalfType::bf16 ? "bf16" : "f16"; }
+
 /// Products beyond what any grid has stay there.
 static int64_t multiply(int64_t a, int64_t b) {
   int64_t product;
@@ -34,6 +36,13 @@ bool LaunchRecord::runs(const LaunchSizes &sizes, uint32_t blocks[3]) const {
 
 bool LaunchTable::has(ModuleTarget target) const {
   return std::any_of(modules.begin(), modules.end(), [&](const ModuleRecord &module) { return module.target == target; });
+}
+
+bool LaunchTable::hasProducts() const {
+  auto isProduct = [](const LaunchRecord &launch) { return launch.product.has_value(); };
+  return std::any_of(programs.begin(), programs.end(), [&](const LaunchProgram &program) {
+    return std::any_of(program.launches.begin(), program.launches.end(), isProduct);
+  });
 }
 
 std::string LaunchTable::archs(ModuleTarget target) const {

@@ -66,11 +66,33 @@ struct LaunchArg {
   size_t bytes() const { return kind == ArgKind::size ? 4 : 8; }
 };
 
+/// A matrix in the arena of a step.
+struct ArenaPlace {
+  static constexpr int64_t rowPadding = 128;
+  int64_t offset = 0, bytesPerRow = 0; // it begins at `offset`, and so many bytes behind for each row, their number rounded up
+  int64_t at(int64_t rows) const { return offset + bytesPerRow * ((rows + rowPadding - 1) / rowPadding * rowPadding); }
+};
+
+enum class HalfType { bf16, f16 };
+const char *nameOf(HalfType type);
+
+/// A product of cuBLASLt: sums [B * T, columns] of f32 are x [B * T, depth] times weights [columns, depth] transposed, rows side by side.
+struct ProductRecord {
+  HalfType type = HalfType::bf16; // of x and weights
+  int64_t columns = 0, depth = 0;
+  ArenaPlace x, weights, sums;
+};
+
+/// Whether a launch is there for models with cuBLASLt, without, or for all.
+enum class LibraryUse { any, with, without };
+
 /// What a launch that chooses tokens is for: it is left out where no row asks for it.
 enum class SamplePart { always, greedy, random, topK, topP, penalty };
 
 struct LaunchRecord {
-  int32_t kernel = 0; // of LaunchTable::kernels
+  int32_t kernel = 0;                   // of LaunchTable::kernels; -1 of a product
+  std::optional<ProductRecord> product; // in place of a kernel, and of `grid` and `args`
+  LibraryUse library = LibraryUse::any;
   int32_t launch = 0; // of the plan; several stages may share it; 0 of those that choose tokens
   SamplePart part = SamplePart::always;
   std::vector<SizeBound> when;
@@ -100,6 +122,7 @@ struct LaunchProgram {
 };
 
 struct LaunchTable {
+  int64_t version = 0;
   /// What the device has in place of the manifest's numbers, in a package that has another target as well (version 2): its part of the
   /// weights file, the bytes of a cache, and the file that says what its launches are. In version 1 those of the manifest.
   int64_t weightsOffset = 0, weightsBytes = 0, kvBytes = 0;
@@ -109,6 +132,8 @@ struct LaunchTable {
   std::vector<LaunchProgram> programs; // in the order of the manifest's
 
   bool has(ModuleTarget target) const;
+  /// Whether some launch is a product of cuBLASLt.
+  bool hasProducts() const;
   /// "sm_90a, compute_80": the architectures of a target.
   std::string archs(ModuleTarget target) const;
 };

@@ -61,6 +61,7 @@ Status Model::loadOnDevice(const DeviceName &device, bool skipHashes) {
   package.dropWeights();
   levelName = onDevice->device().level();
   productName = onDevice->device().product();
+  noteText = onDevice->note();
   for (size_t i = 0; i < manifest().programs.size(); ++i)
     programs.push_back({&manifest().programs[i], nullptr, package.launches.programs[i].launchCount});
   return Status();

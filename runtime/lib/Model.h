@@ -49,6 +49,8 @@ public:
   const std::string &level() const { return levelName; }
   const std::string &deviceText() const { return deviceName; }
   const std::string &deviceProduct() const { return productName; }
+  /// What it does without though its package has it, in one line; empty: nothing.
+  const std::string &note() const { return noteText; }
 
   Package package;
   std::unique_ptr<WorkerPool> pool;
@@ -65,7 +67,7 @@ private:
   std::vector<Program> programs;
   Mapping arena, stateMemory;
   std::unique_ptr<DeviceModel> onDevice; // null: programs run on the CPU
-  std::string levelName, deviceName, productName;
+  std::string levelName, deviceName, productName, noteText;
   std::vector<KvBlock> freeKv;
   int64_t kvBlocks = 0; // in use and free
 };

@@ -307,6 +307,8 @@ bool Profile::isOfMachine() const {
 static void addNotes(const ProfileInput &input, Profile &profile) {
   if (!input.failure.empty())
     profile.notes.push_back("the run failed: " + input.failure);
+  if (!input.note.empty())
+    profile.notes.push_back(input.note);
   if (input.steps.empty())
     profile.notes.push_back("no step was traced, so there is nothing to show");
   if (!input.description && !input.steps.empty())

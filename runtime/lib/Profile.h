@@ -108,6 +108,7 @@ struct ProfileInput {
   bool compatible = false;
   int32_t depth = -1, top = 3; // of modules shown; -1: all
   std::string failure;         // why the run failed; empty: it did not
+  std::string note;            // as dsrt_info has it
 };
 
 struct Profile {

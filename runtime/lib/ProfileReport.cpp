@@ -65,6 +65,7 @@ static Status readMachineOf(const Model &model, const char *name, ProfileInput &
   int code = 0;
   input.device = model.deviceText();
   input.deviceProduct = model.deviceProduct();
+  input.note = model.note();
   if (input.device == "cpu") {
     if (name)
       code = readMachine(name, input.machine.emplace(), error);

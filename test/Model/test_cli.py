@@ -52,6 +52,22 @@ def test_compile_and_its_errors(tmp_path, capsys, torch):
     assert not (tmp_path / "other").exists()
 
 
+def launches_of(package):
+    return json.loads((package / "code" / "launches.json").read_text())["programs"]
+
+
+def test_compile_for_cublaslt(tmp_path, capsys, torch):
+    tiny_models.make_model("llama", tmp_path / "model")
+    command = ["compile", str(tmp_path / "model"), "-o", str(tmp_path / "package"), "--target", "cuda:sm_90a"]
+    assert main([*command, "--cublaslt=16"]) == 2
+    assert capsys.readouterr().err == "ds_mlir: --cublaslt: expects 17 rows to --max-rows, 512, got '16'\n"
+    assert main([*command, "--cublaslt"]) == 0
+    (prefill,) = (program for program in launches_of(tmp_path / "package") if program["name"] == "prefill")
+    bounds = [launch["when"] for launch in prefill["launches"] if "product" in launch]
+    assert bounds
+    assert all(when == [["token_rows", 512, 1 << 30]] for when in bounds)
+
+
 def test_errors_carry_the_same_text(minilm, smollm2):
     import ds_mlir
 

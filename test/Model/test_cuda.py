@@ -39,22 +39,28 @@ def test_emulated_logits(decoders):
     assert np.square(found - expected).mean() <= bound * np.square(expected).mean()
 
 
+def equal_tokens(cpu, gpu, rows, length):
+    """Generate 8 tokens behind `length` random ones on both.
+    Returns: how many in all are equal before the first that is not, whose logit on the CPU is close to the greatest.
+    """
+    ids = np.random.default_rng(rows).integers(3, 96, (rows, length)).astype(np.int32)
+    expected, found = (model.generate(ids, max_new_tokens=8) for model in (cpu, gpu))
+    equal = 0
+    for row in range(rows):
+        differs = np.flatnonzero(expected[row] != found[row])
+        equal += (differs[0] if differs.size else length + 8) - length
+        if differs.size:
+            logits = cpu.logits(expected[row : row + 1, : differs[0]])[0, -1]
+            gap = logits[expected[row, differs[0]]] - logits[found[row, differs[0]]]
+            assert gap <= 0.05 * np.sqrt(np.square(logits).mean())
+    return equal
+
+
 def expect_greedy_tokens(cpu, gpu):
     """Steps of one token through the cache, for one and for several sequences: the CPU's greedy tokens, up to a step whose best two are
     closer than rounding activations moves them. Such a step is rare.
     """
-    equal = 0
-    for rows in (1, 3):
-        ids = np.random.default_rng(rows).integers(3, 96, (rows, 6)).astype(np.int32)
-        expected, found = (model.generate(ids, max_new_tokens=8) for model in (cpu, gpu))
-        for row in range(rows):
-            differs = np.flatnonzero(expected[row] != found[row])
-            equal += (differs[0] if differs.size else 14) - 6
-            if differs.size:
-                logits = cpu.logits(expected[row : row + 1, : differs[0]])[0, -1]
-                gap = logits[expected[row, differs[0]]] - logits[found[row, differs[0]]]
-                assert gap <= 0.05 * np.sqrt(np.square(logits).mean())
-    assert equal >= 26  # of 32
+    assert sum(equal_tokens(cpu, gpu, rows, 6) for rows in (1, 3)) >= 26  # of 32
 
 
 def test_emulated_tokens(decoders):
@@ -83,6 +89,40 @@ def test_tokens_chosen_on_the_device(decoders, monkeypatch, options):
     monkeypatch.setenv("DS_SAMPLE", "device")
     assert np.array_equal(gpu.generate(ids, **settings), free)
     assert np.array_equal(gpu.generate(ids, eos_token_id=ends, **settings), ended)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("llama", {"weights": "bf16"}), ("gpt2", {"weights": "f16"}), ("qwen2", {"weights": "bf16", "quantize": "int8-row"})],
+)
+def test_products_of_cublaslt(torch, tmp_path, monkeypatch, name, options):
+    """Prompts through the library, which the emulator stands for: the CPU's logits and greedy tokens, as without it."""
+    import ds_mlir
+
+    folder = model_folder(name, tmp_path / name)
+    sizes = {"max_rows": 64, "context": 64, "max_batch": 4}
+    cpu = ds_mlir.load(ds_mlir.compile(folder, tmp_path / "cpu", target_cpu="x86-64-v3", **sizes, **options))
+    package = ds_mlir.compile(folder, tmp_path / "gpu", target="cuda:sm_90a", cublaslt=17, **sizes, **options)
+    launches = json.loads((package / "code/launches.json").read_text())["programs"]
+    products = {program["name"]: sum("product" in launch for launch in program["launches"]) for program in launches}
+    assert products["prefill"] >= 8  # of two layers, but the head's
+    assert products["decode"] == 0
+    monkeypatch.setenv("DS_EMULATE_CHECK", "all")
+    gpu = ds_mlir.load(package, device="emulate")
+    assert gpu.info["note"] == ""
+    ids = np.random.default_rng(0).integers(3, 96, (2, 21)).astype(np.int32)
+    expected, found = cpu.logits(ids), gpu.logits(ids)
+    bound = 5e-5 if options["weights"] == "f16" else 1e-3
+    assert np.square(found - expected).mean() <= bound * np.square(expected).mean()
+    assert equal_tokens(cpu, gpu, 2, 19) >= 12  # of 16
+    monkeypatch.setenv("DS_CUBLASLT", "off")
+    with pytest.warns(UserWarning, match="without cuBLASLt, as DS_CUBLASLT is off: the package's own kernels"):
+        alone = ds_mlir.load(package, device="emulate")
+    without = alone.logits(ids)
+    assert np.square(found - without).mean() <= bound * np.square(expected).mean()
+    with alone.profile() as profile:
+        alone.logits(ids)
+    assert "without cuBLASLt" in str(profile)
 
 
 def test_emulated_encoder(torch, tmp_path):

@@ -56,9 +56,21 @@ public:
     }
     return Status();
   }
+  Status openLibrary(std::string &why, int64_t &bytes) override {
+    why = whyNoLibrary;
+    bytes = why.empty() ? 1 << 10 : 0;
+    return Status();
+  }
+  Status multiply(const GpuProduct &product) override {
+    launches.emplace_back().kernel = "product";
+    products.push_back(product);
+    return Status();
+  }
   Status synchronize() override { return Status(); }
 
   const LaunchTable *table = nullptr;
+  std::string whyNoLibrary;
+  std::vector<GpuProduct> products;
   std::vector<Noted> launches;
   std::map<std::string, uint64_t> blocks; // the last of each name
   std::map<uint64_t, std::vector<uint8_t>> memories;
@@ -66,10 +78,11 @@ public:
 };
 
 struct Executor {
-  explicit Executor(bool isSampled = false) : files(fake::Package::decoder) {
+  explicit Executor(bool isSampled = false) : Executor(fake::launchesText({"sm_90a", "compute_80"}, isSampled)) {}
+  explicit Executor(const std::string &launches) : files(fake::Package::decoder) {
     files.addLaunches();
     EXPECT_TRUE(parseManifest(files.manifest, "m", package.manifest).ok());
-    EXPECT_TRUE(parseLaunches(fake::launchesText({"sm_90a", "compute_80"}, isSampled), "l", package.manifest, package.launches).ok());
+    EXPECT_TRUE(parseLaunches(launches, "l", package.manifest, package.launches).ok());
     package.manifest.weightsBytes = 0; // nothing is mapped here
     auto made = std::make_unique<NotingDevice>();
     device = made.get();
@@ -145,6 +158,40 @@ TEST(DeviceModel, LeavesOutKernelsOfOtherArchitectures) {
     ASSERT_TRUE(executor.model->run(0, arrays, executor.trace).ok());
     EXPECT_EQ(executor.device->launches.size(), count) << only << ", " << except;
     EXPECT_EQ(executor.device->launches.back().kernel, "logits_2");
+  }
+}
+
+TEST(DeviceModel, MultipliesByALibraryWhereThereIsOne) {
+  for (const char *why : {"", "it is away"}) {
+    Executor executor(fake::libraryLaunchesText());
+    executor.device->whyNoLibrary = why;
+    ASSERT_TRUE(executor.model->load().ok());
+    int64_t bytes = 0;
+    for (const auto &[address, memory] : executor.device->memories)
+      bytes += static_cast<int64_t>(memory.size());
+    EXPECT_EQ(executor.model->memoryBytes(), bytes + (*why ? 0 : 1 << 10));
+    EXPECT_EQ(executor.model->note(),
+              *why ? "without cuBLASLt, as it is away: the package's own kernels compute products of many rows" : "");
+    ASSERT_TRUE(executor.model->run(0, executor.step(2, 3, {}), executor.trace).ok());
+    std::vector<std::string> kernels;
+    for (const auto &launch : executor.device->launches)
+      kernels.push_back(launch.kernel);
+    if (*why) {
+      EXPECT_EQ(kernels, (std::vector<std::string>{"own_product", "fold_tokens"}));
+      continue;
+    }
+    EXPECT_EQ(kernels, (std::vector<std::string>{"prepare_product", "product", "finish_product", "fold_tokens"}));
+    const GpuProduct &product = executor.device->products.at(0);
+    const uint64_t arena = executor.device->blocks["the arena"];
+    EXPECT_EQ(product.rows, 6);
+    EXPECT_EQ(product.columns, 16);
+    EXPECT_EQ(product.depth, 32);
+    EXPECT_EQ(product.x, arena + 512);
+    EXPECT_EQ(product.weights, arena + 3072);
+    EXPECT_EQ(product.sums, arena + 16 * 128);
+    executor.device->launches.clear();
+    ASSERT_TRUE(executor.model->run(0, executor.step(1, 1, {}), executor.trace).ok());
+    EXPECT_EQ(executor.device->launches.size(), 1u) << "one row has no product";
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -92,6 +93,26 @@ void logitsOfBlock(const Args &args, uint32_t rowsOfBlock) {
       args.at<float *>(3)[row * fake::vocab + token] = fake::logit(sums[rows[row]], token, weights[token]);
 }
 
+// x [rows][depth], weights [columns][depth], rows: bf16, of which the latter take every other column of x.
+void prepareProduct(const Args &args) {
+  for (int32_t i = 0; i < args.at<int32_t>(2) * fake::productDepth; ++i)
+    args.at<uint16_t *>(0)[i] = fake::bf16Of(i % 7);
+  for (int32_t i = 0; i < fake::productColumns * fake::productDepth; ++i)
+    args.at<uint16_t *>(1)[i] = fake::bf16Of(i % fake::productDepth == 2 * (i / fake::productDepth) + 1);
+}
+
+// sums, weights, rows. Nothing is left of what has to be there before the next product.
+void finishProduct(const Args &args) {
+  for (int32_t i = 0; i < args.at<int32_t>(2) * fake::productColumns; ++i) {
+    const int32_t from = i / fake::productColumns * fake::productDepth + 2 * (i % fake::productColumns) + 1;
+    if (args.at<float *>(0)[i] != static_cast<float>(from % 7))
+      abort();
+    args.at<float *>(0)[i] = -1;
+  }
+  for (int32_t i = 0; i < fake::productColumns * fake::productDepth; ++i)
+    args.at<uint16_t *>(1)[i] = fake::bf16Of(1);
+}
+
 // logits, sampling, chosen, scratch, pass: a block a row.
 const DsSampleRow &sampleRow(const Args &args) { return args.at<const DsSampleRow *>(1)[args.block]; }
 float *logitsOfRow(const Args &args) { return args.at<float *>(0) + args.block * fake::vocab; }
@@ -127,6 +148,7 @@ struct GraphData {
     Function function;
     unsigned grid;
     std::vector<uint64_t> values;
+    std::function<void()> run; // of a library, in place of a function
   };
   std::vector<Node> nodes;
 };
@@ -146,6 +168,9 @@ FunctionData kernels[] = {{"fold_tokens", foldTokens, {8, 8, 8, 8, 8, 8, 8, 4, 4
                           {"hidden_states", hiddenStates, {8, 8, 4}},
                           {"logits_1", [](const Args &args) { logitsOfBlock(args, 1); }, {8, 8, 8, 8, 4}},
                           {"logits_2", [](const Args &args) { logitsOfBlock(args, 2); }, {8, 8, 8, 8, 4}},
+                          {"prepare_product", prepareProduct, {8, 8, 4}},
+                          {"finish_product", finishProduct, {8, 8, 4}},
+                          {"own_product", [](const Args &) {}, {4}},
                           {"sample_penalty", samplePenalty, {8, 8, 8, 8, 8}},
                           {"sample_greedy", sampleGreedy, {8, 8, 8, 8, 8}},
                           {"sample_random", sampleRandom, {8, 8, 8, 8, 8}}};
@@ -153,12 +178,21 @@ ContextData onlyContext;
 ModuleData onlyModule;
 
 void execute(const GraphData::Node &node) {
+  clockNs += 1000;
+  if (node.run)
+    return node.run();
   std::vector<const void *> args;
   for (const uint64_t &value : node.values)
     args.push_back(&value);
   for (uint32_t block = 0; block < node.grid; ++block)
     node.function->run({args.data(), block});
-  clockNs += 1000;
+}
+
+void enqueue(Stream stream, GraphData::Node node) {
+  if (stream->capture)
+    stream->capture->nodes.push_back(std::move(node));
+  else
+    execute(node);
 }
 
 Result launchAny(const std::string &call, Function function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned shared,
@@ -167,15 +201,12 @@ Result launchAny(const std::string &call, Function function, unsigned x, unsigne
                                  " " + std::to_string(threads) + " " + std::to_string(shared));
   if (result != success)
     return result;
-  GraphData::Node node{function, x, {}};
+  GraphData::Node node{function, x, {}, {}};
   for (size_t i = 0; i < function->parameters.size(); ++i) {
     node.values.push_back(0);
     std::memcpy(&node.values.back(), args[i], function->parameters[i]);
   }
-  if (stream->capture)
-    stream->capture->nodes.push_back(std::move(node));
-  else
-    execute(node);
+  enqueue(stream, std::move(node));
   return success;
 }
 
@@ -190,6 +221,11 @@ EXPORT const char *fakeCudaCalls() {
   return given.c_str();
 }
 EXPORT size_t fakeCudaBytes() { return bytesInUse; }
+/// Work of a library on the stream, noted as `name`.
+EXPORT void fakeCudaEnqueue(Stream stream, const char *name, const std::function<void()> &run) {
+  note(name, stream->capture ? "captured" : "at once");
+  enqueue(stream, {nullptr, 0, {}, run});
+}
 
 EXPORT Result cuInit(unsigned) { return note("cuInit"); }
 EXPORT Result cuDriverGetVersion(int *version) {

@@ -150,6 +150,31 @@ std::string fake::launchesText(const std::vector<std::string> &archs, bool isSam
          "],\n\"programs\": [" + programs + "]}\n";
 }
 
+std::string fake::libraryLaunchesText() {
+  std::string text = launchesText({"sm_90a"});
+  auto replace = [&](const std::string &from, const std::string &to) {
+    size_t at = text.find(from);
+    if (at == text.npos)
+      abort();
+    for (; at != text.npos; at = text.find(from, at + to.size()))
+      text.replace(at, from.size(), to);
+  };
+  const std::string when = R"("launch": 0, "when": [["token_rows", 2, 1000]])", one = R"("grid": [[1], [1], [1]], "args": [)";
+  replace("\"version\": 1", "\"version\": 4");
+  replace("\"logits_2\", \"threads\": 256, \"shared_bytes\": 0}", R"("logits_2", "threads": 256, "shared_bytes": 0},
+    {"name": "prepare_product", "threads": 32, "shared_bytes": 0}, {"name": "finish_product", "threads": 32, "shared_bytes": 0},
+    {"name": "own_product", "threads": 32, "shared_bytes": 0})");
+  replace("\"launches\": [", "\"launches\": [\n{\"kernel\": 4, \"library\": true, " + when + ", " + one +
+                                 R"(["arena", 512], ["arena", 3072], ["token_rows"]]},
+    {"product": {"type": "bf16", "columns": 16, "depth": 32, "x": {"offset": 512, "bytes_per_row": 0},
+     "weights": {"offset": 3072, "bytes_per_row": 0}, "sums": {"offset": 0, "bytes_per_row": 16}}, "library": true, )" +
+                                 when + "},\n{\"kernel\": 5, \"library\": true, " + when + ", " + one +
+                                 R"(["arena", 2048], ["arena", 3072], ["token_rows"]]},
+    {"kernel": 6, "library": false, )" +
+                                 when + ", " + one + R"(["token_rows"]]},)");
+  return text;
+}
+
 void Package::addLaunches(const std::vector<std::string> &archs, bool keepCpu, std::string text) {
   std::string entries;
   if (text.empty())

@@ -53,6 +53,9 @@ public:
 /// launches.json of the toy decoder: its kernels are in FakeCuda.cpp. With `isSampled` it chooses tokens on the device.
 std::string launchesText(const std::vector<std::string> &archs = {"sm_90a", "compute_80"}, bool isSampled = false);
 
+/// The same with a product of cuBLASLt before all else in steps of two tokens and more, for what has it; else a kernel of the package.
+std::string libraryLaunchesText();
+
 /// A batch over vectors that must outlive it.
 dsrt_batch batchOf(int32_t rows, const std::vector<int32_t> &ids, const std::vector<int32_t> *mask = nullptr);
 

@@ -26,7 +26,7 @@ TEST(LaunchTable, NamesWhatIsWrong) {
     const char *from, *to, *message;
   } cases[] = {
       {"ds-launches", "other", "format: expects 'ds-launches', found 'other'"},
-      {"\"version\": 1", "\"version\": 4", "version: this runtime reads versions 1 to 3, the file has version 4"},
+      {"\"version\": 1", "\"version\": 5", "version: this runtime reads versions 1 to 4, the file has version 5"},
       {"\"target\": \"cuda\"", "\"target\": \"rocm\"", "modules[0].target: expects cuda or emulate, found 'rocm'"},
       {"\"sm_90a\"", "\"sm_9a\"", "modules[0].arch: expects sm_90a, compute_80 or the like, found 'sm_9a'"},
       {"\"sm_90a\"", "\"sm_90b\"", "modules[0].arch: expects sm_90a, compute_80 or the like, found 'sm_90b'"},
@@ -144,6 +144,64 @@ TEST(LaunchTable, KernelsOfOneArchitecture) {
   EXPECT_TRUE(table.kernels[1].isOn("sm_90a") && table.kernels[1].isOn("compute_80"));
   EXPECT_EQ(read(R"("only": "rocm")"), "bad data: l: kernels[0].only: expects sm_90a or the like, found 'rocm'");
   EXPECT_EQ(read(R"("only": "sm_90a", "except": "sm_80")"), "bad data: l: kernels[0].except: expects none beside only");
+}
+
+/// The arena has 4096 bytes, a step 16 rows.
+TEST(LaunchTable, ProductsOfALibrary) {
+  Manifest manifest = deviceManifest();
+  const std::string good = fake::libraryLaunchesText();
+  LaunchTable table;
+  Status read = parseLaunches(good, "l", manifest, table);
+  ASSERT_TRUE(read.ok()) << read.message();
+  EXPECT_TRUE(table.hasProducts());
+  const std::vector<LaunchRecord> &launches = table.programs[0].launches;
+  EXPECT_EQ(launches[0].library, LibraryUse::with);
+  EXPECT_FALSE(launches[0].product);
+  ASSERT_TRUE(launches[1].product);
+  EXPECT_EQ(launches[1].kernel, -1);
+  EXPECT_EQ(launches[1].product->type, HalfType::bf16);
+  EXPECT_EQ(launches[1].product->columns, 16);
+  EXPECT_EQ(launches[1].product->depth, 32);
+  EXPECT_EQ(launches[1].product->weights.at(16), 3072);
+  EXPECT_EQ(launches[1].product->sums.at(1), 16 * 128);
+  EXPECT_EQ(launches[1].product->sums.at(129), 16 * 256);
+  EXPECT_EQ(launches[3].library, LibraryUse::without);
+  EXPECT_EQ(launches[4].library, LibraryUse::any);
+  const struct {
+    const char *from, *to, *message;
+  } cases[] = {
+      {"\"type\": \"bf16\"", "\"type\": \"f32\"", "[1].product.type: expects bf16 or f16, found 'f32'"},
+      {"\"columns\": 16", "\"columns\": 24", "[1].product.columns: expects a multiple of 16, found 24"},
+      {"\"columns\": 16", "\"columns\": 0", "[1].product.columns: expects an integer in 1..16777216, found 0"},
+      {"\"depth\": 32", "\"depth\": 8", "[1].product.depth: expects a multiple of 16, found 8"},
+      {"\"x\": {\"offset\": 512", "\"x\": {\"offset\": 500", "[1].product.x.offset: expects a multiple of 256, found 500"},
+      {"\"x\": {\"offset\": 512", "\"x\": {\"offset\": 4352", "[1].product.x.offset: expects an integer in 0..4096, found 4352"},
+      {"\"x\": {", "\"y\": {", "[1].product.x: expects an object, found nothing"},
+      {"\"bytes_per_row\": 16", "\"bytes_per_row\": 15", "[1].product.sums.bytes_per_row: expects a multiple of 2, found 15"},
+      {"\"bytes_per_row\": 16", "\"bytes_per_row\": -2", "[1].product.sums.bytes_per_row: expects an integer in 0..1073741824, found -2"},
+      {"\"x\": {\"offset\": 512", "\"x\": {\"offset\": 3328",
+       "[1].product.x: expects to end within the 4096 bytes of the arena at 16 rows, found 4352"},
+      {"\"weights\": {\"offset\": 3072", "\"weights\": {\"offset\": 3328",
+       "[1].product.weights: expects to end within the 4096 bytes of the arena at 16 rows, found 4352"},
+      {"\"bytes_per_row\": 16", "\"bytes_per_row\": 32",
+       "[1].product.sums: expects to end within the 4096 bytes of the arena at 16 rows, found 5120"},
+      {"\"library\": true", "\"library\": 1", "[0].library: expects a boolean, found 1"},
+      {"16}}, \"library\": true", "16}}, \"library\": false", "[1].library: expects true beside a product"},
+      {"16}}, \"library\": true", "16}}, \"kernel\": 0, \"library\": true", "[1].kernel: expects none beside a product"},
+      {"{\"product\": {", "{\"product\": 1, \"was\": {", "[1].product: expects an object, found 1"},
+  };
+  for (const auto &test : cases) {
+    std::string text = good;
+    size_t at = text.find(test.from);
+    ASSERT_NE(at, text.npos) << test.from;
+    Status status = parseLaunches(text.replace(at, std::string(test.from).size(), test.to), "l", manifest, table);
+    EXPECT_EQ(status.message(), std::string("bad data: l: programs[0].launches") + test.message);
+  }
+  // Versions before know of no product.
+  std::string old = good;
+  const std::string version = "\"version\": 4";
+  Status status = parseLaunches(old.replace(old.find(version), version.size(), "\"version\": 3"), "l", manifest, table);
+  EXPECT_EQ(status.message(), "bad data: l: programs[0].launches[1].kernel: expects an integer, found nothing");
 }
 
 TEST(LaunchTable, LaunchesThatChooseTokens) {

@@ -73,6 +73,8 @@ int runThreads(const Options &options, int32_t threads, Report &report) {
   dsrt_info info = {};
   info.size = sizeof(info);
   dsrt_get_info(model, &info);
+  if (*info.note)
+    std::fprintf(stderr, "ds-bench: note: %s\n", info.note);
   std::vector<Test> tests;
   std::string bad;
   std::string error, profileError;

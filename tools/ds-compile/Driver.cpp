@@ -470,7 +470,7 @@ Result<void> Driver::run() {
     return code ? write(lowered) : Result<void>(code.error());
   }
   progress.stage("code");
-  Result<std::string> emitted = emitGpuText(*model->module, targets.archs, options.emit);
+  Result<std::string> emitted = emitGpuText(*model->module, targets.archs, targets.libraryRows, options.emit);
   return emitted ? write(*emitted) : Result<void>(emitted.error());
 }
 
@@ -521,7 +521,8 @@ Result<std::vector<PackageFile>> Driver::generateAll(SharedWeights &places) {
   if (!targets.archs.empty()) {
     progress.stage(targets.cpu ? "code-cuda" : "code");
     std::vector<std::string> notes;
-    Result<std::vector<PackageFile>> code = compileForGpu(plans.back().module, targets.archs, !options.noEmulation, part, notes);
+    Result<std::vector<PackageFile>> code =
+        compileForGpu(plans.back().module, targets.archs, targets.libraryRows, !options.noEmulation, part, notes);
     if (!code)
       return code.error();
     if (!options.quiet)

@@ -28,9 +28,10 @@ struct CompileOptions {
   std::string cache;        // f32, bf16 or int8: keys and values of past tokens
   std::string fusion;       // none, generic or specialized
   std::string progress;
-  std::string machine;           // description for the cost model; empty: the one built in
-  std::string gpuMachine;        // the same of a GPU: a name or a file; empty: by the first architecture
-  std::vector<int64_t> costStep; // batch, tokens, past, threads of the step that is predicted
+  std::string machine;                 // description for the cost model; empty: the one built in
+  std::optional<std::string> cublaslt; // rows from which products are cuBLASLt's where it is there; "": 512; none: never
+  std::string gpuMachine;              // the same of a GPU: a name or a file; empty: by the first architecture
+  std::vector<int64_t> costStep;       // batch, tokens, past, threads of the step that is predicted
   std::vector<std::string> targetCpus;
   // Of --train, and errors without it.
   std::optional<std::string> optimizer; // sgd, adam, adamw (default) or lamb

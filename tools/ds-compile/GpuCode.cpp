@@ -23,8 +23,8 @@ static Error failed(llvm::Error error) {
   return isModel ? Error::badData("no kernel on CUDA: " + text) : Error::internal("code: " + text);
 }
 
-Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, const std::string &emit) {
-  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs);
+Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, int64_t libraryRows, const std::string &emit) {
+  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs, libraryRows);
   if (!kernels)
     return failed(kernels.takeError());
   if (emit == "gpu") {
@@ -47,11 +47,12 @@ Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, c
   return std::move(*sass);
 }
 
-Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, bool emulation,
+Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, int64_t libraryRows, bool emulation,
                                                    const std::optional<GpuPart> &part, std::vector<std::string> &notes) {
-  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs);
+  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs, libraryRows);
   if (!kernels)
     return failed(kernels.takeError());
+  llvm::append_range(notes, kernels->notes);
   std::vector<PackageFile> files;
   std::vector<GpuModuleFile> modules;
   auto add = [&](const std::string &target, const std::string &arch, const char *suffix, std::string bytes) {

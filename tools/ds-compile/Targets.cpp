@@ -43,6 +43,22 @@ static Result<void> readLevels(const CompileOptions &options, std::vector<CpuLev
   return {};
 }
 
+/// Reads --cublaslt.
+static Result<int64_t> readLibraryRows(const CompileOptions &options, const Targets &targets) {
+  constexpr int64_t least = 17, usual = 512;
+  if (!options.cublaslt)
+    return int64_t(0);
+  if (targets.archs.empty())
+    return Error::usage("--cublaslt: expects --target=cuda, got --target=" + options.target);
+  int64_t rows = usual;
+  if (!options.cublaslt->empty() && StringRef(*options.cublaslt).getAsInteger(10, rows))
+    rows = 0;
+  if (rows < least || rows > options.maxRows)
+    return Error::usage("--cublaslt: expects " + std::to_string(least) + " rows to --max-rows, " + std::to_string(options.maxRows) +
+                        ", got " + (options.cublaslt->empty() ? std::to_string(usual) : "'" + *options.cublaslt + "'"));
+  return rows;
+}
+
 Result<Targets> ds::readTargets(const CompileOptions &options) {
   Targets targets;
   bool afterCuda = false;
@@ -68,6 +84,10 @@ Result<Targets> ds::readTargets(const CompileOptions &options) {
     for (GpuArch &arch : targets.archs)
       arch.hasWarpgroups = false;
   }
+  Result<int64_t> rows = readLibraryRows(options, targets);
+  if (!rows)
+    return rows.error();
+  targets.libraryRows = *rows;
   if (Result<void> read = readLevels(options, targets.levels); !read)
     return read.error();
   return targets;

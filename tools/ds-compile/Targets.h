@@ -12,10 +12,12 @@ struct Targets {
   bool cpu = false;
   std::vector<CpuLevel> levels; // of the CPU
   std::vector<GpuArch> archs;   // of CUDA; none: not for GPUs
+  int64_t libraryRows = 0;      // as emitGpuKernels has it
   bool isMixed() const { return cpu && !archs.empty(); }
 };
 
-/// Reads `--target`, a list of `cpu`, `cuda`, `cuda:ARCH` and, behind one of CUDA, `ARCH`, and `--target-cpu`. Errors: Usage.
+/// Reads `--target`, a list of `cpu`, `cuda`, `cuda:ARCH` and, behind one of CUDA, `ARCH`, and `--target-cpu`, `--no-wgmma` and
+/// `--cublaslt`. Errors: Usage.
 Result<Targets> readTargets(const CompileOptions &options);
 
 } // namespace ds

@@ -26,6 +26,11 @@ static cl::opt<std::string>
            cl::cat(category));
 static cl::opt<bool> noWgmma("no-wgmma", cl::desc("products of many rows by mma.sync on sm_90a too, in place of wgmma (docs/cuda.md)"),
                              cl::cat(category));
+static cl::opt<std::string>
+    cublaslt("cublaslt", cl::ValueOptional, cl::value_desc("rows"),
+             cl::desc("in steps of so many rows and more (default: 512) products by cuBLASLt where it is there when the package runs "
+                      "(docs/cuda.md)"),
+             cl::cat(category));
 static cl::opt<bool> noEmulation("no-emulation",
                                  cl::desc("leave out of a package for CUDA the code that runs it on the CPU (--device=emulate)"),
                                  cl::cat(category));
@@ -132,6 +137,8 @@ int main(int argc, char **argv) {
   options.target = target;
   options.noEmulation = noEmulation;
   options.noWgmma = noWgmma;
+  if (cublaslt.getNumOccurrences())
+    options.cublaslt = cublaslt;
   options.to = to;
   options.dumpPhases = dumpPhases;
   options.task = task;

@@ -79,6 +79,14 @@ Failure generate(dsrt_model *model, const Options &options) {
   return {};
 }
 
+/// What the model does without, once.
+void printNote(const dsrt_model *model) {
+  dsrt_info info = {};
+  info.size = sizeof(info);
+  if (dsrt_get_info(model, &info) == DSRT_OK && *info.note)
+    std::fprintf(stderr, "ds-run: note: %s\n", info.note);
+}
+
 void printInfo(const dsrt_model *model) {
   dsrt_info info = {};
   info.size = sizeof(info);
@@ -235,6 +243,7 @@ int main(int argc, char **argv) {
   Failure failure;
   if (dsrt_status status = dsrt_load(options.package.c_str(), &load, &model); status != DSRT_OK)
     return fail(writeProfile(nullptr, options, lastFailure(status)));
+  printNote(model);
   if (options.info)
     printInfo(model);
   if (!options.tokens.empty())

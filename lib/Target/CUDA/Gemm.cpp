@@ -101,6 +101,8 @@ llvm::Error ds::buildGpuGemm(GpuKernel &kernel) {
   addTileStages(gemm);
   if (kernel.hasWarpgroups)
     addWarpgroupStages(gemm);
+  if (kernel.libraryRows)
+    addLibraryStages(gemm);
   if (gemm->headsScratch)
     addHeadStage(gemm);
   return llvm::Error::success();

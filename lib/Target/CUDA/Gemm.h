@@ -144,10 +144,11 @@ struct PreparedRows {
 enum class PreparedOrder {
   lanes,  // blocks of 8 rows and 32 k in the order of weights, those of 8 rows side by side
   pieces, // blocks of 8 rows and 32 k as 4 pieces for `wgmma`, those of 32 k side by side
+  plain,  // one behind the other, for cuBLASLt
 };
 /// The launch that prepares rows for those behind it: a warp prepares a row; a block of threads 8 rows, which are blocks of one row.
-/// `shape` has what tells it from others.
-void addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, PreparedOrder order);
+/// `shape` has what tells it from others; it is for steps of `leastRows` and more.
+void addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, PreparedOrder order, int64_t leastRows = 17);
 /// What a block of threads computes in steps of many rows.
 struct ManyRowsTile {
   int64_t units, rows; // 16 rows of weights each; rows of the step
@@ -191,6 +192,9 @@ void addSkinnyStages(std::shared_ptr<GpuGemm> gemm);
 void addTileStages(std::shared_ptr<GpuGemm> gemm);
 /// The same on machines with `wgmma`, whose stages are marked so.
 void addWarpgroupStages(std::shared_ptr<GpuGemm> gemm);
+/// For steps of GpuKernel::libraryRows and more, where cuBLASLt is there, launches around its products, in place of stages that were added
+/// before. Products with other rows than those of all tokens, and with more weights than scratch should hold, have none.
+void addLibraryStages(std::shared_ptr<GpuGemm> gemm);
 /// The launch behind the products that turns and stores heads which end inside a block of 8 rows, or are rounded as a whole.
 void addHeadStage(std::shared_ptr<GpuGemm> gemm);
 

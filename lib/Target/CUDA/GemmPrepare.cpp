@@ -11,6 +11,10 @@ static constexpr int64_t blockBytes = Tiles::tileBytes;
 /// Where row `row` (i32, 0..7) of block `block` of 8 rows has element k.
 static Value placeOf(GpuBody &body, const GpuGroup &group, PreparedOrder order, Value rows, Value block, Value row, Value k) {
   GpuEmitter &e = body.e;
+  if (order == PreparedOrder::plain) {
+    Value number = e.add(e.mul(block, PreparedRows::rowBlock), row);
+    return e.at(rows, e.add(e.mul(e.toI64(number), group.paddedDepth() * 2), e.toI64(e.mul(k, 2))));
+  }
   Value part = e.toI64(e.shiftRight(k, 5)), inPart = e.bitAnd(k, e.index(31));
   if (order == PreparedOrder::lanes) {
     Value blocks = e.at(rows, e.mul(e.toI64(block), group.paddedDepth() / Tiles::partDepth * blockBytes));
@@ -23,8 +27,8 @@ static Value placeOf(GpuBody &body, const GpuGroup &group, PreparedOrder order, 
   return e.at(rows, e.add(e.add(e.mul(part, ofPart), e.mul(e.toI64(block), blockBytes)), e.toI64(inBlock)));
 }
 
-void ds::addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, PreparedOrder order) {
-  shape.when = {{GpuSize::rows, 17, int64_t(1) << 30}};
+void ds::addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, PreparedOrder order, int64_t leastRows) {
+  shape.when = {{GpuSize::rows, leastRows, int64_t(1) << 30}};
   shape.grid[0].factors = {{GpuSize::rows, PreparedRows::rowBlock}};
   shape.threads = PreparedRows::rowBlock * GpuEmitter::warpThreads;
   shape.letsNextBegin = false; // blocks of the product would crowd on the multiprocessors that are done first

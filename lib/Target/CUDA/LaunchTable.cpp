@@ -8,7 +8,12 @@ std::string ds::launchTable(const GpuKernels &kernels, llvm::ArrayRef<GpuModuleF
   Json launches = Json::parse(kernels.launches, nullptr, /*allow_exceptions=*/false);
   auto isMarked = [](const Json &kernel) { return kernel.contains("only") || kernel.contains("except"); };
   const bool areMarked = std::any_of(launches["kernels"].begin(), launches["kernels"].end(), isMarked);
-  Json table = {{"format", "ds-launches"}, {"version", areMarked ? 3 : part ? 2 : 1}};
+  auto hasProducts = [](const Json &program) {
+    auto isOfLibrary = [](const Json &launch) { return launch.contains("library"); };
+    return std::any_of(program["launches"].begin(), program["launches"].end(), isOfLibrary);
+  };
+  const bool multiplies = std::any_of(launches["programs"].begin(), launches["programs"].end(), hasProducts);
+  Json table = {{"format", "ds-launches"}, {"version", multiplies ? 4 : areMarked ? 3 : part ? 2 : 1}};
   if (part) {
     table["weights"] = {{"offset", part->weightsOffset}, {"bytes", part->weightsBytes}};
     table["cache_bytes"] = part->cacheBytes;

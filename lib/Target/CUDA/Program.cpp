@@ -21,7 +21,7 @@ using Json = nlohmann::ordered_json;
 
 char UnservedKernel::ID;
 
-static constexpr int64_t scratchAlignment = 256, scratchRows = 128;
+static constexpr int64_t scratchAlignment = 256;
 
 namespace {
 
@@ -33,9 +33,9 @@ struct BuiltKernel {
 
 class KernelsEmitter {
 public:
-  KernelsEmitter(ModuleOp planned, int64_t mostSharedBytes, bool hasWarpgroups)
-      : planned(planned), mostSharedBytes(mostSharedBytes), hasWarpgroups(hasWarpgroups), symbols(planned), builder(planned.getContext()),
-        loc(builder.getUnknownLoc()), module(ModuleOp::create(loc)), e(builder, *module) {}
+  KernelsEmitter(ModuleOp planned, int64_t mostSharedBytes, bool hasWarpgroups, int64_t libraryRows)
+      : planned(planned), mostSharedBytes(mostSharedBytes), hasWarpgroups(hasWarpgroups), libraryRows(libraryRows), symbols(planned),
+        builder(planned.getContext()), loc(builder.getUnknownLoc()), module(ModuleOp::create(loc)), e(builder, *module) {}
 
   llvm::Expected<GpuKernels> run();
 
@@ -53,6 +53,7 @@ private:
   ModuleOp planned;
   int64_t mostSharedBytes;
   bool hasWarpgroups;
+  int64_t libraryRows;
   SymbolTable symbols;
   OpBuilder builder;
   Location loc;
@@ -63,6 +64,7 @@ private:
   llvm::StringMap<int64_t> names;                                     // of functions, and how often each was taken
   std::map<std::pair<int64_t, std::string>, int64_t> sampleFunctions; // by vocabulary and stage
   Json kernelList = Json::array(), programList = Json::array();
+  std::vector<std::string> notes;
 };
 
 /// The JSON name of a size in a launch.
@@ -78,6 +80,40 @@ StringRef nameOfSize(GpuSize size, LaunchOp launch, const SymbolTable &symbols) 
 }
 
 int64_t mostOf(StringRef size, ProgramOp program) { return size == "batch" ? program.getMaxBatch() : program.getMaxRows(); }
+
+/// Steps that a stage is launched for, and whether where cuBLASLt is there, or is not, alone.
+struct StageUse {
+  SmallVector<GpuBound, 2> when;
+  std::optional<bool> library;
+};
+
+SmallVector<StageUse, 2> usesOf(const GpuShape &shape) {
+  if (shape.withLibrary)
+    return {{shape.when, true}};
+  if (shape.withoutLibraryFrom == 0)
+    return {{shape.when, std::nullopt}};
+  StageUse few{shape.when, std::nullopt}, many{shape.when, false};
+  auto rowsOf = [](StageUse &use) -> GpuBound & {
+    return *llvm::find_if(use.when, [](const GpuBound &bound) { return bound.size == GpuSize::rows; });
+  };
+  rowsOf(few).most = std::min(rowsOf(few).most, shape.withoutLibraryFrom - 1);
+  rowsOf(many).least = std::max(rowsOf(many).least, shape.withoutLibraryFrom);
+  SmallVector<StageUse, 2> uses;
+  for (StageUse *use : {&few, &many})
+    if (rowsOf(*use).least <= rowsOf(*use).most)
+      uses.push_back(*use);
+  return uses;
+}
+
+Json productOf(const GpuLibraryProduct &product, int64_t scratchOffset) {
+  auto place = [&](const GpuScratchPlace &at) { return Json{{"offset", scratchOffset + at.bytes}, {"bytes_per_row", at.bytesPerRow}}; };
+  return {{"type", product.type == MmaType::bf16 ? "bf16" : "f16"},
+          {"columns", product.columns},
+          {"depth", product.depth},
+          {"x", place(product.x)},
+          {"weights", place(product.weights)},
+          {"sums", place(product.sums)}};
+}
 
 } // namespace
 
@@ -103,6 +139,7 @@ llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
   auto made = std::make_unique<GpuKernel>(kernel, describe(launch.getIns()), describe(launch.getAux()), describe(launch.getOuts()));
   made->mostSharedBytes = mostSharedBytes;
   made->hasWarpgroups = hasWarpgroups;
+  made->libraryRows = libraryRows;
   if (llvm::Error error = build(*made))
     return unserved(llvm::toString(std::move(error)));
   for (const GpuKernel::Stage &stage : made->stages) {
@@ -114,6 +151,8 @@ llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
   }
   if (made->stages.empty())
     return made->error("its builder made no stage");
+  if (!made->note.empty())
+    notes.push_back((module.empty() ? "" : "'" + module + "': ") + made->note);
   entry.kernel = std::move(made);
   entry.functions.assign(entry.kernel->stages.size(), -1);
   return &entry;
@@ -280,21 +319,32 @@ llvm::Error KernelsEmitter::emitLaunch(LaunchOp launch, ProgramOp program, int64
   auto sizeName = [&](GpuSize size) { return nameOfSize(size, launch, symbols).str(); };
   for (auto [stage, built] : llvm::enumerate((*entry)->kernel->stages)) {
     const GpuShape &shape = built.shape;
-    if (llvm::any_of(shape.when, [&](const GpuBound &bound) { return bound.least > mostOf(sizeName(bound.size), program); }))
-      continue;
-    Json json = {{"kernel", function(**entry, stage, launch)}, {"launch", number}};
-    for (const GpuBound &bound : shape.when)
-      json["when"].push_back(Json::array({sizeName(bound.size), bound.least, bound.most}));
-    if (!wants.empty())
-      json["wants"] = wants;
-    for (const GpuGrid &grid : shape.grid) {
-      Json dimension = Json::array({grid.constant});
-      for (auto [size, divisor] : grid.factors)
-        dimension.push_back(Json::array({sizeName(size), divisor}));
-      json["grid"].push_back(dimension);
+    for (const StageUse &use : usesOf(shape)) {
+      if (llvm::any_of(use.when, [&](const GpuBound &bound) { return bound.least > mostOf(sizeName(bound.size), program); }))
+        continue;
+      Json json = Json::object();
+      if (built.product)
+        json["product"] = productOf(*built.product, scratchOffset);
+      else
+        json["kernel"] = function(**entry, stage, launch);
+      json["launch"] = number;
+      if (use.library)
+        json["library"] = *use.library;
+      for (const GpuBound &bound : use.when)
+        json["when"].push_back(Json::array({sizeName(bound.size), bound.least, bound.most}));
+      if (!wants.empty())
+        json["wants"] = wants;
+      if (!built.product) {
+        for (const GpuGrid &grid : shape.grid) {
+          Json dimension = Json::array({grid.constant});
+          for (auto [size, divisor] : grid.factors)
+            dimension.push_back(Json::array({sizeName(size), divisor}));
+          json["grid"].push_back(dimension);
+        }
+        json["args"] = arguments;
+      }
+      launches.push_back(json);
     }
-    json["args"] = arguments;
-    launches.push_back(json);
   }
   return llvm::Error::success();
 }
@@ -308,7 +358,7 @@ llvm::Error KernelsEmitter::emitProgram(ProgramOp program) {
       return error;
     const GpuKernel &kernel = *kernels[kernelKey(launch, symbols)].kernel;
     int64_t rows = mostOf(nameOfSize(GpuSize::rows, launch, symbols), program);
-    scratch = std::max<int64_t>(scratch, kernel.scratchPerRow * llvm::alignTo(rows, scratchRows));
+    scratch = std::max(scratch, kernel.scratchBytes(rows));
     counters = std::max<int64_t>(counters, kernel.countersPerSequence * program.getMaxBatch() * 4);
   }
   std::optional<Json> sampled = sampling(program, scratchOffset, scratch);
@@ -332,10 +382,11 @@ llvm::Expected<GpuKernels> KernelsEmitter::run() {
   for (ProgramOp program : planned.getOps<ProgramOp>())
     if (llvm::Error error = emitProgram(program))
       return std::move(error);
-  return GpuKernels{std::move(module), Json{{"kernels", std::move(kernelList)}, {"programs", std::move(programList)}}.dump()};
+  return GpuKernels{std::move(module), Json{{"kernels", std::move(kernelList)}, {"programs", std::move(programList)}}.dump(),
+                    std::move(notes)};
 }
 
-llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned, llvm::ArrayRef<GpuArch> archs) {
+llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned, llvm::ArrayRef<GpuArch> archs, int64_t libraryRows) {
   int64_t mostSharedBytes = 227 << 10;
   for (const GpuArch &arch : archs)
     mostSharedBytes = std::min(mostSharedBytes, arch.sharedBytes);
@@ -343,5 +394,5 @@ llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned, llvm::ArrayRef<G
   planned.getContext()
       ->loadDialect<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect, scf::SCFDialect,
                     vector::VectorDialect>();
-  return KernelsEmitter(planned, mostSharedBytes, hasWarpgroups).run();
+  return KernelsEmitter(planned, mostSharedBytes, hasWarpgroups, libraryRows).run();
 }

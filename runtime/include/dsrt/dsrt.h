@@ -86,6 +86,7 @@ typedef struct dsrt_info {
   const char *device;            // "cpu", "cuda:0", "emulate"
   const char *device_name;       // of a GPU, such as "NVIDIA H200"; else ""
   const char *cache_type;        // what the cache holds, "f32", "bf16" or "int8"; "" for encoders
+  const char *note;              // what the model does without though its package has it, in one line; else ""
 } dsrt_info;
 
 /// Fills the first info->size bytes of the structure.

@@ -1,5 +1,6 @@
 // The device that the runtime makes of the emulator.
 #include "runtime/lib/EmulatedDevice.h"
+#include "../CPU/OneLaunch.h"
 #include "EmulatedKernel.h"
 #include "runtime/lib/Hash.h"
 #include "runtime/lib/Package.h"
@@ -95,6 +96,56 @@ TEST_F(EmulatedDevice, namesTheMemoryThatIsLeft) {
   ASSERT_TRUE(device->allocate(300, "the arena", a).ok());
   EXPECT_FOUND(launch(a, a, 3).message(), "thread 11, ");
   EXPECT_FOUND(device->synchronize().message(), "reads 4 bytes 0 bytes behind the end of 'the arena' of 300 bytes");
+}
+
+/// A product stands between launches; the one behind it may read its sums at once.
+TEST_F(EmulatedDevice, multipliesAsALibrary) {
+  ASSERT_EQ(device->loadModule(table, package).message(), "");
+  std::string why = "not asked yet";
+  int64_t bytes = 1;
+  ASSERT_TRUE(device->openLibrary(why, bytes).ok());
+  EXPECT_EQ(why, "");
+  EXPECT_EQ(bytes, 0);
+  constexpr int64_t rows = 3, columns = 16, depth = 32;
+  for (HalfType type : {HalfType::bf16, HalfType::f16}) {
+    GpuProduct product{type, rows, columns, depth, 0, 0, 0};
+    ASSERT_TRUE(device->allocate(rows * depth * 2, "x", product.x).ok());
+    ASSERT_TRUE(device->allocate(columns * depth * 2, "weights", product.weights).ok());
+    ASSERT_TRUE(device->allocate(rows * columns * 4, "sums", product.sums).ok());
+    std::vector<uint16_t> x(rows * depth), weights(columns * depth);
+    std::vector<double> expected(rows * columns);
+    // In f16 numbers below 2^-14 too.
+    const double unit = type == HalfType::f16 ? 0x1p-18 : 1;
+    auto bitsOf = [&](double value) { return toBits(static_cast<float>(value), type == HalfType::f16); };
+    auto ofX = [&](int64_t row, int64_t k) { return unit * static_cast<double>((row * 7 + k * 3) % 11 - 5); };
+    auto ofWeights = [](int64_t column, int64_t k) { return static_cast<double>((column * 5 + k) % 13 - 6); };
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t row = 0; row < rows; ++row)
+        x[row * depth + k] = bitsOf(ofX(row, k));
+      for (int64_t column = 0; column < columns; ++column) {
+        weights[column * depth + k] = bitsOf(ofWeights(column, k));
+        for (int64_t row = 0; row < rows; ++row)
+          expected[row * columns + column] += ofX(row, k) * ofWeights(column, k);
+      }
+    }
+    ASSERT_TRUE(device->upload(product.x, x.data(), rows * depth * 2).ok());
+    ASSERT_TRUE(device->upload(product.weights, weights.data(), columns * depth * 2).ok());
+    ASSERT_TRUE(device->prepareProduct(product).ok());
+    ASSERT_EQ(device->multiply(product).message(), "");
+    std::vector<float> sums(rows * columns);
+    ASSERT_TRUE(device->download(sums.data(), product.sums, rows * columns * 4).ok());
+    for (int64_t i = 0; i < rows * columns; ++i)
+      ASSERT_EQ(sums[i], expected[i]) << i;
+    GpuProduct shifted = product, longer = product;
+    shifted.x += 64;
+    ++longer.rows;
+    if (type == HalfType::bf16)
+      continue;
+    EXPECT_FOUND(device->multiply(longer).message(),
+                 "internal: product of 4 rows, 16 columns and depth 32 in f16: reads x, 256 bytes, across the end of 'x' of 192 bytes");
+    ASSERT_TRUE(makeEmulatedDevice(device).ok());
+    EXPECT_FOUND(device->multiply(shifted).message(), "reads x, at an address that is no multiple of 256");
+  }
 }
 
 /// It stands for the first GPU of the package, or for the one that is asked for.

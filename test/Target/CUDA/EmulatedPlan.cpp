@@ -58,7 +58,7 @@ static void dump(const GpuKernels &kernels, const std::string &folder) {
   write(".log", log);
 }
 
-EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const std::string &arch) : arch(arch) {
+EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const std::string &arch, int64_t libraryRows) : arch(arch) {
   mlir::DialectRegistry registry;
   registry.insert<DSDialect, ds_plan::DSPlanDialect>();
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
@@ -72,7 +72,7 @@ EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const 
   std::vector<GpuArch> archs;
   if (!arch.empty())
     archs.push_back(llvm::cantFail(findGpuArch(arch)));
-  auto kernels = emitGpuKernels(*module, archs);
+  auto kernels = emitGpuKernels(*module, archs, libraryRows);
   if (!kernels) {
     message = llvm::toString(kernels.takeError());
     return;
@@ -80,6 +80,7 @@ EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const 
   if (const char *folder = std::getenv("DS_TEST_DUMP"))
     dump(*kernels, folder);
   table = kernels->launches;
+  told = kernels->notes;
   if (change)
     change(*kernels->module);
   auto code = compileForEmulation(*kernels->module);
@@ -102,7 +103,7 @@ EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const 
 
 EmulatedPlan::EmulatedPlan(EmulatedPlan &&other)
     : handle(other.handle), file(other.file), message(std::move(other.message)), table(std::move(other.table)), arch(std::move(other.arch)),
-      parsed(std::move(other.parsed)) {
+      told(std::move(other.told)), parsed(std::move(other.parsed)) {
   other.handle = nullptr;
   other.file = -1;
 }
@@ -136,7 +137,8 @@ struct StepMemory {
   GuardedBytes arena, counters;
   std::vector<float *> kv;
 
-  StepMemory(const dsrt::LaunchProgram &program, const EmulatedStep &step) : arena(program.arenaBytes), counters(program.countersBytes) {
+  StepMemory(const dsrt::LaunchProgram &program, const EmulatedStep &step)
+      : arena(llvm::alignTo(program.arenaBytes, 256)), counters(program.countersBytes) {
     memset(arena.as<void>(), 0xFF, arena.size()); // NaN, and -1
     for (std::span<float> block : step.kv)
       kv.push_back(block.data());
@@ -187,6 +189,12 @@ static Arguments argumentsOf(const dsrt::LaunchRecord &launch, const EmulatedSte
   return arguments;
 }
 
+static dsrt::GpuProduct productOf(const dsrt::ProductRecord &product, const StepMemory &memory, const dsrt::LaunchSizes &sizes) {
+  const int64_t rows = sizes.of(dsrt::StepSize::tokenRows);
+  auto address = [&](const dsrt::ArenaPlace &place) { return reinterpret_cast<uint64_t>(memory.arena.as<uint8_t>() + place.at(rows)); };
+  return {product.type, rows, product.columns, product.depth, address(product.x), address(product.weights), address(product.sums)};
+}
+
 std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const {
   const dsrt::LaunchProgram &program = parsed.programs.front();
   StepMemory memory(program, step);
@@ -203,7 +211,7 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
     if (bytes)
       emulator->addMemory(reinterpret_cast<uint64_t>(begin), static_cast<int64_t>(bytes), name);
   };
-  add(memory.arena.as<void>(), memory.arena.size(), "arena");
+  add(memory.arena.as<void>(), program.arenaBytes, "arena");
   add(memory.counters.as<void>(), memory.counters.size(), "counters");
   add(memory.kv.data(), memory.kv.size() * sizeof(float *), "kv");
   add(step.weights.data(), step.weights.size(), "weights");
@@ -217,13 +225,21 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
   add(step.chosen.data(), step.chosen.size_bytes(), "chosen");
 
   const dsrt::LaunchSizes sizes(step.batch, step.tokens, step.rows);
+  bool isBehindProduct = false;
   dsrt::Status status = program.eachLaunch([&](const dsrt::LaunchRecord &launch) -> dsrt::Status {
     dsrt::EmulatedLaunch emulated;
     auto isUnwanted = [&](int32_t output) { return step.outputs[output].empty(); };
     const bool samples = &launch >= program.sampling.data() && &launch < program.sampling.data() + program.sampling.size();
-    if (std::any_of(launch.wants.begin(), launch.wants.end(), isUnwanted) || !parsed.kernels[launch.kernel].isOn(arch) ||
-        !launch.runs(sizes, emulated.grid) || (samples && !(step.parts >> static_cast<int>(launch.part) & 1)))
+    const bool isOfOthers = launch.library != dsrt::LibraryUse::any && (launch.library == dsrt::LibraryUse::with) != hasLibrary;
+    if (std::any_of(launch.wants.begin(), launch.wants.end(), isUnwanted) || isOfOthers ||
+        (!launch.product && !parsed.kernels[launch.kernel].isOn(arch)) || !launch.runs(sizes, emulated.grid) ||
+        (samples && !(step.parts >> static_cast<int>(launch.part) & 1)))
       return dsrt::Status();
+    if (launch.product) {
+      isBehindProduct = true;
+      ++products;
+      return emulator->multiply(productOf(*launch.product, memory, sizes));
+    }
     const dsrt::KernelRecord &kernel = parsed.kernels[launch.kernel];
     emulated.kernel = kernel.name;
     emulated.function = reinterpret_cast<DsEmulatedKernelFn>(dlsym(handle, (DS_EMULATED_PREFIX + kernel.name).c_str()));
@@ -233,7 +249,8 @@ std::string EmulatedPlan::runOnce(const EmulatedStep &step, uint64_t seed) const
     emulated.sharedBytes = kernel.sharedBytes;
     Arguments arguments = argumentsOf(launch, step, memory, sizes);
     emulated.args = arguments.list();
-    emulated.overlaps = true; // also the first: a step before may be running
+    emulated.overlaps = !isBehindProduct; // also the first: a step before may be running
+    isBehindProduct = false;
     return emulator->launch(emulated);
   });
   if (!status.ok())

@@ -33,15 +33,22 @@ public:
   /// What a test does to the kernels before they are compiled.
   using Change = std::function<void(mlir::ModuleOp)>;
 
-  /// The kernels of a package for `arch` alone; empty: what every machine has. On failure `error()` says why.
-  explicit EmulatedPlan(const std::string &text, const Change &change = {}, const std::string &arch = {});
+  /// The kernels of a package for `arch` alone; empty: what every machine has. From `libraryRows` rows on (0: never) steps have products of
+  /// cuBLASLt, which the emulator computes. On failure `error()` says why.
+  explicit EmulatedPlan(const std::string &text, const Change &change = {}, const std::string &arch = {}, int64_t libraryRows = 0);
   ~EmulatedPlan();
   EmulatedPlan(EmulatedPlan &&other);
 
   explicit operator bool() const { return handle != nullptr; }
   const std::string &error() const { return message; }
+  const std::vector<std::string> &notes() const { return told; }
   /// `kernels` and `programs` of code/launches.json.
   const std::string &launches() const { return table; }
+
+  /// From now on cuBLASLt is not there.
+  void closeLibrary() { hasLibrary = false; }
+  /// Products of it in all runs so far.
+  int64_t libraryProducts() const { return products; }
 
   /// Runs the plan's only program once for each of some seeds, with all checks, from what outputs and caches hold at first. They have to
   /// become the same each time. The arena is poisoned, and counters have to be 0 again. Returns what went wrong, or nothing.
@@ -53,7 +60,10 @@ private:
   void *handle = nullptr;
   int file = -1;
   std::string message, table, arch;
+  std::vector<std::string> told;
   dsrt::LaunchTable parsed; // without modules
+  bool hasLibrary = true;
+  mutable int64_t products = 0;
 };
 
 } // namespace ds::test

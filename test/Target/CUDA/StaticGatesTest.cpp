@@ -137,8 +137,8 @@ void checkKernel(const std::string &ptx, const std::string &log, const std::stri
   EXPECT_EQ(has(code, "cp.async.bulk.shared::cluster.global.mbarrier"), warpgroups);
   // Where it cannot keep products in flight ptxas says so, and they wait for each other.
   EXPECT_FALSE(std::regex_search(log, std::regex("wgmma[^\n]* serialized [^\n]*'" + name + "'"))) << log;
-  // A number of a chunk, tokens here and there, columns that rope turns.
-  const bool readsFew = std::regex_search(name, std::regex("^sample_(greedy|penalty)$|_heads$"));
+  // A number of a chunk, tokens here and there, columns that rope turns, a sum.
+  const bool readsFew = std::regex_search(name, std::regex("^sample_(greedy|penalty)$|_heads$|_finish$"));
   EXPECT_EQ(has(code, "mma.sync.aligned.m16n8k16"), skinny || tiles || prefill) << code.substr(0, 2000);
   if (skinny || has(name, "_decode")) // matrices; keys and values
     EXPECT_TRUE(has(code, ".L1::no_allocate.L2::256B.v4.b32")) << "what is read once comes by the first-level cache";
@@ -150,25 +150,27 @@ void checkKernel(const std::string &ptx, const std::string &log, const std::stri
   if (std::regex_search(name, std::regex("^sample_(search|weigh|pick)$")))
     EXPECT_TRUE(has(code, "div.rn.f32") && !has(code, "fma.rn.f32") && !has(code, "div.full")) << code;
   EXPECT_EQ(has(code, "griddepcontrol.wait"), arch.number >= 90);
-  // Behind prepared rows nothing begins early.
-  EXPECT_EQ(has(code, "griddepcontrol.launch_dependents"), arch.number >= 90 && !has(name, "_prepare"));
+  // Behind prepared rows nothing begins early, nor do products of a library.
+  EXPECT_EQ(has(code, "griddepcontrol.launch_dependents"), arch.number >= 90 && !has(name, "_prepare") && !has(name, "_unpack"));
   EXPECT_FALSE(has(code, ".local")) << "memory of a thread";
 }
 
 /// Calls `body` with the kernels of `plan` and the `kernels` of their table.
 void withKernels(const Plan &plan, const std::function<void(const GpuKernels &, const nlohmann::json &)> &body,
-                 const std::vector<GpuArch> &archs = {}) {
+                 const std::vector<GpuArch> &archs = {}, int64_t libraryRows = 0) {
   mlir::DialectRegistry registry;
   registry.insert<DSDialect, ds_plan::DSPlanDialect>();
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
   auto module = mlir::parseSourceString<mlir::ModuleOp>(plan.text, mlir::ParserConfig(&context));
   ASSERT_TRUE(module) << plan.text;
-  auto kernels = emitGpuKernels(*module, archs);
+  auto kernels = emitGpuKernels(*module, archs, libraryRows);
   ASSERT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
   body(*kernels, nlohmann::json::parse(kernels->launches)["kernels"]);
 }
 
-void checkOn(const GpuArch &arch, const std::string &ptxas, const Plan &plan, const GpuKernels &kernels, const nlohmann::json &table) {
+/// `which`: the kernels that are looked at.
+void checkOn(const GpuArch &arch, const std::string &ptxas, const Plan &plan, const GpuKernels &kernels, const nlohmann::json &table,
+             const std::string &which) {
   auto ptx = compileToPtx(kernels, arch);
   ASSERT_TRUE(bool(ptx)) << llvm::toString(ptx.takeError());
   std::string log;
@@ -178,12 +180,14 @@ void checkOn(const GpuArch &arch, const std::string &ptxas, const Plan &plan, co
     const std::string name = kernel["name"];
     if (kernel.value("only", arch.name) != arch.name || kernel.value("except", "") == arch.name)
       continue;
+    if (!std::regex_search(name, std::regex(which)))
+      continue;
     SCOPED_TRACE(plan.name + ", " + name + ", " + arch.name);
     checkKernel(*ptx, log, name, kernel["threads"], kernel["shared_bytes"], arch);
   }
 }
 
-void check(const std::vector<Plan> &plans, const std::vector<std::string> &archs) {
+void check(const std::vector<Plan> &plans, const std::vector<std::string> &archs, int64_t libraryRows = 0, const std::string &which = "") {
   const std::string ptxas = findPtxas();
   if (ptxas.empty())
     GTEST_SKIP() << "no ptxas";
@@ -193,9 +197,9 @@ void check(const std::vector<Plan> &plans, const std::vector<std::string> &archs
   auto checkAll = [&](const Plan &plan) {
     auto each = [&](const GpuKernels &kernels, const nlohmann::json &table) {
       for (const GpuArch &arch : found)
-        checkOn(arch, ptxas, plan, kernels, table);
+        checkOn(arch, ptxas, plan, kernels, table, which);
     };
-    withKernels(plan, each, found);
+    withKernels(plan, each, found, libraryRows);
   };
   for (const Plan &plan : plans)
     checkAll(plan);
@@ -237,6 +241,14 @@ TEST(GpuStaticGates, wideProducts) {
   for (TileType type : {bf16, f16, int8, int4})
     plans.push_back(gemm("a wide product of " + type.text(), {768, {{8448, type}}}));
   check(plans, {"sm_90a"});
+}
+
+/// What stands around the products of cuBLASLt.
+TEST(GpuStaticGates, productsOfTheLibrary) {
+  GemmShape mixed{576, {{1536, bf16, true}, {512, TileType{4, true, 32, true}}}, "layer_norm", true};
+  std::vector<Plan> plans = llama(bf16), bytes = llama(int8);
+  plans.insert(plans.end(), {bytes[0], llama(int4)[1], bert()[1], gemm("products of two types", mixed)});
+  check(plans, allArchs, 512, "_(prepare_plain|unpack|finish)$");
 }
 
 TEST(GpuStaticGates, attention) { check({attention(9, 3, 64), encoderAttention()}, allArchs); }

@@ -15,6 +15,8 @@ struct GpuKernels {
   mlir::OwningOpRef<mlir::ModuleOp> module;
   /// `kernels` and `programs` of code/launches.json (docs/package-format.md), in JSON.
   std::string launches;
+  /// What a user may want to know, such as products that are not cuBLASLt's though that was asked for.
+  std::vector<std::string> notes;
 };
 
 /// A kernel of the plan that CUDA cannot compute: what is wrong is the model, not the compiler.
@@ -45,9 +47,10 @@ struct GpuArch {
 /// The architecture of a name: sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100a, sm_120, and compute_80. Fails for others, naming these.
 llvm::Expected<GpuArch> findGpuArch(llvm::StringRef name);
 
-/// Gives every kernel of `planned` its stages, which fit each of `archs`, and lists the launches of each program. Fails when a buffer or a
-/// weight has no offset, and with an UnservedKernel when a kernel has no builder on CUDA or its builder refuses it.
-llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs = {});
+/// Gives every kernel of `planned` its stages, which fit each of `archs`, and lists the launches of each program. From `libraryRows` rows
+/// on (17 or more; 0: never) steps have launches with products of cuBLASLt as well, for where it is there. Fails when a buffer or a weight
+/// has no offset, and with an UnservedKernel when a kernel has no builder on CUDA or its builder refuses it.
+llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs = {}, int64_t libraryRows = 0);
 
 /// PTX of those kernels of `kernels.module` that `arch` has. Needs no toolkit. Fails when lowering does.
 llvm::Expected<std::string> compileToPtx(const GpuKernels &kernels, const GpuArch &arch);

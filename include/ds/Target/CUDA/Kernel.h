@@ -38,6 +38,23 @@ struct GpuShape {
   bool letsNextBegin = true;           // at its start; the next one then holds places while it waits
   std::string only, except;            // an architecture that alone, or alone not, has it; empty: no such
   bool waitsItself = false;            // the body calls `gridWait`; else it stands at the start
+  // Where cuBLASLt is there: the stage is for such steps alone, or not for those of so many rows (0: for all).
+  bool withLibrary = false;
+  int64_t withoutLibraryFrom = 0;
+};
+
+/// A place in the scratch of a launch: `bytesPerRow` for each row (GpuSize::rows rounded up to a multiple of 128), and `bytes`, from its
+/// beginning.
+struct GpuScratchPlace {
+  int64_t bytesPerRow = 0, bytes = 0;
+};
+
+/// A product that cuBLASLt computes between the functions of two stages: sums [rows, columns] of f32 are x [rows, depth] times weights
+/// [columns, depth] transposed, both of `type`, all with their rows side by side. Columns and depth are multiples of 16.
+struct GpuLibraryProduct {
+  MmaType type = MmaType::bf16;
+  int64_t columns = 0, depth = 0;
+  GpuScratchPlace x, weights, sums;
 };
 
 /// A kernel of the plan, as the launches that share its functions have it. Without values: those of a body are in `GpuBody`.
@@ -63,13 +80,26 @@ public:
   llvm::SmallVector<KernelOperand> ins, aux, outs; // pointers are null
 
   /// Adds a stage. `body` is called later, once for each package.
-  void stage(GpuShape shape, std::function<void(GpuBody &)> body) { stages.push_back({std::move(shape), std::move(body)}); }
+  void stage(GpuShape shape, std::function<void(GpuBody &)> body) { stages.push_back({std::move(shape), std::move(body), {}}); }
+  /// Adds a product of cuBLASLt for steps of `when`, where the library is there.
+  void libraryStage(llvm::ArrayRef<GpuBound> when, const GpuLibraryProduct &product) {
+    GpuShape shape;
+    shape.name = "product";
+    shape.when.assign(when.begin(), when.end());
+    shape.withLibrary = true;
+    stages.push_back({std::move(shape), {}, product});
+  }
   /// The dynamic shared memory that a block may have on every machine of the package.
   int64_t mostSharedBytes = 227 << 10;
   /// Whether code is made for a machine with products of warpgroups (GpuArch::warpgroups): a builder may give it stages of its own.
   bool hasWarpgroups = false;
-  /// Asks for `bytes` of scratch for each row (GpuSize::rows rounded up to a multiple of 128).
-  void needScratch(int64_t bytes) { scratchPerRow = std::max(scratchPerRow, bytes); }
+  /// Rows from which products may be cuBLASLt's, 17 or more; 0: none are.
+  int64_t libraryRows = 0;
+  /// Asks for `bytesPerRow` of scratch for each row (GpuSize::rows rounded up to a multiple of 128) and `bytes` more, in programs that have
+  /// steps of `leastRows`.
+  void needScratch(int64_t bytesPerRow, int64_t bytes = 0, int64_t leastRows = 1) { scratch.push_back({{bytesPerRow, bytes}, leastRows}); }
+  /// Of a program whose steps have up to `rows` rows.
+  int64_t scratchBytes(int64_t rows) const;
   /// Asks for `count` counters for each sequence of the batch.
   void needCounters(int64_t count) { countersPerSequence = std::max(countersPerSequence, count); }
 
@@ -79,9 +109,19 @@ public:
   struct Stage {
     GpuShape shape;
     std::function<void(GpuBody &)> body;
+    std::optional<GpuLibraryProduct> product; // then there is no body
   };
   std::vector<Stage> stages;
-  int64_t scratchPerRow = 0, countersPerSequence = 0;
+  /// What a user may want to know of the kernel; empty: nothing.
+  std::string note;
+  int64_t countersPerSequence = 0;
+
+private:
+  struct Scratch {
+    GpuScratchPlace size;
+    int64_t leastRows;
+  };
+  llvm::SmallVector<Scratch, 2> scratch;
 };
 
 /// Gives a kernel its stages. Fails when the family cannot compute the region or the operand types. What it captures in bodies has to own
