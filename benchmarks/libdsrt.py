@@ -30,6 +30,19 @@ class LoadOptions(ctypes.Structure):
     ]
 
 
+class Info(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        *((name, ctypes.c_char_p) for name in ("path", "producer", "family", "name", "task", "weights_dtype", "level")),
+        *((name, INT32) for name in ("package_version", "threads", "is_decoder", "vocab_size", "hidden_size", "layers", "label_count")),
+        *((name, INT32) for name in ("max_positions", "context", "max_batch", "max_rows")),
+        *((name, ctypes.POINTER(INT32)) for name in ("bos", "eos")),
+        *((name, INT32) for name in ("bos_count", "eos_count", "pad")),
+        *((name, INT64) for name in ("parameters", "weights_bytes", "kv_bytes_per_sequence")),
+        *((name, ctypes.c_char_p) for name in ("device", "device_name", "cache_type", "note")),
+    ]
+
+
 class TracedStep(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_size_t),
@@ -76,6 +89,14 @@ class Model:
         """Raise the library's own line for a status that is not zero."""
         if status:
             raise RuntimeError(self.lib.dsrt_last_error().decode())
+
+    @property
+    def note(self):
+        """What the model does without though its package has it; empty: nothing."""
+        info = Info()
+        info.size = ctypes.sizeof(info)
+        self.check(self.lib.dsrt_get_info(self.handle, ctypes.byref(info)))
+        return (info.note or b"").decode()
 
     def batch_of(self, ids, mask=None):
         """Describe ids and mask [B, T] int32, which must live as long as what is returned."""

@@ -2,6 +2,8 @@
 
 import ctypes
 
+from .launches import Product
+
 STREAM_SERIALIZATION = 6  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 NUMBERS = {"static_shared": 1, "local_bytes": 3, "registers": 4}  # CUfunction_attribute
@@ -77,7 +79,14 @@ class Module:
         return found
 
     def launch(self, call, stream, programmatic=True):
-        """Put a launch on a stream. With `programmatic` it may begin before the one in front of it has ended, as the runtime has it."""
+        """Put a launch or a product on a stream. With `programmatic` a launch may begin before the one in front of it has ended, as the
+        runtime has it: not behind a product.
+        """
+        if isinstance(call, Product):
+            from . import cublaslt
+
+            cublaslt.multiply(call, stream)
+            return
         kernel, values = self.kernels[call.kernel], []
         for value, size in call.arguments:
             values.append(ctypes.c_uint64(value % (1 << 64)) if size == 8 else ctypes.c_int32(value))
@@ -86,7 +95,7 @@ class Module:
         config = LaunchConfig()
         config.grid[:], config.block[:] = call.grid, (kernel["threads"], 1, 1)
         config.shared_bytes, config.stream = kernel["shared_bytes"], stream
-        config.attributes, config.attribute_count = ctypes.pointer(attribute), int(programmatic)
+        config.attributes, config.attribute_count = ctypes.pointer(attribute), int(programmatic and not call.is_behind_product)
         self.driver.call("cuLaunchKernelEx", ctypes.byref(config), self.function(call.kernel), pointers, None)
 
 
@@ -103,7 +112,7 @@ class Rehearsal:
         return dict.fromkeys(NUMBERS, 0) if self.kernels[index] else {}
 
     def launch(self, call, stream, programmatic=True):
-        """Count a launch whose arguments the driver could take."""
-        for value, size in call.arguments:
+        """Count a launch whose arguments the driver could take, or a product."""
+        for value, size in () if isinstance(call, Product) else call.arguments:
             (ctypes.c_uint64 if size == 8 else ctypes.c_int32)(value)
         self.count += 1

@@ -92,14 +92,14 @@ def difference(found, wanted):
 
 def compare(path, folder, device, library_path=None):
     """Run a package on a device and hold its answers against those kept.
-    Returns: {"ok", "answers": name -> difference}; of greedy tokens, how many are equal.
+    Returns: {"ok", "answers": name -> difference}, and "note", what it runs without; of greedy tokens, how many are equal.
     """
     wanted = {file.stem: np.load(file) for file in sorted(folder.glob("*.npy"))}
-    found, ok = {}, True
-    for name, array in Answers(path, device, library_path).all(wanted.get("tokens")):
+    found, ok, run = {}, True, Answers(path, device, library_path)
+    for name, array in run.all(wanted.get("tokens")):
         if name == "tokens":
             found[name] = {"equal": int((array == wanted[name]).sum()), "of": len(array)}
             continue
         found[name] = difference(array, wanted[name]) if array.shape == wanted[name].shape else {"shape": list(array.shape)}
         ok = ok and bool(np.isfinite(array).all()) and found[name].get("cosine", 0) >= LEAST_COSINE
-    return {"ok": ok and len(found) == len(wanted), "answers": found}
+    return {"ok": ok and len(found) == len(wanted), "answers": found} | ({"note": run.model.note} if run.model.note else {})

@@ -3,6 +3,7 @@
 import dataclasses
 
 SCALAR, POINTER = 4, 8
+PADDING = 128  # rows of scratch are a multiple of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,21 @@ class Call:
     launch: int
     grid: tuple
     arguments: tuple
+    is_behind_product: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A product of cuBLASLt: sums [rows, columns] of f32 at address `sums`, of x [rows, depth] and weights [columns, depth] of `type`."""
+
+    launch: int
+    type: str
+    rows: int
+    columns: int
+    depth: int
+    x: int
+    weights: int
+    sums: int
 
 
 def step_sizes(batch, tokens, selected):
@@ -38,7 +54,7 @@ def grid_of(stage, sizes):
         if not least <= sizes[name] <= most:
             return None
     grid = []
-    for constant, *factors in stage["grid"]:
+    for constant, *factors in stage.get("grid", []):
         blocks = constant
         for name, divisor in factors:
             blocks *= -(-sizes[name] // divisor)
@@ -59,16 +75,32 @@ def value_of(argument, memory, sizes):
     return base + (rest[0] if rest else 0), POINTER
 
 
-def calls_of(stages, memory, sizes):
+def place_of(place, rows):
+    """Where a matrix of a product lies in the arena at so many rows."""
+    return place["offset"] + place["bytes_per_row"] * (-(-rows // PADDING) * PADDING)
+
+
+def product_of(stage, memory, sizes):
+    """The product of a stage."""
+    product, rows = stage["product"], sizes["token_rows"]
+    places = (memory.arena + place_of(product[name], rows) for name in ("x", "weights", "sums"))
+    return Product(stage["launch"], product["type"], rows, product["columns"], product["depth"], *places)
+
+
+def calls_of(stages, memory, sizes, library=True):
     """Evaluate stages, in order, those left out that do not run at these sizes or write an output nobody wants.
-    Args: stages, of a program's record in code/launches.json; memory; sizes, from `step_sizes`.
-    Returns: a list of Call.
+    Args: stages, of a program's record in code/launches.json; memory; sizes, from `step_sizes`; library, whether cuBLASLt is there.
+    Returns: a list of Call and Product.
     """
     calls = []
     for stage in stages:
         grid = grid_of(stage, sizes)
-        if grid is None or any(not memory.outputs[index] for index in stage.get("wants", [])):
+        if grid is None or any(not memory.outputs[index] for index in stage.get("wants", [])) or stage.get("library", library) != library:
+            continue
+        if "product" in stage:
+            calls.append(product_of(stage, memory, sizes))
             continue
         arguments = tuple(value_of(argument, memory, sizes) for argument in stage["args"])
-        calls.append(Call(stage["kernel"], stage["launch"], grid, arguments))
+        behind = bool(calls) and isinstance(calls[-1], Product)
+        calls.append(Call(stage["kernel"], stage["launch"], grid, arguments, behind))
     return calls

@@ -52,6 +52,12 @@ def commit():
     return done.stdout.strip()
 
 
+def cublaslt_path():
+    """The libcublasLt that torch brings, for libdsrt; None where there is none."""
+    found = [path for folder in sys.path for path in pathlib.Path(folder or ".").glob("nvidia/*/lib/libcublasLt.so.*")]
+    return str(max(found)) if found else None
+
+
 class Results:
     """What was found, in a file that is whole after every case."""
 
@@ -107,6 +113,8 @@ class Part:
         path.write_text(json.dumps(request))
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "ds-gpu-inductor"))
+        if library := cublaslt_path():
+            environment.setdefault("DS_CUBLASLT_LIBRARY", library)
         environment["DS_GPU_REHEARSAL"] = "1" if self.settings.dry else "0"
         command = [sys.executable, "-m", "gpu.worker", str(path)]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env=environment, start_new_session=True)
@@ -202,13 +210,16 @@ def evaluate(package):
         for batch, tokens in ((1, 1), (manifest["max_batch"], 1), (1, manifest["max_rows"])):
             if batch * tokens > manifest["max_rows"] or (program["name"] == "decode" and tokens > 1):
                 continue
-            calls = launches.calls_of(program["launches"], memory, launches.step_sizes(batch, tokens, batch))
-            ran = {call.launch for call in calls}
-            missing = {stage["launch"] for stage in program["launches"]} - ran
-            if missing:
-                raise Inconsistent(f"{package.name}: {program['name']}: launch {min(missing)} has no stage for {batch} x {tokens} tokens")
+            calls = []
+            for library in (True, False):
+                some = launches.calls_of(program["launches"], memory, launches.step_sizes(batch, tokens, batch), library)
+                missing = {stage["launch"] for stage in program["launches"]} - {call.launch for call in some}
+                if missing:
+                    place = f"{package.name}: {program['name']}: launch {min(missing)}"
+                    raise Inconsistent(f"{place} has no stage for {batch} x {tokens} tokens{'' if library else ' without cuBLASLt'}")
+                calls += [call for call in some if call not in calls]
             for call in calls:
-                if max(call.grid[1:]) > 65535 or call.grid[0] >= 1 << 31:
+                if isinstance(call, launches.Call) and (max(call.grid[1:]) > 65535 or call.grid[0] >= 1 << 31):
                     raise Inconsistent(f"{package.name}: {program['name']}: launch {call.launch} has a grid of {call.grid}")
             count += len(calls)
     return count

@@ -10,6 +10,8 @@ import json
 import pathlib
 import struct
 
+from .launches import place_of
+
 SIZES = ("batch", "tokens", "token_rows", "selected")
 POINTERS = ("arena", "weights", "input", "output", "kv", "counters")
 HEAD = "weights.head"
@@ -85,8 +87,8 @@ class Package:
     def table(self):
         """The launches: code/launches.json."""
         table = self.read(self.manifest.get("launches", "code/launches.json"))
-        if table.get("format") != "ds-launches" or table.get("version") not in (1, 3):
-            raise Inconsistent(f"{self.name}: expects ds-launches version 1 or 3, found {table.get('format')} {table.get('version')}")
+        if table.get("format") != "ds-launches" or table.get("version") not in (1, 3, 4):
+            raise Inconsistent(f"{self.name}: expects ds-launches version 1, 3 or 4, found {table.get('format')} {table.get('version')}")
         return table
 
     @functools.cached_property
@@ -96,6 +98,8 @@ class Package:
 
     def is_here(self, stage):
         """Whether a stage is launched on `arch`."""
+        if "product" in stage:
+            return True
         kernel = self.table["kernels"][stage["kernel"]]
         return kernel.get("only", self.arch) == self.arch and kernel.get("except") != self.arch
 
@@ -239,6 +243,9 @@ class Package:
 
     def check_stage(self, record, program, stage, place, kernels):
         """Check one stage: sizes that exist, addresses inside what they point to."""
+        if "product" in stage:
+            self.check_product(record, program, stage["product"], place)
+            return
         if not 0 <= stage["kernel"] < kernels:
             raise Inconsistent(f"{place}: expects a kernel below {kernels}, found {stage['kernel']}")
         named = [bound[0] for bound in stage.get("when", [])]
@@ -262,6 +269,13 @@ class Package:
                 raise Inconsistent(f"{place}: no weight begins at byte {argument[1]}")
             if kind not in (*POINTERS, "i64", *SIZES):
                 raise Inconsistent(f"{place}: argument {kind} is unknown")
+
+    def check_product(self, record, program, product, place):
+        """Check a product of cuBLASLt at the most rows of a step."""
+        rows, columns, depth = program["max_rows"], product["columns"], product["depth"]
+        for name, size in (("x", rows * depth * 2), ("weights", columns * depth * 2), ("sums", rows * columns * 4)):
+            if place_of(product[name], rows) + size > record["arena_bytes"]:
+                raise Inconsistent(f"{place}: {name} of {size} bytes is outside {record['arena_bytes']}")
 
 
 def packages(folder):

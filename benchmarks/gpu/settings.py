@@ -118,8 +118,10 @@ def case_of(part, name, settings):
         if kind in ("attention", "norm"):
             program = "prefill"
         sides = ["graph", "libdsrt", "eager", "compile"]
-        return {"package": package, "kind": kind, "program": program, "past": [8], "tokens": [16], "batches": [1, 2], "sides": sides,
-                "dtype": "float32", "beside": {"graph mma": package}}  # fmt: skip
+        names = {"graph mma": package, "graph cublaslt": f"{package}-cublaslt"}
+        beside = {side: other for side, other in names.items() if (pathlib.Path(settings.packages) / other).is_dir()}
+        return {"package": package, "kind": kind, "program": program, "past": [8], "tokens": [16, 24], "batches": [1, 2], "sides": sides,
+                "dtype": "float32", "beside": beside}  # fmt: skip
     for case in settings.cases[part]:
         if case["package"] == package and (not rest or case["kind"] == rest[0]):
             return case

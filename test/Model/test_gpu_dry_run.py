@@ -7,7 +7,15 @@ import subprocess
 import sys
 
 GPU = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "gpu"
-PACKAGES = ("tiny-llama-bf16-none", "tiny-llama-bf16-cache-int8", "tiny-llama-bf16-cache-bf16", "tiny-llama-int4-g64", "tiny-bert-bf16")
+PACKAGES = (
+    "tiny-llama-bf16-none",
+    "tiny-llama-bf16-cache-int8",
+    "tiny-llama-bf16-cache-bf16",
+    "tiny-llama-int4-g64",
+    "tiny-llama-int4-g64-cublaslt",
+    "tiny-bert-bf16",
+    "tiny-bert-bf16-cublaslt",
+)
 
 
 def test_dry_run(tmp_path):
@@ -24,4 +32,5 @@ def test_dry_run(tmp_path):
     assert all(case["ok"] for case in parts["correct"].values())
     assert parts["kernels"]
     assert parts["decode"]
-    assert parts["prefill"]
+    (prompt,) = parts["prefill"].values()
+    assert all({"graph", "graph mma", "graph cublaslt"} <= set(entry["sides"]) for entry in prompt["tokens"])
