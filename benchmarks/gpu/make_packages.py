@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 import time
 
-from . import checkpoint, expected
+from . import candidates, checkpoint, expected
 from .package import DESCRIPTION, HEAD, Inconsistent, Package
 from .settings import HERE, ROOT
 
@@ -53,6 +53,14 @@ def compile_model(compiler, model, out, options):
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise RuntimeError(f"exit code {done.returncode}: {(lines or [''])[0]}"[:600])
     return time.monotonic() - start
+
+
+def ptxas_version():
+    """The version of the ptxas in PATH or DS_PTXAS, such as 13.0.88; empty where there is none."""
+    ptxas = os.environ.get("DS_PTXAS") or shutil.which("ptxas")
+    said = subprocess.run([ptxas, "--version"], capture_output=True, text=True).stdout if ptxas else ""
+    match = re.search(r"\bV(\d+[\d.]*)", said)
+    return match[1] if match else ""
 
 
 def storage_types(plan):
@@ -94,12 +102,18 @@ def source_of(model, scratch, is_random):
     return folder
 
 
-def make(name, entry, model, weights, settings, scratch):
-    """Make one package, its description, and what it must answer."""
+def make(name, entry, model, weights, settings, scratch, variant=None):
+    """Make one package, its description, and what it must answer.
+    Args: variant, a candidates.Variant: products cut as it says, in a package of its own.
+    """
+    if variant:
+        name = variant.name_of(name)
     out, is_random = settings.packages / name, entry["group"] != "correct"
     shutil.rmtree(out, ignore_errors=True)
     source, options = source_of(model, scratch, is_random), flags(entry, weights)
     target = [f"--target={settings.target}", *(["--no-emulation"] if is_random else []), *entry.get("target_options", [])]
+    if variant:
+        target.append(f"--tuning={variant.write(scratch)}")
     seconds = compile_model(settings.compiler, source, out, [*options, *target])
     plan = scratch / "plan.mlir"
     compile_model(settings.compiler, source, plan, [*options, *target, "--emit=plan"])
@@ -112,6 +126,8 @@ def make(name, entry, model, weights, settings, scratch):
         "config": CASES["models"][model],
         "storages": storage_types(plan.read_text()),
     }
+    if variant:
+        description |= {"tuning": variant.description(), "ptxas": ptxas_version()} | ({"group": "tune"} if is_random else {})
     (out / DESCRIPTION).write_text(json.dumps(description))
     if is_random:
         package = Package(out)
@@ -126,6 +142,32 @@ def make(name, entry, model, weights, settings, scratch):
     found = Package(out)
     products = len(found.products()) if entry["group"] == "kernels" else 0
     print(f"{name}: {seconds:.1f} s, {stages} stages" + (f", {products} products" if products else ""), flush=True)
+
+
+def spaces_of(entry, model, weights, settings, scratch):
+    """The lines of `ds-compile --report-tuning=FILE` for a package."""
+    source, path = source_of(model, scratch, entry["group"] != "correct"), scratch / "spaces.jsonl"
+    options = [*flags(entry, weights), f"--target={settings.target}", *entry.get("target_options", [])]
+    compile_model(settings.compiler, source, scratch / "code.mlir", [*options, "--emit=gpu", f"--report-tuning={path}"])
+    return path.read_text().splitlines()
+
+
+def make_variants(name, entry, model, weights, settings, scratch):
+    """Make a package for each candidate of the products that stand alone, all but those that are taken anyhow."""
+    lines = spaces_of(entry, model, weights, settings, scratch)
+    for variant in candidates.variants(name, map(json.loads, lines), settings.tune):
+        make(name, entry, model, weights, settings, scratch, variant)
+
+
+def write_spaces(settings):
+    """Write how the products of packages can be cut to `settings.spaces`, each key once."""
+    lines = {}
+    with tempfile.TemporaryDirectory(dir=settings.out) as scratch:
+        for name, entry, model, weights in wanted(settings.names):
+            lines |= dict.fromkeys(spaces_of(entry, model, weights, settings, pathlib.Path(scratch)))
+            print(f"{name}: {len(lines)} lines", flush=True)
+    settings.spaces.write_text("".join(line + "\n" for line in lines))
+    return 0
 
 
 def pack(settings):
@@ -154,19 +196,27 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "gpu", help="where to (default: build/gpu)")
     parser.add_argument("--target", default="cuda:sm_90a", help="as ds-compile's (default: cuda:sm_90a)")
     parser.add_argument("--compiler", default=os.environ.get("DS_BIN", str(ROOT / "build" / "release" / "bin")) + "/ds-compile")
+    parser.add_argument(
+        "--tune", type=int, default=0, metavar="N", help="also N candidates of each way that products are cut, where packages fuse nothing"
+    )
+    parser.add_argument("--spaces", type=pathlib.Path, metavar="FILE", help="write how products can be cut, and make no packages")
     parser.add_argument("--force", action="store_true", help="make packages again that are there")
     parser.add_argument("--no-pack", dest="pack", action="store_false", help="do not write build/gpu/carry")
     settings = parser.parse_args()
     settings.out, settings.packages = settings.out.resolve(), settings.out.resolve() / "packages"
     settings.packages.mkdir(parents=True, exist_ok=True)
+    if settings.spaces:
+        return write_spaces(settings)
     compiled, failed = pathlib.Path(settings.compiler).stat().st_mtime, []
     with tempfile.TemporaryDirectory(dir=settings.out) as scratch:
         for name, entry, model, weights in wanted(settings.names):
             made = settings.packages / name / DESCRIPTION
-            if not settings.force and made.is_file() and made.stat().st_mtime > compiled:
+            if not settings.force and not settings.tune and made.is_file() and made.stat().st_mtime > compiled:
                 continue
             try:
                 make(name, entry, model, weights, settings, pathlib.Path(scratch))
+                if settings.tune > 1 and "--fusion=none" in entry["options"]:
+                    make_variants(name, entry, model, weights, settings, pathlib.Path(scratch))
             except (RuntimeError, Inconsistent, OSError) as error:
                 failed.append(name)
                 shutil.rmtree(settings.packages / name, ignore_errors=True)

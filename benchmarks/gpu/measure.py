@@ -24,7 +24,7 @@ from .package import Inconsistent, packages
 from .settings import HERE, PARTS, ROOT, SHARED_MEMORY, Settings, names_of
 from .turns import message
 
-CASE_SECONDS = {"ceilings": 120, "kernels": 120, "regions": 180, "decode": 420, "prefill": 300, "correct": 60, "sanitize": 180}
+CASE_SECONDS = {"ceilings": 120, "kernels": 120, "tune": 240, "regions": 180, "decode": 420, "prefill": 300, "correct": 60, "sanitize": 180}
 START_SECONDS = 120
 MOST_PROCESSES = 12  # of one part
 QUERY = (

@@ -129,6 +129,20 @@ def bandwidth(entry):
     return f" ({entry['bytes_per_s'] / 1e12:.2f} TB/s)" if entry.get("bytes_per_s") else ""
 
 
+def tuned(cases):
+    """Candidates of products: what is taken, the fastest, and how it is cut."""
+    lines = ["candidates: us of what is taken, of the fastest, how many there were"]
+    for name, case in cases.items():
+        for label, entry in case.get("tokens", {}).items():
+            times = {side: value["us"] for side, value in entry.get("sides", {}).items()}
+            if "0" not in times:
+                continue
+            best = min(times, key=times.get)
+            config = ", ".join(f"{key} {value}" for key, value in entry["configs"][best].items())
+            lines.append(f"{name} {label}: {times['0']:.1f}, {times[best]:.1f} of {len(times)}" + (f": {config}" if best != "0" else ""))
+    return lines
+
+
 def regions(cases, read):
     """Attention, norms, and kernels of a layer."""
     lines = []
@@ -180,6 +194,8 @@ def text(results):
     read = read or (H200_READ if "H200" in gpu.get("name", "") else None)
     if "kernels" in parts:
         lines += ["", *kernels(parts["kernels"], read)]
+    if "tune" in parts:
+        lines += ["", *tuned(parts["tune"])]
     if "regions" in parts:
         lines += ["", *regions(parts["regions"], read)]
     for part in ("decode", "prefill"):

@@ -9,7 +9,7 @@ from .package import Inconsistent, Package, packages
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PARTS = ("ceilings", "kernels", "regions", "decode", "prefill", "correct", "sanitize")
+PARTS = ("ceilings", "kernels", "tune", "regions", "decode", "prefill", "correct", "sanitize")
 REHEARSED = 64 << 20  # bytes of weights, at most, of the packages that a dry run takes
 SHARED_MEMORY = pathlib.Path("/dev/shm")
 
@@ -66,6 +66,8 @@ def names_of(part, settings):
     elif part == "kernels":
         shapes = cases["quick"]["shapes"] if settings.quick else [shape for shapes in cases["shapes"].values() for shape in shapes]
         names = [f"{rows}x{depth}" for rows, depth in shapes]
+    elif part == "tune":
+        names = tuned_names(packages(settings.packages))
     elif part == "regions":
         names = [f"{case['package']}:{case['kind']}:{tokens}" for case in cases["regions"] for tokens in case["tokens"]]
     elif part in ("decode", "prefill"):
@@ -82,6 +84,10 @@ def names_of(part, settings):
 def rehearsed_names(part, settings):
     """The cases of a dry run: those that the CPU can stand for, on the packages that are small."""
     small = [package for package in packages(settings.packages).values() if package.data_bytes <= REHEARSED]
+    if part == "tune":
+        return tuned_names({package.name: package for package in small})
+    if part != "correct":
+        small = [package for package in small if "tuning" not in package.description]
     decoders = [package for package in small if package.manifest["model"]["task"] == "causal-lm"]
     encoders = [package for package in small if package.manifest["model"]["task"] != "causal-lm"]
     correct = [package for package in small if package.description.get("group") == "correct" and not package.is_random]
@@ -102,6 +108,11 @@ def rehearsed_names(part, settings):
     if part == "correct":
         return [package.name for package in correct]
     return []
+
+
+def tuned_names(found):
+    """A case for each package that has others which cut its products in other ways."""
+    return sorted({package.description["tuning"]["base"] for package in found.values() if "tuning" in package.description})
 
 
 def is_norm(launch):

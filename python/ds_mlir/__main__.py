@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("--context", type=int)
     compile_.add_argument("--max-batch", type=int)
     compile_.add_argument("--target", default="cpu", metavar="LIST", help="cpu, cuda:ARCH,..., or both (default: %(default)s)")
+    compile_.add_argument("--tuning", metavar="FILE", help="with CUDA: entries that say how products are cut (docs/cuda.md)")
     compile_.add_argument("--target-cpu")
     compile_.add_argument(
         "--cublaslt",
@@ -147,7 +148,7 @@ def _embed(options) -> None:
 
 def _compile(options) -> None:
     names = ("weights", "quantize", "activations", "cache", "calibration", "scale_inputs", "fusion", "context", "max_batch")
-    names += ("target", "target_cpu", "cublaslt", "task")
+    names += ("target", "tuning", "target_cpu", "cublaslt", "task")
     compiler.compile(options.model, options.output, **{name: getattr(options, name) for name in names})
 
 

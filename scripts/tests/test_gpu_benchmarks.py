@@ -264,3 +264,64 @@ def test_report_and_merge(load):
     load("merge_results").merge(into, again)
     assert into["parts"]["kernels"]["4096x4096"]["tokens"]
     assert into["parts"]["kernels"]["1024x1024"]["run"] == 1
+
+
+def candidate(config, chosen, us, **key):
+    """A line of --report-tuning."""
+    line = {"arch": "sm_90a", "builder": "rows1", "weights": "bf16", "n": 4096, "k": 4096, "rows": 1, "norm": False, "form": "plain"}
+    return {**line, **key, "config": config, "chosen": chosen, "us": us, "threads": 256, "blocks": 264, "shared_bytes": 13984}
+
+
+def test_candidates_are_the_best_and_what_is_taken(load):
+    candidates = load("candidates")
+    lines = [candidate({"warps": 4}, False, 1), candidate({"warps": 16}, False, 2), candidate({"warps": 8}, True, 3)]
+    lines += [candidate({"warps": 16}, True, 4, builder="rows8", rows=8)]
+    first, second = candidates.variants("k", lines, 3)
+    assert (first.name_of("k"), second.name_of("k")) == ("k.t1", "k.t2")
+    assert [config for _, config in first.taken] == [{"warps": 8}, {"warps": 16}]
+    assert [config for _, config in first.entries] == [{"warps": 4}]  # the other key has no more
+    assert [config for _, config in second.entries] == [{"warps": 16}]
+    assert len(list(candidates.variants("k", lines, 2))) == 1
+
+
+def test_tuning_entries(load, tmp_path, monkeypatch):
+    """The fastest right candidate becomes an entry where it is clearly faster; a time alone where the kernel is that of now."""
+    entries = load("tuning_entries")
+
+    def side(us):
+        return {"us": us, "spread": 0.002, "least_us": us}
+
+    def tuned(rows, sides, wrong=()):
+        checks = {name: {"nmse": 0.0, "ok": name not in wrong} for name in sides}
+        key = ["sm_90a", f"rows{rows}", "bf16", 4096, 4096, rows, False, "plain"]
+        configs = {name: {"warps": 8 + int(name)} for name in sides}
+        return {"key": key, "configs": configs, "checks": checks, "sides": {name: side(us) for name, us in sides.items()}, "bytes": 1 << 25}
+
+    kernel = {"threads": 256, "shared_bytes": 13984, "grids": {"1": [264, 1, 1]}}
+    other = {"threads": 512, "shared_bytes": 13984, "grids": {"16": [132, 1, 1]}}
+    shape = {"rows": 4090, "depth": 4096, "run": 0, "tokens": {}}
+    shape["weights"] = {"bf16": {"bytes": 1 << 25, "code": "sm_90a", "kernels": {"gemm_rows1": kernel, "gemm_rows16": other}}}
+    for rows in ("1", "16"):
+        shape["tokens"][rows] = {"sides": {"bf16": side(10.0)}, "checks": {"bf16": {"nmse": 0.0, "ok": True}}}
+    gpu = {"name": "NVIDIA H200", "driver_version": "580"}
+    run = {"gpu": gpu, "date": "2026-11-27", "commit": "abc"}
+    tokens = {"a": tuned(1, {"0": 9.0, "1": 8.0, "2": 7.0}, wrong="2"), "b": tuned(8, {"0": 9.0, "1": 8.95}), "c": tuned(16, {"1": 8.0})}
+    ceilings = {"read": {"bytes_per_s": 4e12}, "matmul": {"flops_per_s": 6e14}}
+    results = {**run, "runs": [run], "parts": {"ceilings": ceilings, "kernels": {"4090x4096": shape}}}
+    lines = [candidate({"warps": 8}, True, 3), candidate({"warps": 16}, True, 3, builder="rows16", rows=16)]
+    measured = entries.kernel_entries(results, lines)
+    assert [json.loads(line)["config"] for line in measured.values()] == [{"warps": 8}]  # of 16 rows the threads are others
+    results["parts"]["tune"] = {"k": {"tokens": tokens, "ptxas": "13.0.88"}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "spaces.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    arguments = [str(tmp_path / "results.json"), "--spaces", str(tmp_path / "spaces.jsonl"), "--folder", str(tmp_path / "tuning")]
+    monkeypatch.setattr("sys.argv", ["tune", *arguments])
+    assert entries.main() == 0
+    written = [json.loads(line) for line in (tmp_path / "tuning" / "nvidia-h200.jsonl").read_text().splitlines()]
+    assert [(line["rows"], line["config"]["warps"], line["us"], line["candidates"]) for line in written] == [(1, 9, 8.0, 2), (8, 8, 9.0, 2)]
+    assert written[0]["rate"] == 4194.3
+    assert written[0]["share"] == 1.049
+    assert written[0]["ptxas"] == "13.0.88"
+    del results["parts"]["ceilings"]
+    with pytest.raises(entries.Incomplete, match="part ceilings"):
+        entries.tuned_entries(results)

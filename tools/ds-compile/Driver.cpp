@@ -5,6 +5,7 @@
 #include "RecomputeBudget.h"
 #include "Strict.h"
 #include "Targets.h"
+#include "TuningFile.h"
 #include "dialects/DS/DSDialect.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "dialects/RegisterDialects.h"
@@ -74,6 +75,8 @@ private:
   static std::string text(ModuleOp module);
   Result<void> dump(const std::string &name, const std::string &content, const char *suffix);
   Result<void> write(const std::string &content) const;
+  /// What --tuning and --report-tuning say of the code that was made.
+  Result<void> reportTuning();
   LogicalResult note(Diagnostic &diagnostic);
   /// Where the module goes that an internal error happened on.
   std::string reproducerName() const {
@@ -89,6 +92,7 @@ private:
   MLIRContext context;
   std::optional<ImportedModel> model;
   Targets targets;
+  Tuning tuning;
   std::vector<TargetModule> plans; // by target, the CPU first
   Quantization quantization;
   dsrt::MachineDescription machine;
@@ -169,6 +173,8 @@ Result<void> Driver::checkOptions() {
     return Error::usage("--context: expects 1 to 16777216, got " + std::to_string(options.context));
   if (emitsCpu && targets.levels.size() != 1)
     return Error::usage("--emit=" + options.emit + ": expects one --target-cpu");
+  if (Result<void> read = readTuning(options, targets, tuning); !read)
+    return read;
   return readMachine();
 }
 
@@ -470,8 +476,25 @@ Result<void> Driver::run() {
     return code ? write(lowered) : Result<void>(code.error());
   }
   progress.stage("code");
-  Result<std::string> emitted = emitGpuText(*model->module, targets.archs, targets.libraryRows, options.emit);
-  return emitted ? write(*emitted) : Result<void>(emitted.error());
+  Result<std::string> emitted = emitGpuText(*model->module, targets.archs, targets.libraryRows, options.emit, tuning);
+  if (!emitted)
+    return emitted.error();
+  if (Result<void> reported = reportTuning(); !reported)
+    return reported;
+  return write(*emitted);
+}
+
+Result<void> Driver::reportTuning() {
+  if (!options.quiet)
+    for (const std::string &note : tuningNotes(options, tuning))
+      llvm::errs() << "ds-compile: note: " << note << "\n";
+  if (!options.reportTuning)
+    return {};
+  if (!options.tuningSpaces.empty())
+    return writeTuningSpaces(options, tuning);
+  if (!options.quiet)
+    llvm::errs() << tuningReport(tuning);
+  return {};
 }
 
 void Driver::splitByTarget() {
@@ -522,12 +545,14 @@ Result<std::vector<PackageFile>> Driver::generateAll(SharedWeights &places) {
     progress.stage(targets.cpu ? "code-cuda" : "code");
     std::vector<std::string> notes;
     Result<std::vector<PackageFile>> code =
-        compileForGpu(plans.back().module, targets.archs, targets.libraryRows, !options.noEmulation, part, notes);
+        compileForGpu(plans.back().module, targets.archs, targets.libraryRows, !options.noEmulation, part, tuning, notes);
     if (!code)
       return code.error();
     if (!options.quiet)
       for (const std::string &note : notes)
         llvm::errs() << "ds-compile: note: " << note << "\n";
+    if (Result<void> reported = reportTuning(); !reported)
+      return reported.error();
     llvm::move(*code, std::back_inserter(files));
   }
   return files;

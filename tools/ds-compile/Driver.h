@@ -31,6 +31,8 @@ struct CompileOptions {
   std::string machine;                 // description for the cost model; empty: the one built in
   std::optional<std::string> cublaslt; // rows from which products are cuBLASLt's where it is there; "": 512; none: never
   std::string gpuMachine;              // the same of a GPU: a name or a file; empty: by the first architecture
+  std::string tuning;                  // entries that say how products on CUDA are cut; empty: those that are built in
+  std::string tuningSpaces;            // file that --report-tuning writes; empty: it prints a table
   std::vector<int64_t> costStep;       // batch, tokens, past, threads of the step that is predicted
   std::vector<std::string> targetCpus;
   // Of --train, and errors without it.
@@ -42,7 +44,8 @@ struct CompileOptions {
   int64_t context = 0, maxBatch = 16, maxRows = 512;
   unsigned threads = 1;
   bool train = false, layerDrop = false, randomWeights = false;
-  bool noEmulation = false, noWgmma = false, observe = false, strict = false, report = false, reportCosts = false, quiet = false;
+  bool noEmulation = false, noWgmma = false, observe = false, strict = false, report = false, reportCosts = false, reportTuning = false,
+       quiet = false;
   /// Set by a signal: the package is given up and its unfinished folder removed.
   const std::atomic<bool> *interrupted = nullptr;
 };

@@ -23,8 +23,9 @@ static Error failed(llvm::Error error) {
   return isModel ? Error::badData("no kernel on CUDA: " + text) : Error::internal("code: " + text);
 }
 
-Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, int64_t libraryRows, const std::string &emit) {
-  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs, libraryRows);
+Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, int64_t libraryRows, const std::string &emit,
+                                    Tuning &tuning) {
+  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs, libraryRows, &tuning);
   if (!kernels)
     return failed(kernels.takeError());
   if (emit == "gpu") {
@@ -48,8 +49,8 @@ Result<std::string> ds::emitGpuText(ModuleOp planned, ArrayRef<GpuArch> archs, i
 }
 
 Result<std::vector<PackageFile>> ds::compileForGpu(ModuleOp planned, ArrayRef<GpuArch> archs, int64_t libraryRows, bool emulation,
-                                                   const std::optional<GpuPart> &part, std::vector<std::string> &notes) {
-  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs, libraryRows);
+                                                   const std::optional<GpuPart> &part, Tuning &tuning, std::vector<std::string> &notes) {
+  llvm::Expected<GpuKernels> kernels = emitGpuKernels(planned, archs, libraryRows, &tuning);
   if (!kernels)
     return failed(kernels.takeError());
   llvm::append_range(notes, kernels->notes);

@@ -117,6 +117,14 @@ static cl::opt<std::string>
                cl::desc("with --target=cuda: the GPU that costs are predicted for, a100, h100, h200 or a description "
                         "(docs/cost-model.md; default: by the first architecture)"),
                cl::cat(category));
+static cl::opt<std::string> tuning("tuning", cl::value_desc("file"),
+                                   cl::desc("with --target=cuda: entries that say how products are cut, over those that are built in "
+                                            "(docs/cuda.md)"),
+                                   cl::cat(category));
+static cl::opt<std::string>
+    reportTuning("report-tuning", cl::ValueOptional, cl::value_desc("file"),
+                 cl::desc("with --target=cuda: print how products are cut and why, or write all the ways there are to a file"),
+                 cl::cat(category));
 static cl::list<int64_t> costStep("cost-step", cl::CommaSeparated, cl::value_desc("B,T,PAST,THREADS"),
                                   cl::desc("the step that is predicted (default: 1,128,0,1)"), cl::cat(category));
 static cl::opt<bool> quiet("quiet", cl::desc("print nothing but errors"), cl::cat(category));
@@ -174,6 +182,9 @@ int main(int argc, char **argv) {
   options.reportCosts = reportCosts;
   options.machine = machine;
   options.gpuMachine = gpuMachine;
+  options.tuning = tuning;
+  options.reportTuning = reportTuning.getNumOccurrences() > 0;
+  options.tuningSpaces = reportTuning;
   options.costStep.assign(costStep.begin(), costStep.end());
   options.quiet = quiet;
   options.interrupted = &interrupted;

@@ -2,6 +2,8 @@
 #include "CacheView.h"
 #include "dialects/DS/DSDialect.h"
 #include "ds/Analysis/FusionLegality.h"
+#include "ds/Quantize/QuantizedType.h"
+#include "ds/Target/CUDA/CodeGen.h"
 
 using namespace mlir;
 using namespace ds;
@@ -20,6 +22,50 @@ unsigned GpuGemm::tableOf(RopeOp rope) const {
     index += isa<RopeOp>(op);
   }
   return index;
+}
+
+std::string GpuGroup::weights() const { return tiles.type ? nameOf(schemeOf(*tiles.type)) : tiles.isF16 ? "f16" : "bf16"; }
+
+WeightShape GpuGroup::shape() const {
+  WeightShape shape{units, tiles.tiles(), tiles.tileDepth(), tiles.type.has_value(), 0, 2 * tiles.blockBytes()};
+  if (tiles.type)
+    shape.scales = std::max<int64_t>(1, tiles.tileDepth() / tiles.group()) * (tiles.isAsymmetric() ? 4 : 2);
+  return shape;
+}
+
+SmallVector<WeightShape, 2> GpuGemm::shapes() const {
+  SmallVector<WeightShape, 2> shapes;
+  for (const GpuGroup &group : groups)
+    shapes.push_back(group.shape());
+  return shapes;
+}
+
+std::optional<TuningKey> GpuGemm::tuningKey(StringRef builder, int64_t rows) const {
+  if (groups.size() != 1)
+    return std::nullopt;
+  const GpuGroup &group = groups.front();
+  TuningKey key{kernel->tuningArch, builder.str(), group.weights(), group.units * 16, region.depth, rows, region.norm != nullptr, "plain"};
+  if (builder == "tiles")
+    key.arch = kernel->hasWarpgroups ? kernel->mmaArch : kernel->tuningArch;
+  if (builder == "wgmma")
+    key.arch = GpuArch::warpgroups.str();
+  if (llvm::any_of(region.domains, [](const LinearDomain &domain) { return domain.hasHeads(); }))
+    key.form = "heads";
+  else if (llvm::any_of(group.domains, [](const GpuDomain &domain) { return domain.kind == UnitKind::pairs; }))
+    key.form = "pairs";
+  return key;
+}
+
+TuningChoice GpuGemm::choose(const TuningKey &key, llvm::function_ref<int64_t(const TuningConfig &)> sharedBytes) const {
+  TuningChoice choice = kernel->tuning->choose(key);
+  choice.kernel = ds_plan::KernelOp(kernel->kernel).getSymName().str();
+  const int64_t most = key.builder == "wgmma" ? llvm::cantFail(findGpuArch(key.arch)).sharedBytes : kernel->mostSharedBytes;
+  if (choice.from == TuningChoice::From::model || sharedBytes(choice.config) <= most)
+    return choice;
+  kernel->tuning->notes.push_back(choice.kernel + ": entry " + choice.place + " needs " + std::to_string(sharedBytes(choice.config)) +
+                                  " bytes of shared memory, of which a machine of the package has " + std::to_string(most) +
+                                  ": the model's configuration is taken");
+  return {choice.kernel, key, *tuningRule(key), TuningChoice::From::model, "", ""};
 }
 
 /// Rope by halves whose halves are whole blocks of 8 rows.

@@ -3,6 +3,7 @@
 #ifndef LIB_TARGET_CUDA_GEMM_H
 #define LIB_TARGET_CUDA_GEMM_H
 
+#include "GemmShapes.h"
 #include "TileReader.h"
 #include "ds/Analysis/LinearRegion.h"
 #include "ds/Target/CUDA/Kernel.h"
@@ -35,6 +36,9 @@ struct GpuGroup {
 
   MmaType mma() const { return tiles.type || tiles.isF16 ? MmaType::f16 : MmaType::bf16; }
   int64_t paddedDepth() const { return tiles.tiles() * tiles.tileDepth(); }
+  /// How its weights are called in tuning entries.
+  std::string weights() const;
+  WeightShape shape() const;
 };
 
 /// What the stages of a kernel share. Lives as long as they do.
@@ -49,6 +53,12 @@ struct GpuGemm {
   unsigned resultOf(mlir::Value value) const;
   /// The number of `rope` among the ropes of the region: of its table in `aux`.
   unsigned tableOf(RopeOp rope) const;
+
+  llvm::SmallVector<WeightShape, 2> shapes() const;
+  /// What the stages of `builder` for steps of up to `rows` rows are chosen by; none for products of several types, which rules cut.
+  std::optional<TuningKey> tuningKey(llvm::StringRef builder, int64_t rows) const;
+  /// What is taken for it. Where `sharedBytes` of a configuration are more than all machines of the package have, the rule's is.
+  TuningChoice choose(const TuningKey &key, llvm::function_ref<int64_t(const TuningConfig &)> sharedBytes) const;
 };
 
 /// A unit in its domain, and the weights of its two blocks of 8 rows.
@@ -149,21 +159,17 @@ enum class PreparedOrder {
 /// The launch that prepares rows for those behind it: a warp prepares a row; a block of threads 8 rows, which are blocks of one row.
 /// `shape` has what tells it from others; it is for steps of `leastRows` and more.
 void addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, PreparedOrder order, int64_t leastRows = 17);
-/// What a block of threads computes in steps of many rows.
-struct ManyRowsTile {
-  int64_t units, rows; // 16 rows of weights each; rows of the step
-  double time;         // what a multiprocessor needs for it, in units of the first tile's
-  bool decodes = true; // has registers for codes
+/// A launch that multiplies prepared rows: what is its own of a shape, what a block computes (units of 16 rows of weights, rows of the
+/// step), and the code of `block` (i32) of a group's.
+struct ManyRowsStage {
+  GpuShape shape;
+  int64_t units, rows;
+  std::function<void(GpuBody &body, size_t group, mlir::Value block)> emit;
 };
-/// The launches that multiply prepared rows, each for the steps of 17 rows and more that its tile takes the least time for. `shapeOf` gives
-/// what is the tile's own of a shape; `emit` the code of `block` (i32) of a group's.
-void addManyRowsStages(std::shared_ptr<GpuGemm> gemm, llvm::ArrayRef<ManyRowsTile> tiles, llvm::function_ref<GpuShape(size_t tile)> shapeOf,
-                       const std::function<void(GpuBody &body, size_t tile, size_t group, mlir::Value block)> &emit);
-
-/// Of the largest machine.
-inline constexpr int64_t gemmProcessors = 132;
-/// f32 in shared memory from one token of a unit's sums to the next: 16 rows, and 4 so that lanes meet no bank twice.
-inline constexpr int64_t gemmSumStride = 20;
+/// The launches of `builder` for steps of 17 rows and more: `stageOf` makes that of a configuration, `ruleOf` gives what is taken for
+/// products of several types in steps of up to so many rows.
+void addManyRowsStages(std::shared_ptr<GpuGemm> gemm, llvm::StringRef builder, llvm::function_ref<TuningConfig(int64_t rows)> ruleOf,
+                       llvm::function_ref<ManyRowsStage(const TuningConfig &)> stageOf);
 
 /// A product of a token whose epilogue is due.
 struct EpilogueItem {

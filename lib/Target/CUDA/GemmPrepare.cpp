@@ -53,57 +53,52 @@ void ds::addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, Prepared
   });
 }
 
-/// The tile with which so many rows take the least time.
-static size_t bestTile(const GpuGemm &gemm, ArrayRef<ManyRowsTile> tiles, int64_t rows) {
-  const bool hasCodes = llvm::any_of(gemm.groups, [](const GpuGroup &group) { return group.tiles.type.has_value(); });
-  std::optional<size_t> best;
-  double least = 0;
-  for (auto [i, tile] : llvm::enumerate(tiles)) {
-    if (hasCodes && !tile.decodes)
-      continue;
-    int64_t blocks = 0;
-    for (const GpuGroup &group : gemm.groups)
-      blocks += llvm::divideCeil(group.units, tile.units) * llvm::divideCeil(rows, tile.rows);
-    const double time = static_cast<double>(llvm::divideCeil(blocks, gemmProcessors)) * tile.time;
-    if (!best || time < least)
-      best = i, least = time;
-  }
-  return *best;
-}
-
-void ds::addManyRowsStages(std::shared_ptr<GpuGemm> gemm, ArrayRef<ManyRowsTile> tiles, llvm::function_ref<GpuShape(size_t)> shapeOf,
-                           const std::function<void(GpuBody &, size_t, size_t, Value)> &emit) {
-  auto addStage = [&](size_t index, int64_t least, int64_t most) {
-    GpuShape shape = shapeOf(index);
-    shape.when = {{GpuSize::rows, least, most}};
-    shape.letsNextBegin = false; // the body does, behind the last product
-    SmallVector<int64_t> ends;   // of the groups' blocks
+void ds::addManyRowsStages(std::shared_ptr<GpuGemm> gemm, StringRef builder, llvm::function_ref<TuningConfig(int64_t)> ruleOf,
+                           llvm::function_ref<ManyRowsStage(const TuningConfig &)> stageOf) {
+  auto addStage = [&](ManyRowsStage made, int64_t least, int64_t most, std::vector<TuningChoice> choices) {
+    made.shape.when = {{GpuSize::rows, least, most}};
+    made.shape.letsNextBegin = false; // the body does, behind the last product
+    SmallVector<int64_t> ends;        // of the groups' blocks
     for (const GpuGroup &group : gemm->groups)
-      ends.push_back((ends.empty() ? 0 : ends.back()) + llvm::divideCeil(group.units, tiles[index].units));
-    shape.grid[0].constant = ends.back();
-    shape.grid[1].factors = {{GpuSize::rows, tiles[index].rows}};
-    gemm->kernel->stage(shape, [emit, index, ends](GpuBody &body) {
+      ends.push_back((ends.empty() ? 0 : ends.back()) + llvm::divideCeil(group.units, made.units));
+    made.shape.grid[0].constant = ends.back();
+    made.shape.grid[1].factors = {{GpuSize::rows, made.rows}};
+    auto body = [emit = std::move(made.emit), ends](GpuBody &body) {
       GpuEmitter &e = body.e;
       int64_t first = 0;
       for (auto [group, end] : llvm::enumerate(ends)) {
         Value block = e.block();
-        auto emitGroup = [&, group = group] { emit(body, index, group, e.sub(block, first)); };
+        auto emitGroup = [&, group = group] { emit(body, group, e.sub(block, first)); };
         if (ends.size() == 1)
           emitGroup();
         else
           e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, end)), emitGroup);
         first = end;
       }
-    });
+    };
+    gemm->kernel->stage(std::move(made.shape), std::move(body), std::move(choices));
   };
-  const int64_t bounds[] = {17, 33, 65, 129, 257, 513, 1025, int64_t(1) << 30};
-  auto bestAt = [&](size_t i) { return bestTile(*gemm, tiles, std::min<int64_t>(bounds[i + 1] - 1, 2048)); };
-  for (size_t i = 0; i + 1 < std::size(bounds);) {
-    const size_t index = bestAt(i);
+  auto choose = [&](int64_t rows) -> TuningChoice {
+    if (std::optional<TuningKey> key = gemm->tuningKey(builder, rows))
+      return gemm->choose(*key, [&](const TuningConfig &config) { return stageOf(config).shape.sharedBytes; });
+    TuningChoice rule;
+    rule.config = ruleOf(rows);
+    return rule;
+  };
+  ArrayRef<int64_t> bounds(gemmRowBounds);
+  auto chooseAt = [&](size_t i) { return choose(std::min(bounds[i + 1] - 1, gemmManyRows)); };
+  const bool hasKey = gemm->groups.size() == 1;
+  for (size_t i = 0; i + 1 < bounds.size();) {
+    std::vector<TuningChoice> choices{chooseAt(i)};
+    const TuningConfig config = choices.front().config;
     size_t end = i + 1;
-    while (end + 1 < std::size(bounds) && bestAt(end) == index)
-      ++end;
-    addStage(index, bounds[i], bounds[end] - 1);
+    for (; end + 1 < bounds.size(); ++end) {
+      TuningChoice next = chooseAt(end);
+      if (next.config != config)
+        break;
+      choices.push_back(std::move(next));
+    }
+    addStage(stageOf(config), bounds[i], bounds[end] - 1, hasKey ? std::move(choices) : std::vector<TuningChoice>());
     i = end;
   }
 }

@@ -9,50 +9,7 @@ using namespace ds;
 using ds_plan::Tiles;
 using Values = Emitter::Values;
 
-/// Tiles of a block of 8 rows that are on their way to a lane: 8 KiB a warp for both blocks, less where sums or scales take registers.
-static constexpr int64_t tilesAhead = 8, tilesAheadOfSome = 6, tilesAheadOfMany = 5, tilesAheadOfCodes = 4;
-/// Warps of 128 registers that fill a multiprocessor.
-static constexpr int64_t warpsOfProcessor = 16;
-/// Of shared memory of a multiprocessor that is not for rows: sums, and what the system takes.
-static constexpr int64_t otherSharedBytes = 37 << 10;
-
 namespace {
-/// How a group is cut for steps of up to `rows` rows.
-struct Cut {
-  /// `sharedBytes` is what one block of 16 warps may have.
-  Cut(const GpuGroup &group, int64_t rows, int64_t warps, int64_t sharedBytes) : rows(rows), warps(warps) {
-    const int64_t tiles = group.tiles.tiles(), depth = group.tiles.tileDepth();
-    splits = 1;
-    while (splits < warps && group.units * splits < gemmProcessors * warpsOfProcessor && tiles >= 2 * splits * 2)
-      splits *= 2;
-    unitsPerTurn = warps / splits;
-    turns = llvm::divideCeil(group.units, unitsPerTurn);
-    const int64_t rowRoom = (sharedBytes - otherSharedBytes) * warps / warpsOfProcessor;
-    int64_t most = std::max<int64_t>(splits, rowRoom / (rows * depth * 2) / splits * splits);
-    const int64_t segments = llvm::divideCeil(tiles, most);
-    perWarp = llvm::divideCeil(llvm::divideCeil(tiles, segments), splits);
-    for (int64_t first = 0; first < tiles; first += perWarp * splits)
-      firstTiles.push_back(first);
-    blocks = isWhole() ? std::min(turns, gemmProcessors * warpsOfProcessor / warps) : turns;
-    segmentDepth = perWarp * splits * depth;
-    rowBytes = llvm::alignTo(segmentDepth * 2, 128) + 64; // lanes of two rows then read different banks
-    sumsAt = rows * rowBytes;
-    sumsBytes = warps * tokens() * gemmSumStride * 4;
-    factorsAt = sumsAt + (isWhole() ? 2 : 1) * sumsBytes; // a turn writes where the one before the last did
-    bytes = factorsAt + 64 + warps * 4;
-  }
-  /// Whole rows fit.
-  bool isWhole() const { return firstTiles.size() == 1; }
-  int64_t tokens() const { return llvm::alignTo(rows, 8); } // columns of the instructions
-  int64_t threads() const { return warps * GpuEmitter::warpThreads; }
-
-  int64_t rows, warps, splits, unitsPerTurn, turns, blocks;
-  int64_t perWarp;                             // tiles of a segment that a warp multiplies
-  SmallVector<int64_t> firstTiles;             // of segments
-  int64_t segmentDepth, rowBytes;              // of a row in shared memory
-  int64_t sumsAt, sumsBytes, factorsAt, bytes; // of shared memory; behind the factors is what reductions need
-};
-
 /// Emits the body of a stage for one group.
 class SkinnyBody {
 public:
@@ -79,13 +36,7 @@ private:
   void emitSegments(Value block);
   int64_t sumCount() const { return cut.tokens() / 8 * 4; }
   int64_t valuesOfTile() const { return 2 + scales; }
-  int64_t ahead() const {
-    const int64_t most = group.tiles.type ? tilesAheadOfCodes
-                         : cut.rows == 1  ? tilesAhead
-                         : cut.rows <= 8  ? tilesAheadOfSome
-                                          : tilesAheadOfMany;
-    return std::min(most, cut.perWarp);
-  }
+  int64_t ahead() const { return cut.ahead; }
 
   GpuBody &body;
   GpuEmitter &e;
@@ -310,42 +261,59 @@ void SkinnyBody::emit(Value block) {
     emitSegments(block);
 }
 
+/// Steps of up to `rows` rows, `configs` being those of the groups.
+static void addSkinnyStage(const std::shared_ptr<GpuGemm> &gemm, int64_t least, int64_t rows, const SmallVector<RowsConfig> &configs,
+                           std::vector<TuningChoice> choices) {
+  GpuShape shape;
+  shape.name = "rows" + std::to_string(rows);
+  shape.when = {{GpuSize::rows, least, rows}};
+  shape.threads = configs.front().warps * GpuEmitter::warpThreads;
+  shape.blocksPerProcessor = configs.front().resident;
+  shape.waitsItself = true;
+  SmallVector<Cut> cuts;
+  int64_t blocks = 0;
+  for (auto [group, config] : llvm::zip_equal(gemm->groups, configs)) {
+    const Cut &cut = cuts.emplace_back(group.shape(), rows, config, gemm->kernel->mostSharedBytes);
+    blocks += cut.blocks;
+    shape.sharedBytes = std::max(shape.sharedBytes, cut.bytes);
+  }
+  shape.grid[0].constant = blocks;
+  auto body = [gemm, cuts](GpuBody &body) {
+    GpuEmitter &e = body.e;
+    int64_t first = 0;
+    for (auto [group, cut] : llvm::zip_equal(gemm->groups, cuts)) {
+      auto emit = [&, &group = group, &cut = cut] { SkinnyBody(body, *gemm, group, cut).emit(e.sub(e.block(), first)); };
+      if (gemm->groups.size() == 1) {
+        emit();
+      } else {
+        Value block = e.block();
+        e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, first + cut.blocks)), emit);
+      }
+      first += cut.blocks;
+    }
+  };
+  gemm->kernel->stage(shape, body, std::move(choices));
+}
+
 void ds::addSkinnyStages(std::shared_ptr<GpuGemm> gemm) {
-  // Few units leave a multiprocessor one block, which then has all its warps.
   int64_t units = 0;
   for (const GpuGroup &group : gemm->groups)
     units += group.units;
+  if (gemm->groups.size() > 1)
+    gemm->kernel->tuning->mixed.push_back(ds_plan::KernelOp(gemm->kernel->kernel).getSymName().str());
   for (auto [least, most] : {std::pair<int64_t, int64_t>{1, 1}, {2, 8}, {9, 16}}) {
-    // Of several rows each block has a copy, so there is one for each multiprocessor.
-    const int64_t warps = most > 1 || units <= gemmProcessors ? warpsOfProcessor : warpsOfProcessor / 2;
-    GpuShape shape;
-    shape.name = "rows" + std::to_string(most);
-    shape.when = {{GpuSize::rows, least, most}};
-    shape.threads = warps * GpuEmitter::warpThreads;
-    shape.blocksPerProcessor = warpsOfProcessor / warps;
-    shape.waitsItself = true;
-    int64_t blocks = 0;
-    for (const GpuGroup &group : gemm->groups) {
-      Cut cut(group, most, warps, gemm->kernel->mostSharedBytes);
-      blocks += cut.blocks;
-      shape.sharedBytes = std::max(shape.sharedBytes, cut.bytes);
+    SmallVector<RowsConfig> configs;
+    std::vector<TuningChoice> choices;
+    if (std::optional<TuningKey> key = gemm->tuningKey("rows" + std::to_string(most), most)) {
+      const WeightShape weights = gemm->groups.front().shape();
+      choices.push_back(gemm->choose(*key, [&, rows = most](const TuningConfig &config) {
+        return Cut(weights, rows, RowsConfig::of(config), gemm->kernel->mostSharedBytes).bytes;
+      }));
+      configs.push_back(RowsConfig::of(choices.front().config));
+    } else {
+      for (const GpuGroup &group : gemm->groups)
+        configs.push_back(rowsRule(group.shape(), units, most));
     }
-    shape.grid[0].constant = blocks;
-    const int64_t rows = most;
-    gemm->kernel->stage(shape, [gemm, rows, warps](GpuBody &body) {
-      GpuEmitter &e = body.e;
-      int64_t first = 0;
-      for (const GpuGroup &group : gemm->groups) {
-        Cut cut(group, rows, warps, gemm->kernel->mostSharedBytes);
-        auto emit = [&] { SkinnyBody(body, *gemm, group, cut).emit(e.sub(e.block(), first)); };
-        if (gemm->groups.size() == 1) {
-          emit();
-        } else {
-          Value block = e.block();
-          e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, first + cut.blocks)), emit);
-        }
-        first += cut.blocks;
-      }
-    });
+    addSkinnyStage(gemm, least, most, configs, std::move(choices));
   }
 }

@@ -12,47 +12,11 @@ using Values = Emitter::Values;
 static constexpr int64_t rowBlock = PreparedRows::rowBlock, blockBytes = Tiles::tileBytes;
 
 namespace {
-/// The part of a product that one block of threads computes: teams of 4 warps in a square take turns at the tiles along the depth.
-struct TileShape {
-  int64_t units, rows; // 16 rows of weights each; rows of the step
-  int64_t teams;
-  int64_t unitsOfWarp() const { return units / 2; }
-  int64_t columnsOfWarp() const { return rows / rowBlock / 2; }
-  int64_t threads() const { return teams * teamWarps * GpuEmitter::warpThreads; }
-  static constexpr int64_t teamWarps = 4;
-};
-constexpr TileShape shapes[] = {{8, 128, 1}, {8, 64, 1}, {4, 64, 2}, {2, 32, 2}};
-
-/// What is copied together, and how often ahead.
-struct Layout {
-  Layout(const GpuGroup &group, const TileShape &shape) {
-    // Some 128 k a barrier, in whole tiles.
-    tiles = std::max(shape.teams, 128 / group.tiles.tileDepth());
-    setBytes(group, shape);
-    while (tiles > 1 && (group.tiles.tiles() % tiles != 0 || stageBytes > mostBytes / 3)) {
-      tiles /= 2;
-      setBytes(group, shape);
-    }
-    stages = std::clamp<int64_t>(mostBytes / stageBytes, 2, 4);
-    teams = std::min(tiles, shape.teams);
-    sumBytes = shape.units * shape.rows * gemmSumStride * 4;
-    bytes = std::max(stages * stageBytes, shape.teams * sumBytes);
-  }
-  void setBytes(const GpuGroup &group, const TileShape &shape) {
-    weightBytes = shape.units * 2 * blockBytes * tiles;
-    rowBytes = shape.rows / rowBlock * blockBytes * tiles * (group.tiles.tileDepth() / Tiles::partDepth);
-    stageBytes = weightBytes + rowBytes;
-  }
-  static constexpr int64_t mostBytes = 96 << 10;
-  int64_t tiles; // of a stage
-  int64_t teams; // that have tiles of their own
-  int64_t weightBytes, rowBytes, stageBytes, stages, sumBytes, bytes;
-};
-
 class TileBody {
 public:
   TileBody(GpuBody &body, const GpuGemm &gemm, size_t index, const TileShape &shape)
-      : body(body), e(body.e), gemm(gemm), group(gemm.groups[index]), index(index), shape(shape), layout(group, shape), prepared(gemm) {}
+      : body(body), e(body.e), gemm(gemm), group(gemm.groups[index]), index(index), shape(shape), layout(group.shape(), shape),
+        prepared(gemm) {}
   void emit(Value block);
 
 private:
@@ -68,7 +32,7 @@ private:
   const GpuGroup &group;
   size_t index;
   const TileShape &shape;
-  Layout layout;
+  TileLayout layout;
   PreparedRows prepared;
   Value firstUnit, firstRow, rows, lane, team, unitsOfWarp, columnsOfWarp;
   SmallVector<Value> weightSources; // of this thread's copies, at tile 0
@@ -226,22 +190,17 @@ void ds::addTileStages(std::shared_ptr<GpuGemm> gemm) {
   shape.name = "prepare";
   shape.except = exceptOf(*gemm);
   addPrepareStage(gemm, shape, PreparedOrder::lanes);
-  static constexpr double times[std::size(shapes)] = {1.0, 0.55, 0.32, 0.14};
-  SmallVector<ManyRowsTile> tiles;
-  for (auto [i, tile] : llvm::enumerate(shapes))
-    tiles.push_back({tile.units, tile.rows, times[i], /*decodes=*/i != 0}); // its sums leave no registers
-  addManyRowsStages(
-      gemm, tiles,
-      [&](size_t index) {
-        const TileShape &tile = shapes[index];
-        GpuShape shape;
-        shape.name = "tiles" + std::to_string(tile.units * 16) + "x" + std::to_string(tile.rows);
-        shape.except = exceptOf(*gemm);
-        shape.threads = tile.threads();
-        shape.blocksPerProcessor = 2;
-        for (const GpuGroup &group : gemm->groups)
-          shape.sharedBytes = std::max(shape.sharedBytes, Layout(group, tile).bytes);
-        return shape;
-      },
-      [gemm](GpuBody &body, size_t tile, size_t group, Value block) { TileBody(body, *gemm, group, shapes[tile]).emit(block); });
+  auto ruleOf = [&](int64_t rows) { return tileShapes[bestTile(gemm->shapes(), rows)].config(); };
+  addManyRowsStages(gemm, "tiles", ruleOf, [&](const TuningConfig &config) {
+    const TileShape tile = TileShape::of(config);
+    GpuShape shape;
+    shape.name = "tiles" + std::to_string(tile.units * 16) + "x" + std::to_string(tile.rows);
+    shape.except = exceptOf(*gemm);
+    shape.threads = tile.threads();
+    shape.blocksPerProcessor = tile.resident;
+    for (const GpuGroup &group : gemm->groups)
+      shape.sharedBytes = std::max(shape.sharedBytes, TileLayout(group.shape(), tile).bytes);
+    auto emit = [gemm, tile](GpuBody &body, size_t group, Value block) { TileBody(body, *gemm, group, tile).emit(block); };
+    return ManyRowsStage{std::move(shape), tile.units, tile.rows, emit};
+  });
 }

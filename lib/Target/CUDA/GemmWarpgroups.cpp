@@ -9,53 +9,14 @@ using namespace ds;
 using ds_plan::Tiles;
 using Values = Emitter::Values;
 
-static constexpr int64_t tileBytes = Tiles::tileBytes, partDepth = Tiles::partDepth, barrierBytes = 8;
+static constexpr int64_t tileBytes = Tiles::tileBytes, partDepth = Tiles::partDepth, barrierBytes = Pipeline::barrierBytes;
 
 namespace {
-/// What one block of threads computes: a unit (16 rows of weights) for each warp that multiplies, times `columns` tokens.
-struct WarpgroupShape {
-  int64_t warpgroups, columns, blocksPerProcessor;
-  int64_t units() const { return warpgroups * 4; }
-  int64_t multiplying() const { return warpgroups * GpuEmitter::warpgroupThreads; }
-  int64_t threads() const { return multiplying() + GpuEmitter::warpThreads; }
-  int64_t sums() const { return columns / 2; } // of a lane
-};
-constexpr WarpgroupShape shapes[] = {{2, 256, 1}, {2, 128, 1}, {2, 64, 2}, {1, 64, 4}, {1, 32, 4}};
-/// What a multiprocessor needs for a tile, in units of the first one's. Estimates: nothing of it is measured.
-constexpr double times[std::size(shapes)] = {1.0, 0.52, 0.30, 0.17, 0.11};
-/// Beside the sums of more columns there are no registers for decoding.
-constexpr int64_t mostColumnsOfCodes = 128;
-/// The same for weights of the next step.
-constexpr int64_t mostColumnsAhead = 128;
-
-/// What is copied for a step along the depth, and how many steps ahead.
-struct Pipeline {
-  Pipeline(const GpuGroup &group, const WarpgroupShape &shape) {
-    // Beside the most sums there are registers for the weights of 32 k.
-    tiles = std::max<int64_t>(1, (shape.columns > mostColumnsAhead ? 32 : 64) / group.tiles.tileDepth());
-    if (group.tiles.tiles() % tiles != 0)
-      tiles = 1;
-    parts = tiles * group.tiles.tileDepth() / partDepth;
-    steps = group.tiles.tiles() / tiles;
-    weightBytes = shape.units() * 2 * tiles * tileBytes;
-    partBytes = shape.columns * partDepth * 2;
-    stageBytes = weightBytes + parts * partBytes;
-    // A multiprocessor has 228 KiB, of which each block takes one for itself.
-    const int64_t most = (228 << 10) / shape.blocksPerProcessor - (1 << 10) - 512;
-    stages = std::clamp<int64_t>(most / stageBytes, 2, 8);
-    barriers = std::max(stages * stageBytes, shape.units() * shape.columns * gemmSumStride * 4);
-    bytes = barriers + 2 * stages * barrierBytes;
-  }
-  int64_t tiles, parts, steps; // of 32 k; in all
-  int64_t weightBytes, partBytes, stageBytes, stages;
-  int64_t barriers; // where they are: first those of full stages
-  int64_t bytes;
-};
-
 class WarpgroupBody {
 public:
   WarpgroupBody(GpuBody &body, const GpuGemm &gemm, size_t index, const WarpgroupShape &shape)
-      : body(body), e(body.e), gemm(gemm), group(gemm.groups[index]), index(index), shape(shape), pipeline(group, shape), prepared(gemm) {}
+      : body(body), e(body.e), gemm(gemm), group(gemm.groups[index]), index(index), shape(shape), pipeline(group.shape(), shape),
+        prepared(gemm) {}
   void emit(Value block);
 
 private:
@@ -247,21 +208,17 @@ void ds::addWarpgroupStages(std::shared_ptr<GpuGemm> gemm) {
   shape.name = "prepare_pieces";
   shape.only = GpuArch::warpgroups.str();
   addPrepareStage(gemm, shape, PreparedOrder::pieces);
-  SmallVector<ManyRowsTile> tiles;
-  for (auto [i, tile] : llvm::enumerate(shapes))
-    tiles.push_back({tile.units(), tile.columns, times[i], /*decodes=*/tile.columns <= mostColumnsOfCodes});
-  addManyRowsStages(
-      gemm, tiles,
-      [&](size_t index) {
-        const WarpgroupShape &tile = shapes[index];
-        GpuShape shape;
-        shape.name = "wgmma" + std::to_string(tile.units() * 16) + "x" + std::to_string(tile.columns);
-        shape.only = GpuArch::warpgroups.str();
-        shape.threads = tile.threads();
-        shape.blocksPerProcessor = tile.blocksPerProcessor;
-        for (const GpuGroup &group : gemm->groups)
-          shape.sharedBytes = std::max(shape.sharedBytes, Pipeline(group, tile).bytes);
-        return shape;
-      },
-      [gemm](GpuBody &body, size_t tile, size_t group, Value block) { WarpgroupBody(body, *gemm, group, shapes[tile]).emit(block); });
+  auto ruleOf = [&](int64_t rows) { return warpgroupShapes[bestWarpgroups(gemm->shapes(), rows)].config(); };
+  addManyRowsStages(gemm, "wgmma", ruleOf, [&](const TuningConfig &config) {
+    const WarpgroupShape tile = WarpgroupShape::of(config);
+    GpuShape shape;
+    shape.name = "wgmma" + std::to_string(tile.units() * 16) + "x" + std::to_string(tile.columns);
+    shape.only = GpuArch::warpgroups.str();
+    shape.threads = tile.threads();
+    shape.blocksPerProcessor = tile.resident;
+    for (const GpuGroup &group : gemm->groups)
+      shape.sharedBytes = std::max(shape.sharedBytes, Pipeline(group.shape(), tile).bytes);
+    auto emit = [gemm, tile](GpuBody &body, size_t group, Value block) { WarpgroupBody(body, *gemm, group, tile).emit(block); };
+    return ManyRowsStage{std::move(shape), tile.units(), tile.columns, emit};
+  });
 }

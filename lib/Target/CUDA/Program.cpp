@@ -33,9 +33,17 @@ struct BuiltKernel {
 
 class KernelsEmitter {
 public:
-  KernelsEmitter(ModuleOp planned, int64_t mostSharedBytes, bool hasWarpgroups, int64_t libraryRows)
-      : planned(planned), mostSharedBytes(mostSharedBytes), hasWarpgroups(hasWarpgroups), libraryRows(libraryRows), symbols(planned),
-        builder(planned.getContext()), loc(builder.getUnknownLoc()), module(ModuleOp::create(loc)), e(builder, *module) {}
+  KernelsEmitter(ModuleOp planned, llvm::ArrayRef<GpuArch> archs, int64_t libraryRows, Tuning &tuning)
+      : planned(planned), libraryRows(libraryRows), tuning(tuning), symbols(planned), builder(planned.getContext()),
+        loc(builder.getUnknownLoc()), module(ModuleOp::create(loc)), e(builder, *module) {
+    for (const GpuArch &arch : archs)
+      mostSharedBytes = std::min(mostSharedBytes, arch.sharedBytes);
+    hasWarpgroups = llvm::any_of(archs, [](const GpuArch &arch) { return arch.hasWarpgroups; });
+    if (!archs.empty())
+      tuningArch = archs.front().name;
+    auto withMma = llvm::find_if(archs, [](const GpuArch &arch) { return !arch.hasWarpgroups; });
+    mmaArch = withMma == archs.end() ? everyMachine.str() : withMma->name;
+  }
 
   llvm::Expected<GpuKernels> run();
 
@@ -50,10 +58,17 @@ private:
   std::optional<Json> sampling(ProgramOp program, int64_t scratchOffset, int64_t &scratch);
   llvm::Expected<Json> argument(Operation *place);
 
+  /// Takes down what `stage` was chosen by, of steps that `program` has.
+  void noteChoices(const GpuKernel::Stage &stage, int64_t mostRows);
+
+  /// What every package has code for.
+  static constexpr llvm::StringLiteral everyMachine = "compute_80";
   ModuleOp planned;
-  int64_t mostSharedBytes;
-  bool hasWarpgroups;
   int64_t libraryRows;
+  Tuning &tuning;
+  int64_t mostSharedBytes = 227 << 10;
+  bool hasWarpgroups = false;
+  std::string tuningArch = everyMachine.str(), mmaArch = everyMachine.str();
   SymbolTable symbols;
   OpBuilder builder;
   Location loc;
@@ -140,6 +155,9 @@ llvm::Expected<BuiltKernel *> KernelsEmitter::built(LaunchOp launch) {
   made->mostSharedBytes = mostSharedBytes;
   made->hasWarpgroups = hasWarpgroups;
   made->libraryRows = libraryRows;
+  made->tuning = &tuning;
+  made->tuningArch = tuningArch;
+  made->mmaArch = mmaArch;
   if (llvm::Error error = build(*made))
     return unserved(llvm::toString(std::move(error)));
   for (const GpuKernel::Stage &stage : made->stages) {
@@ -234,6 +252,14 @@ int64_t KernelsEmitter::function(BuiltKernel &built, size_t stage, LaunchOp laun
   return built.functions[stage];
 }
 
+void KernelsEmitter::noteChoices(const GpuKernel::Stage &stage, int64_t mostRows) {
+  for (const TuningChoice &choice : stage.choices) {
+    auto isSame = [&](const TuningChoice &other) { return other.kernel == choice.kernel && other.key == choice.key; };
+    if (choice.key.leastRows() <= mostRows && llvm::none_of(tuning.choices, isSame))
+      tuning.choices.push_back(choice);
+  }
+}
+
 int64_t KernelsEmitter::sampleFunction(const SampleStage &stage, int64_t vocab) {
   auto [entry, isNew] = sampleFunctions.try_emplace({vocab, stage.shape.name}, static_cast<int64_t>(kernelList.size()));
   if (!isNew)
@@ -319,9 +345,11 @@ llvm::Error KernelsEmitter::emitLaunch(LaunchOp launch, ProgramOp program, int64
   auto sizeName = [&](GpuSize size) { return nameOfSize(size, launch, symbols).str(); };
   for (auto [stage, built] : llvm::enumerate((*entry)->kernel->stages)) {
     const GpuShape &shape = built.shape;
+    bool isUsed = false;
     for (const StageUse &use : usesOf(shape)) {
       if (llvm::any_of(use.when, [&](const GpuBound &bound) { return bound.least > mostOf(sizeName(bound.size), program); }))
         continue;
+      isUsed = true;
       Json json = Json::object();
       if (built.product)
         json["product"] = productOf(*built.product, scratchOffset);
@@ -345,8 +373,11 @@ llvm::Error KernelsEmitter::emitLaunch(LaunchOp launch, ProgramOp program, int64
       }
       launches.push_back(json);
     }
+    if (isUsed)
+      noteChoices(built, mostOf(rows, program));
   }
-  return llvm::Error::success();
+}
+return llvm::Error::success();
 }
 
 llvm::Error KernelsEmitter::emitProgram(ProgramOp program) {
@@ -386,13 +417,10 @@ llvm::Expected<GpuKernels> KernelsEmitter::run() {
                     std::move(notes)};
 }
 
-llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned, llvm::ArrayRef<GpuArch> archs, int64_t libraryRows) {
-  int64_t mostSharedBytes = 227 << 10;
-  for (const GpuArch &arch : archs)
-    mostSharedBytes = std::min(mostSharedBytes, arch.sharedBytes);
-  const bool hasWarpgroups = llvm::any_of(archs, [](const GpuArch &arch) { return arch.hasWarpgroups; });
+llvm::Expected<GpuKernels> ds::emitGpuKernels(ModuleOp planned, llvm::ArrayRef<GpuArch> archs, int64_t libraryRows, Tuning *tuning) {
+  Tuning builtIn;
   planned.getContext()
       ->loadDialect<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect, scf::SCFDialect,
                     vector::VectorDialect>();
-  return KernelsEmitter(planned, mostSharedBytes, hasWarpgroups, libraryRows).run();
+  return KernelsEmitter(planned, archs, libraryRows, tuning ? *tuning : builtIn).run();
 }

@@ -58,7 +58,8 @@ static void dump(const GpuKernels &kernels, const std::string &folder) {
   write(".log", log);
 }
 
-EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const std::string &arch, int64_t libraryRows) : arch(arch) {
+EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const std::string &arch, int64_t libraryRows, Tuning *tuning)
+    : arch(arch) {
   mlir::DialectRegistry registry;
   registry.insert<DSDialect, ds_plan::DSPlanDialect>();
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
@@ -72,7 +73,7 @@ EmulatedPlan::EmulatedPlan(const std::string &text, const Change &change, const 
   std::vector<GpuArch> archs;
   if (!arch.empty())
     archs.push_back(llvm::cantFail(findGpuArch(arch)));
-  auto kernels = emitGpuKernels(*module, archs, libraryRows);
+  auto kernels = emitGpuKernels(*module, archs, libraryRows, tuning);
   if (!kernels) {
     message = llvm::toString(kernels.takeError());
     return;

@@ -9,6 +9,10 @@
 #include <functional>
 #include <span>
 
+namespace ds {
+struct Tuning;
+}
+
 namespace ds::test {
 
 /// What a program works on. Memory is the device's: nothing else may be touched, and f32 and bytes begin at multiples of 64 at least.
@@ -34,8 +38,9 @@ public:
   using Change = std::function<void(mlir::ModuleOp)>;
 
   /// The kernels of a package for `arch` alone; empty: what every machine has. From `libraryRows` rows on (0: never) steps have products of
-  /// cuBLASLt, which the emulator computes. On failure `error()` says why.
-  explicit EmulatedPlan(const std::string &text, const Change &change = {}, const std::string &arch = {}, int64_t libraryRows = 0);
+  /// cuBLASLt, which the emulator computes. `tuning` as emitGpuKernels has it. On failure `error()` says why.
+  explicit EmulatedPlan(const std::string &text, const Change &change = {}, const std::string &arch = {}, int64_t libraryRows = 0,
+                        Tuning *tuning = nullptr);
   ~EmulatedPlan();
   EmulatedPlan(EmulatedPlan &&other);
 

@@ -9,6 +9,8 @@
 
 namespace ds {
 
+struct Tuning;
+
 /// The kernels of a package and how its programs launch them.
 struct GpuKernels {
   /// Holds one `gpu.module @ds_kernels` of `gpu.func`s.
@@ -48,9 +50,11 @@ struct GpuArch {
 llvm::Expected<GpuArch> findGpuArch(llvm::StringRef name);
 
 /// Gives every kernel of `planned` its stages, which fit each of `archs`, and lists the launches of each program. From `libraryRows` rows
-/// on (17 or more; 0: never) steps have launches with products of cuBLASLt as well, for where it is there. Fails when a buffer or a weight
-/// has no offset, and with an UnservedKernel when a kernel has no builder on CUDA or its builder refuses it.
-llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs = {}, int64_t libraryRows = 0);
+/// on (17 or more; 0: never) steps have launches with products of cuBLASLt as well, for where it is there. Products are cut as `tuning`
+/// says, which takes down what was chosen; without one by the entries that are built in. Fails when a buffer or a weight has no offset, and
+/// with an UnservedKernel when a kernel has no builder on CUDA or its builder refuses it.
+llvm::Expected<GpuKernels> emitGpuKernels(mlir::ModuleOp planned, llvm::ArrayRef<GpuArch> archs = {}, int64_t libraryRows = 0,
+                                          Tuning *tuning = nullptr);
 
 /// PTX of those kernels of `kernels.module` that `arch` has. Needs no toolkit. Fails when lowering does.
 llvm::Expected<std::string> compileToPtx(const GpuKernels &kernels, const GpuArch &arch);

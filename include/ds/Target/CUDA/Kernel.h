@@ -5,6 +5,7 @@
 
 #include "ds/Target/CPU/Kernel.h"
 #include "ds/Target/CUDA/GpuEmitter.h"
+#include "ds/Target/CUDA/Tuning.h"
 #include <array>
 
 namespace ds {
@@ -79,15 +80,17 @@ public:
   ds_plan::KernelOp kernel;                        // region and schedule; its operands are `ins`, its results `outs`, in order
   llvm::SmallVector<KernelOperand> ins, aux, outs; // pointers are null
 
-  /// Adds a stage. `body` is called later, once for each package.
-  void stage(GpuShape shape, std::function<void(GpuBody &)> body) { stages.push_back({std::move(shape), std::move(body), {}}); }
+  /// Adds a stage. `body` is called later, once for each package; `choices` are those that it was made by.
+  void stage(GpuShape shape, std::function<void(GpuBody &)> body, std::vector<TuningChoice> choices = {}) {
+    stages.push_back({std::move(shape), std::move(body), {}, std::move(choices)});
+  }
   /// Adds a product of cuBLASLt for steps of `when`, where the library is there.
   void libraryStage(llvm::ArrayRef<GpuBound> when, const GpuLibraryProduct &product) {
     GpuShape shape;
     shape.name = "product";
     shape.when.assign(when.begin(), when.end());
     shape.withLibrary = true;
-    stages.push_back({std::move(shape), {}, product});
+    stages.push_back({std::move(shape), {}, product, {}});
   }
   /// The dynamic shared memory that a block may have on every machine of the package.
   int64_t mostSharedBytes = 227 << 10;
@@ -100,6 +103,9 @@ public:
   void needScratch(int64_t bytesPerRow, int64_t bytes = 0, int64_t leastRows = 1) { scratch.push_back({{bytesPerRow, bytes}, leastRows}); }
   /// Of a program whose steps have up to `rows` rows.
   int64_t scratchBytes(int64_t rows) const;
+  /// How products are cut, and the first machine of the package that has stages of every machine, and those by mma.sync.
+  Tuning *tuning = nullptr;
+  std::string tuningArch, mmaArch;
   /// Asks for `count` counters for each sequence of the batch.
   void needCounters(int64_t count) { countersPerSequence = std::max(countersPerSequence, count); }
 
@@ -110,6 +116,7 @@ public:
     GpuShape shape;
     std::function<void(GpuBody &)> body;
     std::optional<GpuLibraryProduct> product; // then there is no body
+    std::vector<TuningChoice> choices;
   };
   std::vector<Stage> stages;
   /// What a user may want to know of the kernel; empty: nothing.
