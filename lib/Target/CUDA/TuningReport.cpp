@@ -44,7 +44,8 @@ std::string ds::tuningSpaces(const Tuning &tuning) {
     const TuningKey &key = choice.key;
     if (!seen.insert(key).second)
       continue;
-    for (const TuningCandidate &candidate : *tuningSpace(key)) {
+    const std::vector<TuningCandidate> space = *tuningSpace(key);
+    for (const TuningCandidate &candidate : space) {
       Object json = {
           {"arch", key.arch}, {"builder", key.builder}, {"weights", key.weights},    {"n", key.n}, {"k", key.k}, {"rows", key.rows},
           {"norm", key.norm}, {"form", key.form},       {"config", Object::object()}};

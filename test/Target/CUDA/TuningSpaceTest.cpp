@@ -14,18 +14,15 @@ namespace {
 constexpr TileType bf16{16}, f16{16, false, 0, false, false, true}, int8{8, false, 64, true}, int4{4, false, 32, true},
     int4Offsets{4, true, 32, true}, fp8Rows{8, false, 0, false, true};
 
-/// What a plan's products are chosen by, on `arch` alone; empty: on every machine.
+/// What a plan's products are chosen by, on `arch` alone.
 Tuning choicesOf(const std::string &text, const std::string &arch) {
   mlir::DialectRegistry registry;
   registry.insert<DSDialect, ds_plan::DSPlanDialect>();
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, mlir::ParserConfig(&context));
   EXPECT_TRUE(module) << text;
-  std::vector<GpuArch> archs;
-  if (!arch.empty())
-    archs.push_back(llvm::cantFail(findGpuArch(arch)));
   Tuning tuning;
-  auto kernels = emitGpuKernels(*module, archs, 0, &tuning);
+  auto kernels = emitGpuKernels(*module, llvm::cantFail(findGpuArch(arch)), 0, &tuning);
   EXPECT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
   return tuning;
 }
@@ -51,8 +48,8 @@ void checkLaunches(const EmulatedPlan &code, const TuningKey &key, const TuningC
 }
 
 /// Makes plans whose stages have the configurations of their spaces in turn, `count` plans at most, and runs `steps` of each.
-void checkSpaces(const GemmShape &shape, const std::vector<std::pair<int32_t, int32_t>> &steps, size_t count, const std::string &arch = {},
-                 int64_t maxRows = 32) {
+void checkSpaces(const GemmShape &shape, const std::vector<std::pair<int32_t, int32_t>> &steps, size_t count,
+                 const std::string &arch = "sm_80", int64_t maxRows = 32) {
   GemmKernel kernel(shape);
   const std::string text = kernel.text(maxRows);
   const Tuning ruled = choicesOf(text, arch);
@@ -106,12 +103,12 @@ TEST(GpuTuningSpace, everyType) {
 }
 
 /// Blocks with turns of their own, and blocks that take turns.
-TEST(GpuTuningSpace, manyUnits) { checkSpaces({96, {{34000, bf16}}}, {{1, 1}, {1, 3}}, 8, {}, 8); }
+TEST(GpuTuningSpace, manyUnits) { checkSpaces({96, {{34000, bf16}}}, {{1, 1}, {1, 3}}, 8, "sm_80", 8); }
 
 /// Rows that come in segments.
 TEST(GpuTuningSpace, deepRows) {
-  checkSpaces({6048, {{40, bf16}}}, {{1, 1}, {1, 16}}, 6, {}, 16);
-  checkSpaces({8256, {{24, int4}}}, {{1, 2}, {1, 16}}, 6, {}, 16);
+  checkSpaces({6048, {{40, bf16}}}, {{1, 1}, {1, 16}}, 6, "sm_80", 16);
+  checkSpaces({8256, {{24, int4}}}, {{1, 2}, {1, 16}}, 6, "sm_80", 16);
 }
 
 TEST(GpuTuningSpace, warpgroups) {
@@ -120,7 +117,7 @@ TEST(GpuTuningSpace, warpgroups) {
   checkSpaces({128, {{200, f16}}, "rms_norm"}, {{1, 70}, {1, 129}}, 6, "sm_90a", 129);
 }
 
-TEST(GpuTuningSpace, manyRows) { checkSpaces({256, {{264, bf16}}}, {{1, 70}, {1, 129}}, 8, {}, 129); }
+TEST(GpuTuningSpace, manyRows) { checkSpaces({256, {{264, bf16}}}, {{1, 70}, {1, 129}}, 8, "sm_80", 129); }
 
 /// Every space has the rule's configuration, fits the machine, and is not larger than what can be looked through; with odd keys as well.
 TEST(GpuTuningSpace, holdsTheRule) {
