@@ -376,8 +376,7 @@ llvm::Error KernelsEmitter::emitLaunch(LaunchOp launch, ProgramOp program, int64
     if (isUsed)
       noteChoices(built, mostOf(rows, program));
   }
-}
-return llvm::Error::success();
+  return llvm::Error::success();
 }
 
 llvm::Error KernelsEmitter::emitProgram(ProgramOp program) {
