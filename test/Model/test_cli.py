@@ -58,6 +58,7 @@ def launches_of(package):
 
 def test_compile_for_cublaslt(tmp_path, capsys, torch):
     tiny_models.make_model("llama", tmp_path / "model")
+    capsys.readouterr()
     command = ["compile", str(tmp_path / "model"), "-o", str(tmp_path / "package"), "--target", "cuda:sm_90a"]
     assert main([*command, "--cublaslt=16"]) == 2
     assert capsys.readouterr().err == "ds_mlir: --cublaslt: expects 17 rows to --max-rows, 512, got '16'\n"

@@ -171,3 +171,31 @@ def test_one_package_for_cpu_and_gpu(torch, tmp_path):
         assert "linear" in str(profile) or "gemm" in str(profile)
     with pytest.raises(ds_mlir.errors.Unavailable, match="has code for x86-64-v3, nothing for the device emulate"):
         ds_mlir.load(cpu, device="emulate")
+
+
+def test_products_cut_as_asked(torch, tmp_path):
+    """A file of tuning entries gives other kernels, by Python and by its command line; one that is wrong is told by its line."""
+    import subprocess
+    import sys
+
+    import ds_mlir
+    from ds_mlir.compiler import compiler_path
+
+    folder, spaces, tuning = model_folder("llama", tmp_path / "llama"), tmp_path / "spaces.jsonl", tmp_path / "tuning.jsonl"
+    listed = [compiler_path(), folder, "-o", tmp_path / "code", "--emit=gpu", "--target=cuda:sm_90a", f"--report-tuning={spaces}"]
+    subprocess.run([*listed, "--progress=off"], check=True)
+    candidate = next(line for line in map(json.loads, spaces.read_text().splitlines()) if not line["chosen"])
+    names = ("arch", "builder", "weights", "n", "k", "rows", "norm", "form", "config")
+    entry = {name: candidate[name] for name in names} | {"source": "asked"}
+    tuning.write_text(json.dumps(entry) + "\n")
+    options = {"target": "cuda:sm_90a", "emulation": False}
+    plain = ds_mlir.compile(folder, tmp_path / "plain", **options)
+    asked = ds_mlir.compile(folder, tmp_path / "asked", tuning=tuning, **options)
+    ptx = [(package / "code" / "compute_80.ptx").read_bytes() for package in (plain, asked)]
+    assert ptx[0] != ptx[1]
+    command = [sys.executable, "-m", "ds_mlir", "compile", folder, "-o", tmp_path / "again", "--target=cuda:sm_90a", f"--tuning={tuning}"]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "again" / "code" / "compute_80.ptx").read_bytes() == ptx[1]
+    tuning.write_text("\n" + json.dumps({**entry, "rows": 3}) + "\n")
+    with pytest.raises(ds_mlir.errors.BadData, match=r"tuning.jsonl:2': key 'rows': expects 1 for builder rows1, found 3"):
+        ds_mlir.compile(folder, tmp_path / "bad", tuning=tuning, **options)

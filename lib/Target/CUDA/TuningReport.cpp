@@ -14,6 +14,7 @@ std::string ds::tuningReport(const Tuning &tuning) {
       << "  predicted us  floor us  registers  shared KiB       rank  kernel, key, configuration, where it comes from\n";
   for (const TuningChoice &choice : tuning.choices) {
     const std::vector<TuningCandidate> space = *tuningSpace(choice.key);
+    // It is there: entries are held against their spaces, when a file is read and by a test of those that are built in.
     auto found = llvm::find_if(space, [&](const TuningCandidate &candidate) { return candidate.config == choice.config; });
     const std::string rank = std::to_string(found - space.begin() + 1) + "/" + std::to_string(space.size());
     out << llvm::format("  %12.2f %9.2f %10lld %11.1f", found->us, *tuningFloor(choice.key), static_cast<long long>(found->registers),

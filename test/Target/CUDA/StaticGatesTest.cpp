@@ -5,6 +5,7 @@
 #include "SampleRows.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
 #include "ds/Target/CUDA/CodeGen.h"
+#include "ds/Target/CUDA/Tuning.h"
 #include "mlir/Parser/Parser.h"
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -157,13 +158,13 @@ void checkKernel(const std::string &ptx, const std::string &log, const std::stri
 
 /// Calls `body` with the kernels of `plan` and the `kernels` of their table.
 void withKernels(const Plan &plan, const std::function<void(const GpuKernels &, const nlohmann::json &)> &body,
-                 const std::vector<GpuArch> &archs = {}, int64_t libraryRows = 0) {
+                 const std::vector<GpuArch> &archs = {}, int64_t libraryRows = 0, Tuning *tuning = nullptr) {
   mlir::DialectRegistry registry;
   registry.insert<DSDialect, ds_plan::DSPlanDialect>();
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
   auto module = mlir::parseSourceString<mlir::ModuleOp>(plan.text, mlir::ParserConfig(&context));
   ASSERT_TRUE(module) << plan.text;
-  auto kernels = emitGpuKernels(*module, archs, libraryRows);
+  auto kernels = emitGpuKernels(*module, archs, libraryRows, tuning);
   ASSERT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
   body(*kernels, nlohmann::json::parse(kernels->launches)["kernels"]);
 }
@@ -241,6 +242,51 @@ TEST(GpuStaticGates, wideProducts) {
   for (TileType type : {bf16, f16, int8, int4})
     plans.push_back(gemm("a wide product of " + type.text(), {768, {{8448, type}}}));
   check(plans, {"sm_90a"});
+}
+
+/// The best candidates of a product by the model keep, but for some bytes, to registers, about as many as the model says; and products of
+/// warpgroups stay in flight.
+void checkCandidates(const Plan &plan, size_t count) {
+  constexpr int64_t mostSpilled = 32, mostBeyond = 48;
+  const std::string ptxas = findPtxas();
+  if (ptxas.empty())
+    GTEST_SKIP() << "no ptxas";
+  const GpuArch arch = llvm::cantFail(findGpuArch("sm_90a"));
+  Tuning ruled;
+  withKernels(plan, [](const GpuKernels &, const nlohmann::json &) {}, {arch}, 0, &ruled);
+  for (size_t i = 0; i < count; ++i) {
+    std::string lines;
+    int64_t most = 0;
+    for (const TuningChoice &choice : ruled.choices) {
+      const std::vector<TuningCandidate> space = *tuningSpace(choice.key);
+      const TuningCandidate &candidate = space[std::min(i, space.size() - 1)];
+      lines += lineOf({choice.key, candidate.config, std::nullopt, ""}) + "\n";
+      most = std::max(most, candidate.registers);
+    }
+    SCOPED_TRACE(plan.name + "\n" + lines);
+    Tuning tuning;
+    tuning.asked = *TuningDatabase::parse(lines, "t.jsonl");
+    auto assemble = [&](const GpuKernels &kernels, const nlohmann::json &) {
+      auto ptx = compileToPtx(kernels, arch);
+      ASSERT_TRUE(bool(ptx)) << llvm::toString(ptx.takeError());
+      std::string log;
+      auto code = assemblePtx(*ptx, arch, ptxas, &log);
+      ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
+      EXPECT_FALSE(has(log, "serialized")) << log;
+      const std::regex stores("(\\d+) bytes spill stores"), registers("Used (\\d+) registers");
+      for (std::sregex_iterator match(log.begin(), log.end(), stores), end; match != end; ++match)
+        EXPECT_LE(std::stoll((*match)[1]), mostSpilled) << log;
+      for (std::sregex_iterator match(log.begin(), log.end(), registers), end; match != end; ++match)
+        EXPECT_LE(std::stoll((*match)[1]), most + mostBeyond) << log;
+    };
+    withKernels(plan, assemble, {arch}, 0, &tuning);
+    EXPECT_TRUE(tuning.unused().empty());
+  }
+}
+
+TEST(GpuStaticGates, candidates) {
+  for (TileType type : {bf16, int8, int4})
+    checkCandidates(gemm("a product of " + type.text(), {2048, {{2048, type, false, "", false, true}}}), 3);
 }
 
 /// What stands around the products of cuBLASLt.

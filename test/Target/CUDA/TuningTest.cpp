@@ -144,6 +144,12 @@ TEST(GpuTuning, configurationsOfTheSpace) {
   EXPECT_NE(errorOf(with(asked, R"("warps":8)", R"("warps":8,"stages":2)")).find("key 'config': expects one of"), std::string::npos);
 }
 
+std::vector<TuningCandidate> spaceOf(const TuningKey &key) {
+  Result<std::vector<TuningCandidate>> space = tuningSpace(key);
+  EXPECT_TRUE(bool(space)) << space.error().message;
+  return *space;
+}
+
 /// What is in the repository: sorted, as it is written, and for each key one of its configurations.
 TEST(GpuTuning, builtIn) {
   std::set<std::string> files;
@@ -156,6 +162,14 @@ TEST(GpuTuning, builtIn) {
       sorted += lineOf(entry) + "\n";
       EXPECT_TRUE(entry.measured) << entry.place << " is not measured";
     }
+    // The model predicts what was measured of few rows, about.
+    for (const auto &[key, entry] : read->all())
+      if (key.rows <= 16)
+        for (const TuningCandidate &candidate : spaceOf(key))
+          if (candidate.config == entry.config) {
+            EXPECT_GT(candidate.us, 0.5 * entry.measured->us) << key.text();
+            EXPECT_LT(candidate.us, 1.8 * entry.measured->us) << key.text();
+          }
     EXPECT_EQ(sorted, text) << name << " is not sorted, or has lines that are written otherwise";
   }
 }
