@@ -65,8 +65,8 @@ def compile(
         cache; max_batch and max_rows, sequences and tokens of one step; target, `cpu` or `cuda:sm_90a,...`, or several, such as
         `["cpu", "cuda:sm_90a"]`, for one package that `load` opens on any of them; cublaslt, rows of a step on a GPU from which products
         are cuBLASLt's where that library is there when the package runs (True: 512; None or False: never); emulation, whether a package
-        for GPUs also has code that runs it on the CPU (`load(..., device="emulate")`); tuning, a file of entries that say how products on GPUs
-        are cut, over those that the compiler has (docs/cuda.md); target_cpu, CPU levels such as `x86-64-v3`, or `native`.
+        for GPUs also has code that runs it on the CPU (`load(..., device="emulate")`); tuning, a file of entries that say how products on
+        GPUs are cut, over those that the compiler has (docs/cuda.md); target_cpu, CPU levels such as `x86-64-v3`, or `native`.
     Returns: the path of the package.
     Raises: an `errors.Error` that carries the compiler's line.
     """
