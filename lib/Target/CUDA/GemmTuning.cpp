@@ -9,8 +9,7 @@
 using namespace ds;
 using ds_plan::Tiles;
 
-static constexpr int64_t partDepth = Tiles::partDepth, tileBytes = Tiles::tileBytes, mostOfThread = 255, registersOfProcessor = 65536,
-                         systemBytes = 1 << 10;
+static constexpr int64_t partDepth = Tiles::partDepth, tileBytes = Tiles::tileBytes, mostOfThread = 255, systemBytes = 1 << 10;
 static constexpr int64_t leastInFlight = 24 << 10;
 /// From asking for a byte to having it, of a busy machine, ns.
 static constexpr double latency = 700;
@@ -116,8 +115,11 @@ private:
   double tilesUs(double ns, double stageBytes, double steps, int64_t stages, int64_t resident, int64_t blocks) const;
   double nsOfProcessor(double flops, double reached) const { return flops / (machine.tensorFlops / 1e9 / machine.processors) / reached; }
   double l2OfProcessor() const { return machine.l2Bytes / 1e9 / machine.processors; }
-  /// Registers of a thread where so many threads are there at once.
-  static int64_t registersOf(int64_t threads) { return std::min(mostOfThread, registersOfProcessor / threads / 8 * 8); }
+  /// Registers of a thread where so many threads are there at once: each quarter of a multiprocessor has 512 for the lanes of its warps.
+  static int64_t registersOf(int64_t threads) {
+    const int64_t warpsOfQuarter = llvm::divideCeil(threads, 4 * gemmWarpThreads);
+    return std::min<int64_t>(mostOfThread, 512 / warpsOfQuarter / 8 * 8);
+  }
 
   const TuningKey &key;
   WeightShape weights;
