@@ -28,6 +28,7 @@ def environment(more):
     values["PATH"] = os.pathsep.join([str(RELEASE / "bin"), str(pathlib.Path(sys.executable).parent), values["PATH"]])
     values["PYTHONPATH"] = str(RELEASE / "python")
     values["DS_BIN"] = str(RELEASE / "bin")
+    values["VIRTUAL_ENV"] = sys.prefix  # where programs of NVIDIA's toolkit are looked for, should the machine have none
     values["HF_HUB_OFFLINE"] = values["TRANSFORMERS_OFFLINE"] = "1"
     return {**values, **more}
 
