@@ -85,7 +85,7 @@ def test_tokens_chosen_on_the_device(decoders, monkeypatch, options):
     free = gpu.generate(ids, **settings)
     ends = [int(free[0, 8]), int(free[1, 10])]
     ended = gpu.generate(ids, eos_token_id=ends, **settings)
-    assert not np.array_equal(free[:, : ended.shape[1]], ended)
+    assert not np.array_equal(free, ended)
     monkeypatch.setenv("DS_SAMPLE", "device")
     assert np.array_equal(gpu.generate(ids, **settings), free)
     assert np.array_equal(gpu.generate(ids, eos_token_id=ends, **settings), ended)

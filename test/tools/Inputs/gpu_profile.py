@@ -12,9 +12,11 @@ for ran in profile["programs"]:
     assert len(ran["launches"]) == len(said["launches"])
     for launch, cost in zip(ran["launches"], said["launches"], strict=True):
         assert launch["kernel"] == cost["kernel"]
-        assert launch["ran"], launch
+        if not launch["ran"]:  # it copies rows to an output that was not asked for
+            assert launch["kernel"].startswith("copy_"), launch
+            continue
         for name, expected in (("predicted_ns", cost["ns"]), ("memory_floor_ns", cost["floor_ns"])):
             assert abs(launch[name] - expected) <= 0.06, (launch["kernel"], name, launch[name], expected)
-        assert launch["roofline_ns"] >= launch["memory_floor_ns"] > 0
+        assert launch["roofline_ns"] >= launch["memory_floor_ns"]
     kernels = {launch["kernel"] for launch in said["launches"] if launch.get("codes", 0) > 0}
     print(f"{ran['program']}: {len(said['launches'])} launches{', of codes' if kernels else ''}")
