@@ -10,6 +10,7 @@ import pytest
 import tiny_models
 from ds_mlir.compiler import compiler_path
 from test_families import padded
+from test_levels import load_at
 
 CONTEXT = 64
 OPTIONS = {"max_rows": 32, "context": CONTEXT}
@@ -165,12 +166,7 @@ def llama_of_bf16(torch, tmp_path_factory):
 @pytest.mark.parametrize(("level", "most"), [("x86-64-v3", BOUNDS["bf16"] ** 2), ("x86-64-v4-bf16", 1e-3)])
 def test_beside_weights_of_bf16(llama_of_bf16, compiled, tmp_path, level, most):
     path = compiled(llama_of_bf16, cache="bf16", weights="bf16", target_cpu="x86-64-v3,x86-64-v4-bf16", **OPTIONS)
-    try:
-        model = ds_mlir.load(path, isa=level)
-    except ds_mlir.errors.Unavailable:
-        pytest.skip(f"this machine has no {level}")
-    if model.info["level"] != level:
-        pytest.skip(f"this machine has no {level}")
+    model = load_at(path, level)
     assert (model.info["weights_dtype"], model.info["cache_type"]) == ("bf16", "bf16")
     ids, _ = padded((21, 21), "right")
     expected = interpret(llama_of_bf16, tmp_path, ids, [("prefill", 21)], "bf16")

@@ -159,6 +159,10 @@ enum class PreparedOrder {
 /// The launch that prepares rows for those behind it: a warp prepares a row; a block of threads 8 rows, which are blocks of one row.
 /// `shape` has what tells it from others; it is for steps of `leastRows` and more.
 void addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, PreparedOrder order, int64_t leastRows = 17);
+/// Blocks of each group, one group behind the other: where they end.
+llvm::SmallVector<int64_t> endsOfGroups(const GpuGemm &gemm, llvm::function_ref<int64_t(const GpuGroup &)> blocksOf);
+/// Calls `then` with the group that this block is of and the block's number (i32) in it.
+void forGroupOfBlock(GpuBody &body, llvm::ArrayRef<int64_t> ends, llvm::function_ref<void(size_t group, mlir::Value block)> then);
 /// A launch that multiplies prepared rows: what is its own of a shape, what a block computes (units of 16 rows of weights, rows of the
 /// step), and the code of `block` (i32) of a group's.
 struct ManyRowsStage {

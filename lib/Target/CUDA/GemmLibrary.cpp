@@ -40,29 +40,6 @@ struct LibraryScratch {
   int64_t bytesPerRow, weightBytes = 0;
   SmallVector<int64_t> sums, weights;
 };
-
-/// Blocks of each group, one group behind the other.
-template <typename BlocksOf> SmallVector<int64_t> endsOf(const GpuGemm &gemm, const BlocksOf &blocksOf) {
-  SmallVector<int64_t> ends;
-  for (const GpuGroup &group : gemm.groups)
-    ends.push_back((ends.empty() ? 0 : ends.back()) + blocksOf(group));
-  return ends;
-}
-
-/// Calls `then` with the group of this block and the block's number in it.
-void forGroupOfBlock(GpuBody &body, ArrayRef<int64_t> ends, llvm::function_ref<void(size_t, Value)> then) {
-  GpuEmitter &e = body.e;
-  Value block = e.block();
-  int64_t first = 0;
-  for (auto [group, end] : llvm::enumerate(ends)) {
-    auto here = [&, group = group] { then(group, e.sub(block, first)); };
-    if (ends.size() == 1)
-      here();
-    else
-      e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, end)), here);
-    first = end;
-  }
-}
 } // namespace
 
 static int64_t tilesOfWarp(const GpuGroup &group) { return unpackedDepth / group.tiles.tileDepth(); }
@@ -114,7 +91,7 @@ static void addUnpackStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape) {
   shape.letsNextBegin = false; // the next one is not ours
   const int64_t warps = shape.threads / GpuEmitter::warpThreads;
   SmallVector<int64_t> ends =
-      endsOf(*gemm, [&](const GpuGroup &group) { return llvm::divideCeil(group.units * piecesOfUnit(group), warps); });
+      endsOfGroups(*gemm, [&](const GpuGroup &group) { return llvm::divideCeil(group.units * piecesOfUnit(group), warps); });
   shape.grid[0].constant = ends.back();
   gemm->kernel->stage(shape, [gemm, ends, warps](GpuBody &body) {
     LibraryScratch scratch(*gemm);
@@ -126,7 +103,7 @@ static void addUnpackStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape) {
 
 static void addFinishStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape) {
   shape.name = "finish";
-  SmallVector<int64_t> ends = endsOf(*gemm, [](const GpuGroup &group) { return llvm::divideCeil(group.units, finishedUnits); });
+  SmallVector<int64_t> ends = endsOfGroups(*gemm, [](const GpuGroup &group) { return llvm::divideCeil(group.units, finishedUnits); });
   shape.grid[0].constant = ends.back();
   shape.grid[1].factors = {{GpuSize::rows, finishedRows}};
   gemm->kernel->stage(shape, [gemm, ends, threads = shape.threads](GpuBody &body) {

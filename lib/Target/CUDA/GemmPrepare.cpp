@@ -53,28 +53,37 @@ void ds::addPrepareStage(std::shared_ptr<GpuGemm> gemm, GpuShape shape, Prepared
   });
 }
 
+SmallVector<int64_t> ds::endsOfGroups(const GpuGemm &gemm, llvm::function_ref<int64_t(const GpuGroup &)> blocksOf) {
+  SmallVector<int64_t> ends;
+  for (const GpuGroup &group : gemm.groups)
+    ends.push_back((ends.empty() ? 0 : ends.back()) + blocksOf(group));
+  return ends;
+}
+
+void ds::forGroupOfBlock(GpuBody &body, ArrayRef<int64_t> ends, llvm::function_ref<void(size_t, Value)> then) {
+  GpuEmitter &e = body.e;
+  int64_t first = 0;
+  for (auto [group, end] : llvm::enumerate(ends)) {
+    Value block = e.block();
+    auto here = [&, group = group] { then(group, e.sub(block, first)); };
+    if (ends.size() == 1)
+      here();
+    else
+      e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, end)), here);
+    first = end;
+  }
+}
+
 void ds::addManyRowsStages(std::shared_ptr<GpuGemm> gemm, StringRef builder, llvm::function_ref<TuningConfig(int64_t)> ruleOf,
                            llvm::function_ref<ManyRowsStage(const TuningConfig &)> stageOf) {
   auto addStage = [&](ManyRowsStage made, int64_t least, int64_t most, std::vector<TuningChoice> choices) {
     made.shape.when = {{GpuSize::rows, least, most}};
     made.shape.letsNextBegin = false; // the body does, behind the last product
-    SmallVector<int64_t> ends;        // of the groups' blocks
-    for (const GpuGroup &group : gemm->groups)
-      ends.push_back((ends.empty() ? 0 : ends.back()) + llvm::divideCeil(group.units, made.units));
+    SmallVector<int64_t> ends = endsOfGroups(*gemm, [&](const GpuGroup &group) { return llvm::divideCeil(group.units, made.units); });
     made.shape.grid[0].constant = ends.back();
     made.shape.grid[1].factors = {{GpuSize::rows, made.rows}};
     auto body = [emit = std::move(made.emit), ends](GpuBody &body) {
-      GpuEmitter &e = body.e;
-      int64_t first = 0;
-      for (auto [group, end] : llvm::enumerate(ends)) {
-        Value block = e.block();
-        auto emitGroup = [&, group = group] { emit(body, group, e.sub(block, first)); };
-        if (ends.size() == 1)
-          emitGroup();
-        else
-          e.ifThen(e.bitAnd(e.ge(block, first), e.lt(block, end)), emitGroup);
-        first = end;
-      }
+      forGroupOfBlock(body, ends, [&](size_t group, Value block) { emit(body, group, block); });
     };
     gemm->kernel->stage(std::move(made.shape), std::move(body), std::move(choices));
   };

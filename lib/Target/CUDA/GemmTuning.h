@@ -3,6 +3,7 @@
 #define LIB_TARGET_CUDA_GEMMTUNING_H
 
 #include "GemmShapes.h"
+#include <nlohmann/json_fwd.hpp>
 
 namespace ds {
 
@@ -11,6 +12,9 @@ struct KeyFault {
   std::string member, expected;
 };
 std::optional<KeyFault> faultOf(const TuningKey &key);
+
+/// The members of a line of the data base that say which product, and how it is cut.
+nlohmann::ordered_json jsonOf(const TuningKey &key, const TuningConfig &config);
 
 /// The weights of a key without a fault.
 WeightShape weightsOf(const TuningKey &key);

@@ -31,13 +31,18 @@ std::string ds::textOf(const TuningConfig &config) {
   return text;
 }
 
-std::string ds::lineOf(const TuningEntry &entry) {
+nlohmann::ordered_json ds::jsonOf(const TuningKey &key, const TuningConfig &config) {
   using Object = nlohmann::ordered_json;
-  const TuningKey &key = entry.key;
   Object json = {{"arch", key.arch}, {"builder", key.builder}, {"weights", key.weights},    {"n", key.n}, {"k", key.k}, {"rows", key.rows},
                  {"norm", key.norm}, {"form", key.form},       {"config", Object::object()}};
-  for (const auto &[name, value] : entry.config)
+  for (const auto &[name, value] : config)
     json["config"][name] = value;
+  return json;
+}
+
+std::string ds::lineOf(const TuningEntry &entry) {
+  using Object = nlohmann::ordered_json;
+  Object json = jsonOf(entry.key, entry.config);
   json["source"] = entry.measured ? "measured" : "asked";
   if (const std::optional<TuningMeasurement> &measured = entry.measured) {
     json["us"] = measured->us;

@@ -1,3 +1,4 @@
+#include "GemmTuning.h"
 #include "ds/Target/CUDA/Tuning.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Format.h"
@@ -38,7 +39,6 @@ std::string ds::tuningReport(const Tuning &tuning) {
 }
 
 std::string ds::tuningSpaces(const Tuning &tuning) {
-  using Object = nlohmann::ordered_json;
   std::string text;
   std::set<TuningKey> seen;
   for (const TuningChoice &choice : tuning.choices) {
@@ -47,11 +47,7 @@ std::string ds::tuningSpaces(const Tuning &tuning) {
       continue;
     const std::vector<TuningCandidate> space = *tuningSpace(key);
     for (const TuningCandidate &candidate : space) {
-      Object json = {
-          {"arch", key.arch}, {"builder", key.builder}, {"weights", key.weights},    {"n", key.n}, {"k", key.k}, {"rows", key.rows},
-          {"norm", key.norm}, {"form", key.form},       {"config", Object::object()}};
-      for (const auto &[name, value] : candidate.config)
-        json["config"][name] = value;
+      nlohmann::ordered_json json = jsonOf(key, candidate.config);
       json["kernel"] = choice.kernel;
       json["chosen"] = candidate.config == choice.config;
       json["threads"] = candidate.threads;

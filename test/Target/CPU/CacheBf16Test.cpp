@@ -87,13 +87,7 @@ TEST_P(CacheBf16, nearestAtAnyPlace) {
 
 /// Ties either way, subnormals, what rounds to infinity, and what is no number.
 TEST_P(CacheBf16, numbersOfAllKinds) {
-  std::vector<float> rows;
-  for (uint32_t bits : {0x3f808000u, 0x3f818000u, 0x3f808001u, 0x3f807fffu, 0x00008000u, 0x00018000u, 0x80000001u, 0x007fffffu, 0x7f7fffffu,
-                        0xff7f8000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0x7f800001u, 0xffffffffu, 0x80000000u}) {
-    float value = 0;
-    memcpy(&value, &bits, 4);
-    rows.push_back(value);
-  }
+  std::vector<float> rows = specialNumbers();
   for (bool keys : {true, false}) {
     const Shape s{keys, 1, 16};
     CompiledPlan code(plan(s), level());

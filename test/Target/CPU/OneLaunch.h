@@ -113,6 +113,18 @@ inline float fromBits(uint16_t bits, bool half) {
   return value;
 }
 
+/// For bf16: ties either way, subnormals, what rounds to infinity, and what is no number. 16 of them.
+inline std::vector<float> specialNumbers() {
+  std::vector<float> numbers;
+  for (uint32_t bits : {0x3f808000u, 0x3f818000u, 0x3f808001u, 0x3f807fffu, 0x00008000u, 0x00018000u, 0x80000001u, 0x007fffffu, 0x7f7fffffu,
+                        0xff7f8000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0x7f800001u, 0xffffffffu, 0x80000000u}) {
+    float value = 0;
+    memcpy(&value, &bits, 4);
+    numbers.push_back(value);
+  }
+  return numbers;
+}
+
 /// Numbers of a fixed sequence, about -2 to 2.
 class Numbers {
 public:

@@ -183,13 +183,7 @@ TEST(GpuStoreCache, narrowCachesAreTheCpus) {
 
 /// Ties, subnormals, the largest numbers, and what is no number; heads too small for a scale.
 TEST(GpuStoreCache, numbersOfAllKinds) {
-  std::vector<float> rows;
-  for (uint32_t bits : {0x3f808000u, 0x3f818000u, 0x3f808001u, 0x3f807fffu, 0x00008000u, 0x00018000u, 0x80000001u, 0x007fffffu, 0x7f7fffffu,
-                        0xff7f8000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0x7f800001u, 0xffffffffu, 0x80000000u}) {
-    float value = 0;
-    memcpy(&value, &bits, 4);
-    rows.push_back(value);
-  }
+  std::vector<float> rows = specialNumbers();
   for (float factor : {0.0f, 1e-42f, 1e-37f, 1.0f, 1e30f, 3e38f})
     for (int64_t d = 0; d < 16; ++d)
       rows.push_back(factor * (static_cast<float>(d) / 8 - 1));

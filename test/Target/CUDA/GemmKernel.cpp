@@ -4,6 +4,25 @@
 using namespace ds;
 using namespace ds::test;
 
+static Product withHeads(TileType type, int64_t heads, int64_t size, const std::string &rope, int64_t rotary, const std::string &store,
+                         bool result) {
+  Product product{heads * size, type};
+  product.heads = heads;
+  product.rope = rope;
+  product.rotary = rotary;
+  product.store = store;
+  product.result = result;
+  return product;
+}
+
+GemmShape ds::test::attentionInput(TileType type, int64_t size, const std::string &rope, int64_t rotary, int64_t context, bool result) {
+  GemmShape shape{64, {}, "rms_norm", false, context};
+  shape.products = {withHeads(type, 4, size, rope, rotary, "", true), withHeads(type, 2, size, rope, rotary, "keys", result),
+                    withHeads(type, 2, size, "", 0, "values", result)};
+  shape.products[0].bias = shape.products[2].bias = true;
+  return shape;
+}
+
 static constexpr int64_t positions = 64;
 
 static std::string number(int64_t value) { return std::to_string(value); }

@@ -36,6 +36,10 @@ struct GemmShape {
   int64_t cacheBytes(const Product &product) const;
 };
 
+/// Queries, keys and values of one input: 4 and twice 2 heads of `size`, of which rope turns `rotary` values of the first two. `result`:
+/// keys and values are given back as well.
+GemmShape attentionInput(TileType type, int64_t size, const std::string &rope, int64_t rotary, int64_t context, bool result);
+
 /// A kernel with its weights.
 class GemmKernel {
 public:

@@ -63,26 +63,6 @@ TEST(GpuLibraryProduct, norms) {
   check({96, {{24, int8Groups}, {50, int8Groups}}, "rms_norm", true}, {{2, 17}});
 }
 
-Product withHeads(TileType type, int64_t heads, int64_t size, const std::string &rope, int64_t rotary, const std::string &store,
-                  bool result) {
-  Product product{heads * size, type};
-  product.heads = heads;
-  product.rope = rope;
-  product.rotary = rotary;
-  product.store = store;
-  product.result = result;
-  return product;
-}
-
-/// Queries, keys and values of one input.
-GemmShape attentionInput(TileType type, int64_t size, const std::string &rope, int64_t rotary, int64_t context, bool result) {
-  GemmShape shape{64, {}, "rms_norm", false, context};
-  shape.products = {withHeads(type, 4, size, rope, rotary, "", true), withHeads(type, 2, size, rope, rotary, "keys", result),
-                    withHeads(type, 2, size, "", 0, "values", result)};
-  shape.products[0].bias = shape.products[2].bias = true;
-  return shape;
-}
-
 /// Heads that rope turns, in its place and by a launch of its own, and what is stored of them.
 TEST(GpuLibraryProduct, heads) {
   check(attentionInput(bf16, 16, "half", 16, 48, false), {{1, 17}, {2, 20}});
