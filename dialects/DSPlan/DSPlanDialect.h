@@ -13,7 +13,9 @@
 
 namespace ds_plan {
 /// True for a weight whose rows lie in panels, side by side.
-inline bool isInPanels(Layout layout) { return layout == Layout::panels || layout == Layout::panel_pairs || layout == Layout::panel_codes; }
+inline bool isInPanels(Layout layout) {
+  return layout == Layout::panels || layout == Layout::panel_pairs || layout == Layout::panel_codes || layout == Layout::panel_sums;
+}
 /// True for a weight in blocks of 8 rows, for tensor cores.
 inline bool isInTiles(Layout layout) { return layout == Layout::tiles || layout == Layout::tile_codes; }
 /// The rows of a buffer or an input; none of other places.

@@ -38,7 +38,8 @@ def DSPlan_Layout : I32EnumAttr<"Layout", "how a weight is packed", [
     I32EnumAttrCase<"panel_pairs", 4>,   // [N, K] bf16 as [ceil(N / W)][ceil(K / 2)][W][2], zeros behind N and K
     I32EnumAttrCase<"panel_codes", 5>,   // [N, K] quantized as [ceil(N / W)][rows][W] of 32 bits: scales and codes (PanelCodes.h)
     I32EnumAttrCase<"tiles", 6>,         // [N, K] bf16 or f16 as [2 ceil(N / 16)][ceil(K / 32)][8][32], zeros behind N and K (TileCodes.h)
-    I32EnumAttrCase<"tile_codes", 7>]> { // [N, K] quantized as [2 ceil(N / 16)][words] of 32 bits (TileCodes.h)
+    I32EnumAttrCase<"tile_codes", 7>,    // [N, K] quantized as [2 ceil(N / 16)][words] of 32 bits (TileCodes.h)
+    I32EnumAttrCase<"panel_sums", 8>]> { // [N, K] f32 as [ceil(N / W)][lines][W]: columns times powers of two, and more (PanelSums.h)
   let cppNamespace = "::ds_plan";
   let genSpecializedAttr = 0;
 }

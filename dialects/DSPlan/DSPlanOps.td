@@ -21,8 +21,8 @@ def DSPlan_StorageOp : DSPlan_Op<"storage", [Symbol]> {
     - (C1) `parameter` is given for every layout but `rope` and whole parts of the state, and `rope` for that layout alone.
     - (C2) `type` is static.
     - (C3) `offset` is a multiple of 64.
-    - (C4) `type` has the shape of `layout`, bf16 lies in `panel_pairs` or `tiles` instead of `panels`, and i32 in `panel_codes`
-      and `tile_codes` alone.
+    - (C4) `type` has the shape of `layout`, bf16 lies in `panel_pairs` or `tiles` instead of `panels`, i32 in `panel_codes`
+      and `tile_codes` alone, and only f32 in `panel_sums`.
     ```mlir
     ds_plan.storage @wq panels of @q offset 0 : memref<2x64x32xf32>
     ```

@@ -46,6 +46,8 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
       return module.emitError("expects target to be cpu or cuda, got '") << target << "'";
     if (train && (target != "cpu" || weights != "f32"))
       return module.emitError("expects target cpu and weights of f32 to train, got '") << target << "' and '" << weights << "'";
+    if (panelSums && (target != "cpu" || train))
+      return module.emitError("expects target cpu, and nothing to train, for panel-sums");
     if (target == "cuda" && weights == "f32")
       return module.emitError("expects weights of bf16 or f16 for target cuda, got '") << weights << "'";
     flattenFusions(module);
@@ -75,6 +77,7 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
     StorageTable storages(module, symbols, matrixType,
                           train              ? WeightPlaces::state
                           : target == "cuda" ? WeightPlaces::tiles
+                          : panelSums        ? WeightPlaces::sums
                                              : WeightPlaces::panels);
     KernelTable kernels(module, symbols);
     ProgramBuilder programs(KernelRegistry::standard(), *programBounds, *caches, storages, kernels, std::move(trained));

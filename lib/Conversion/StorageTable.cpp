@@ -1,5 +1,6 @@
 #include "StorageTable.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "dialects/DSPlan/PanelSums.h"
 #include "dialects/DSPlan/TileCodes.h"
 #include "ds/Analysis/LinearRegion.h"
 #include "llvm/Support/MathExtras.h"
@@ -85,7 +86,10 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
   if (quantized)
     layout = inTiles ? Layout::tile_codes : Layout::panel_codes;
   else if (role == OperandRole::matrix || (role == OperandRole::table && linearWeights.contains(parameter.getSymNameAttr())))
-    layout = inTiles ? Layout::tiles : matrixType.isBF16() ? Layout::panel_pairs : Layout::panels;
+    layout = inTiles                                               ? Layout::tiles
+             : matrixType.isBF16()                                 ? Layout::panel_pairs
+             : matrixType.isF32() && placing == WeightPlaces::sums ? Layout::panel_sums
+                                                                   : Layout::panels;
   else if (role == OperandRole::table)
     layout = Layout::rows;
   StorageOp &storage = weights[{parameter.getSymNameAttr(), static_cast<int>(layout)}];
@@ -101,6 +105,8 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
     type = MemRefType::get(shape, matrixType);
   else if (layout == Layout::panels)
     type = MemRefType::get({panels, shape[1], width}, matrixType);
+  else if (layout == Layout::panel_sums)
+    type = MemRefType::get({panels, ds_plan::PanelSums(shape[1]).lines(), width}, matrixType);
   else if (layout == Layout::panel_pairs)
     type = MemRefType::get({panels, (shape[1] + 1) / 2, width, 2}, matrixType);
   else if (layout == Layout::tiles || layout == Layout::tile_codes) {

@@ -14,6 +14,7 @@ namespace ds {
 /// Where parameters lie.
 enum class WeightPlaces {
   panels, // in the weights file, matrices in panels for the CPU
+  sums,   // the same, those of f32 with sums of pairs (PanelSums.h)
   tiles,  // in the weights file, matrices in tiles for tensor cores
   state,  // in the state that training keeps, matrices as rows; the weights file begins with the first values of its parameters
 };

@@ -60,6 +60,7 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   conversion.maxRows = options.maxRows;
   conversion.weights = options.weights;
   conversion.target = options.target;
+  conversion.panelSums = options.panelSums;
   conversion.train = options.train;
   manager.addPass(createConvertDSToPlan(conversion));
   if (options.train && options.compute != "f32")

@@ -20,6 +20,8 @@ const char *dsrt::nameOf(CpuLevel level) {
     return "x86-64-v4-vnni";
   case CpuLevel::v4Bf16:
     return "x86-64-v4-bf16";
+  case CpuLevel::znver4:
+    return "znver4";
   case CpuLevel::none:
     break;
   }
@@ -27,7 +29,7 @@ const char *dsrt::nameOf(CpuLevel level) {
 }
 
 std::optional<CpuLevel> dsrt::cpuLevelOf(std::string_view name) {
-  for (CpuLevel level : {CpuLevel::v2, CpuLevel::v3, CpuLevel::v4, CpuLevel::v4Vnni, CpuLevel::v4Bf16})
+  for (CpuLevel level : {CpuLevel::v2, CpuLevel::v3, CpuLevel::v4, CpuLevel::v4Vnni, CpuLevel::v4Bf16, CpuLevel::znver4})
     if (name == nameOf(level))
       return level;
   return std::nullopt;
@@ -45,6 +47,16 @@ static bool hasAll(uint32_t word, std::initializer_list<int> bits) {
     if (!(word >> bit & 1))
       return false;
   return true;
+}
+
+/// Of the family of Zen 3 and Zen 4, where those that have AVX512_BF16 are the latter.
+static bool isZen4() {
+  uint32_t a, b, c, d;
+  if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx || c != signature_AMD_ecx || d != signature_AMD_edx)
+    return false;
+  constexpr uint32_t family19 = 0x19, base = 0xf;
+  __get_cpuid(1, &a, &b, &c, &d);
+  return (a >> 8 & base) == base && (a >> 20 & 0xff) + base == family19;
 }
 
 CpuLevel dsrt::machineCpuLevel() {
@@ -71,7 +83,7 @@ CpuLevel dsrt::machineCpuLevel() {
   // AVX512_BF16
   if (leaf7Subleaves < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !hasAll(a, {5}))
     return CpuLevel::v4Vnni;
-  return CpuLevel::v4Bf16;
+  return isZen4() ? CpuLevel::znver4 : CpuLevel::v4Bf16;
 }
 #else
 CpuLevel dsrt::machineCpuLevel() { return CpuLevel::none; }
@@ -88,7 +100,7 @@ Status dsrt::chooseCpuLevel(const char *isa, CpuLevel &level) {
     return Status();
   std::optional<CpuLevel> wanted = cpuLevelOf(isa);
   if (!wanted)
-    return Status::invalidArgument(source, ": expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni or x86-64-v4-bf16, got ",
+    return Status::invalidArgument(source, ": expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or znver4, got ",
                                    inQuotes(isa));
   if (*wanted > level)
     return Status::unavailable(source, " asks for ", isa, ", this machine has ", nameOf(level));

@@ -1,4 +1,4 @@
-// The levels of the x86-64 psABI that code is made for, the last two with dot products of bytes, and of bf16 as well.
+// What code is made for: the levels of the x86-64 psABI, the last of them with dot products of bytes, and of bf16 as well, and a processor.
 #ifndef DSRT_LIB_CPULEVEL_H
 #define DSRT_LIB_CPULEVEL_H
 
@@ -7,7 +7,7 @@
 
 namespace dsrt {
 
-enum class CpuLevel { none, v2, v3, v4, v4Vnni, v4Bf16 };
+enum class CpuLevel { none, v2, v3, v4, v4Vnni, v4Bf16, znver4 };
 
 /// "x86-64-v3"; "none" for a processor below x86-64-v2 or of another kind.
 const char *nameOf(CpuLevel level);

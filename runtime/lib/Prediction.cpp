@@ -98,7 +98,13 @@ static double imbalance(double tiles, int threads) { return tiles > 0 ? std::cei
 
 /// Without a level, code for the best one is meant.
 static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::string_view level) {
-  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && (level.empty() || level == "x86-64-v4-bf16");
+  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && (level.empty() || level == "x86-64-v4-bf16" || level == "znver4");
+}
+
+/// How many multiply-adds of f32 count as one: of 16, Winograd's inner products (lib/Target/CPU/GemmWinograd.cpp) do 5 pairs by one each.
+static double multiplyAddsOfOne(const LaunchWork &work, std::string_view level) {
+  const bool isF32 = work.matrix != MatrixType::none && work.matrix != MatrixType::bf16;
+  return isF32 && level == "znver4" && work.rows > fewRows ? 16.0 / 11 : 1;
 }
 
 /// Instructions that widen one vector of the matrix to f32.
@@ -128,7 +134,7 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
   if (work.matrix == MatrixType::f16 || (work.matrix == MatrixType::bf16 && !dots)) // by each block of few rows, once for a slab of many
     laneOps += work.weightBytes / 2 * std::ceil(work.rows / (work.rows > fewRows ? slabRows : blockRows)) * widening(work, level);
   Prediction prediction;
-  prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops) * slowest;
+  prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops * multiplyAddsOfOne(work, level)) * slowest;
   prediction.laneNs = 1e9 * laneOps / (flops / 2) * slowest; // a multiply-add is two FLOP a lane
   prediction.feedNs = slowest * (1e9 * (work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) +
                                  1e9 * work.lineBytes / limits.memoryBytes + work.lookups * lookupNs / threads + activationNs(work, feeds));
@@ -146,7 +152,7 @@ Prediction dsrt::roofline(const LaunchWork &work, const MachineDescription &mach
   double peak = flopsAt(limits, level);
   Prediction prediction;
   // What is no multiply-add runs at one FLOP a lane at best.
-  prediction.computeNs = 2e9 * work.macs / (hasDots(work, limits, level) ? limits.flopsBf16 : peak) +
+  prediction.computeNs = 2e9 * work.macs / (hasDots(work, limits, level) ? limits.flopsBf16 : peak * multiplyAddsOfOne(work, level)) +
                          1e9 * std::max(0.0, work.flops - 2 * work.macs) / (peak / 2);
   const double activations = work.readBytes + work.writtenBytes + work.lookupBytes;
   prediction.memoryNs = 1e9 * ((work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) + activations / feeds.rate(activations));

@@ -29,7 +29,8 @@ PlannedGraph::PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors
                                                                                    : f32Tolerance) {
   GraphModule module(graph.text());
   std::string options = "max-batch=" + std::to_string(graphMaxBatch) + " max-rows=" + std::to_string(graphMaxRows) +
-                        " weights=" + target.weights + " fusion=" + target.fusion + " cache=" + target.cache;
+                        " weights=" + target.weights + " fusion=" + target.fusion + " cache=" + target.cache +
+                        (target.level->addsBeside && target.weights == "f32" ? " panel-sums" : "");
   if (!module.run("ds-plan{" + options + "}")) {
     message = "planning: " + module.error();
     return;

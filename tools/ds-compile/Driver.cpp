@@ -315,6 +315,8 @@ void Driver::fill(PlanOptions &plan, bool isCuda) const {
   plan.maxRows = options.maxRows;
   plan.weights = options.weights;
   plan.target = isCuda ? "cuda" : "cpu";
+  plan.panelSums =
+      !isCuda && options.weights == "f32" && llvm::any_of(targets.levels, [](const CpuLevel &level) { return level.addsBeside; });
   plan.fusion = *symbolizeFusionLevel(options.fusion);
   plan.machine = options.machine;
   plan.observe = options.observe;

@@ -8,8 +8,11 @@ using namespace ds;
 
 /// False for a level with dot products that a package has no use for.
 static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
+  const bool isBf16 = options.weights == "bf16" || options.compute == "bf16";
+  if (level.addsBeside)
+    return !options.train && !isBf16 && options.activations != "int8";
   if (level.bf16Dots != Dots::none)
-    return options.weights == "bf16" || options.compute == "bf16" || options.activations == "int8"; // attention, of the last
+    return isBf16 || options.activations == "int8"; // attention, of the last
   return level.byteDots == Dots::none || options.quantize != "none" || !options.quantizeRules.empty();
 }
 
@@ -24,6 +27,9 @@ static const CpuLevel *nativeLevel(const CompileOptions &options) {
                               {"x86-64-v4-bf16", "avx512bf16"}})
     if (const CpuLevel *level = findCpuLevel(name); features.lookup(needed) && isOfUse(*level, options))
       best = level;
+  constexpr llvm::StringLiteral zen4 = "znver4";
+  if (const CpuLevel *level = findCpuLevel(zen4); llvm::sys::getHostCPUName() == zen4 && isOfUse(*level, options))
+    best = level;
   return best;
 }
 
@@ -35,8 +41,8 @@ static Result<void> readLevels(const CompileOptions &options, std::vector<CpuLev
   for (const std::string &name : options.targetCpus) {
     const CpuLevel *level = name == "native" ? nativeLevel(options) : findCpuLevel(name);
     if (!level)
-      return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or native, got '" + name +
-                          "'");
+      return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4 or native, got '" +
+                          name + "'");
     if (llvm::none_of(levels, [&](const CpuLevel &other) { return other.name == level->name; }))
       levels.push_back(*level);
   }

@@ -32,7 +32,9 @@ def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
                         "f32, bf16 or f16: matrices and tables; vectors stay f32">,
                  Option<"target", "target", "std::string", /*default=*/"\"cpu\"",
                         "cpu, or cuda: matrices lie in tiles for tensor cores; needs weights of bf16 or f16">,
-                 Option<"train", "train", "bool", /*default=*/"false",
+                 Option<"panelSums", "panel-sums", "bool", /*default=*/"false",
+                  "for target cpu: matrices of f32 lie in `panel_sums`, for processors that add beside multiplying; without train">,
+           Option<"train", "train", "bool", /*default=*/"false",
                         "parameters lie in the state that training keeps, matrices as rows; max-rows holds for every program">];
   let dependentDialects = ["::ds_plan::DSPlanDialect"];
 }

@@ -26,6 +26,8 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
   Option<std::string> machine{*this, "machine", llvm::cl::desc("machine.json that fusion is judged for; empty: built in"),
                               llvm::cl::init("")};
   Option<bool> observe{*this, "observe", llvm::cl::desc("give what linears multiply as results"), llvm::cl::init(false)};
+  Option<bool> panelSums{*this, "panel-sums", llvm::cl::desc("matrices of f32 with sums of pairs, as convert-ds-to-plan has them"),
+                         llvm::cl::init(false)};
   Option<bool> train{*this, "train", llvm::cl::desc("programs that train the model: step, evaluate, norms and update"),
                      llvm::cl::init(false)};
   Option<std::string> optimizer{*this, "optimizer", llvm::cl::desc("sgd, adam, adamw or lamb"), llvm::cl::init("adamw")};

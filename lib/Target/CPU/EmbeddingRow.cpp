@@ -1,13 +1,14 @@
 #include "EmbeddingRow.h"
 #include "PanelReader.h"
+#include "dialects/DSPlan/PanelSums.h"
 
 using namespace ds;
 using mlir::Value;
 
 EmbeddingRow::EmbeddingRow(Emitter &e, const KernelOperand &table, Value index)
-    : e(e), table(table), together(table.layout == ds_plan::Layout::panels        ? 1
-                                   : table.layout == ds_plan::Layout::panel_pairs ? 2
-                                                                                  : 0) {
+    : e(e), table(table), together(table.layout == ds_plan::Layout::panels || table.layout == ds_plan::Layout::panel_sums ? 1
+                                   : table.layout == ds_plan::Layout::panel_pairs                                         ? 2
+                                                                                                                          : 0) {
   Value first;
   if (table.codes) {
     start = e.at(table.pointer, e.mul(e.div(index, table.codes->width), table.codes->bytes()));
@@ -21,6 +22,10 @@ EmbeddingRow::EmbeddingRow(Emitter &e, const KernelOperand &table, Value index)
     first = e.mul(index, table.width());
   }
   start = e.element(table.pointer, table.element(), first);
+  if (table.layout == ds_plan::Layout::panel_sums) {
+    power = e.load(e.f32(), e.at(start, ds_plan::PanelSums::powers * width * 4));
+    start = e.at(start, ds_plan::PanelSums::values * width * 4);
+  }
 }
 
 Value EmbeddingRow::at(Value column) {
@@ -32,7 +37,10 @@ Value EmbeddingRow::at(Value column) {
 }
 
 Value EmbeddingRow::load(Value k) {
-  return table.codes ? emitPanelValue(e, *table.codes, start, column, k) : e.loadF32(table.element(), at(k), 0);
+  if (table.codes)
+    return emitPanelValue(e, *table.codes, start, column, k);
+  Value value = e.loadF32(table.element(), at(k), 0);
+  return power ? e.mul(value, power) : value;
 }
 
 bool EmbeddingRow::canRead(const KernelOperand &table, int64_t width) {
@@ -45,6 +53,8 @@ bool EmbeddingRow::canRead(const KernelOperand &table, int64_t width) {
     return table.width() == width;
   case ds_plan::Layout::panels:
     return table.type.getDimSize(1) == width;
+  case ds_plan::Layout::panel_sums:
+    return table.type.getDimSize(1) == ds_plan::PanelSums(width).lines();
   case ds_plan::Layout::panel_pairs:
     return table.type.getDimSize(1) == static_cast<int64_t>(llvm::divideCeil(width, 2));
   default:

@@ -25,6 +25,7 @@ private:
   int64_t together;   // columns side by side; 0: all, or codes
   int64_t width = 0;  // of a panel
   mlir::Value start;  // of the row, or of its panel of codes
+  mlir::Value power;  // what its values are multiplied by, or null
   mlir::Value column; // of the row in that
 };
 

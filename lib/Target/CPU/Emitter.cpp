@@ -41,6 +41,10 @@ Value Emitter::constantI32(int32_t value) { return arith::ConstantOp::create(bui
 Value Emitter::constantBool(bool value) { return arith::ConstantOp::create(builder, loc, builder.getBoolAttr(value)); }
 Value Emitter::constantF32(float value) { return arith::ConstantOp::create(builder, loc, builder.getF32FloatAttr(value)); }
 
+Value Emitter::constantVector(ArrayRef<float> lanes) {
+  return arith::ConstantOp::create(builder, loc, DenseElementsAttr::get(vec(static_cast<int64_t>(lanes.size())), lanes));
+}
+
 Value Emitter::infinity(Type type, bool negative) {
   Type element = elementOf(type);
   TypedAttr attr = FloatAttr::get(element, llvm::APFloat::getInf(cast<FloatType>(element).getFloatSemantics(), negative));
@@ -315,7 +319,7 @@ Value Emitter::dotOfBytes(Value a, Value b, Value sum) {
 
 Value Emitter::lookup16(Value index, ArrayRef<float> table) {
   auto type = vec(16);
-  Values operands{arith::ConstantOp::create(builder, loc, DenseElementsAttr::get(type, table)), index};
+  Values operands{constantVector(table), index};
   auto name = builder.getStringAttr("llvm.x86.avx512.permvar.sf.512");
   return LLVM::CallIntrinsicOp::create(builder, loc, type, name, operands).getResult(0);
 }

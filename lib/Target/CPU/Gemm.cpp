@@ -4,6 +4,7 @@
 #include "PanelReader.h"
 #include "RowSlabs.h"
 #include "StoreCache.h"
+#include "dialects/DSPlan/PanelSums.h"
 #include <numeric>
 
 using namespace mlir;
@@ -14,11 +15,6 @@ static constexpr int64_t rowsToRound = 256;
 
 /// Units of columns from which threads that share them end nearly together.
 static constexpr int64_t manyPanels = 64;
-
-/// True for a matrix that many rows want as f32.
-static bool isNarrowMatrix(const KernelOperand &operand) {
-  return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && !operand.element().isF32();
-}
 
 /// Rounded rows, where all products of the region can multiply bytes, their codes being integers, and their groups end alike, with passes
 /// or within them.
@@ -86,6 +82,10 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   });
   const bool hasPairs = (packsPairs && !isDeep) || (c.level.bf16Dots != Dots::none && allPairs);
   roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
+  winograd = c.level.addsBeside && !packs && (roundedRows ? !roundsManyRows : roundedBytes == 0) && linearRowsFit(region.depth);
+  hasPanelSums = llvm::all_of(c.ins, [](const KernelOperand &o) {
+    return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_sums;
+  });
 }
 
 /// The weights decide the shape of everything else.
@@ -106,6 +106,8 @@ static llvm::Error checkWeights(KernelContext &c, const LinearRegion &region) {
         return c.error("gemm expects a weight of floats or codes in panels");
       const int64_t width = ds_plan::panelWidth(weight.type), panels = llvm::divideCeil(domain.columns, width);
       SmallVector<int64_t> shape{panels, region.depth, width};
+      if (weight.layout == ds_plan::Layout::panel_sums)
+        shape = {panels, ds_plan::PanelSums(region.depth).lines(), width};
       if (weight.layout == ds_plan::Layout::panel_pairs)
         shape = {panels, (region.depth + 1) / 2, width, 2};
       if (weight.codes)
@@ -196,9 +198,10 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
                             roundedTypeOf(linear), packsPairs};
   // Of one k; pairs of k begin at even ones, as passes do.
   const int64_t width = matrix.width, lineBytes = width * weight.element().getIntOrFloatBitWidth() / 8;
-  const int64_t panelBytes =
-      weight.codes ? weight.codes->bytes() : llvm::alignTo(region.depth, weight.layout == ds_plan::Layout::panel_pairs ? 2 : 1) * lineBytes;
-  Value from = e.at(weight.pointer, e.mul(panel, panelBytes)), zero = e.constant(0), all = e.constant(region.depth);
+  const int64_t panelBytes = bytesOfPanel(weight);
+  const bool isScaled = weight.layout == ds_plan::Layout::panel_sums;
+  Value start = e.at(weight.pointer, e.mul(panel, panelBytes));
+  Value from = isScaled ? e.at(start, ds_plan::PanelSums::values * lineBytes) : start, zero = e.constant(0), all = e.constant(region.depth);
   auto blockFor = [&](int64_t height, int64_t aheadBytes, bool dots) {
     const int64_t group = copies ? height : groupRows;
     if (dots)
@@ -299,7 +302,15 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     return manyBlocks(packsPairs);
   auto manyOrFew = [&] {
     const bool dots = hasDots(weight);
-    e.ifElse(hasManyRows(slab), [&] { manyBlocks(dots); }, [&] { fewBlocks(dots); });
+    auto plain = [&] {
+      if (winograd)
+        fewBlocks(dots);
+      else
+        e.ifElse(hasManyRows(slab), [&] { manyBlocks(dots); }, [&] { fewBlocks(dots); });
+      if (isScaled)
+        takePowersBack(slab, e.at(start, ds_plan::PanelSums::powers * lineBytes), width, sums);
+    };
+    winograd ? e.ifElse(usesWinograd(), [&] { emitWinogradProduct(weight, slab, start, sums); }, plain) : plain();
   };
   if (!roundedRows)
     return manyOrFew();
@@ -348,11 +359,15 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
     if (copies)
       copyRows(slab, e.eq(firstUnit, 0));
   };
-  if (roundedBytes == 0 || region.norm)
+  // Rows that are rounded or scaled are read where they are, but behind a norm.
+  if (region.norm)
     copy();
   auto rest = [&] {
-    if (!region.norm)
-      copy();
+    auto few = [&] {
+      if (!region.norm)
+        copy();
+    };
+    winograd ? e.ifElse(usesWinograd(), [&] { scaleRows(slab); }, few) : few();
   };
   if (roundedRows)
     e.ifElse(
@@ -360,6 +375,8 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
         [&] { e.ifElse(usesOneDigit(), [&] { roundRowsToBytes(slab, 1); }, rest); });
   else if (roundedBytes)
     roundRows(slab);
+  else
+    rest();
   int64_t before = 0;
   for (const LinearDomain &domain : region.domains) {
     int64_t chunks = chunksOf(domain);
@@ -376,7 +393,9 @@ void GemmKernel::emit() {
     rounded = e.stack(slabRows * roundedBytes);
   auto widens = [&](const KernelOperand &operand) { return (isNarrowMatrix(operand) && !hasDots(operand)) || isRowMajor(operand); };
   if (!(roundedRows && roundsManyRows) && llvm::any_of(c.ins, widens))
-    widened = e.stack(gemmPass * linearWidePanel * 4);
+    widened = e.stack((winograd ? ds_plan::PanelSums::pass : gemmPass) * linearWidePanel * 4);
+  if (winograd)
+    reserveForWinograd();
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0, scratchBytes = 0;
   for (const LinearDomain &domain : region.domains) {

@@ -114,6 +114,11 @@ void emitPackedPanel(Emitter &e, const PackedMatrix &matrix, mlir::Value from, m
 /// Where that of the transposed `matrix` begins which is packed behind k = `end` of `panel`.
 mlir::Value nextPacked(Emitter &e, const PackedMatrix &matrix, mlir::Value from, mlir::Value panel, mlir::Value end);
 
+/// True for a matrix that many rows want as f32.
+inline bool isNarrowMatrix(const KernelOperand &operand) {
+  return operand.kind == KernelOperand::Kind::weight && isInPanels(operand.layout) && !operand.element().isF32();
+}
+
 /// True for a weight that training changes, [N, K] or transposed [K, N] as it is.
 inline bool isRowMajor(const KernelOperand &operand) {
   return operand.kind == KernelOperand::Kind::weight && operand.layout == ds_plan::Layout::rows;
@@ -175,7 +180,7 @@ private:
   /// Whether a slab takes the blocks of many rows, i1. What codes and dot products give depends on it in the last bit, so there the launch
   /// decides.
   Value hasManyRows(const Slab &slab) {
-    return packs ? e.constantBool(true) : e.gt(hasCodes || roundedBytes ? c.rows : slab.count, linearFewRows);
+    return packs ? e.constantBool(true) : e.gt(hasCodes || roundedBytes || winograd ? c.rows : slab.count, linearFewRows);
   }
   /// The depth of a pass: a part of a panel is of as many bytes in pairs of bf16.
   static int64_t passDepth(bool pairs) { return pairs ? 2 * gemmPass : gemmPass; }
@@ -187,6 +192,11 @@ private:
   const KernelOperand &result(Value value) const;
 
   // GemmPack.cpp
+  /// Bytes of a panel of one.
+  static int64_t bytesOfPanel(const KernelOperand &weight) {
+    return weight.codes ? weight.codes->bytes()
+                        : weight.type.getNumElements() / weight.type.getDimSize(0) * weight.element().getIntOrFloatBitWidth() / 8;
+  }
   /// Columns of the panels of a linear's weight.
   int64_t panelOf(LinearOp linear) const;
 
@@ -200,6 +210,8 @@ private:
   // GemmRows.cpp
   /// Where k = 0 of a row is, of grouped rows of `width` that begin at `first`.
   Value placeOfGroupedRow(Value first, Value row, int64_t width);
+  /// The first row of the block of `heights` that a row of `count` lies in, and its height. Unless `many`, an i1 or null, blocks are short.
+  std::pair<Value, Value> blockOfRow(llvm::ArrayRef<int64_t> heights, Value count, Value row, Value many = {});
   /// Where k = 0 of a row of a copied slab lies, and the bytes from one of its groups to the next.
   std::pair<Value, Value> copiedRow(const Slab &slab, Value row);
   /// Copies a slab to the stack, through the norm; `writesNorm` (i1): this thread also writes the norm's result.
@@ -208,6 +220,21 @@ private:
   std::function<Value(Value k)> rowToRound(const Slab &slab, Value row);
   /// Rounds the rows of a slab to bf16.
   void roundRows(const Slab &slab);
+
+  // GemmWinograd.cpp
+  void reserveForWinograd();
+  /// Copies the rows of a slab to the stack, each times a power of two in each pass.
+  void scaleRows(const Slab &slab);
+  void emitWinogradProduct(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
+  /// Multiplies the sums of scaled columns by what takes the scale back.
+  void takePowersBack(const Slab &slab, Value powers, int64_t width, Value sums);
+  int64_t winogradRowBytes() const { return llvm::alignTo(region.depth, linearGroup) * 4; }
+  int64_t factorBytes() const { return llvm::alignTo(slabRows, linearGroup) * 4; }
+  static constexpr int64_t winogradHeights[] = {16, 8};
+  /// Rows that a slab is filled up to.
+  Value winogradRows(const Slab &slab) { return e.roundUp(slab.count, winogradHeights[1]); }
+  /// Whether a slab goes that way, i1. The launch decides, as the result depends on it in the last bits.
+  Value usesWinograd();
 
   // GemmBytes.cpp
   /// Rounds them to `digits` of 8 bits.
@@ -223,22 +250,25 @@ private:
   Emitter &e;
   LinearRegion region;
   const KernelOperand *input;
-  bool hasCodes;                          // a weight is of codes
-  bool packs;                             // a weight is row-major: its panels are packed on the way
-  bool packsPairs;                        // all are, as pairs of bf16, and meet rows of bf16
-  bool isDeep;                            // passes of the depth stand outside of panels
-  bool copies;                            // rows are copied to the stack
-  int64_t groupRows;                      // of rows that another product grouped, else 0
-  int64_t rowBytes;                       // of one row, where the product reads it
-  llvm::SmallVector<int64_t> heights;     // rows of register blocks
-  int64_t slabRows;                       // the most rows of a slab
-  int64_t copiedRowBytes;                 // from one row to the next of what a pass of a deep product copies
-  int64_t tileRowBytes;                   // of the tile: the sums of every linear of a domain side by side
-  int64_t roundedBytes;                   // from one rounded row to the next, 0 without dot products
-  std::optional<RoundedRows> roundedRows; // where they are of bytes
-  bool roundsManyRows;                    // the products allow one digit, of more rows than few
-  Value copied, rounded, widened, tile;   // on the stack
-  Value storeScratch;                     // as well, null where no cache has codes
+  bool hasCodes;                                        // a weight is of codes
+  bool packs;                                           // a weight is row-major: its panels are packed on the way
+  bool packsPairs;                                      // all are, as pairs of bf16, and meet rows of bf16
+  bool isDeep;                                          // passes of the depth stand outside of panels
+  bool copies;                                          // rows are copied to the stack
+  int64_t groupRows;                                    // of rows that another product grouped, else 0
+  int64_t rowBytes;                                     // of one row, where the product reads it
+  llvm::SmallVector<int64_t> heights;                   // rows of register blocks
+  int64_t slabRows;                                     // the most rows of a slab
+  int64_t copiedRowBytes;                               // from one row to the next of what a pass of a deep product copies
+  int64_t tileRowBytes;                                 // of the tile: the sums of every linear of a domain side by side
+  int64_t roundedBytes;                                 // from one rounded row to the next, 0 without dot products
+  std::optional<RoundedRows> roundedRows;               // where they are of bytes
+  bool roundsManyRows;                                  // the products allow one digit, of more rows than few
+  bool winograd;                                        // many rows of f32 are multiplied by Winograd's inner products
+  bool hasPanelSums;                                    // all weights are prepared for them, so that some steps of few rows are as well
+  Value copied, rounded, widened, tile;                 // on the stack
+  Value scaled, rowFactors, scaledPanel, columnFactors; // as well, of Winograd's products
+  Value storeScratch;                                   // as well, null where no cache has codes
 };
 
 } // namespace ds

@@ -14,14 +14,14 @@ Value GemmKernel::placeOfGroupedRow(Value first, Value row, int64_t width) {
   return e.at(first, e.add(e.mul(e.div(row, group), group * width * 4), e.mul(e.rem(row, group), linearGroup * 4)));
 }
 
-std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
+std::pair<Value, Value> GemmKernel::blockOfRow(ArrayRef<int64_t> heights, Value count, Value row, Value many) {
   // As the blocks of `emitProduct` lie one behind the other.
   SmallVector<std::array<Value, 3>> kinds; // first row, the row behind the last, rows of a block
   Value first = e.constant(0);
   for (int64_t height : heights) {
-    Value blocks = e.div(e.sub(slab.count, first), height);
-    if (height > linearFewRows / 2)
-      blocks = e.select(hasManyRows(slab), blocks, e.constant(0));
+    Value blocks = e.div(e.sub(count, first), height);
+    if (many && height > linearFewRows / 2)
+      blocks = e.select(many, blocks, e.constant(0));
     Value end = e.add(first, e.mul(blocks, height));
     kinds.push_back({first, end, e.constant(height)});
     first = end;
@@ -32,8 +32,13 @@ std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
     begin = e.select(inside, otherBegin, begin);
     height = e.select(inside, otherHeight, height);
   }
-  Value within = e.rem(e.sub(row, begin), height);
-  return {e.at(copied, e.add(e.mul(e.sub(row, within), rowBytes), e.mul(within, linearGroup * 4))), e.mul(height, linearGroup * 4)};
+  return {e.sub(row, e.rem(e.sub(row, begin), height)), height};
+}
+
+std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
+  auto [begin, height] = blockOfRow(heights, slab.count, row, hasManyRows(slab));
+  Value within = e.sub(row, begin);
+  return {e.at(copied, e.add(e.mul(begin, rowBytes), e.mul(within, linearGroup * 4))), e.mul(height, linearGroup * 4)};
 }
 
 std::function<Value(Value k)> GemmKernel::rowToRound(const Slab &slab, Value row) {

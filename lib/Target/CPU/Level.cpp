@@ -11,6 +11,7 @@ static constexpr CpuLevel levels[] = {
     {"x86-64-v4-vnni", "x86-64-v4", "-prefer-256-bit,+avx512vnni", 16, 32, 24, 3, true, true, Dots::none, Dots::native},
     // Processors with AVX512_BF16 have AVX512_VNNI.
     {"x86-64-v4-bf16", "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 16, 32, 24, 3, true, true, Dots::native, Dots::native},
+    {"znver4", "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 16, 32, 24, 3, true, true, Dots::native, Dots::native, true},
 };
 
 static_assert(std::all_of(std::begin(levels), std::end(levels),

@@ -1,6 +1,7 @@
 #include "WeightPacker.h"
 #include "dialects/DS/Rope.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "dialects/DSPlan/PanelSums.h"
 #include "dialects/DSPlan/TileCodes.h"
 #include "ds/Quantize/QuantizedType.h"
 #include <cmath>
@@ -112,6 +113,35 @@ static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterR
   return {};
 }
 
+/// One panel of layout `panel_sums`: `length` rows of `depth` columns in a panel of `width`.
+static void packSums(ArrayRef<float> rows, int64_t length, int64_t depth, int64_t width, uint8_t *out) {
+  const ds_plan::PanelSums panel(depth);
+  auto store = [&](int64_t line, int64_t n, float value) { std::memcpy(out + (line * width + n) * 4, &value, 4); };
+  for (int64_t n = 0; n < length; ++n) {
+    ArrayRef<float> row = rows.slice(n * depth, depth);
+    double squares = 0;
+    for (float value : row)
+      squares += static_cast<double>(value) * value;
+    // What a column of zeros leaves of a row is taken far down; one with an infinity or a NaN stays as it is.
+    constexpr int most = 100;
+    int exponent = std::isfinite(squares) ? most : 0;
+    if (std::isfinite(squares) && squares > 0)
+      exponent = std::clamp(-std::ilogb(std::sqrt(squares / static_cast<double>(depth))), -most, most);
+    const float down = std::ldexp(1.0F, -exponent);
+    std::vector<float> sums(panel.passes());
+    for (int64_t k = 0; k < depth; ++k) {
+      const float value = std::ldexp(row[k], exponent);
+      store(panel.values + k, n, value);
+      // As the kernels add them, so that what a row of zeros leaves is zero.
+      if (ds_plan::PanelSums::isFirstOfPair(k) && k + 1 < depth)
+        sums[k / ds_plan::PanelSums::pass] = std::fma(value, std::ldexp(row[k + 1], exponent), sums[k / ds_plan::PanelSums::pass]);
+    }
+    store(panel.powers, n, down);
+    for (auto [pass, sum] : llvm::enumerate(sums))
+      store(panel.sums() + static_cast<int64_t>(pass), n, -sum * down);
+  }
+}
+
 /// One block of layout `tile_codes`.
 static Result<void> packTileCodes(const ds_plan::Tiles &tiles, const ParameterReader &reader, int64_t first, int64_t count, uint8_t *out) {
   const QuantizationScheme scheme = schemeOf(*tiles.type);
@@ -204,6 +234,10 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
     if (!isInPanels(storage.getLayout())) {
       for (int64_t i = 0; i < length * columns; ++i)
         to.store(i, rows[i]);
+      continue;
+    }
+    if (storage.getLayout() == Layout::panel_sums) {
+      packSums(rows, length, columns, group, out);
       continue;
     }
     const int64_t together = storage.getLayout() == Layout::panel_pairs ? 2 : 1; // k that stand side by side

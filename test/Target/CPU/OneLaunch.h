@@ -201,7 +201,7 @@ inline std::string shortNameOf(const CpuLevel &level) {
 /// The level of dot products on machines without the instruction.
 inline const CpuLevel *emulatedDots() {
   static const CpuLevel level = [] {
-    CpuLevel like = *findCpuLevel("x86-64-v4-bf16");
+    CpuLevel like = *findCpuLevel("znver4");
     like.name = "x86-64-v4";
     like.features = findCpuLevel("x86-64-v4")->features;
     like.bf16Dots = like.byteDots = Dots::emulated;

@@ -1,5 +1,6 @@
 // Where each element of a weight stands in the file.
 #include "lib/Target/Package/WeightPacker.h"
+#include "dialects/DSPlan/PanelSums.h"
 #include "mlir/Parser/Parser.h"
 #include <cmath>
 #include <cstring>
@@ -77,6 +78,45 @@ TEST(WeightPacker, panelsOfF32) {
       memcpy(&value, &bytes[((n / 32 * 5 + k) * 32 + n % 32) * 4], 4);
       EXPECT_EQ(value, n < rows ? valueOf(n, k) : 0);
     }
+}
+
+/// Columns times powers of two, what takes these back, and the sums of pairs; zeros behind the last column and the depth.
+TEST(WeightPacker, panelsWithSums) {
+  const int64_t depth = 261; // two passes, the last one with half a pair
+  const ds_plan::PanelSums panel(depth);
+  ASSERT_EQ(panel.lines(), 1 + 272 + 2);
+  auto sized = [](int64_t n, int64_t k) { return n == 3 ? 0 : std::ldexp(valueOf(n, k), static_cast<int>(n * 9 % 60) - 30); };
+  Result<std::vector<uint8_t>> bytes = pack(depth, "panel_sums of @p : memref<2x275x32xf32>", sized);
+  ASSERT_TRUE(bytes);
+  auto at = [&](int64_t n, int64_t line) {
+    float value;
+    memcpy(&value, &(*bytes)[((n / 32 * panel.lines() + line) * 32 + n % 32) * 4], 4);
+    return value;
+  };
+  for (int64_t n = 0; n < 64; ++n) {
+    if (n >= rows) {
+      for (int64_t line = 0; line < panel.lines(); ++line)
+        EXPECT_EQ(at(n, line), 0);
+      continue;
+    }
+    const float power = at(n, panel.powers);
+    EXPECT_EQ(std::ldexp(1.0F, std::ilogb(power)), power);
+    double squares = 0, sums[2] = {};
+    for (int64_t k = 0; k < 272; ++k) {
+      const float value = at(n, panel.values + k);
+      EXPECT_EQ(value * power, k < depth ? sized(n, k) : 0);
+      squares += std::pow(static_cast<double>(value), 2);
+      if (ds_plan::PanelSums::isFirstOfPair(k))
+        sums[k / panel.pass] += static_cast<double>(value) * at(n, panel.values + k + 1);
+    }
+    const double rms = std::sqrt(squares / depth);
+    if (n == 3)
+      EXPECT_EQ(power, 0x1p-100F);
+    else
+      EXPECT_TRUE(rms >= 1 && rms < 2) << rms;
+    for (int64_t pass = 0; pass < 2; ++pass)
+      EXPECT_NEAR(at(n, panel.sums() + pass), -sums[pass] * power, 1e-4 * power);
+  }
 }
 
 /// Two k of a column side by side; behind the last column and an odd depth stand zeros.

@@ -47,6 +47,7 @@ public:
   Value constantBool(bool value);                  // i1
   Value constantF32(float value);                  // f32
   Value constantOf(mlir::Type type, double value); // any scalar or splat vector type, integer or float
+  Value constantVector(llvm::ArrayRef<float> lanes);
   Value zero(mlir::Type type) { return constantOf(type, 0); }
   Value infinity(mlir::Type type, bool negative = false);
   Value splat(Value scalar, int64_t lanes);

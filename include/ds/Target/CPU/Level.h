@@ -27,6 +27,7 @@ struct CpuLevel {
   bool f16;      // conversion of f16 is an instruction
   Dots bf16Dots; // used for all rows; the next for many
   Dots byteDots;
+  bool addsBeside = false; // a vector is added in each cycle in which another is multiplied and added
 };
 
 /// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, in this order. The last two gain nothing but where activations are
