@@ -6,14 +6,14 @@
 using namespace mlir;
 using namespace ds;
 
-/// False for a level with dot products that a package has no use for.
+/// False for a level with instructions for dot products that a package has no use for.
 static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
   const bool isBf16 = options.weights == "bf16" || options.compute == "bf16";
   if (level.addsBeside)
     return !options.train && !isBf16 && options.activations != "int8";
   if (level.bf16Dots != Dots::none)
     return isBf16 || options.activations == "int8"; // attention, of the last
-  return level.byteDots == Dots::none || options.quantize != "none" || !options.quantizeRules.empty();
+  return level.byteDots != Dots::native || options.quantize != "none" || !options.quantizeRules.empty();
 }
 
 /// The best level of this machine that is of use, or null when it has none.

@@ -205,6 +205,7 @@ Value Emitter::toI32(Value a) {
   return width == 32 ? a : arith::ExtSIOp::create(builder, loc, to, a);
 }
 
+Value Emitter::toI16(Value a) { return arith::TruncIOp::create(builder, loc, withElement(a.getType(), i16()), a); }
 Value Emitter::toI8(Value a) { return arith::TruncIOp::create(builder, loc, withElement(a.getType(), i8()), a); }
 
 Value Emitter::toF32(Value a) {
@@ -315,6 +316,31 @@ Value Emitter::dotOfBytes(Value a, Value b, Value sum) {
   auto name = builder.getStringAttr("llvm.x86.avx512.vpdpbusd.512");
   Type bytes = vec(4 * lanesOf(a), i8());
   return LLVM::CallIntrinsicOp::create(builder, loc, sum.getType(), name, Values{sum, bitcast(a, bytes), bitcast(b, bytes)}).getResult(0);
+}
+
+/// One of three, by the bits of the vectors.
+static StringRef ofWidth(int64_t lanes, StringRef of128, StringRef of256, StringRef of512) {
+  return lanes == 4 ? of128 : lanes == 8 ? of256 : of512;
+}
+
+Value Emitter::minusDotOfWords(Value a, Value b, Value sum) {
+  const int64_t lanes = lanesOf(sum);
+  Type words = vec(2 * lanes, i16());
+  auto name = builder.getStringAttr(ofWidth(lanes, "llvm.x86.sse2.pmadd.wd", "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx512.pmaddw.d.512"));
+  Values operands{bitcast(a, words), bitcast(b, words)};
+  Value dot = LLVM::CallIntrinsicOp::create(builder, loc, sum.getType(), name, operands).getResult(0);
+  // Additions, and plain subtractions, LLVM would regroup: products first, which then wait for each other in registers there are not.
+  Value all = constantOf(vec(lanes, builder.getI1Type()), 1);
+  return LLVM::VPSubOp::create(builder, loc, sum.getType(), sum, dot, all, constantI32(static_cast<int32_t>(lanes)));
+}
+
+Value Emitter::sumsOfBytes(Value a, Value b) {
+  const int64_t lanes = lanesOf(a);
+  Type bytes = vec(4 * lanes, i8());
+  auto name = builder.getStringAttr(
+      ofWidth(lanes, "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx512.pmaddubs.w.512"));
+  Values operands{bitcast(a, bytes), bitcast(b, bytes)};
+  return LLVM::CallIntrinsicOp::create(builder, loc, vec(2 * lanes, i16()), name, operands).getResult(0);
 }
 
 Value Emitter::lookup16(Value index, ArrayRef<float> table) {

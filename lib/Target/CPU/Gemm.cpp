@@ -20,6 +20,7 @@ static constexpr int64_t manyPanels = 64;
 /// or within them.
 static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRegion &region) {
   int64_t segment = 0;
+  bool words = false;
   for (const LinearDomain &domain : region.domains)
     for (LinearOp linear : domain.linears) {
       const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
@@ -29,8 +30,9 @@ static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRe
       if (linearBytesSegment % whole != 0 || (group != region.depth && group % whole != 0) || (segment && segment != whole))
         return std::nullopt;
       segment = whole;
+      words |= c.level.byteDots == Dots::pairwise && wordsOfSum(weight.codes->type.getBits()) == 0;
     }
-  return RoundedRows(region.depth, segment);
+  return RoundedRows(region.depth, segment, words);
 }
 
 /// Row-major weights that are rounded to bf16, rows that are bf16, and dot products of both.
@@ -316,7 +318,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     return manyOrFew();
   auto ofBytes = [&](int64_t digits) { emitProductOfBytes(weight, slab, from, sums, digits); };
   auto rest = [&] { roundsManyRows ? fewBlocks(/*dots=*/false) : manyOrFew(); };
-  e.ifElse(usesDigits(), [&] { ofBytes(digitsOfF32); }, [&] { e.ifElse(usesOneDigit(), [&] { ofBytes(1); }, rest); });
+  e.ifElse(usesDigits(), [&] { ofBytes(roundedRows->digitsOfF32()); }, [&] { e.ifElse(usesOneDigit(), [&] { ofBytes(1); }, rest); });
 }
 
 void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
@@ -371,7 +373,7 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
   };
   if (roundedRows)
     e.ifElse(
-        usesDigits(), [&] { roundRowsToBytes(slab, digitsOfF32); },
+        usesDigits(), [&] { roundRowsToBytes(slab, roundedRows->digitsOfF32()); },
         [&] { e.ifElse(usesOneDigit(), [&] { roundRowsToBytes(slab, 1); }, rest); });
   else if (roundedBytes)
     roundRows(slab);

@@ -64,12 +64,21 @@ void emitCodesBlock(Emitter &e, const CodesBlock &block, mlir::Value rows, mlir:
 /// The most k that share a scale of activations.
 inline constexpr int64_t linearBytesSegment = 128;
 
-/// A row of activations as bytes: `depth` codes, then f32 scales, then i32 sums of the codes times -128, of `segment` k each.
+/// A row of activations as integers: `depth` codes, then f32 scales, then i32 sums of the codes times -128, of `segment` k each. Where the
+/// level multiplies words the codes are of 16 bits, of each 4 k the even ones first.
 struct RoundedRows {
-  RoundedRows(int64_t depth, int64_t segment);
-  int64_t segment;
+  RoundedRows(int64_t depth, int64_t segment, bool words);
+  int64_t segment, codeBytes;
   int64_t scales, sums, bytes; // where they begin, and from one row to the next: an odd number of cache lines
+  bool hasWords() const { return codeBytes == 2; }
+  /// Digits that say what f32 says, as one group may have numbers of all sizes: with 16 bits, logits of SmolLM2 were wrong by 5e-3.
+  int64_t digitsOfF32() const { return bitsOfF32 / digitBits(); }
+  int64_t digitBits() const { return hasWords() ? 12 : 8; }
+  static constexpr int64_t bitsOfF32 = 24;
 };
+
+/// How many words of codes below 2^`bits` may meet bytes in a sum of 16 bits: of each word two products. 0 for those of 8 bits.
+inline int64_t wordsOfSum(int64_t bits) { return 32767 / (2 * 128 * ((int64_t(1) << bits) - 1)); }
 
 /// A register-blocked product of such rows with a panel of codes.
 struct BytesBlock {
@@ -170,12 +179,12 @@ private:
   void emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   /// Rows [first, end) in blocks, the highest first; returns the end.
   Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
-  /// Digits of 8 bits that say what f32 says, as one group may have numbers of all sizes: with two, logits of SmolLM2 were wrong by 5e-3.
-  static constexpr int64_t digitsOfF32 = 3;
   /// The most rows of a launch that have as many digits: with more, f32 products are as fast.
   static constexpr int64_t mostRowsOfDigits = 2;
-  /// Whether rows that can be rounded to bytes are, i1: to all digits, or to one where the products allow that and there are more than few.
-  Value usesDigits() { return e.le(c.rows, mostRowsOfDigits); }
+  /// Whether rows that can be rounded are, i1: to all digits, or to one where the products allow that and there are more than few.
+  Value usesDigits() { return e.bitAnd(e.le(c.rows, mostRowsOfDigits), e.constantBool(digitsAreFaster())); }
+  /// Three digits of bytes in sums of 16 bits are slower than f32 at x86-64-v3: 82 and 98 tokens a second of SmolLM2 in 4 bits.
+  bool digitsAreFaster() const { return c.level.byteDots != Dots::pairwise || c.level.lanes != 8 || roundedRows->hasWords(); }
   Value usesOneDigit() { return e.bitAnd(e.gt(c.rows, linearFewRows / 2), e.constantBool(roundsManyRows)); }
   /// Whether a slab takes the blocks of many rows, i1. What codes and dot products give depends on it in the last bit, so there the launch
   /// decides.
@@ -237,7 +246,7 @@ private:
   Value usesWinograd();
 
   // GemmBytes.cpp
-  /// Rounds them to `digits` of 8 bits.
+  /// Rounds them to `digits`.
   void roundRowsToBytes(const Slab &slab, int64_t digits);
   void emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits);
 

@@ -1,4 +1,5 @@
-// Products of rows rounded to 8 bits with a panel of codes, by dot products of bytes (vpdpbusd), after DeepSpeed's ZeroQuant (W8A8).
+// Products of rows rounded to 8 bits with a panel of codes, after DeepSpeed's ZeroQuant (W8A8): by dot products of bytes (vpdpbusd), or
+// where a level has none by sums of two products, of bytes in 16 bits (pmaddubsw) or of words in 32 (pmaddwd).
 //
 // sum_k w[k] x[k] of a group is scale * s * sum (code + c) q - scale * s * c * sum q, where x = s q and c makes the codes unsigned.
 #include "Gemm.h"
@@ -14,14 +15,24 @@ static constexpr int64_t bytesPass = 384;
 /// By minus this sums of codes are multiplied, so that dot products with codes of 8 bits, of which each has as much added, start there.
 static constexpr int32_t roundedZero = 128;
 
-RoundedRows::RoundedRows(int64_t depth, int64_t segment)
-    : segment(segment), scales(llvm::alignTo(depth, 64)), sums(scales + static_cast<int64_t>(llvm::divideCeil(depth, segment)) * 4),
-      bytes((llvm::divideCeil(2 * sums - scales, 64) | 1) * 64) {}
+RoundedRows::RoundedRows(int64_t depth, int64_t segment, bool words)
+    : segment(segment), codeBytes(words ? 2 : 1), scales(llvm::alignTo(depth * codeBytes, 64)),
+      sums(scales + static_cast<int64_t>(llvm::divideCeil(depth, segment)) * 4), bytes((llvm::divideCeil(2 * sums - scales, 64) | 1) * 64) {
+}
 
-// Several digits: x = s (256 h + l), h of all digits but the last; each a row of its own, the highest first.
+/// i32 in the order of words.
+static Value evenWordsFirst(Emitter &e, Value codes) {
+  SmallVector<int64_t> order;
+  for (int64_t k = 0; k < e.lanesOf(codes); k += 4)
+    order.append({k, k + 2, k + 1, k + 3});
+  return e.toI16(e.shuffle(codes, codes, order));
+}
+
+// Several digits: x = s (256 h + l), or of words s (4096 h + l), h of all digits but the last; each a row of its own, the highest first.
 void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
-  const int64_t lanes = c.level.lanes, depth = region.depth, segment = roundedRows->segment, bytes = roundedRows->bytes;
-  const auto most = static_cast<float>(127 << 8 * (digits - 1));
+  const int64_t lanes = c.level.lanes, depth = region.depth, segment = roundedRows->segment, bytes = roundedRows->bytes,
+                digitBits = roundedRows->digitBits();
+  const auto most = static_cast<float>(digits == 1 ? 127 : 127 << (RoundedRows::bitsOfF32 - 8));
   // A sum with 1.5 * 2^23 is rounded to an integer that stands in its low bits; also of a NaN these are defined.
   constexpr int32_t magicBits = 0x4B400000;
   Type integers = e.vec(lanes, e.i32());
@@ -44,16 +55,17 @@ void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
     Value scale = e.fma(largest, none, e.mul(largest, e.constantF32(1 / most)));
     Value index = e.mul(e.div(first, segment), 4);
     for (int64_t digit = 0; digit < digits; ++digit) {
-      const auto unit = static_cast<float>(1 << 8 * (digits - 1 - digit));
+      const auto unit = static_cast<float>(1 << digitBits * (digits - 1 - digit));
       e.store(e.mul(scale, e.constantF32(unit)), e.at(to, e.add(index, digit * bytes + roundedRows->scales)));
     }
     SmallVector<Value> sums(digits, e.zero(integers));
     for (auto [i, value] : llvm::enumerate(values)) {
-      Value left = nearest(e.mul(value, inverse)), place = e.at(to, e.add(first, static_cast<int64_t>(i) * lanes));
+      Value left = nearest(e.mul(value, inverse)),
+            place = e.at(to, e.mul(e.add(first, static_cast<int64_t>(i) * lanes), roundedRows->codeBytes));
       for (int64_t digit = digits - 1; digit >= 0; --digit) {
-        Value high = digit ? e.shiftRightSigned(e.add(left, 128), 8) : Value();
-        Value code = digit ? e.sub(left, e.shiftLeft(high, 8)) : left;
-        e.store(e.toI8(code), e.at(place, digit * bytes), 1);
+        Value high = digit ? e.shiftRightSigned(e.add(left, 1 << (digitBits - 1)), digitBits) : Value();
+        Value code = digit ? e.sub(left, e.shiftLeft(high, digitBits)) : left;
+        e.store(roundedRows->hasWords() ? evenWordsFirst(e, code) : e.toI8(code), e.at(place, digit * bytes), 1);
         sums[digit] = e.add(sums[digit], code);
         left = high;
       }
@@ -75,15 +87,43 @@ void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
 }
 
 namespace {
+/// How a block fills the registers.
+struct BytesShape {
+  int64_t vectors; // side by side
+  int64_t words;   // of 4 k whose codes are there at once, in bytes
+  bool keepsSums;  // f32 sums are there as well as dot products, else in memory
+};
+
+/// That of a block of `height` rows of `digits`.
+BytesShape shapeOf(const CpuLevel &level, const ds_plan::PanelCodes &codes, const RoundedRows &layout, int64_t height, int64_t digits) {
+  const int64_t all = codes.width / level.lanes, rows = height * digits;
+  auto widest = [&](llvm::function_ref<bool(int64_t)> fits) {
+    int64_t vectors = all;
+    while (vectors > 1 && (all % vectors != 0 || !fits(vectors)))
+      --vectors;
+    return vectors;
+  };
+  if (level.byteDots != Dots::pairwise)
+    return {widest([&](int64_t vectors) { return (rows + height) * vectors <= level.gemmSums; }), 1, true};
+  // Beside dot products and codes there are a product, activations and a mask or ones.
+  auto fits = [&](int64_t vectors, int64_t held) { return (rows + held) * vectors + 3 <= level.registers; };
+  if (layout.hasWords())
+    return {widest([&](int64_t vectors) { return fits(vectors, 2); }), 1, false};
+  const auto most = static_cast<uint64_t>(std::min<int64_t>(wordsOfSum(codes.type.getBits()), 4));
+  auto words = static_cast<int64_t>(llvm::bit_floor(most));
+  const int64_t vectors = widest([&](int64_t vectors) { return fits(vectors, std::min<int64_t>(words, 2)); });
+  while (words > 1 && !fits(vectors, words))
+    words /= 2;
+  return {vectors, words, false};
+}
+
 /// The code of one block.
 class BytesBlockEmitter {
 public:
   BytesBlockEmitter(Emitter &e, const BytesBlock &block)
       : e(e), block(block), codes(block.codes), lanes(e.getLevel().lanes), rowsOfBytes(block.height * block.digits),
-        vectors(codes.width / lanes) {
-    while ((rowsOfBytes + block.height) * vectors > e.getLevel().gemmSums || codes.width / lanes % vectors != 0)
-      --vectors;
-  }
+        shape(shapeOf(e.getLevel(), codes, block.layout, block.height, block.digits)), vectors(shape.vectors),
+        isMinus(e.getLevel().byteDots == Dots::pairwise) {}
 
   void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end, Value ahead) {
     e.forRange(e.constant(0), e.constant(codes.width), vectors * lanes, [&](Value column) {
@@ -92,21 +132,80 @@ public:
       Value to = e.at(sums, e.mul(column, 4));
       auto place = [&](int64_t i) { return e.at(e.at(to, e.mul(sumBytes, i / vectors)), i % vectors * lanes * 4); };
       SmallVector<Value> all = emitSumsBefore(e, e.ne(begin, 0), count, place);
-      all = e.forRange(e.ceilDiv(begin, segment), e.ceilDiv(end, segment), 1, all, [&](Value s, ValueRange before) {
-        Value k = e.mul(s, segment), g = e.div(k, codes.group), first = e.mul(g, codes.group), from = e.sub(k, first);
-        reader.startGroup(g);
-        return emitSegment(reader, rows, s, first, from, e.min(e.add(from, segment), e.sub(end, first)),
-                           e.at(ahead, e.mul(e.sub(k, begin), BytesBlock::aheadBytes)), before);
-      });
-      for (int64_t i = 0; i < count; ++i)
-        e.store(all[i], place(i));
+      auto storeAll = [&](ValueRange values) {
+        for (int64_t i = 0; i < count; ++i)
+          e.store(values[i], place(i));
+      };
+      if (!shape.keepsSums)
+        storeAll(all);
+      all = e.forRange(e.ceilDiv(begin, segment), e.ceilDiv(end, segment), 1, shape.keepsSums ? all : SmallVector<Value>(),
+                       [&](Value s, ValueRange carried) {
+                         Value k = e.mul(s, segment), g = e.div(k, codes.group), first = e.mul(g, codes.group), from = e.sub(k, first);
+                         reader.startGroup(g);
+                         auto before = [&](int64_t i) { return shape.keepsSums ? carried[i] : e.load(e.vec(), place(i)); };
+                         SmallVector<Value> sums = emitSegment(reader, rows, s, first, from, e.min(e.add(from, segment), e.sub(end, first)),
+                                                               e.at(ahead, e.mul(e.sub(k, begin), BytesBlock::aheadBytes)), before);
+                         if (shape.keepsSums)
+                           return sums;
+                         storeAll(sums);
+                         return SmallVector<Value>();
+                       });
+      if (shape.keepsSums)
+        storeAll(all);
     });
   }
 
 private:
+  using ValueAt = llvm::function_ref<Value(int64_t)>;
+
+  /// Adds the products of the 4 k from k `k` of `row`, one of `rowsOfBytes`, on to `dots`; or where they are pairwise, subtracts them.
+  void addDots(Value row, int64_t k, ArrayRef<Value> weights, MutableArrayRef<Value> dots) {
+    if (!block.layout.hasWords()) {
+      for (int64_t r = 0; r < rowsOfBytes; ++r) {
+        Value four = codesOf(row, r, k);
+        for (int64_t v = 0; v < vectors; ++v)
+          dots[r * vectors + v] = e.dotOfBytes(weights[v], four, dots[r * vectors + v]);
+      }
+      return;
+    }
+    Type words = e.vec(2 * lanes, e.i16());
+    for (int64_t odd = 0; odd < 2; ++odd) {
+      SmallVector<Value> halves;
+      for (Value weight : weights)
+        halves.push_back(odd ? e.shiftRight(e.bitcast(weight, words), 8) : e.bitAnd(weight, e.constantOf(weight.getType(), 0x00ff00ff)));
+      for (int64_t r = 0; r < rowsOfBytes; ++r) {
+        Value two = codesOf(row, r, k + 2 * odd);
+        for (int64_t v = 0; v < vectors; ++v)
+          dots[r * vectors + v] = e.minusDotOfWords(halves[v], two, dots[r * vectors + v]);
+      }
+    }
+  }
+
+  /// The same of several times 4 k, whose sums 16 bits hold.
+  void addSumsOfBytes(Value row, ArrayRef<std::pair<int64_t, SmallVector<Value>>> weights, MutableArrayRef<Value> dots) {
+    Value ones = e.constantOf(e.vec(2 * lanes, e.i16()), 1);
+    for (int64_t r = 0; r < rowsOfBytes; ++r) {
+      SmallVector<Value> sums(vectors);
+      for (const auto &[k, ofVectors] : weights) {
+        Value four = codesOf(row, r, k);
+        for (int64_t v = 0; v < vectors; ++v) {
+          Value pairs = e.sumsOfBytes(ofVectors[v], four);
+          sums[v] = sums[v] ? e.add(sums[v], pairs) : pairs;
+        }
+      }
+      for (int64_t v = 0; v < vectors; ++v)
+        dots[r * vectors + v] = e.minusDotOfWords(sums[v], ones, dots[r * vectors + v]);
+    }
+  }
+
+  /// 32 bits of row `r` from code `k` of `row` on, in all lanes.
+  Value codesOf(Value row, int64_t r, int64_t k) {
+    return e.splat(e.load(e.i32(), e.at(row, r * block.layout.bytes + k * block.layout.codeBytes)), lanes);
+  }
+
   /// Adds segment `segment`, k in [from, to) of the group that begins at `first`, to `before`.
   SmallVector<Value> emitSegment(PanelReader &reader, Value rows, Value segment, Value first, Value from, Value to, Value ahead,
-                                 ValueRange before) {
+                                 ValueAt before) {
     auto ofRow = [&](int64_t r, int64_t where, Value index, Type type) {
       return e.load(type, e.at(rows, e.add(e.mul(index, 4), r * block.layout.bytes + where)));
     };
@@ -116,27 +215,34 @@ private:
       Value start = e.constantI32(0);
       if (const int64_t zero = codes.zeroCode())
         start = zero == roundedZero ? rowSums.back() : e.shiftRightSigned(rowSums.back(), llvm::Log2_64(roundedZero / zero));
-      all.append(vectors, e.splat(start, lanes));
+      all.append(vectors, e.splat(isMinus ? e.neg(start) : start, lanes));
     }
     all = e.forRange(from, to, PanelReader::step, all, [&](Value k, ValueRange carried) {
       SmallVector<Value> dots(carried);
-      Value row = e.at(rows, e.add(first, k));
+      Value row = e.at(rows, e.mul(e.add(first, k), block.layout.codeBytes));
       if (block.asks)
         e.prefetch(e.at(ahead, e.mul(e.sub(k, from), BytesBlock::aheadBytes)), /*locality=*/2);
+      SmallVector<std::pair<int64_t, SmallVector<Value>>> several;
       reader.forUnsignedCodes(k, [&](int64_t i, ArrayRef<Value> weights) {
-        for (int64_t r = 0; r < rowsOfBytes; ++r) {
-          Value four = e.splat(e.load(e.i32(), e.at(row, r * block.layout.bytes + i)), lanes);
-          for (int64_t v = 0; v < vectors; ++v)
-            dots[r * vectors + v] = e.dotOfBytes(weights[v], four, dots[r * vectors + v]);
-        }
+        if (block.layout.hasWords() || !isMinus)
+          return addDots(row, i, weights, dots);
+        several.emplace_back(i, SmallVector<Value>(weights));
+        if (static_cast<int64_t>(several.size()) < shape.words)
+          return;
+        addSumsOfBytes(row, several, dots);
+        several.clear();
       });
       return dots;
     });
-    SmallVector<Value> sums(before);
+    SmallVector<Value> sums;
+    for (int64_t i = 0; i < block.height * vectors; ++i)
+      sums.push_back(before(i));
     for (int64_t r = 0; r < rowsOfBytes; ++r) {
       Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes), sumOfRow;
+      if (isMinus)
+        scale = e.neg(scale);
       if (codes.type.isAsymmetric())
-        sumOfRow = e.splat(e.mul(e.toF32(rowSums[r]), e.constantF32(-1.0F / roundedZero)), lanes);
+        sumOfRow = e.splat(e.mul(e.toF32(rowSums[r]), e.constantF32((isMinus ? 1.0F : -1.0F) / roundedZero)), lanes);
       for (int64_t v = 0; v < vectors; ++v) {
         Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]), &sum = sums[r / block.digits * vectors + v];
         if (sumOfRow)
@@ -150,16 +256,27 @@ private:
   Emitter &e;
   const BytesBlock &block;
   const ds_plan::PanelCodes &codes;
-  int64_t lanes, rowsOfBytes, vectors;
+  int64_t lanes, rowsOfBytes;
+  BytesShape shape;
+  int64_t vectors;
+  bool isMinus; // what is added up are dot products times -1
 };
 } // namespace
+
+/// The most rows of a block of one digit.
+static int64_t tallestBlock(const CpuLevel &level, const ds_plan::PanelCodes &codes) {
+  if (level.byteDots == Dots::pairwise)
+    return level.registers / 4 - (level.registers > 16 ? 2 : 0);
+  // Dot products of a segment and the sums they are added to fill the registers.
+  return level.gemmSums / 2 / (codes.width / level.lanes);
+}
 
 void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end,
                         Value ahead) {
   std::string name;
   llvm::raw_string_ostream(name) << "gemm_bytes_" << block.codes.type << "_" << block.codes.depth << "_" << block.height << "x"
                                  << block.codes.width << "_" << block.layout.bytes << "_" << block.layout.segment << "_" << block.digits
-                                 << (block.asks ? "_asks" : "");
+                                 << (block.layout.hasWords() ? "_words" : "") << (block.asks ? "_asks" : "");
   e.call(name, {rows, panel, sums, sumBytes, begin, end, ahead},
          [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); });
 }
@@ -169,8 +286,7 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
   // a part of what the next pass reads.
   const bool streams = digits > 1;
   Value all = e.constant(region.depth), most = streams ? all : e.constant(bytesPass);
-  // Dot products of a segment and the sums they are added to fill the registers.
-  const int64_t vectors = weight.codes->width / c.level.lanes, tallest = digits > 1 ? mostRowsOfDigits : c.level.gemmSums / 2 / vectors;
+  const int64_t tallest = digits > 1 ? mostRowsOfDigits : tallestBlock(c.level, *weight.codes);
   SmallVector<int64_t> blocks{tallest};
   for (int64_t height : {4, 2, 1})
     if (height < tallest)

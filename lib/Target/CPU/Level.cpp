@@ -5,9 +5,9 @@ using namespace ds;
 
 // The block of a product fills the registers: accumulators, the vectors of the weights and one of the activations.
 static constexpr CpuLevel levels[] = {
-    {"x86-64-v2", "x86-64-v2", "", 4, 16, 8, 2, false, false, Dots::none, Dots::none},
-    {"x86-64-v3", "x86-64-v3", "", 8, 16, 12, 2, true, true, Dots::none, Dots::none},
-    {"x86-64-v4", "x86-64-v4", "-prefer-256-bit", 16, 32, 24, 3, true, true, Dots::none, Dots::none},
+    {"x86-64-v2", "x86-64-v2", "", 4, 16, 8, 2, false, false, Dots::none, Dots::pairwise},
+    {"x86-64-v3", "x86-64-v3", "", 8, 16, 12, 2, true, true, Dots::none, Dots::pairwise},
+    {"x86-64-v4", "x86-64-v4", "-prefer-256-bit", 16, 32, 24, 3, true, true, Dots::none, Dots::pairwise},
     {"x86-64-v4-vnni", "x86-64-v4", "-prefer-256-bit,+avx512vnni", 16, 32, 24, 3, true, true, Dots::none, Dots::native},
     // Processors with AVX512_BF16 have AVX512_VNNI.
     {"x86-64-v4-bf16", "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 16, 32, 24, 3, true, true, Dots::native, Dots::native},

@@ -123,7 +123,7 @@ std::string productPlan(const Matrix &matrix, int64_t columns, int64_t depth, bo
          matrix.memref() + ") outs(%y : " + rowsOf(columns) + ")\n}\n";
 }
 
-/// Rounds as a launch of many rows does where the level multiplies bytes.
+/// Rounds as a launch of many rows does where activations may be bytes.
 float rounded(float value, const float *pass, int64_t count) {
   float largest = 0;
   for (int64_t i = 0; i < count; ++i)
@@ -132,9 +132,10 @@ float rounded(float value, const float *pass, int64_t count) {
   return code * (largest / 127);
 }
 
-void checkProduct(const CompiledPlan &code, const Matrix &matrix, int64_t columns, int64_t rows, int32_t threads, bool rounds = false) {
+void checkProduct(const CompiledPlan &code, const Matrix &matrix, int64_t columns, int64_t rows, int32_t threads, bool rounds = false,
+                  const std::vector<float> &values = {}) {
   const int64_t depth = matrix.codes.depth, group = matrix.type.getGroup(), segment = group ? std::min<int64_t>(group, 128) : 128;
-  Floats x(Numbers(rows).take(rows * depth)), y(rows * columns);
+  Floats x(values.empty() ? Numbers(rows).take(rows * depth) : values), y(rows * columns);
   StepData step;
   step.tokens = static_cast<int32_t>(rows);
   step.outputs = {x.as<void>(), y.as<void>()};
@@ -213,7 +214,7 @@ TEST_P(Codes, roundedActivations) {
     CompiledPlan code(productPlan(matrix, 100, depth, true), level());
     ASSERT_TRUE(code) << code.error();
     for (int64_t rows : {1, 8, 9, 16, 17, 31, 130}) {
-      const bool rounds = level().byteDots != Dots::none && rows > 8 && quantized.group != 48;
+      const bool rounds = rows > 8 && quantized.group != 48;
       ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), rounds)) << matrix.tensor;
     }
   }
@@ -226,7 +227,28 @@ TEST_P(Codes, roundedActivationsOfSeveralPasses) {
     CompiledPlan code(productPlan(matrix, 52, depth, true), level());
     ASSERT_TRUE(code) << code.error();
     for (int64_t rows : {2, 13, 67})
-      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 52, rows, 2, level().byteDots != Dots::none && rows > 8)) << matrix.tensor;
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 52, rows, 2, rows > 8)) << matrix.tensor;
+  }
+}
+
+/// The largest codes meet the largest activations, of one sign for all k: sums of products are as large as they can be, also in 16 bits.
+TEST_P(Codes, largestSums) {
+  for (const Quantized &quantized : {Quantized{8, true, 128, false}, {4, true, 128, false}, {8, false, 0, false}, {4, false, 32, true}}) {
+    const int64_t depth = 256, columns = 48, most = (int64_t(1) << quantized.bits) - 1, half = (most + 1) / 2;
+    // By columns: the most, the least, and both in turns.
+    Matrix matrix(quantized, columns, depth, 48, [&](int64_t n, int64_t k) {
+      const int64_t code = n % 3 == 0 || (n % 3 == 2 && k % 2) ? most : 0;
+      return quantized.asymmetric ? code : code - half;
+    });
+    CompiledPlan code(productPlan(matrix, columns, depth, true), level());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {1, 2, 9, 24}) {
+      // By rows: the largest of one sign, in turns, and values whose lower digits are the largest.
+      std::vector<float> x;
+      for (int64_t i = 0; i < rows * depth; ++i)
+        x.push_back(i / depth % 3 == 0 ? 3 : i / depth % 3 == 1 ? (i % 2 ? -3.0F : 3.0F) : i % 128 ? -1.4999F : 3);
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, columns, rows, 2, rows > 8, x)) << matrix.tensor;
+    }
   }
 }
 

@@ -107,7 +107,8 @@ public:
   // Conversions; vectors keep their lanes.
   Value toI64(Value a); // sign extension
   Value toI32(Value a); // from i64 truncation, from a float to the nearest towards zero (in range)
-  Value toI8(Value a);  // from i32 truncation
+  Value toI16(Value a); // from i32 truncation
+  Value toI8(Value a);
   Value toF32(Value a); // from signed integers, bf16, f16
   /// The number of 8 bits (e4m3, not its NaN) in the top byte of i32 times 2^-8, as f32. A zero may lose its sign. No f32 operand is
   /// subnormal, which would cost a hundred cycles.
@@ -124,9 +125,13 @@ public:
   Value roundTo(mlir::Type target, Value a);
   /// sum[i] + the products of the pairs of bf16 in the 32-bit lanes i, in f32; for levels that have `bf16Dots`.
   Value dotOfPairs(Value a, Value b, Value sum);
-  /// sum[i] + the products of the four unsigned bytes in the 32-bit lane i of `a` and the signed ones of `b`; for levels that have
-  /// `byteDots`.
+  /// sum[i] + the products of the four unsigned bytes in the 32-bit lane i of `a` and the signed ones of `b`; for levels whose `byteDots`
+  /// are native or emulated.
   Value dotOfBytes(Value a, Value b, Value sum);
+  /// sum[i] - the products of the two signed words of 16 bits in the 32-bit lanes i; for levels whose `byteDots` are pairwise, as the next.
+  Value minusDotOfWords(Value a, Value b, Value sum);
+  /// The sums, in 16 bits, of the products of two unsigned bytes of `a` and the signed ones of `b`: exact where these hold them.
+  Value sumsOfBytes(Value a, Value b);
   /// table[index[i] % 16] of 16 lanes, with one instruction; for levels that have it.
   bool hasLookup16() const { return level.lanes == 16; }
   Value lookup16(Value index, llvm::ArrayRef<float> table);

@@ -9,8 +9,9 @@
 namespace ds {
 
 /// How dot products of pairs of bf16, or of four bytes, are computed. `emulated` is what the instruction does in others, so that machines
-/// without it can test the code around it; no package has it.
-enum class Dots { none, emulated, native };
+/// without it can test the code around it; no package has it. `pairwise`, of bytes alone, takes sums of two products at a time, of words
+/// of 16 bits, or of bytes where 16 bits hold the sum: as exact, in more instructions.
+enum class Dots { none, emulated, pairwise, native };
 
 /// What code for one level may use, and the shapes of its register blocks.
 struct CpuLevel {
