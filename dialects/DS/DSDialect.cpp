@@ -46,8 +46,8 @@ LogicalResult ViewAttr::verify(function_ref<InFlightDiagnostic()> emitError, int
 
 LogicalResult QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bits, QuantizedKind kind, int64_t group,
                                     FloatType scale) {
-  if (bits != 4 && bits != 8)
-    return emitError() << "expects 4 or 8 bits, got " << bits;
+  if (bits < 2 || bits > 8)
+    return emitError() << "expects 2 to 8 bits, got " << bits;
   if (kind == QuantizedKind::e4m3 && bits != 8)
     return emitError() << "expects 8 bits for e4m3, got " << bits;
   if (group < 0)

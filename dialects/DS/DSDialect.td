@@ -30,7 +30,7 @@ def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
   let mnemonic = "quantized";
   let summary = "an element of a quantized matrix, or of a cache of codes";
   let description = [{
-    Matrices [N, K] whose elements are codes of `bits` bits (4 or 8) with one `scale` (f16 or f32) for every `group` of k of a row, or for
+    Matrices [N, K] whose elements are codes of `bits` bits (2 to 8) with one `scale` (f16 or f32) for every `group` of k of a row, or for
     the whole row with `group` 0. `symmetric`: value = scale * code, the code signed. `asymmetric`: value = scale * code + offset, the code
     unsigned, with one offset of the scale's type a group. `e4m3`: value = scale * the number of 8 bits that the code is (OCP e4m3fn, at
     most 448, no infinity). Codes, scales and offsets stay outside the module; which they are follows from the parameter's source
@@ -52,8 +52,6 @@ def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
     bool isOfCache() const {
       return getBits() == 8 && getKind() == ::ds::QuantizedKind::symmetric && getGroup() > 0 && getScale().isF32();
     }
-    /// Codes that a group of 32 bits holds.
-    int64_t codesPerLane() const { return 32 / getBits(); }
   }];
 }
 

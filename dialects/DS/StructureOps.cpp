@@ -22,11 +22,10 @@ LogicalResult ParameterOp::verify() {
   }
   if (std::optional<MoqAttr> grid = getGrid()) { // (C5)
     auto quantized = dyn_cast<QuantizedType>(type.getElementType());
-    if (!quantized || quantized.getKind() != grid->getKind() || !quantized.getScale().isF32() ||
-        quantized.getBits() != (grid->getBits() <= 4 ? 4 : 8))
+    const int64_t bits = std::max<int64_t>(grid->getBits(), 2); // a binary grid has a code for 0 as well
+    if (!quantized || quantized.getKind() != grid->getKind() || !quantized.getScale().isF32() || quantized.getBits() != bits)
       return emitOpError("expects a quantized type of ")
-             << (grid->getBits() <= 4 ? 4 : 8) << " bits, " << stringifyQuantizedKind(grid->getKind())
-             << ", with scales of f32 for its grid, got " << type;
+             << bits << " bits, " << stringifyQuantizedKind(grid->getKind()) << ", with scales of f32 for its grid, got " << type;
   }
   if (std::optional<ViewAttr> view = getView()) { // (C3)
     if (!getSource())

@@ -9,8 +9,8 @@ def DS_ParameterOp : DS_Op<"parameter", [Symbol]> {
     - (C2) `type` is a static tensor of rank 1 or 2, and `value` has that type.
     - (C3) `view` has as many elements as `type`, and comes with `source`.
     - (C4) a quantized type comes with `source` and rank 2, its groups divide the columns, and both are multiples of 16.
-    - (C5) `grid`, which says how values were rounded to codes, comes with a quantized type of its kind with scales of f32, of 4 bits where
-      the grid has at most 4.
+    - (C5) `grid`, which says how values were rounded to codes, comes with a quantized type of its kind with scales of f32, of as many bits,
+      2 where the grid is binary (it has a code for 0).
     ```mlir
     ds.parameter @wte from "transformer.wte.weight" : tensor<128x64xf32>
     ```

@@ -9,22 +9,45 @@ namespace ds_plan {
 
 /// A panel of `width` columns and `depth` k is a list of rows of `width` words of 32 bits, so that it is read from its beginning to its
 /// end. A span is one or two groups of k, their scales first. Scales of f16 fill one row: those of two symmetric groups one behind the
-/// other, or scale and offset of an asymmetric one. Scales of f32 fill a row of their own, and so do their offsets. Codes follow: a word
-/// holds 4 k of 8 bits or 8 of 4, k in byte k % 4, of 4 bits the first four in the low halves of the bytes. Codes are unsigned: symmetric
-/// ones have half their range added. So `vpdpbusd` multiplies them as they are (AVX-512 VNNI).
+/// other, or scale and offset of an asymmetric one. Scales of f32 fill a row of their own, and so do their offsets. Codes follow, unit by
+/// unit of 16 k. Codes are unsigned: symmetric ones have half their range added. So `vpdpbusd` multiplies them as they are (AVX-512 VNNI).
+///
+/// A code is cut into planes, parts of 8, 4, 2 and 1 bits, the lowest bits first: 8, 7 = 4 + 2 + 1, 6 = 4 + 2, 5 = 4 + 1, 4, 3 = 2 + 1, 2.
+/// A unit has the rows of its planes one behind the other, those of the lowest bits first. In a word of p bits
+/// stand 32 / p k, k in byte k % 4, and in a byte the k that are 4 apart, the first lowest. A plane of 1 bit holds 32 k in a word, so
+/// that its row stands before two units of a group, for both, and half of it is unused where the group has one unit left.
 struct PanelCodes {
   PanelCodes(ds::QuantizedType type, int64_t depth, int64_t width)
       : type(type), depth(depth), width(width), group(type.getGroup() ? type.getGroup() : depth), half(type.getScale().isF16()) {}
 
+  /// `bits` bits of each code, from bit `low` on.
+  struct Plane {
+    int64_t bits, low;
+  };
+  static constexpr int64_t unit = 16; // k; groups are multiples of it
+
+  int64_t bits() const { return type.getBits(); }
+  llvm::SmallVector<Plane, 3> planes() const {
+    llvm::SmallVector<Plane, 3> list;
+    int64_t low = 0;
+    for (int64_t part : {8, 4, 2, 1})
+      if (bits() - low >= part)
+        list.push_back({part, low}), low += part;
+    return list;
+  }
+  bool hasBitPlane() const { return bits() % 2 != 0; }
+
   int64_t groups() const { return depth / group; }
   int64_t rowBytes() const { return width * 4; }
   int64_t scaleBytes() const { return width * (half ? 2 : 4); } // of the scales of one group
-  int64_t groupBytes() const { return group / type.codesPerLane() * rowBytes(); }
+  int64_t unitRows() const { return bits() / 2; }               // without a plane of 1 bit
+  int64_t groupRows() const { return group / unit * unitRows() + (hasBitPlane() ? llvm::divideCeil(group, 2 * unit) : 0); } // of codes
+  int64_t groupBytes() const { return groupRows() * rowBytes(); }
   int64_t groupsOfSpan() const { return half && !type.isAsymmetric() ? 2 : 1; }
   int64_t scaleRows() const { return !half && type.isAsymmetric() ? 2 : 1; } // of a span
   int64_t spanBytes() const { return scaleRows() * rowBytes() + groupsOfSpan() * groupBytes(); }
   /// Rows of the panel; where groups are odd the last span is one group short.
-  int64_t rows() const { return llvm::divideCeil(groups(), groupsOfSpan()) * scaleRows() + depth / type.codesPerLane(); }
+  int64_t rows() const { return llvm::divideCeil(groups(), groupsOfSpan()) * scaleRows() + groups() * groupRows(); }
   int64_t bytes() const { return rows() * rowBytes(); }
 
   // Bytes from the beginning of the panel.
@@ -35,9 +58,16 @@ struct PanelCodes {
   }
 
   /// What a symmetric code has added.
-  int64_t zeroCode() const { return type.getKind() == ds::QuantizedKind::symmetric ? int64_t(1) << (type.getBits() - 1) : 0; }
-  /// Where the code of k stands in its word, in bits.
-  int64_t shiftOf(int64_t k) const { return k % 4 * 8 + (type.getBits() == 4 ? k / 4 % 2 * 4 : 0); }
+  int64_t zeroCode() const { return type.getKind() == ds::QuantizedKind::symmetric ? int64_t(1) << (bits() - 1) : 0; }
+  /// The row of the group's codes that holds a plane of k, counted in the group.
+  int64_t rowOf(Plane plane, int64_t k) const {
+    const int64_t u = k / unit, pair = hasBitPlane() ? u / 2 * bits() : 0;
+    if (plane.bits == 1)
+      return pair;
+    return (hasBitPlane() ? pair + 1 + u % 2 * unitRows() : u * unitRows()) + plane.low / 2 + k % unit * plane.bits / 32;
+  }
+  /// Where it stands in its word, in bits.
+  static int64_t shiftOf(Plane plane, int64_t k) { return k % 4 * 8 + k / 4 * plane.bits % 8; }
 
   ds::QuantizedType type;
   int64_t depth, width, group;

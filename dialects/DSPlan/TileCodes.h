@@ -22,7 +22,8 @@ struct Tiles {
   static constexpr int64_t blockRows = 8, tileBytes = 512, partDepth = 32;
 
   bool half() const { return type && type->getScale().isF16(); }
-  int64_t bits() const { return type ? type->getBits() : 16; }
+  /// Bits a code lies in: codes of 2 and 3 bits in 4, those of 5 to 7 in 8.
+  int64_t bits() const { return !type ? 16 : type->getBits() <= 4 ? 4 : 8; }
   int64_t tileDepth() const { return tileBytes / blockRows * 8 / bits(); }
   int64_t tiles() const { return llvm::divideCeil(depth, tileDepth()); }
   int64_t blocks() const { return 2 * llvm::divideCeil(rows, 2 * blockRows); }
@@ -38,7 +39,7 @@ struct Tiles {
   int64_t codeBytes() const { return tiles() * tileBytes; } // of a block
   int64_t blockBytes() const { return codeBytes() + groups() * blockRows * scaleBytes() * (isAsymmetric() ? 2 : 1); }
   /// What a symmetric code has added.
-  int64_t zeroCode() const { return type && type->getKind() == ds::QuantizedKind::symmetric ? int64_t(1) << (bits() - 1) : 0; }
+  int64_t zeroCode() const { return type && type->getKind() == ds::QuantizedKind::symmetric ? int64_t(1) << (type->getBits() - 1) : 0; }
 
   // Bytes from the beginning of a block.
   int64_t scaleOf(int64_t row, int64_t g) const { return codeBytes() + (g * blockRows + row % blockRows) * scaleBytes(); }

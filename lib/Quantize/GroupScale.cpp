@@ -49,7 +49,7 @@ GroupScale ds::spanningScale(const QuantizationScheme &scheme, const float *valu
   }
   const float widest = *std::max_element(values, values + count, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
   const Numbers numbers(scheme);
-  return stored(scheme, scheme.bits == 4 ? widest / numbers.least : std::fabs(widest) / numbers.greatest, 0);
+  return stored(scheme, scheme.bits < 8 ? widest / numbers.least : std::fabs(widest) / numbers.greatest, 0);
 }
 
 namespace {
@@ -108,7 +108,7 @@ GroupScale ds::searchScale(const QuantizationScheme &scheme, const float *values
       consider({span.scale * share, span.offset + width * (1 - share) / 2});
     } else {
       consider({span.scale * share, 0});
-      if (scheme.bits == 4) // the other end has the code that is left
+      if (scheme.bits < 8) // the other end has the code that is left
         consider({-span.scale * share, 0});
     }
   }

@@ -21,7 +21,8 @@ struct GroupScale {
   float valueOf(const QuantizationScheme &scheme, int16_t code) const { return scale * numberOf(scheme, code) + offset; }
 };
 
-/// The scale whose codes reach all values. Symmetric codes of 4 bits have one more below zero: the widest value becomes -8.
+/// The scale whose codes reach all values. Symmetric codes of fewer than 8 bits have one more below zero: the widest value becomes
+/// the least of them.
 GroupScale spanningScale(const QuantizationScheme &scheme, const float *values, int64_t count);
 
 /// The scale of least squared error, each value's counted with its weight: the best of several that cut the widest values off, made better

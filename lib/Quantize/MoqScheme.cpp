@@ -52,7 +52,7 @@ static std::optional<int64_t> columnsTogether(const StoredMatrix &matrix, int64_
 }
 
 Result<QuantizationScheme> ds::schemeOfGrid(const MoqGrid &grid, const StoredMatrix &matrix) {
-  QuantizationScheme scheme{grid.bits <= 4 ? 4 : 8, 0, grid.asymmetric, false};
+  QuantizationScheme scheme{std::max(grid.bits, 2), 0, grid.asymmetric, false};
   if (grid.groups == 1)
     return scheme;
   if (matrix.elements % grid.groups != 0)

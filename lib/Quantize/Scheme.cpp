@@ -5,15 +5,15 @@
 using namespace ds;
 
 double QuantizationScheme::bitsOfWeight(int64_t columns) const {
-  const int64_t numbers = asymmetric ? 2 : 1;
-  return static_cast<double>(bits) + static_cast<double>(numbers * (halfScales ? 16 : 32)) / static_cast<double>(groupOf(columns));
+  const int64_t numbers = asymmetric ? 2 : 1, group = groupOf(columns), unused = bits % 2 ? (32 - group % 32) % 32 : 0;
+  return static_cast<double>(bits) + static_cast<double>(numbers * (halfScales ? 16 : 32) + unused) / static_cast<double>(group);
 }
 
 Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
   auto refuse = [&] {
     return Error::usage(
-        "expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, fp8, fp8-row, fp8-gN, or "
-        "moqB with B from 1 to 8, got '" +
+        "expects int8, int8-row, int8-gN or intB-gN with B from 2 to 7 and N a multiple of 16, each also with -asym, fp8, fp8-row, "
+        "fp8-gN, or moqB with B from 1 to 8, got '" +
         std::string(name) + "'");
   };
   std::string_view rest = name;
@@ -24,12 +24,14 @@ Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
     return true;
   };
   QuantizationScheme scheme;
-  if (take("int4"))
-    scheme.bits = 4;
-  else if (take("fp8"))
+  if (take("fp8")) {
     scheme.e4m3 = true;
-  else if (!take("int8"))
-    return refuse();
+  } else {
+    if (!take("int") || rest.empty() || rest.front() < '2' || rest.front() > '8')
+      return refuse();
+    scheme.bits = rest.front() - '0';
+    rest.remove_prefix(1);
+  }
   if (scheme.bits == 8 && (rest.empty() || rest == "-asym")) {
     scheme.group = int8Group;
     scheme.halfScales = true;
@@ -39,7 +41,7 @@ Result<QuantizationScheme> ds::parseScheme(std::string_view name) {
       return refuse();
     rest.remove_prefix(static_cast<size_t>(end - rest.data()));
     scheme.halfScales = true;
-  } else if (scheme.bits == 4 || !take("-row")) {
+  } else if (scheme.bits < 8 || !take("-row")) {
     return refuse();
   }
   scheme.asymmetric = !scheme.e4m3 && take("-asym");
@@ -76,10 +78,11 @@ std::string ds::nameOf(const QuantizationScheme &scheme) {
 std::optional<QuantizationScheme> ds::schemeOfStored(StoredType type) {
   switch (type) {
   case StoredType::Q8_0:
-  case StoredType::Q5_0:
     return QuantizationScheme{8, 32, false, true};
+  case StoredType::Q5_0:
+    return QuantizationScheme{5, 32, false, true};
   case StoredType::Q5_1:
-    return QuantizationScheme{8, 32, true, true};
+    return QuantizationScheme{5, 32, true, true};
   case StoredType::Q4_0:
     return QuantizationScheme{4, 32, false, true};
   case StoredType::Q4_1:
@@ -87,9 +90,9 @@ std::optional<QuantizationScheme> ds::schemeOfStored(StoredType type) {
   case StoredType::Q4_K:
     return QuantizationScheme{4, 32, true, false};
   case StoredType::Q5_K:
-    return QuantizationScheme{8, 32, true, false};
+    return QuantizationScheme{5, 32, true, false};
   case StoredType::Q6_K:
-    return QuantizationScheme{8, 16, false, false};
+    return QuantizationScheme{6, 16, false, false};
   default:
     return std::nullopt;
   }

@@ -142,7 +142,7 @@ private:
       wanted = *scheme;
       parameter.setGridAttr(moqAttrOf(&getContext(), choice.grid));
     }
-    if (isTable && choice.kind == SchemeChoice::Kind::scheme)
+    if (isTable && choice.kind == SchemeChoice::Kind::scheme && wanted->bits <= 4)
       wanted->bits = 8;
     if (type.getDimSize(1) % wanted->groupOf(type.getDimSize(1)) != 0)
       return parameter.emitError("quantization: expects groups that divide the ")

@@ -101,6 +101,22 @@ def test_type(kind, torch, compiled, tmp_path):
     assert np.abs(model.logits(ids) - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("Q5_0", 5.5), ("Q5_1", 6), ("Q5_K", 7), ("Q6_K", 8)])
+def test_stored_blocks_of_5_and_6_bits(kind, bits, compiled, tmp_path):
+    """The values of the file, in as many bits as its codes have, with scales of half precision, or of single as they are products."""
+    import ds_mlir
+
+    path = write_llama(tmp_path / f"{kind}.gguf", kind)
+    package = compiled(path, quantize="stored", target_cpu="x86-64-v2")
+    ids = np.random.default_rng(1).integers(0, VOCABULARY, (2, 19), dtype=np.int32)
+    expected = ds_mlir.load(compiled(path, target_cpu="x86-64-v2")).logits(ids)
+    assert np.abs(ds_mlir.load(package).logits(ids) - expected).max() <= 1e-5 * np.abs(expected).max()
+    weights = 2 * VOCABULARY * HIDDEN + 2 * HIDDEN * (2 * HIDDEN + 2 * HIDDEN // HEADS * KV_HEADS + 3 * INNER)
+    size = sum(file.stat().st_size for file in package.glob("*.safetensors"))
+    norms_and_rope = 4 * (5 * HIDDEN + 64 * HIDDEN // HEADS)
+    assert size == pytest.approx(weights * bits / 8 + norms_and_rope, rel=0.01)
+
+
 def test_rope_of_llama_3(torch, compiled, tmp_path):
     import ds_mlir
 

@@ -15,6 +15,7 @@ IDS = np.random.default_rng(6).integers(3, 90, (3, 21), dtype=np.int32)
 GRIDS = {
     "moq8": (8, False, 1),
     "moq8-asym": (8, True, 1),
+    "moq7": (7, False, 1),
     "moq6": (6, False, 1),
     "moq5-asym": (5, True, 1),
     "moq4": (4, False, 1),
@@ -75,7 +76,7 @@ def test_numbers_of_8_bits_are_those_of_torch(torch, compiled, tmp_path, scheme,
     assert largest_error(torch, model, compiled(tmp_path, quantize=scheme)) <= 2e-6
 
 
-@pytest.mark.parametrize("scheme", ["fp8", "moq3", "moq8-asym"])
+@pytest.mark.parametrize("scheme", ["fp8", "moq2", "moq3", "moq5", "moq6-asym", "moq7", "moq8-asym"])
 def test_levels_and_threads_agree(torch, compiled, tmp_path, scheme):
     tiny_models.make_model("llama-3", tmp_path)
     path = compiled(tmp_path, quantize=scheme, target_cpu="x86-64-v2,x86-64-v3,x86-64-v4,x86-64-v4-vnni")
@@ -86,7 +87,7 @@ def test_levels_and_threads_agree(torch, compiled, tmp_path, scheme):
         assert np.array_equal(ds_mlir.load(path, threads=threads).logits(IDS), one)
 
 
-@pytest.mark.parametrize("scheme", ["moq8", "moq4-asym", "moq2"])
+@pytest.mark.parametrize("scheme", ["moq8", "moq7", "moq5-asym", "moq4-asym", "moq3", "moq2"])
 def test_activations_of_bytes_multiply_codes_of_grids(compiled, tmp_path, scheme):
     tiny_models.make_model("llama-3", tmp_path)
     exact = ds_mlir.load(compiled(tmp_path, quantize=scheme)).logits(IDS)

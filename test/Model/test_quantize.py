@@ -34,11 +34,15 @@ def size(path):
 
 
 def test_sizes(compiled, smollm2_path, stored):
-    """Bits times parameters and scales: four bits and a half-precision scale for 64, the head with eight bits."""
+    """Bits times parameters and scales: half precision for 64, the head with eight bits where the scheme has less than five."""
     matrices, head = 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576), 49152 * 576
     norms = 4 * 61 * 576
     assert size(compiled(smollm2_path, quantize="int8")) == pytest.approx((matrices + head) * 8.25 / 8 + norms, rel=0.02)
     assert size(compiled(smollm2_path, quantize="int4-g64")) == pytest.approx(matrices * 4.25 / 8 + head * 8.25 / 8 + norms, rel=0.02)
+    for bits in (3, 6):
+        found = size(compiled(smollm2_path, quantize=f"int{bits}-g64"))
+        assert found == pytest.approx(matrices * (bits + 0.25) / 8 + head * (bits + 0.25 if bits > 4 else 8.25) / 8 + norms, rel=0.02)
+    assert size(compiled(smollm2_path, quantize="moq5")) == pytest.approx((matrices + head) * 5 / 8 + norms, rel=0.02)
     assert size(compiled(smollm2_path, quantize="stored")) == pytest.approx(matrices * 5 / 8 + head * 8.5 / 8 + norms, rel=0.02)
     assert stored.info["weights_dtype"] == "int4-g32-asym"
 

@@ -55,9 +55,12 @@ TEST(MoqScheme, schemesThatHoldGrids) {
   const StoredMatrix transposed{64 * 96, 96, 0, {64, 96}, {1, 64}}, joined{192 * 96, 96, 64, {64, 96}, {1, 192}},
       permuted{64 * 96, 96, 0, {2, 2, 16, 96}, {32 * 96, 96, 2 * 96, 1}}, third{96 * 64, 64, 32 * 64, {32, 64}, {64, 1}};
   const Case cases[] = {
-      {{1}, whole(8, 48), {4, 0, false, false}},
+      {{1}, whole(8, 48), {2, 0, false, false}},
+      {{2}, whole(8, 48), {2, 0, false, false}},
+      {{3, true}, whole(8, 48), {3, 0, true, false}},
       {{4, true}, whole(8, 48), {4, 0, true, false}},
-      {{5}, whole(8, 48), {8, 0, false, false}},
+      {{5}, whole(8, 48), {5, 0, false, false}},
+      {{7, false, 24}, whole(8, 48), {7, 16, false, false}},
       {{8, true, 8}, whole(8, 48), {8, 0, true, false}},
       {{4, false, 4}, whole(8, 48), {4, 0, false, false}},
       {{4, false, 24}, whole(8, 48), {4, 16, false, false}},

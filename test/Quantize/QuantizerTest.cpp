@@ -27,7 +27,8 @@ QuantizationScheme schemeNamed(const std::string &name) {
 std::vector<QuantizationScheme> allSchemes() {
   std::vector<QuantizationScheme> schemes;
   for (const char *name : {"int8-row", "int8-row-asym", "int8-g16", "int8-g32", "int8-g32-asym", "int4-g16", "int4-g32", "int4-g64",
-                           "int4-g128", "int4-g32-asym", "int4-g64-asym", "int4-g128-asym"})
+                           "int4-g128", "int4-g32-asym", "int4-g64-asym", "int4-g128-asym", "int2-g32", "int2-g32-asym", "int3-g64",
+                           "int5-g32", "int5-g16-asym", "int6-g64", "int7-g128"})
     schemes.push_back(schemeNamed(name));
   for (StoredType type : {StoredType::Q4_K, StoredType::Q5_K, StoredType::Q6_K})
     schemes.push_back(*schemeOfStored(type));
@@ -64,7 +65,8 @@ TEST(Scheme, readsNames) {
       {"int8-row", {8, 0, false, false}},       {"int8-row-asym", {8, 0, true, false}},       {"int8-g16", {8, 16, false, true}},
       {"int8-g32-asym", {8, 32, true, true}},   {"int4-g32", {4, 32, false, true}},           {"int4-g48", {4, 48, false, true}},
       {"int4-g128-asym", {4, 128, true, true}}, {"int8-g1048576", {8, 1 << 20, false, true}}, {"fp8-row", {8, 0, false, false, true}},
-      {"fp8-g64", {8, 64, false, true, true}},
+      {"fp8-g64", {8, 64, false, true, true}},  {"int6-g64", {6, 64, false, true}},           {"int5-g32-asym", {5, 32, true, true}},
+      {"int2-g16", {2, 16, false, true}},       {"int3-g64-asym", {3, 64, true, true}},       {"int7-g128", {7, 128, false, true}},
   };
   for (const Case &test : cases) {
     EXPECT_EQ(schemeNamed(test.name), test.scheme) << test.name;
@@ -81,7 +83,12 @@ TEST(Scheme, readsNames) {
 
 TEST(Scheme, refusesNames) {
   for (const char *name : {"",
-                           "int3-g32",
+                           "int1-g32",
+                           "int9-g32",
+                           "int",
+                           "int44-g32",
+                           "int6",
+                           "int6-row",
                            "int4",
                            "int4-asym",
                            "int4-row",
@@ -115,11 +122,10 @@ TEST(Scheme, refusesNames) {
     Result<QuantizationScheme> scheme = parseScheme(name);
     ASSERT_FALSE(scheme) << name;
     EXPECT_EQ(scheme.error().code, ErrorCode::Usage) << name;
-    EXPECT_EQ(
-        scheme.error().message,
-        "expects int8, int8-row, int8-gN or int4-gN with N a multiple of 16, each also with -asym, fp8, fp8-row, fp8-gN, or moqB with B "
-        "from 1 to 8, got '" +
-            std::string(name) + "'");
+    EXPECT_EQ(scheme.error().message,
+              "expects int8, int8-row, int8-gN or intB-gN with B from 2 to 7 and N a multiple of 16, each also with -asym, fp8, fp8-row, "
+              "fp8-gN, or moqB with B from 1 to 8, got '" +
+                  std::string(name) + "'");
   }
 }
 
@@ -132,8 +138,21 @@ TEST(Scheme, codesThereAre) {
   EXPECT_EQ(range("int8-asym"), std::pair(int64_t(0), int64_t(255)));
   EXPECT_EQ(range("int4-g32"), std::pair(int64_t(-8), int64_t(7)));
   EXPECT_EQ(range("int4-g32-asym"), std::pair(int64_t(0), int64_t(15)));
+  EXPECT_EQ(range("int6-g32"), std::pair(int64_t(-32), int64_t(31)));
+  EXPECT_EQ(range("int2-g32-asym"), std::pair(int64_t(0), int64_t(3)));
   EXPECT_EQ(schemeNamed("int8-row").groupOf(96), 96);
   EXPECT_EQ(schemeNamed("int8-g32").groupOf(96), 32);
+}
+
+/// What a weight takes; an odd number of bits leaves some unused where groups are an odd number of 16 k.
+TEST(Scheme, bitsOfAWeight) {
+  EXPECT_EQ(schemeNamed("int6-g64").bitsOfWeight(128), 6.25);
+  EXPECT_EQ(schemeNamed("int5-g32-asym").bitsOfWeight(128), 6);
+  EXPECT_EQ(schemeNamed("int3-g16").bitsOfWeight(128), 3 + 2);
+  EXPECT_EQ(schemeNamed("int2-g16").bitsOfWeight(128), 2 + 1);
+  EXPECT_EQ((QuantizationScheme{7, 0, false, false}.bitsOfWeight(64)), 7 + 0.5);
+  EXPECT_EQ((QuantizationScheme{5, 0, false, false}.bitsOfWeight(80)), 5 + (32 + 16) / 80.0);
+  EXPECT_EQ(schemeOfStored(StoredType::Q6_K)->bitsOfWeight(256), 6 + 2);
 }
 
 TEST(Scheme, ofStoredTypes) {
@@ -143,8 +162,8 @@ TEST(Scheme, ofStoredTypes) {
   };
   const Case cases[] = {
       {StoredType::Q8_0, "int8-g32"},          {StoredType::Q4_0, "int4-g32"},      {StoredType::Q4_1, "int4-g32-asym"},
-      {StoredType::Q5_0, "int8-g32"},          {StoredType::Q5_1, "int8-g32-asym"}, {StoredType::Q4_K, "int4-g32-asym-f32"},
-      {StoredType::Q5_K, "int8-g32-asym-f32"}, {StoredType::Q6_K, "int8-g16-f32"},
+      {StoredType::Q5_0, "int5-g32"},          {StoredType::Q5_1, "int5-g32-asym"}, {StoredType::Q4_K, "int4-g32-asym-f32"},
+      {StoredType::Q5_K, "int5-g32-asym-f32"}, {StoredType::Q6_K, "int6-g16-f32"},
   };
   for (const Case &test : cases) {
     const std::optional<QuantizationScheme> scheme = schemeOfStored(test.type);
@@ -233,19 +252,19 @@ void expectNearest(const QuantizationScheme &scheme, const float *values, const 
   } else if (scheme.bits == 8) {
     ASSERT_NEAR(scale, widest / (widest < 0 ? -127 : 127), roundingOf(scheme, widest / 127));
   } else {
-    ASSERT_NEAR(std::fabs(scale), std::fabs(widest / 8), roundingOf(scheme, widest / 8));
+    ASSERT_NEAR(std::fabs(scale), std::fabs(widest / (levels + 1)), roundingOf(scheme, widest / (levels + 1)));
   }
   if (scheme.halfScales) {
     ASSERT_EQ(halfToFloat(toHalf(static_cast<float>(scale))), scale);
     ASSERT_EQ(halfToFloat(toHalf(static_cast<float>(offset))), offset);
   }
   // Symmetric codes of 8 bits have as many levels on each side.
-  const int64_t leastCode = scheme.asymmetric ? 0 : scheme.bits == 8 ? -127 : -8, greatestCode = scheme.greatestCode();
+  const int64_t leastCode = scheme.asymmetric ? 0 : scheme.bits == 8 ? -127 : scheme.leastCode(), greatestCode = scheme.greatestCode();
   const auto [lowest, highest] = std::minmax(offset + scale * static_cast<double>(leastCode), offset + scale * levels);
   for (int64_t i = 0; i < count; ++i) {
     ASSERT_GE(codes[i], leastCode) << i;
     ASSERT_LE(codes[i], greatestCode) << i;
-    // Half a step, but for values beyond the last levels: there the rounding of scale and offset, and of symmetric codes of 4 bits the
+    // Half a step, but for values beyond the last levels: there the rounding of scale and offset, and of symmetric codes of fewer the
     // level that one side lacks. Then the rounding of f32, in the quotient and in the value.
     const double beyond = std::max({0.0, lowest - values[i], values[i] - highest});
     const double slack = std::fabs(scale) * 1e-4 + (std::fabs(values[i]) + std::fabs(offset)) * 0x1p-22;
@@ -254,7 +273,7 @@ void expectNearest(const QuantizationScheme &scheme, const float *values, const 
     if (scheme.asymmetric || scheme.bits == 8)
       ASSERT_LE(beyond, roundingOf(scheme, offset) + levels * roundingOf(scheme, scale) + slack) << i;
     else
-      ASSERT_LE(beyond, std::fabs(scale) + 8 * roundingOf(scheme, scale) + slack) << i;
+      ASSERT_LE(beyond, std::fabs(scale) + (levels + 1) * roundingOf(scheme, scale) + slack) << i;
     if (values[i] == 0 && !scheme.asymmetric)
       ASSERT_EQ(codes[i], 0) << i;
   }

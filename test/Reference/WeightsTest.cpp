@@ -116,6 +116,13 @@ TEST_F(WeightsTest, RoundsToQuantizedTypes) {
       {"1x16x!ds.quantized<8 symmetric group 16 scale f16>",
        {127.03f, 1, -64.2f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
        {127, 1, -64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+      // The widest value is the code -32, or -2.
+      {"1x16x!ds.quantized<6 symmetric group 16 scale f16>",
+       {-32, -31.4f, 30.5f, 31.9f, 0.4f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5},
+       {-32, -31, 30, 31, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5}},
+      {"1x16x!ds.quantized<2 symmetric group 16 scale f16>",
+       {2, -2, 0.4f, 0.6f, -0.6f, 1.4f, 1.6f, 0, 0, 0, 0, 0, 0, 0, 0, 1},
+       {2, -1, 0, 1, -1, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1}},
       // Numbers of 8 bits: 8 to 16 in steps of 1, less than 2^-6 in steps of 2^-9; ties to even.
       {"1x16x!ds.quantized<8 e4m3 group 0 scale f32>",
        {-448, 435, 12.5f, 13.5f, -0.0f, 0.0009f, 0.0011f, 0.0137f, 417, 447, 1, 1.1f, -1.19f, 17, 19, 15.6f},
@@ -181,19 +188,19 @@ TEST_F(WeightsTest, RoundsToGrids) {
   const OneTensor from = ofFloats({4, 16}, stored);
   ASSERT_TRUE(applyMoqGrid({.bits = 3}, stored.data(), 64, rounded.data()));
   auto whole =
-      load(R"(ds.parameter @w from "t" grid <3 symmetric groups 1> : tensor<4x16x!ds.quantized<4 symmetric group 0 scale f32>>)", from);
+      load(R"(ds.parameter @w from "t" grid <3 symmetric groups 1> : tensor<4x16x!ds.quantized<3 symmetric group 0 scale f32>>)", from);
   ASSERT_TRUE(whole);
   EXPECT_EQ(*whole, std::vector<double>(rounded.begin(), rounded.end()));
   auto rows = load(
       R"(ds.parameter @w from "t" view <16, [2, 16], [16, 1]> grid <3 symmetric groups 1>
-            : tensor<2x16x!ds.quantized<4 symmetric group 0 scale f32>>)",
+            : tensor<2x16x!ds.quantized<3 symmetric group 0 scale f32>>)",
       from);
   ASSERT_TRUE(rows);
   EXPECT_EQ(*rows, std::vector<double>(rounded.begin() + 16, rounded.begin() + 48));
   ASSERT_TRUE(applyMoqGrid({.bits = 5, .asymmetric = true, .groups = 4}, stored.data(), 64, rounded.data()));
   auto turned = load(
       R"(ds.parameter @w from "t" view <0, [4, 16], [1, 4]> grid <5 asymmetric groups 4>
-            : tensor<4x16x!ds.quantized<8 asymmetric group 0 scale f32>>)",
+            : tensor<4x16x!ds.quantized<5 asymmetric group 0 scale f32>>)",
       from);
   ASSERT_TRUE(turned);
   for (int n = 0; n < 4; ++n)

@@ -7,6 +7,7 @@
 // RUN: ds-opt --ds-quantize-weights='scheme=int4-g32 activations=8' %s | FileCheck %s --check-prefix=ACTIVATIONS
 // RUN: ds-opt --ds-quantize-weights='scheme=moq4-groups4 rules=q_proj=moq5-groups96,k_proj=moq3-asym-groups2,mlp=moq1,^tied=moq8' %s | FileCheck %s --check-prefix=MOQ
 // RUN: ds-opt --ds-quantize-weights='scheme=fp8-g32 rules=q_proj=fp8 activations=8' --remarks-filter-missed='ds-quantize-weights' %s 2>&1 | FileCheck %s --check-prefix=FP8
+// RUN: ds-opt --ds-quantize-weights='scheme=int3-g16-asym rules=embed=int5-g32,tied=int2-g32' %s | FileCheck %s --check-prefix=PLANES
 // RUN: ds-opt --ds-quantize-weights %s | FileCheck %s --check-prefix=NONE
 
 /// No scheme, no change.
@@ -33,7 +34,8 @@
 // STORED:      ds.parameter @q from {{.*}} : tensor<48x64x!ds.quantized<4 asymmetric group 32 scale f16>>
 // RULE-STORED: ds.parameter @q from {{.*}} : tensor<48x64x!ds.quantized<8 symmetric group 64 scale f16>>
 /// Groups of 32 values of the tensor.
-// MOQ:         ds.parameter @q from {{.*}} grid <5 symmetric groups 96> {{.*}} : tensor<48x64x!ds.quantized<8 symmetric group 32 scale f32>>
+// MOQ:         ds.parameter @q from {{.*}} grid <5 symmetric groups 96> {{.*}} : tensor<48x64x!ds.quantized<5 symmetric group 32 scale f32>>
+// PLANES:      ds.parameter @q from {{.*}} : tensor<48x64x!ds.quantized<3 asymmetric group 16 scale f16>>
 /// Numbers of 8 bits are multiplied as f32, which a remark says.
 // FP8-DAG:     activations-not-rounded {{.*}} Reason="codes of e4m3 are no integers", source=layers.0.q_proj.weight
 // FP8-DAG:     ds.parameter @q from {{.*}} : tensor<48x64x!ds.quantized<8 e4m3 group 64 scale f16>>
@@ -46,16 +48,16 @@ ds.parameter @q from "layers.0.q_proj.weight" {ds.stored = "Q4_1"} : tensor<48x6
 // STORED:      ds.parameter @k from {{.*}} : tensor<16x64xf32>
 // RULE-STORED: ds.parameter @k from {{.*}} : tensor<16x64x!ds.quantized<8 symmetric group 64 scale f16>>
 /// Half of the tensor's rows, which are columns here, are a group.
-// MOQ:         ds.parameter @k from {{.*}} grid <3 asymmetric groups 2> : tensor<16x64x!ds.quantized<4 asymmetric group 32 scale f32>>
+// MOQ:         ds.parameter @k from {{.*}} grid <3 asymmetric groups 2> : tensor<16x64x!ds.quantized<3 asymmetric group 32 scale f32>>
 // FP8-DAG:     ds.parameter @k from {{.*}} : tensor<16x64x!ds.quantized<8 e4m3 group 32 scale f16>>
 ds.parameter @k from "layers.0.k_proj.weight" view <0, [16, 64], [1, 16]> : tensor<16x64xf32>
 
 /// The first rule that matches decides: `^layers` is for what is no projection.
 // CHECK:       ds.parameter @up from "layers.0.mlp.up.weight" {ds.stored = "Q6_K"} : tensor<32x64x!ds.quantized<4 symmetric group 32 scale f16>>
 // RULES:       ds.parameter @up from {{.*}} : tensor<32x64x!ds.quantized<8 symmetric group 16 scale f16>>
-// STORED:      ds.parameter @up from {{.*}} : tensor<32x64x!ds.quantized<8 symmetric group 16 scale f32>>
-// RULE-STORED: ds.parameter @up from {{.*}} : tensor<32x64x!ds.quantized<8 symmetric group 16 scale f32>>
-// MOQ:         ds.parameter @up from {{.*}} grid <1 symmetric groups 1> {{.*}} : tensor<32x64x!ds.quantized<4 symmetric group 0 scale f32>>
+// STORED:      ds.parameter @up from {{.*}} : tensor<32x64x!ds.quantized<6 symmetric group 16 scale f32>>
+// RULE-STORED: ds.parameter @up from {{.*}} : tensor<32x64x!ds.quantized<6 symmetric group 16 scale f32>>
+// MOQ:         ds.parameter @up from {{.*}} grid <1 symmetric groups 1> {{.*}} : tensor<32x64x!ds.quantized<2 symmetric group 0 scale f32>>
 ds.parameter @up from "layers.0.mlp.up.weight" {ds.stored = "Q6_K"} : tensor<32x64xf32>
 
 /// What `int8` does with columns that groups of 64 do not divide: groups of 32 or 16.
@@ -70,7 +72,8 @@ ds.parameter @down from "layers.0.mlp.down.weight" : tensor<64x96xf32>
 // RULES:       ds.parameter @positions from {{.*}} : tensor<96x64x!ds.quantized<8 symmetric group 32 scale f16>>
 // STORED:      ds.parameter @positions from {{.*}} : tensor<96x64x!ds.quantized<4 symmetric group 32 scale f16>>
 // RULE-STORED: ds.parameter @positions from {{.*}} : tensor<96x64x!ds.quantized<4 symmetric group 32 scale f16>>
-/// On a grid it has the bits that are asked for.
+/// From 5 bits on it has the bits that are asked for, and on a grid always.
+// PLANES:      ds.parameter @positions from {{.*}} : tensor<96x64x!ds.quantized<5 symmetric group 32 scale f16>>
 // MOQ:         ds.parameter @positions from {{.*}} grid <4 symmetric groups 4> {{.*}} : tensor<96x64x!ds.quantized<4 symmetric group 0 scale f32>>
 ds.parameter @positions from "embed.positions" {ds.stored = "Q4_0"} : tensor<96x64xf32>
 
@@ -78,6 +81,7 @@ ds.parameter @positions from "embed.positions" {ds.stored = "Q4_0"} : tensor<96x
 // CHECK:       ds.parameter @tied from "tied.weight" : tensor<128x64x!ds.quantized<8 symmetric group 32 scale f16>>
 // STORED:      ds.parameter @tied from {{.*}} : tensor<128x64xf32>
 // RULE-STORED: ds.parameter @tied from {{.*}} : tensor<128x64x!ds.quantized<8 symmetric group 64 scale f16>>
+// PLANES:      ds.parameter @tied from {{.*}} : tensor<128x64x!ds.quantized<8 symmetric group 32 scale f16>>
 // MOQ:         ds.parameter @tied from {{.*}} grid <8 symmetric groups 1> : tensor<128x64x!ds.quantized<8 symmetric group 0 scale f32>>
 // FP8-DAG:     ds.parameter @tied from {{.*}} : tensor<128x64x!ds.quantized<8 e4m3 group 32 scale f16>>
 ds.parameter @tied from "tied.weight" : tensor<128x64xf32>

@@ -10,6 +10,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Regex.h"
 #include "llvm/Support/raw_ostream.h"
+#include <map>
 
 using namespace mlir;
 using namespace ds;
@@ -83,7 +84,8 @@ static std::optional<QuantizationScheme> schemeOfParameter(ParameterOp parameter
 }
 
 Result<void> Quantization::checkTarget(ModuleOp module) const {
-  const bool isGpu = StringRef(options.target).starts_with("cuda"), roundsActivations = options.activations == "int8";
+  const bool isGpu = StringRef(options.target).starts_with("cuda"), hasGpu = StringRef(options.target).contains("cuda"),
+             roundsActivations = options.activations == "int8";
   SymbolTable symbols(module);
   llvm::SetVector<ParameterOp> multiplied;
   module.walk([&](LinearOp linear) {
@@ -92,6 +94,7 @@ Result<void> Quantization::checkTarget(ModuleOp module) const {
         multiplied.insert(parameter);
   });
   int64_t floats = 0;
+  std::map<int64_t, int64_t> widened; // by bits
   for (ParameterOp parameter : multiplied) {
     const QuantizedType type = quantizedTypeOf(parameter);
     const ds_plan::Tiles tiles(type, parameter.getTensorType().getDimSize(0), parameter.getTensorType().getDimSize(1));
@@ -100,7 +103,13 @@ Result<void> Quantization::checkTarget(ModuleOp module) const {
                             std::to_string(tiles.tileDepth()) + " columns, or rows, for '" + parameter.getSource()->str() + "' of " +
                             schemeNameOf(parameter) + ", got groups of " + std::to_string(tiles.group()));
     floats += type.isE4m3();
+    if (hasGpu && tiles.bits() != type.getBits())
+      ++widened[type.getBits()];
   }
+  if (!options.quiet)
+    for (auto [bits, count] : widened)
+      llvm::errs() << "ds-compile: note: --target=" << options.target << ": " << count << (count == 1 ? " matrix" : " matrices") << " of "
+                   << bits << " bits lie" << (count == 1 ? "s" : "") << " in " << (bits < 4 ? 4 : 8) << " for CUDA\n";
   if (roundsActivations && floats > 0 && !options.quiet)
     llvm::errs() << "ds-compile: note: --activations=int8: " << floats << (floats == 1 ? " matrix" : " matrices")
                  << " of fp8 multiply f32, as codes of e4m3 are no integers\n";

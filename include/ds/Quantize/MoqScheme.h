@@ -21,9 +21,9 @@ struct StoredMatrix {
   std::vector<int64_t> sizes, strides;
 };
 
-/// The scheme that holds the codes of a matrix on a grid: of 4 bits where the grid has at most 4, else of 8, with scales of f32 for whole
-/// rows, or for as many columns as no group ends within. Errors: BadData, for groups that do not divide the tensor, and those that end
-/// elsewhere than behind a multiple of 16 columns of each row.
+/// The scheme that holds the codes of a matrix on a grid: of as many bits, 2 where the grid is binary, as that has a code for 0,
+/// with scales of f32 for whole rows, or for as many columns as no group ends within. Errors: BadData, for groups that do not divide the
+/// tensor, and those that end elsewhere than behind a multiple of 16 columns of each row.
 Result<QuantizationScheme> schemeOfGrid(const MoqGrid &grid, const StoredMatrix &matrix);
 
 } // namespace ds

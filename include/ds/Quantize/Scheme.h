@@ -15,7 +15,7 @@ namespace ds {
 /// Codes of `bits` bits with a scale for each `group` of k of a row: value = scale * code, or scale * code + offset. A code is an integer,
 /// or with `e4m3` the byte of a number that `e4m3ToFloat` gives (Float8.h), and that number counts.
 struct QuantizationScheme {
-  int64_t bits = 8;        // 4 or 8
+  int64_t bits = 8;        // 2 to 8
   int64_t group = 0;       // k of one scale; 0: the whole row
   bool asymmetric = false; // codes are unsigned and there are offsets
   bool halfScales = false; // scales and offsets are f16 in place of f32
@@ -24,7 +24,8 @@ struct QuantizationScheme {
   bool operator==(const QuantizationScheme &) const = default;
   /// k of one scale in rows of `columns`.
   int64_t groupOf(int64_t columns) const { return group ? group : columns; }
-  /// Bits of a weight in rows of `columns`, its share of scales and offsets included.
+  /// Bits of a weight in rows of `columns`, its share of scales and offsets included, and of bits that are left unused: an odd number of
+  /// bits lies in parts for 32 k (dialects/DSPlan/PanelCodes.h).
   double bitsOfWeight(int64_t columns) const;
   /// The codes there are, both included.
   int64_t leastCode() const { return asymmetric || e4m3 ? 0 : -(int64_t(1) << (bits - 1)); }
@@ -35,8 +36,8 @@ struct QuantizationScheme {
 /// which loses half of what it does with whole rows.
 inline constexpr int64_t int8Group = 64;
 
-/// Reads `int8` (groups of `int8Group`), `int8-row`, `int8-gN`, `int4-gN`, each also with `-asym` behind it, and `fp8` (the same
-/// groups), `fp8-row`, `fp8-gN`. Groups have scales of f16, whole rows of f32.
+/// Reads `int8` (groups of `int8Group`), `int8-row`, `int8-gN`, `intB-gN` of B bits from 2 to 7, each also with `-asym` behind it, and
+/// `fp8` (the same groups), `fp8-row`, `fp8-gN`. Groups have scales of f16, whole rows of f32.
 /// Errors: Usage, for another name, and a group that is no multiple of 16.
 Result<QuantizationScheme> parseScheme(std::string_view name);
 
@@ -55,8 +56,8 @@ Result<SchemeChoice> parseSchemeChoice(std::string_view name);
 /// The name `parseScheme` reads; with `-f32` behind it for groups whose scales are f32.
 std::string nameOf(const QuantizationScheme &scheme);
 
-/// The scheme that keeps the codes of a type of GGUF's blocks as they are, none for other types. Values keep every bit: five and six bits
-/// lie in eight, and the scales of K blocks in f32, as they are products.
+/// The scheme that keeps the codes of a type of GGUF's blocks as they are, none for other types. Values keep every bit: the scales
+/// of K blocks lie in f32, as they are products.
 std::optional<QuantizationScheme> schemeOfStored(StoredType type);
 /// The same by the type's name (`storedTypeName`).
 std::optional<QuantizationScheme> schemeOfStored(std::string_view type);

@@ -21,11 +21,11 @@ def QuantizeWeights : Pass<"ds-quantize-weights", "::mlir::ModuleOp"> {
   let description = [{
     Parameters with a source that linears and embeddings alone read get the type of a scheme. `scheme` is one of ds/Quantize/Scheme.h for
     all of them, or `stored`: that of the blocks in a GGUF file, whose codes are kept; other tensors stay as they are. Tables, and
-    matrices that are tables as well, keep 8 bits where the scheme has 4: their rows are read one at a time, and the head decides between
-    tokens. On a grid of MoQ a table has the bits that are asked for, and the grid stands on the parameter: its codes follow from all of its
-    source. Linears whose codes are of e4m3 get no `activation_bits`. `rules` are `regex=scheme` pairs over source names that come before
-    `scheme`, the first that matches; `none` leaves a matrix as it is. A rule that matches no matrix is an error, as is a group that does
-    not divide the columns of what it matches. Each choice is
+    matrices that are tables as well, keep 8 bits where the scheme has 2 to 4: their rows are read one at a time, and the head decides
+    between tokens. On a grid of MoQ a table has the bits that are asked for, and the grid stands on the parameter: its codes follow from
+    all of its source. Linears whose codes are of e4m3 get no `activation_bits`. `rules` are `regex=scheme` pairs over source names that
+    come before `scheme`, the first that matches; `none` leaves a matrix as it is. A rule that matches no matrix is an error, as is a group
+    that does not divide the columns of what it matches. Each choice is
     named in a remark, and each matrix that cannot be quantized.
 
     Before: `ds.parameter @q from "q.weight" : tensor<64x64xf32>`
@@ -36,7 +36,7 @@ def QuantizeWeights : Pass<"ds-quantize-weights", "::mlir::ModuleOp"> {
     Saves: bytes of weights, in the package and at every step.
   }];
   let options = [Option<"scheme", "scheme", "std::string", /*default=*/"\"none\"",
-                        "int8, int8-row, int8-gN, int4-gN, with -asym; fp8, fp8-row, fp8-gN; moqB, with -asym and -groupsN; stored; "
+                        "int8, int8-row, int8-gN, intB-gN, with -asym; fp8, fp8-row, fp8-gN; moqB, with -asym and -groupsN; stored; "
                         "none">,
                  Option<"activations", "activations", "int64_t", /*default=*/"0",
                         "activation_bits of linears with quantized weights: 8, or 0 for none">,

@@ -144,6 +144,10 @@ Value Emitter::bitXor(Value a, Value b) {
 }
 Value Emitter::shiftLeft(Value a, int64_t bits) { return arith::ShLIOp::create(builder, loc, a, constantOf(a.getType(), bits)); }
 Value Emitter::shiftRight(Value a, int64_t bits) { return arith::ShRUIOp::create(builder, loc, a, constantOf(a.getType(), bits)); }
+Value Emitter::shiftRight(Value a, Value bits) {
+  unify(a, bits);
+  return arith::ShRUIOp::create(builder, loc, a, bits);
+}
 Value Emitter::shiftRightSigned(Value a, int64_t bits) { return arith::ShRSIOp::create(builder, loc, a, constantOf(a.getType(), bits)); }
 Value Emitter::ceilDiv(Value a, int64_t b) {
   // Unsigned, so that a power of two is a shift.

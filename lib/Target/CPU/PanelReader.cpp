@@ -32,25 +32,31 @@ void PanelReader::startGroup(Value g) {
     load(e.at(scales, codes.scaleBytes()), groupOffsets);
 }
 
-/// Bytes or half bytes of a word, each `code`.
-static Value everywhere(Emitter &e, Type words, int64_t bits, int64_t code) {
-  return e.constantOf(words, static_cast<int32_t>(static_cast<uint32_t>(code) * (bits == 8 ? 0x01010101 : 0x11111111)));
+/// Words of parts of `bits` bits, each `part`.
+static Value everywhere(Emitter &e, Type words, int64_t bits, int64_t part) {
+  uint32_t word = 0;
+  for (int64_t at = 0; at < 32; at += bits)
+    word |= static_cast<uint32_t>(part) << at;
+  return e.constantOf(words, static_cast<int32_t>(word));
 }
 
+/// Whether codes are looked up in a register: those of fewer bits whatever stands above them.
+static bool looksUp(Emitter &e, const ds_plan::PanelCodes &codes) { return codes.bits() <= 4 && e.hasLookup16(); }
+
 // Symmetric codes are signed by then, unless they are looked up.
-Value PanelReader::decode(Value words, int64_t k) {
-  const int64_t bits = codes.type.getBits(), shift = codes.shiftOf(k), above = 32 - bits - shift;
-  if (bits == 4 && e.hasLookup16()) {
+Value PanelReader::decode(Value words, int64_t at) {
+  const int64_t bits = codes.bits(), above = 32 - bits - at;
+  if (looksUp(e, codes)) {
     SmallVector<float> values;
     for (int64_t code = 0; code < 16; ++code)
-      values.push_back(static_cast<float>(code - codes.zeroCode()));
-    return e.lookup16(shift ? e.shiftRight(words, shift) : words, values);
+      values.push_back(static_cast<float>(code % (1 << bits) - codes.zeroCode()));
+    return e.lookup16(at ? e.shiftRight(words, at) : words, values);
   }
   if (codes.type.isE4m3())
     return e.e4m3ToF32(above ? e.shiftLeft(words, above) : words);
   Value code = words;
   if (codes.type.isAsymmetric()) {
-    code = shift ? e.shiftRight(code, shift) : code;
+    code = at ? e.shiftRight(code, at) : code;
     code = above ? e.bitAnd(code, e.constantOf(code.getType(), (1 << bits) - 1)) : code;
   } else {
     code = above ? e.shiftLeft(code, above) : code;
@@ -59,46 +65,90 @@ Value PanelReader::decode(Value words, int64_t k) {
   return e.toF32(code);
 }
 
-void PanelReader::forCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t, ArrayRef<Value>)> body) {
-  const int64_t together = codes.type.codesPerLane(), bits = codes.type.getBits();
-  const bool signs = codes.zeroCode() && !(bits == 4 && e.hasLookup16());
+void PanelReader::forPlanes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t, const PlaneWords &)> body) {
+  const SmallVector<Plane, 3> planes = codes.planes();
+  const int64_t rowBytes = codes.rowBytes(), unitBytes = codes.unitRows() * rowBytes;
   Type type = e.vec(lanes, e.i32());
-  Value row = e.at(groupCodes, e.mul(e.div(inGroup, together), codes.rowBytes()));
-  for (int64_t first = 0; first < step; first += together) {
+  auto load = [&](Value row) {
     SmallVector<Value> words;
-    for (int64_t v = 0; v < vectors; ++v) {
-      Value word = e.load(type, e.at(row, first / together * codes.rowBytes() + v * lanes * 4));
-      words.push_back(signs ? e.bitXor(word, everywhere(e, type, bits, codes.zeroCode())) : word);
-    }
+    for (int64_t v = 0; v < vectors; ++v)
+      words.push_back(e.load(type, e.at(row, v * lanes * 4)));
     if (aheadBytes)
       for (int64_t line = 0; line < vectors * lanes * 4; line += 64)
-        e.prefetch(e.at(row, first / together * codes.rowBytes() + line + aheadBytes));
-    for (int64_t k = 0; k < together; ++k) {
-      SmallVector<Value> decoded;
-      for (Value word : words)
-        decoded.push_back(decode(word, k));
-      body(first + k, decoded);
-    }
+        e.prefetch(e.at(row, line + aheadBytes));
+    return words;
+  };
+  Value unit = e.div(inGroup, step), first = codes.hasBitPlane() ? Value() : e.at(groupCodes, e.mul(unit, unitBytes));
+  PlaneWords words(planes.size());
+  if (codes.hasBitPlane()) {
+    Value pair = e.at(groupCodes, e.mul(e.div(unit, 2), codes.bits() * rowBytes)), second = e.rem(unit, 2);
+    first = e.at(pair, e.add(e.mul(second, unitBytes), rowBytes));
+    words.back() = load(pair);
+    Value shift = e.splat(e.toI32(e.mul(second, 4)), lanes);
+    for (Value &word : words.back())
+      word = e.shiftRight(word, shift);
+  }
+  for (int64_t k = 0; k < step; k += 4) {
+    for (auto [plane, of] : llvm::zip_equal(planes, words))
+      if (plane.bits > 1 && k * plane.bits % 32 == 0)
+        of = load(e.at(first, (plane.low / 2 + k * plane.bits / 32) * rowBytes));
+    body(k, words);
   }
 }
 
-void PanelReader::forUnsignedCodes(Value inGroup, llvm::function_ref<void(int64_t, ArrayRef<Value>)> body) {
-  const int64_t together = codes.type.codesPerLane(), bits = codes.type.getBits();
-  Type type = e.vec(lanes, e.i32());
-  Value row = e.at(groupCodes, e.mul(e.div(inGroup, together), codes.rowBytes()));
-  Value lowHalves = everywhere(e, type, 8, 15);
-  for (int64_t first = 0; first < step; first += together) {
-    SmallVector<Value> low, high;
-    for (int64_t v = 0; v < vectors; ++v) {
-      Value word = e.load(type, e.at(row, first / together * codes.rowBytes() + v * lanes * 4));
-      low.push_back(bits == 8 ? word : e.bitAnd(word, lowHalves));
-      if (bits == 4)
-        high.push_back(e.bitAnd(e.shiftRight(word, 4), lowHalves));
+Value PanelReader::join(const PlaneWords &words, int64_t v, int64_t k, int64_t low) {
+  Value joined;
+  for (auto [plane, of] : llvm::zip_equal(codes.planes(), words)) {
+    const int64_t from = ds_plan::PanelCodes::shiftOf(plane, k), to = low + plane.low;
+    Value word = of[v];
+    if (from != to)
+      word = from < to ? e.shiftLeft(word, to - from) : e.shiftRight(word, from - to);
+    if (!joined) {
+      joined = word;
+      continue;
     }
-    body(first, low);
-    if (bits == 4)
-      body(first + 4, high);
+    const int64_t below = (1 << to) - 1;
+    joined =
+        e.bitOr(e.bitAnd(joined, everywhere(e, word.getType(), 8, below)), e.bitAnd(word, everywhere(e, word.getType(), 8, 255 & ~below)));
   }
+  return joined;
+}
+
+void PanelReader::forCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t, ArrayRef<Value>)> body) {
+  const int64_t bits = codes.bits();
+  const bool signs = codes.zeroCode() && !looksUp(e, codes);
+  const SmallVector<Plane, 3> planes = codes.planes();
+  SmallVector<Value> whole;
+  forPlanes(inGroup, aheadBytes, [&](int64_t first, const PlaneWords &words) {
+    // Codes of one plane are taken from its words, others from the upper ends of bytes.
+    const bool joins = planes.size() > 1;
+    if (joins || first * bits % 32 == 0) {
+      whole.clear();
+      for (int64_t v = 0; v < vectors; ++v) {
+        Value word = joins ? join(words, v, first, 8 - bits) : words.front()[v];
+        whole.push_back(
+            signs ? e.bitXor(word, joins ? everywhere(e, word.getType(), 8, 0x80) : everywhere(e, word.getType(), bits, codes.zeroCode()))
+                  : word);
+      }
+    }
+    for (int64_t k = first; k < first + 4; ++k) {
+      SmallVector<Value> decoded;
+      for (Value word : whole)
+        decoded.push_back(decode(word, joins ? k % 4 * 8 + 8 - bits : ds_plan::PanelCodes::shiftOf(planes.front(), k)));
+      body(k, decoded);
+    }
+  });
+}
+
+void PanelReader::forUnsignedCodes(Value inGroup, llvm::function_ref<void(int64_t, ArrayRef<Value>)> body) {
+  forPlanes(inGroup, /*aheadBytes=*/0, [&](int64_t k, const PlaneWords &words) {
+    SmallVector<Value> bytes;
+    for (int64_t v = 0; v < vectors; ++v) {
+      Value word = join(words, v, k, 0);
+      bytes.push_back(codes.bits() == 8 ? word : e.bitAnd(word, everywhere(e, word.getType(), 8, (1 << codes.bits()) - 1)));
+    }
+    body(k, bytes);
+  });
 }
 
 SmallVector<Value> PanelReader::values(ArrayRef<Value> codes) {
@@ -110,11 +160,22 @@ SmallVector<Value> PanelReader::values(ArrayRef<Value> codes) {
 
 Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value column, Value k) {
   auto [scales, first] = placesOfGroup(e, codes, panel, e.div(k, codes.group));
-  Value inGroup = e.rem(k, codes.group),
-        word = e.at(first, e.add(e.mul(e.div(inGroup, codes.type.codesPerLane()), codes.rowBytes()), e.mul(column, 4)));
-  Value code = e.bitAnd(e.toI64(e.load(e.i8(), e.at(word, e.rem(inGroup, 4)))), e.constant(255));
-  if (codes.type.getBits() == 4)
-    code = e.select(e.eq(e.rem(e.div(inGroup, 4), 2), 0), e.bitAnd(code, e.constant(15)), e.shiftRight(code, 4));
+  // As `PanelCodes::rowOf` and `shiftOf` have it.
+  Value inGroup = e.rem(k, codes.group), unit = e.div(inGroup, PanelReader::step), row = e.mul(unit, codes.unitRows()), bitRow;
+  if (codes.hasBitPlane()) {
+    bitRow = e.mul(e.div(unit, 2), codes.bits());
+    row = e.add(bitRow, e.add(e.mul(e.rem(unit, 2), codes.unitRows()), 1));
+  }
+  Value column4 = e.mul(column, 4), code;
+  for (ds_plan::PanelCodes::Plane plane : codes.planes()) {
+    Value ofPlane = plane.bits == 1 ? bitRow : e.add(row, e.add(e.div(e.mul(e.rem(k, PanelReader::step), plane.bits), 32), plane.low / 2));
+    Value word = e.at(first, e.add(e.mul(ofPlane, codes.rowBytes()), column4));
+    Value byte = e.bitAnd(e.toI64(e.load(e.i8(), e.at(word, e.rem(k, 4)))), e.constant(255));
+    Value part = e.shiftRight(byte, e.rem(e.mul(e.div(inGroup, 4), plane.bits), 8));
+    if (plane.bits < 8)
+      part = e.bitAnd(part, e.constant((1 << plane.bits) - 1));
+    code = code ? e.bitOr(code, e.shiftLeft(part, plane.low)) : part;
+  }
   code = e.sub(code, codes.zeroCode());
   const int64_t bytes = codes.half ? 2 : 4;
   Value at = e.at(scales, e.mul(column, bytes)), scale = scaled(e, codes, e.loadF32(scaleType(e, codes), at, 0));

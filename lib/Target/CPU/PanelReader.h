@@ -13,7 +13,7 @@ public:
   using Value = mlir::Value;
 
   /// k that `forCodes` gives at once; groups are multiples of it.
-  static constexpr int64_t step = 16;
+  static constexpr int64_t step = ds_plan::PanelCodes::unit;
 
   PanelReader(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value column, int64_t vectors);
 
@@ -34,7 +34,16 @@ public:
   llvm::SmallVector<Value> values(llvm::ArrayRef<Value> codes);
 
 private:
-  Value decode(Value words, int64_t k);
+  using Plane = ds_plan::PanelCodes::Plane;
+  /// Words of the planes of four k, those of each plane side by side.
+  using PlaneWords = llvm::SmallVector<llvm::SmallVector<Value>, 3>;
+
+  /// Calls `body` for every four k of the unit from k `inGroup` on.
+  void forPlanes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t k, const PlaneWords &words)> body);
+  /// The codes of four k from k on in the bytes of a word, from bit `low` of each on; bits below and above are any.
+  Value join(const PlaneWords &words, int64_t v, int64_t k, int64_t low);
+  /// The code from bit `at` of the words on, as f32.
+  Value decode(Value words, int64_t at);
 
   Emitter &e;
   const ds_plan::PanelCodes &codes;

@@ -24,7 +24,13 @@ unsigned GpuGemm::tableOf(RopeOp rope) const {
   return index;
 }
 
-std::string GpuGroup::weights() const { return tiles.type ? nameOf(schemeOf(*tiles.type)) : tiles.isF16 ? "f16" : "bf16"; }
+std::string GpuGroup::weights() const {
+  if (!tiles.type)
+    return tiles.isF16 ? "f16" : "bf16";
+  QuantizationScheme scheme = schemeOf(*tiles.type);
+  scheme.bits = tiles.bits(); // what the bytes are cut by
+  return nameOf(scheme);
+}
 
 WeightShape GpuGroup::shape() const {
   WeightShape shape{units, tiles.tiles(), tiles.tileDepth(), tiles.type.has_value(), 0, 2 * tiles.blockBytes()};

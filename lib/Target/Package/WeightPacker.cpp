@@ -88,7 +88,7 @@ static void packRope(StorageOp storage, int64_t first, int64_t count, uint8_t *o
 static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterReader &reader, int64_t first, int64_t count, uint8_t *out) {
   const QuantizationScheme scheme = schemeOf(panel.type);
   const auto scaleBytes = static_cast<int64_t>(panel.half ? sizeof(uint16_t) : sizeof(float));
-  const uint32_t mask = (uint64_t(1) << scheme.bits) - 1;
+  const auto planes = panel.planes();
   auto storeScale = [&](float value, uint8_t *to) {
     const uint16_t half = toHalf(value);
     panel.half ? std::memcpy(to, &half, 2) : std::memcpy(to, &value, 4);
@@ -102,12 +102,19 @@ static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterR
       if (scheme.asymmetric)
         storeScale(row.offsets[g], out + panel.offsetsOf(g) + n * scaleBytes);
       uint8_t *codes = out + panel.codesOf(g) + n * 4;
-      for (int64_t k = 0; k < panel.group; k += panel.type.codesPerLane(), codes += panel.rowBytes()) {
-        uint32_t word = 0;
-        for (int64_t i = 0; i < panel.type.codesPerLane(); ++i)
-          word |= (static_cast<uint32_t>(row.codes[g * panel.group + k + i] + panel.zeroCode()) & mask) << panel.shiftOf(i);
-        std::memcpy(codes, &word, 4);
-      }
+      for (const ds_plan::PanelCodes::Plane plane : planes)
+        for (int64_t k = 0; k < panel.group; k += 4) { // which share a word of every plane
+          uint32_t parts = 0;
+          for (int64_t i = 0; i < 4; ++i) {
+            const auto code = static_cast<uint32_t>(row.codes[g * panel.group + k + i] + panel.zeroCode());
+            parts |= (code >> plane.low & ((1U << plane.bits) - 1)) << panel.shiftOf(plane, k + i);
+          }
+          uint32_t word;
+          uint8_t *place = codes + panel.rowOf(plane, k) * panel.rowBytes();
+          std::memcpy(&word, place, 4);
+          word |= parts;
+          std::memcpy(place, &word, 4);
+        }
     }
   }
   return {};
@@ -151,7 +158,7 @@ static Result<void> packTileCodes(const ds_plan::Tiles &tiles, const ParameterRe
   };
   // What pads a row or stands behind the last has the value 0 where the type has one.
   const auto zero = static_cast<uint8_t>(tiles.zeroCode());
-  std::memset(out, scheme.bits == 8 ? zero : zero << 4 | zero, tiles.codeBytes());
+  std::memset(out, tiles.bits() == 8 ? zero : zero << 4 | zero, tiles.codeBytes());
   QuantizedRow row;
   for (int64_t n = 0; n < count; ++n) {
     if (Result<void> read = reader.readCodes(first + n, row); !read)
@@ -168,12 +175,12 @@ static Result<void> packTileCodes(const ds_plan::Tiles &tiles, const ParameterRe
       for (int64_t i = 0; i < std::min<int64_t>(8, tiles.depth - k); ++i) {
         const auto code = static_cast<uint32_t>(row.codes[k + i] + tiles.zeroCode());
         const int64_t shift = ds_plan::Tiles::shiftOf(i);
-        if (scheme.bits == 8)
+        if (tiles.bits() == 8)
           place[i] = static_cast<uint8_t>(code);
         else
           word = (word & ~(uint32_t(15) << shift)) | (code & 15) << shift;
       }
-      if (scheme.bits == 4)
+      if (tiles.bits() == 4)
         std::memcpy(place, &word, 4);
     }
   }

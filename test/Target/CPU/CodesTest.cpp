@@ -29,6 +29,12 @@ const Quantized all[] = {{8, false, 0, false},       {8, false, 32, true},      
                          {4, true, 32, false},       {4, false, 0, false},       {8, true, 0, false},        {4, true, 0, false},
                          {8, false, 0, false, true}, {8, false, 64, true, true}, {8, false, 16, false, true}};
 
+/// Codes in planes: groups of an odd number of units and of an even one, rows, offsets, GGUF's Q5_0, Q5_K and Q6_K.
+const Quantized inPlanes[] = {{2, false, 64, true}, {2, false, 0, false},  {2, true, 16, true},  {3, false, 64, true},
+                              {3, true, 0, false},  {5, false, 32, true},  {5, true, 32, false}, {5, false, 16, true},
+                              {6, false, 64, true}, {6, false, 16, false}, {6, true, 32, true},  {6, false, 0, false},
+                              {7, false, 0, false}, {7, false, 128, true}, {7, true, 16, true}};
+
 using CodeAt = std::function<int64_t(int64_t n, int64_t k)>;
 
 /// A matrix [N, K] of any codes, or those given, with scales that f16 holds, in its panels.
@@ -72,8 +78,7 @@ private:
   }
 
   void fillGroup(Quantized quantized, int64_t n, int64_t g, Numbers &numbers, const CodeAt &codeAt) {
-    const int64_t width = codes.width, scaleBytes = codes.half ? 2 : 4, together = 32 / quantized.bits,
-                  half = int64_t(1) << (quantized.bits - 1);
+    const int64_t width = codes.width, scaleBytes = codes.half ? 2 : 4, half = int64_t(1) << (quantized.bits - 1);
     uint8_t *panel = bytes.as<uint8_t>() + n / width * codes.bytes();
     const float d = scale(panel + codes.scalesOf(g) + n % width * scaleBytes, numbers);
     const float m = quantized.asymmetric ? scale(panel + codes.offsetsOf(g) + n % width * scaleBytes, numbers) : 0;
@@ -84,11 +89,13 @@ private:
         code = codeAt(n, g * codes.group + k);
       if (quantized.e4m3 && code % half == half - 1) // no NaN
         code = 0;
-      uint32_t word;
-      uint8_t *at = panel + codes.codesOf(g) + k / together * width * 4 + n % width * 4;
-      memcpy(&word, at, 4);
-      word |= static_cast<uint32_t>(code + codes.zeroCode()) << codes.shiftOf(k);
-      memcpy(at, &word, 4);
+      for (const auto plane : codes.planes()) {
+        uint32_t word;
+        uint8_t *at = panel + codes.codesOf(g) + codes.rowOf(plane, k) * width * 4 + n % width * 4;
+        memcpy(&word, at, 4);
+        word |= (static_cast<uint32_t>(code + codes.zeroCode()) >> plane.low & ((1U << plane.bits) - 1)) << codes.shiftOf(plane, k);
+        memcpy(at, &word, 4);
+      }
       values[n * codes.depth + g * codes.group + k] =
           d * (quantized.e4m3 ? e4m3ToFloat(static_cast<uint8_t>(code)) : static_cast<float>(code)) + m;
     }
@@ -174,6 +181,23 @@ TEST_P(Codes, productsAgreeWithTheirValues) {
     }
 }
 
+TEST_P(Codes, productsOfPlanesAgreeWithTheirValues) {
+  int64_t turn = 0;
+  for (const Quantized &quantized : inPlanes) {
+    const int64_t panel = ++turn % 2 ? 48 : 32, columns = turn % 3 ? 37 : 100, depth = turn % 2 ? 256 : 384;
+    Matrix matrix(quantized, columns, depth, panel);
+    CompiledPlan code(productPlan(matrix, columns, depth), level());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {1, 2, 3, 5, 9, 16, 17, 130}) {
+      checkProduct(code, matrix, columns, rows, static_cast<int32_t>((rows + turn) % 3 + 1));
+      if (HasFatalFailure()) {
+        ADD_FAILURE() << matrix.tensor << ", panels of " << panel;
+        return;
+      }
+    }
+  }
+}
+
 /// Slabs of deep products are short, and threads cut them otherwise.
 TEST_P(Codes, threadsChangeNothing) {
   for (bool rounds : {false, true}) {
@@ -196,7 +220,12 @@ TEST_P(Codes, threadsChangeNothing) {
 }
 
 TEST_P(Codes, oddNumberOfGroups) {
-  for (const Quantized &quantized : {Quantized{4, false, 64, true}, {8, false, 32, true}, {8, false, 16, false}}) {
+  for (const Quantized &quantized : {Quantized{4, false, 64, true},
+                                     {8, false, 32, true},
+                                     {8, false, 16, false},
+                                     {6, false, 64, true},
+                                     {5, false, 16, true},
+                                     {3, false, 48, true}}) {
     Matrix matrix(quantized, 96, quantized.group * 9, 48);
     CompiledPlan code(productPlan(matrix, 96, quantized.group * 9), level());
     ASSERT_TRUE(code) << code.error();
@@ -216,6 +245,20 @@ TEST_P(Codes, roundedActivations) {
     for (int64_t rows : {1, 8, 9, 16, 17, 31, 130}) {
       const bool rounds = rows > 8 && quantized.group != 48;
       ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), rounds)) << matrix.tensor;
+    }
+  }
+}
+
+/// Groups of 16 k of an odd number of bits end with half a row of their highest bits; 528 columns end with one as well.
+TEST_P(Codes, roundedActivationsOfPlanes) {
+  for (const Quantized &quantized : inPlanes) {
+    const int64_t depth = quantized.group == 0 ? 528 : 640;
+    Matrix matrix(quantized, 52, depth, 48);
+    CompiledPlan code(productPlan(matrix, 52, depth, true), level());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {1, 2, 8, 9, 31}) {
+      const bool rounds = level().byteDots != Dots::none && rows > 8;
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 52, rows, 2, rounds)) << matrix.tensor;
     }
   }
 }
@@ -296,7 +339,9 @@ TEST_P(Codes, notANumberAndInfinityPropagate) {
 
 TEST_P(Codes, embeddingIsExact) {
   const int64_t rows = 70, width = 128;
-  for (const Quantized &quantized : all) {
+  std::vector<Quantized> types(std::begin(all), std::end(all));
+  types.insert(types.end(), std::begin(inPlanes), std::end(inPlanes));
+  for (const Quantized &quantized : types) {
     Matrix table(quantized, rows, width, 48);
     CompiledPlan code(header(table) + "ds_plan.kernel @k \"embed\" schedule {} {\n^bb0(%i: tensor<?x?xi32>, %t: " + table.tensor +
                           "):\n  %y = ds.embedding %i, %t : tensor<?x?xi32>, " + table.tensor + "\n  ds_plan.return %y : " +

@@ -9,7 +9,7 @@
 
 namespace ds::test {
 
-/// How a matrix is stored: `bits` 16 is bf16 or f16, 8 and 4 are codes; of 8 bits they may be numbers (e4m3).
+/// How a matrix is stored: `bits` 16 is bf16 or f16, fewer are codes; of 8 bits they may be numbers (e4m3).
 struct TileType {
   int64_t bits = 16;
   bool asymmetric = false;
@@ -38,6 +38,9 @@ inline constexpr TileType tileTypes[] = {{16},
                                          {4, false, 0, false},
                                          {8, false, 0, false, true},
                                          {8, false, 64, true, true},
+                                         {6, false, 64, true},
+                                         {5, true, 32, true},
+                                         {3, false, 0, false},
                                          {16, false, 0, false, false, true}};
 
 /// A matrix [rows, depth]; a group divides `depth`. Another `seed`, other values.
@@ -116,7 +119,7 @@ private:
       if (type.e4m3 && code % 128 == 127) // no NaN
         code = 0;
       uint8_t *place = block(row) + tiles.placeOf(row, k);
-      if (type.bits == 8) {
+      if (tiles.bits() == 8) {
         *place = static_cast<uint8_t>(code);
       } else {
         uint32_t word;

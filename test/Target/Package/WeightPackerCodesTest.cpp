@@ -143,17 +143,30 @@ QuantizedRow unpack(const std::vector<uint8_t> &bytes, const QuantizationScheme 
       }
     }
     next();
-    for (const int64_t end = (g += together) * group; static_cast<int64_t>(out.codes.size()) < end; next()) {
-      const uint8_t *word = row + column * 4;
-      if (scheme.bits == 8)
-        for (int byte = 0; byte < 4; ++byte)
-          out.codes.push_back(static_cast<int16_t>(word[byte] + scheme.leastCode()));
-      else
-        for (int shift : {0, 4})
-          for (int byte = 0; byte < 4; ++byte) {
-            const int code = word[byte] >> shift & 15;
-            out.codes.push_back(static_cast<int16_t>(code + scheme.leastCode()));
-          }
+    for (const int64_t last = g + together; g < last; ++g) {
+      const uint8_t *ones = nullptr; // the highest bits of 32 k, where bits are odd
+      for (int64_t k = 0; k < group; k += 16) {
+        if (scheme.bits % 2 && k % 32 == 0) {
+          ones = row + column * 4;
+          next();
+        }
+        int codes[16] = {};
+        int64_t low = 0;
+        for (int bits : {8, 4, 2}) {
+          if (scheme.bits - low < bits)
+            continue;
+          for (int64_t i = 0; i < 16; next())
+            for (int shift = 0; shift < 8; shift += bits)
+              for (int byte = 0; byte < 4; ++byte)
+                codes[i++] |= (row[column * 4 + byte] >> shift & ((1 << bits) - 1)) << low;
+          low += bits;
+        }
+        for (int64_t i = 0; i < 16; ++i) {
+          if (ones)
+            codes[i] |= (ones[i % 4] >> (k % 32 + i) / 4 & 1) << low;
+          out.codes.push_back(static_cast<int16_t>(codes[i] + scheme.leastCode()));
+        }
+      }
     }
   }
   EXPECT_EQ(panelRows, shape.panelRows);
@@ -199,14 +212,37 @@ TEST(WeightPackerCodes, everyLayout) {
   };
   // Rows of a panel are those of scales and those of codes.
   const Case cases[] = {
-      {{8, 0, false, false}, {rows, 48, 32, 1 + 12}},    {{8, 0, true, false}, {rows, 48, 48, 2 + 12}},
-      {{8, 32, false, true}, {rows, 32, 32, 1 + 8}},     {{8, 32, false, true}, {rows, 96, 32, 2 + 24}}, // the last span is short
-      {{8, 32, false, true}, {rows, 128, 48, 2 + 32}},   {{8, 32, true, true}, {rows, 96, 32, 3 + 24}},
-      {{4, 32, false, true}, {rows, 64, 32, 1 + 8}},     {{4, 32, false, true}, {rows, 160, 48, 3 + 20}},
-      {{4, 16, false, true}, {rows, 48, 32, 2 + 6}},     {{4, 128, false, true}, {rows, 128, 32, 1 + 16}},
-      {{4, 32, true, true}, {rows, 96, 48, 3 + 12}},     {{4, 64, true, true}, {rows, 128, 32, 2 + 16}},
-      {{4, 32, true, false}, {rows, 64, 32, 2 * 2 + 8}}, {{8, 32, true, false}, {rows, 64, 48, 2 * 2 + 16}},
-      {{8, 16, false, false}, {rows, 48, 32, 3 + 12}},   {{4, 32, false, false}, {rows, 96, 48, 3 + 12}},
+      {{8, 0, false, false}, {rows, 48, 32, 1 + 12}},
+      {{8, 0, true, false}, {rows, 48, 48, 2 + 12}},
+      {{8, 32, false, true}, {rows, 32, 32, 1 + 8}},
+      {{8, 32, false, true}, {rows, 96, 32, 2 + 24}}, // the last span is short
+      {{8, 32, false, true}, {rows, 128, 48, 2 + 32}},
+      {{8, 32, true, true}, {rows, 96, 32, 3 + 24}},
+      {{4, 32, false, true}, {rows, 64, 32, 1 + 8}},
+      {{4, 32, false, true}, {rows, 160, 48, 3 + 20}},
+      {{4, 16, false, true}, {rows, 48, 32, 2 + 6}},
+      {{4, 128, false, true}, {rows, 128, 32, 1 + 16}},
+      {{4, 32, true, true}, {rows, 96, 48, 3 + 12}},
+      {{4, 64, true, true}, {rows, 128, 32, 2 + 16}},
+      {{4, 32, true, false}, {rows, 64, 32, 2 * 2 + 8}},
+      {{8, 32, true, false}, {rows, 64, 48, 2 * 2 + 16}},
+      {{8, 16, false, false}, {rows, 48, 32, 3 + 12}},
+      {{4, 32, false, false}, {rows, 96, 48, 3 + 12}},
+      {{2, 32, false, true}, {rows, 96, 32, 2 + 6}},
+      {{2, 0, false, false}, {rows, 48, 48, 1 + 3}},
+      {{2, 16, true, true}, {rows, 48, 32, 3 + 3}},
+      {{3, 64, false, true}, {rows, 128, 48, 1 + 12}},
+      {{3, 32, true, true}, {rows, 96, 32, 3 + 9}},
+      {{5, 32, false, true}, {rows, 96, 48, 2 + 15}},
+      {{5, 32, true, false}, {rows, 64, 32, 4 + 10}},
+      {{6, 64, false, true}, {rows, 192, 32, 2 + 36}},
+      {{6, 16, false, false}, {rows, 48, 48, 3 + 9}},
+      {{7, 128, true, true}, {rows, 128, 32, 1 + 28}},
+      {{7, 0, false, false}, {rows, 96, 32, 1 + 21}},
+      // Of 16 or 48 k a row of the highest bits is half full.
+      {{5, 16, false, true}, {rows, 48, 32, 2 + 9}},
+      {{3, 48, false, true}, {rows, 96, 48, 1 + 2 * 5}},
+      {{7, 0, true, false}, {rows, 80, 32, 2 + 18}},
   };
   for (const auto &[scheme, shape] : cases) {
     SCOPED_TRACE(testing::Message() << nameOf(scheme) << ", depth " << shape.depth << ", panels of " << shape.width);
@@ -216,7 +252,7 @@ TEST(WeightPackerCodes, everyLayout) {
     expectRounded(*bytes, scheme, shape, values);
     expectZerosBehind(*bytes, scheme, shape);
     // What the codes stand for is near the values, however they were found.
-    const float levels = scheme.bits == 8 ? 100 : 7;
+    const float levels = scheme.bits == 8 ? 100 : static_cast<float>((1 << (scheme.bits - 1)) - 1);
     for (int64_t n = 0; n < rows; ++n) {
       const std::vector<float> decoded = dequantized(scheme, unpack(*bytes, scheme, shape, n));
       for (int64_t k = 0; k < shape.depth; ++k)
@@ -258,11 +294,11 @@ TEST(WeightPackerCodes, keepsStoredCodes) {
       {q80, {rows, 96, 32, 2 + 24}},
       {q41, {rows, 64, 32, 2 + 8}},
       {{StoredType::Q4_0, 32, 18, {0}}, {rows, 64, 48, 1 + 8}},
-      {{StoredType::Q5_0, 32, 22, {0}}, {rows, 32, 32, 1 + 8}},
-      {{StoredType::Q5_1, 32, 24, {0, 2}}, {rows, 64, 32, 2 + 16}},
+      {{StoredType::Q5_0, 32, 22, {0}}, {rows, 32, 32, 1 + 5}},
+      {{StoredType::Q5_1, 32, 24, {0, 2}}, {rows, 64, 32, 2 + 10}},
       {{StoredType::Q4_K, 256, 144, {0, 2}}, {rows, 256, 32, 8 * 2 + 32}},
-      {{StoredType::Q5_K, 256, 176, {0, 2}}, {rows, 256, 48, 8 * 2 + 64}},
-      {{StoredType::Q6_K, 256, 210, {208}}, {rows, 512, 32, 32 + 128}},
+      {{StoredType::Q5_K, 256, 176, {0, 2}}, {rows, 256, 48, 8 * 2 + 40}},
+      {{StoredType::Q6_K, 256, 210, {208}}, {rows, 512, 32, 32 + 96}},
   };
   for (const auto &[blocks, shape] : cases) {
     SCOPED_TRACE(storedTypeName(blocks.type));
@@ -383,11 +419,11 @@ TEST(WeightPackerCodes, grids) {
   auto inOrder = [](int64_t n, int64_t k) { return n * 96 + k; };
   auto turned = [](int64_t n, int64_t k) { return 5 + n + k * 96; };
   const Case cases[] = {
-      {{1}, "grid <1 symmetric groups 1>", {4, 0, false, false}, {rows, 96, 48, 1 + 12}, inOrder},
-      {{2, false, 7}, "grid <2 symmetric groups 7>", {4, 0, false, false}, {rows, 96, 32, 1 + 12}, inOrder},
-      {{3, true, 105}, "grid <3 asymmetric groups 105>", {4, 32, true, false}, {rows, 96, 32, 6 + 12}, inOrder},
+      {{1}, "grid <1 symmetric groups 1>", {2, 0, false, false}, {rows, 96, 48, 1 + 6}, inOrder},
+      {{2, false, 7}, "grid <2 symmetric groups 7>", {2, 0, false, false}, {rows, 96, 32, 1 + 6}, inOrder},
+      {{3, true, 105}, "grid <3 asymmetric groups 105>", {3, 32, true, false}, {rows, 96, 32, 6 + 9}, inOrder},
       {{8}, "grid <8 symmetric groups 1>", {8, 0, false, false}, {rows, 96, 48, 1 + 24}, inOrder},
-      {{6, true, 70}, "grid <6 asymmetric groups 70>", {8, 48, true, false}, {rows, 96, 48, 4 + 24}, inOrder},
+      {{6, true, 70}, "grid <6 asymmetric groups 70>", {6, 48, true, false}, {rows, 96, 48, 4 + 18}, inOrder},
       {{4}, "view <5, [40, 32], [1, 96]> grid <4 symmetric groups 1>", {4, 0, false, false}, {40, 32, 32, 1 + 4}, turned},
   };
   const std::vector<float> values = randomValues(rows * 96);
@@ -419,11 +455,11 @@ TEST(WeightPackerCodes, grids) {
 TEST(WeightPackerCodes, gridsOfBlocks) {
   const OneTensor source = randomBlocks({StoredType::Q6_K, 256, 210, {208}}, 256);
   const QuantizationScheme scheme = *schemeOfStored(StoredType::Q6_K);
-  const Shape shape{rows, 256, 32, 16 + 64};
-  Result<std::vector<uint8_t>> bytes = pack(source, scheme, shape, "grid <5 symmetric groups 560>");
+  const Shape shape{rows, 256, 32, 16 + 48};
+  Result<std::vector<uint8_t>> bytes = pack(source, scheme, shape, "grid <6 symmetric groups 560>");
   ASSERT_TRUE(bytes) << bytes.error().message;
   const std::vector<float> values = source.values(0, rows * 256);
-  Result<MoqCodes> coded = encodeMoqGrid({5, false, 560}, values.data(), rows * 256);
+  Result<MoqCodes> coded = encodeMoqGrid({6, false, 560}, values.data(), rows * 256);
   ASSERT_TRUE(coded);
   for (int64_t n = 0; n < rows; ++n)
     EXPECT_EQ(unpack(*bytes, scheme, shape, n).codes,

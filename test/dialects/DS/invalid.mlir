@@ -66,8 +66,13 @@ ds.parameter @parameter_c4_columns from "w" : tensor<32x24x!ds.quantized<8 symme
 
 // -----
 
-// expected-error @+1 {{expects 4 or 8 bits, got 5}}
-ds.parameter @quantized_bits from "w" : tensor<32x64x!ds.quantized<5 symmetric group 32 scale f16>>
+// expected-error @+1 {{expects 2 to 8 bits, got 1}}
+ds.parameter @quantized_bits from "w" : tensor<32x64x!ds.quantized<1 symmetric group 32 scale f16>>
+
+// -----
+
+// expected-error @+1 {{expects 2 to 8 bits, got 9}}
+ds.parameter @quantized_bits_above from "w" : tensor<32x64x!ds.quantized<9 symmetric group 32 scale f16>>
 
 // -----
 
@@ -96,18 +101,18 @@ ds.parameter @parameter_c5_float from "w" grid <4 symmetric groups 1> : tensor<3
 
 // -----
 
-// expected-error @+1 {{expects a quantized type of 8 bits, symmetric, with scales of f32 for its grid, got}}
+// expected-error @+1 {{expects a quantized type of 5 bits, symmetric, with scales of f32 for its grid, got}}
 ds.parameter @parameter_c5_bits from "w" grid <5 symmetric groups 1> : tensor<32x64x!ds.quantized<4 symmetric group 0 scale f32>>
 
 // -----
 
-// expected-error @+1 {{expects a quantized type of 4 bits, asymmetric, with scales of f32 for its grid, got}}
-ds.parameter @parameter_c5_kind from "w" grid <3 asymmetric groups 1> : tensor<32x64x!ds.quantized<4 symmetric group 0 scale f32>>
+// expected-error @+1 {{expects a quantized type of 3 bits, asymmetric, with scales of f32 for its grid, got}}
+ds.parameter @parameter_c5_kind from "w" grid <3 asymmetric groups 1> : tensor<32x64x!ds.quantized<3 symmetric group 0 scale f32>>
 
 // -----
 
-// expected-error @+1 {{expects a quantized type of 4 bits, symmetric, with scales of f32 for its grid, got}}
-ds.parameter @parameter_c5_scale from "w" grid <1 symmetric groups 64> : tensor<32x64x!ds.quantized<4 symmetric group 32 scale f16>>
+// expected-error @+1 {{expects a quantized type of 2 bits, symmetric, with scales of f32 for its grid, got}}
+ds.parameter @parameter_c5_scale from "w" grid <1 symmetric groups 64> : tensor<32x64x!ds.quantized<2 symmetric group 32 scale f16>>
 
 // -----
 

@@ -14,9 +14,9 @@ ds.parameter @"bert/pooler" from "bert/pooler" : tensor<64xbf16>
 ds.parameter @up from "up.weight" {ds.stored = "Q4_K"} : tensor<96x64x!ds.quantized<4 asymmetric group 32 scale f32>>
 // CHECK: ds.parameter @down from "down.weight" view <0, [64, 96], [1, 64]> : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
 ds.parameter @down from "down.weight" view <0, [64, 96], [1, 64]> : tensor<64x96x!ds.quantized<8 symmetric group 0 scale f32>>
-// CHECK: ds.parameter @moq from "moq" view <0, [64, 96], [1, 64]> grid <3 asymmetric groups 6> : tensor<64x96x!ds.quantized<4 asymmetric {{.*}}
+// CHECK: ds.parameter @moq from "moq" view <0, [64, 96], [1, 64]> grid <3 asymmetric groups 6> : tensor<64x96x!ds.quantized<3 asymmetric {{.*}}
 ds.parameter @moq from "moq" view <0, [64, 96], [1, 64]> grid <3 asymmetric groups 6>
-    : tensor<64x96x!ds.quantized<4 asymmetric group 16 scale f32>>
+    : tensor<64x96x!ds.quantized<3 asymmetric group 16 scale f32>>
 // CHECK: ds.parameter @fp8 from "fp8.weight" : tensor<64x96x!ds.quantized<8 e4m3 group 32 scale f16>>
 ds.parameter @fp8 from "fp8.weight" : tensor<64x96x!ds.quantized<8 e4m3 group 32 scale f16>>
 // CHECK: ds.cache @k0 : tensor<?x64x32xf32>

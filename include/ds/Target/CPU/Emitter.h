@@ -83,6 +83,7 @@ public:
   Value bitXor(Value a, Value b);
   Value shiftLeft(Value a, int64_t bits);
   Value shiftRight(Value a, int64_t bits); // logical
+  Value shiftRight(Value a, Value bits);
   Value shiftRightSigned(Value a, int64_t bits);
   Value ceilDiv(Value a, int64_t b); // a >= 0
   Value roundUp(Value a, int64_t b) { return mul(ceilDiv(a, b), b); }
