@@ -88,6 +88,9 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   hasPanelSums = llvm::all_of(c.ins, [](const KernelOperand &o) {
     return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_sums;
   });
+  // Whole blocks of either kind, as what is behind the last row is computed too.
+  if (winograd)
+    slabRows = linearSlabRows(region.depth, winogradHeights[0], packs, /*inPlace=*/!copies);
 }
 
 /// The weights decide the shape of everything else.
@@ -411,7 +414,7 @@ void GemmKernel::emit() {
     storeScratch = e.stack(scratchBytes);
   // Threads share the rows where each gets enough of them, else the columns; tiles are units of columns, slab by slab. Slabs are whole
   // blocks, and where threads have few of those, less: so that they end together.
-  Value unit = e.constant(heights.front());
+  Value unit = e.constant(winograd ? winogradHeights[0] : heights.front());
   if (!groupRows)
     unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), unit, e.constant(std::gcd(heights.front(), int64_t(4))));
   // Threads that share rows pack the same weights: of many panels each packs its part instead, unless it has rows enough.
