@@ -8,8 +8,8 @@
 // RUN: not ds-opt --convert-ds-to-plan=target=cuda --split-input-file %s 2>&1 | FileCheck --check-prefix=CUDA %s
 // RUN: not ds-opt --convert-ds-to-plan=target=tpu --split-input-file %s 2>&1 | FileCheck --check-prefix=TARGET %s
 // RUN: not ds-opt --convert-ds-to-plan='train=true weights=bf16' --split-input-file %s 2>&1 | FileCheck --check-prefix=TRAIN %s
-// RUN: ds-opt --convert-ds-to-plan=panel-sums --split-input-file %s | FileCheck --check-prefix=SUMS %s
-// RUN: not ds-opt --convert-ds-to-plan='panel-sums train' --split-input-file %s 2>&1 | FileCheck --check-prefix=NO-SUMS %s
+// RUN: ds-opt --convert-ds-to-plan=panel-sums=true --split-input-file %s | FileCheck --check-prefix=SUMS %s
+// RUN: not ds-opt --convert-ds-to-plan='panel-sums=true train=true' --split-input-file %s 2>&1 | FileCheck --check-prefix=NO-SUMS %s
 // RUN: not ds-opt --convert-ds-to-plan=max-batch=0 --split-input-file %s 2>&1 | FileCheck --check-prefix=BATCH %s
 
 // WEIGHTS: expects weights to be f32, bf16 or f16, got 'int8'
