@@ -66,8 +66,13 @@ static Scales balance(Emitter &e, Value meanSquare) {
 }
 
 Value GemmKernel::usesWinograd() {
-  // Few rows wait for weights, which plain blocks ask for earlier, unless they nearly fill a block of 16.
-  return e.ge(c.rows, hasPanelSums ? linearFewRows - 2 : linearFewRows + 1);
+  // Few rows wait for weights, which plain blocks ask for earlier, unless they nearly fill a block of 16; and many columns have to pay for
+  // the scaling of rows, which each thread does for all of them.
+  constexpr int64_t payingColumns = 2048;
+  int64_t columns = 0;
+  for (const LinearDomain &domain : region.domains)
+    columns += domain.columns * static_cast<int64_t>(domain.linears.size());
+  return e.ge(c.rows, hasPanelSums && columns >= payingColumns ? linearFewRows - 2 : linearFewRows + 1);
 }
 
 void GemmKernel::reserveForWinograd() {
