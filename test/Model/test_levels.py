@@ -5,7 +5,7 @@ import pytest
 import tiny_models
 
 IDS = np.random.default_rng(4).integers(3, 90, (4, 25), dtype=np.int32)
-LEVELS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-bf16")
+LEVELS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-bf16", "znver4")
 
 
 @pytest.fixture(scope="module", params=["llama-3", "bloom", "gptj", "bert-mlm"])
