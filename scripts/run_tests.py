@@ -123,7 +123,7 @@ def run_ctest():
     report.unlink(missing_ok=True)
     shutil.rmtree(cases, ignore_errors=True)
     cases.mkdir()
-    command = ["ctest", "--test-dir", str(RELEASE), "--output-on-failure", "--no-tests=error", "--timeout", "1200", "--parallel", "2"]
+    command = ["ctest", "--test-dir", str(RELEASE), "--output-on-failure", "--no-tests=error", "--timeout", "1800", "--parallel", "2"]
     status = call([*command, "--output-junit", str(report)], "ctest", GTEST_OUTPUT=f"json:{cases}/")
     if status:
         print_end("ctest", 60)
