@@ -272,11 +272,11 @@ void GemmKernel::emitWinogradProduct(const KernelOperand &weight, const Slab &sl
                            powers, columnSums, e.at(next, part)});
       });
     };
-    const int64_t everyLine = linearGroup * lineBytes / 64, eighthOfThem = llvm::divideCeil(everyLine, 6);
+    const int64_t everyLine = linearGroup * lineBytes / 64, sixthOfThem = llvm::divideCeil(everyLine, 6);
     if (hasPanelSums)
-      e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(everyLine); }, [&] { blocks(eighthOfThem); });
+      e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(everyLine); }, [&] { blocks(sixthOfThem); });
     else
-      blocks(eighthOfThem);
+      blocks(sixthOfThem);
   });
 }
 

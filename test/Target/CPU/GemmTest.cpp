@@ -165,6 +165,16 @@ void checkRows(const CompiledPlan &code, const CpuLevel &level, Data &data, int6
     ASSERT_NEAR(out.as<float>()[n], data.expected(0, n, false), data.roundingBound(0, n) + allowed);
 }
 
+/// Multiplies the rows in the arena on two threads.
+void runRows(const CompiledPlan &code, Data &data, int64_t rows, void *out) {
+  StepData step;
+  step.tokens = static_cast<int32_t>(rows);
+  step.outputs = {out};
+  step.weights = data.weights.as<void>();
+  step.arena = data.arena.as<void>();
+  code.run("run", step, 2);
+}
+
 /// Whether rows are multiplied by Winograd's inner products.
 bool isWinograd(const CpuLevel &level, Element element, int64_t rows) { return level.addsBeside && element != Element::bf16 && rows > 16; }
 
@@ -221,12 +231,7 @@ TEST_P(Gemm, rowsAndColumnsOfAllSizes) {
         for (int64_t k = 0; k < 300; ++k)
           x[r * 300 + k] = valueAt(r * 300 + k + 77) * sizeOf(r + 2) * (r % 4 == 0 ? outlierAt(r + 5, k) : 1);
       Floats out(rows * 50);
-      StepData step;
-      step.tokens = static_cast<int32_t>(rows);
-      step.outputs = {out.as<void>()};
-      step.weights = data.weights.as<void>();
-      step.arena = data.arena.as<void>();
-      code.run("run", step, 2);
+      runRows(code, data, rows, out.as<void>());
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t n = 0; n < 50; ++n) {
           double ofRow = 0, ofColumn = 0;
@@ -303,12 +308,7 @@ TEST_P(Gemm, everyFiniteNumberOfF16) {
       Floats out(rows * columns);
       for (int64_t i = 0; i < rows * depth; ++i)
         data.arena.as<float>()[i] = i % depth == (first + i / depth) % depth ? 1 : 0;
-      StepData step;
-      step.tokens = static_cast<int32_t>(rows);
-      step.outputs = {out.as<void>()};
-      step.weights = data.weights.as<void>();
-      step.arena = data.arena.as<void>();
-      code.run("run", step, 2);
+      runRows(code, data, rows, out.as<void>());
       for (int64_t i = 0; i < rows * columns; ++i) {
         double allowed = 0;
         for (int64_t k = 0; k < depth && isWinograd(*GetParam(), Element::f16, rows); ++k)

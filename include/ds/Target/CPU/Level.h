@@ -31,8 +31,8 @@ struct CpuLevel {
   bool addsBeside = false; // a vector is added in each cycle in which another is multiplied and added
 };
 
-/// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, in this order. The last two gain nothing but where activations are
-/// rounded to bytes, and where weights are bf16.
+/// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4, in this order. The last three gain nothing but where
+/// activations are rounded to bytes, where weights are bf16, and where f32 is multiplied.
 llvm::ArrayRef<CpuLevel> allCpuLevels();
 
 /// The level of that name, or null.
