@@ -33,6 +33,7 @@ LEVELS = {
     "x86-64-v4": {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"},
     "x86-64-v4-vnni": {"avx512_vnni"},
     "x86-64-v4-bf16": {"avx512_bf16"},
+    "x86-64-v4-fp16": {"avx512_fp16"},
 }
 cpuinfo = pathlib.Path("/proc/cpuinfo")
 flags = set()

@@ -2,6 +2,7 @@
 #include "runtime/lib/CpuLevel.h"
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -22,18 +23,34 @@ const char *dsrt::nameOf(CpuLevel level) {
     return "x86-64-v4-bf16";
   case CpuLevel::znver4:
     return "znver4";
+  case CpuLevel::v4Fp16:
+    return "x86-64-v4-fp16";
   case CpuLevel::none:
     break;
   }
   return "none";
 }
 
+static constexpr CpuLevel allLevels[] = {CpuLevel::v2,     CpuLevel::v3,     CpuLevel::v4,    CpuLevel::v4Vnni,
+                                         CpuLevel::v4Bf16, CpuLevel::znver4, CpuLevel::v4Fp16};
+
 std::optional<CpuLevel> dsrt::cpuLevelOf(std::string_view name) {
-  for (CpuLevel level : {CpuLevel::v2, CpuLevel::v3, CpuLevel::v4, CpuLevel::v4Vnni, CpuLevel::v4Bf16, CpuLevel::znver4})
+  for (CpuLevel level : allLevels)
     if (name == nameOf(level))
       return level;
   return std::nullopt;
 }
+
+std::string dsrt::cpuLevelNames() {
+  std::string names;
+  for (CpuLevel level : allLevels)
+    names += (names.empty() ? "" : level == std::end(allLevels)[-1] ? " or " : ", ") + std::string(nameOf(level));
+  return names;
+}
+
+bool dsrt::canRun(CpuLevel machine, CpuLevel code) { return code <= machine && !(machine == CpuLevel::v4Fp16 && code == CpuLevel::znver4); }
+
+bool dsrt::hasBf16Dots(CpuLevel level) { return level == CpuLevel::v4Bf16 || level == CpuLevel::znver4; }
 
 #if defined(__x86_64__)
 static uint64_t enabledStates() {
@@ -63,11 +80,11 @@ CpuLevel dsrt::machineCpuLevel() {
   uint32_t a, b, c, d, extendedC, leaf7Subleaves = 0, leaf7B = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d))
     return CpuLevel::none;
-  uint32_t leaf1C = c, leaf7C = 0;
+  uint32_t leaf1C = c, leaf7C = 0, leaf7D = 0;
   if (!__get_cpuid(0x80000001, &a, &b, &extendedC, &d))
     return CpuLevel::none;
-  if (!__get_cpuid_count(7, 0, &leaf7Subleaves, &leaf7B, &leaf7C, &d))
-    leaf7Subleaves = leaf7B = leaf7C = 0;
+  if (!__get_cpuid_count(7, 0, &leaf7Subleaves, &leaf7B, &leaf7C, &leaf7D))
+    leaf7Subleaves = leaf7B = leaf7C = leaf7D = 0;
   // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF
   if (!hasAll(leaf1C, {0, 9, 13, 19, 20, 23}) || !hasAll(extendedC, {0}))
     return CpuLevel::none;
@@ -83,6 +100,9 @@ CpuLevel dsrt::machineCpuLevel() {
   // AVX512_BF16
   if (leaf7Subleaves < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !hasAll(a, {5}))
     return CpuLevel::v4Vnni;
+  // AVX512_FP16
+  if (hasAll(leaf7D, {23}))
+    return CpuLevel::v4Fp16;
   return isZen4() ? CpuLevel::znver4 : CpuLevel::v4Bf16;
 }
 #else
@@ -100,9 +120,8 @@ Status dsrt::chooseCpuLevel(const char *isa, CpuLevel &level) {
     return Status();
   std::optional<CpuLevel> wanted = cpuLevelOf(isa);
   if (!wanted)
-    return Status::invalidArgument(source, ": expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or znver4, got ",
-                                   inQuotes(isa));
-  if (*wanted > level)
+    return Status::invalidArgument(source, ": expects ", cpuLevelNames(), ", got ", inQuotes(isa));
+  if (!canRun(level, *wanted))
     return Status::unavailable(source, " asks for ", isa, ", this machine has ", nameOf(level));
   level = *wanted;
   return Status();

@@ -71,9 +71,7 @@ static Status parse(std::string_view text, std::string_view file, MachineDescrip
   DSRT_TRY(place.text("processor", machine.processor));
   DSRT_TRY(place.text("level", machine.level));
   if (!cpuLevelOf(machine.level))
-    return Status::badData(place.placeOf("level"),
-                           ": expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or znver4, found ",
-                           inQuotes(machine.level));
+    return Status::badData(place.placeOf("level"), ": expects ", cpuLevelNames(), ", found ", inQuotes(machine.level));
   for (const SizeKey &key : sizeKeys)
     DSRT_TRY(place.integer(key.name, 1, sizeMost, machine.*key.field));
   JsonPlace list;

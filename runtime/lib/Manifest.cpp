@@ -212,9 +212,7 @@ static Status readCode(const JsonPlace &root, Manifest &manifest) {
     DSRT_TRY(place.text("file", code.file));
     std::optional<CpuLevel> known = cpuLevelOf(level);
     if (!known)
-      return Status::badData(place.placeOf("level"),
-                             ": expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or znver4, found ",
-                             inQuotes(level));
+      return Status::badData(place.placeOf("level"), ": expects ", cpuLevelNames(), ", found ", inQuotes(level));
     code.level = *known;
     for (const CodeRecord &other : manifest.code)
       if (other.level == code.level)

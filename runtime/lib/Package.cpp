@@ -72,7 +72,7 @@ Status Package::chooseLevel(CpuLevel most) {
   std::string offered;
   for (const CodeRecord &code : manifest.code) {
     offered += (offered.empty() ? "" : ", ") + std::string(nameOf(code.level));
-    if (code.level <= most && (!chosen || code.level > chosen->level))
+    if (canRun(most, code.level) && (!chosen || code.level > chosen->level))
       chosen = &code;
   }
   if (!chosen)

@@ -1,4 +1,5 @@
 #include "dsrt/machine.h"
+#include "runtime/lib/CpuLevel.h"
 #include "runtime/lib/PredictionTable.h"
 #include <algorithm>
 #include <cmath>
@@ -98,13 +99,17 @@ static double imbalance(double tiles, int threads) { return tiles > 0 ? std::cei
 
 /// Without a level, code for the best one is meant.
 static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::string_view level) {
-  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && (level.empty() || level == "x86-64-v4-bf16" || level == "znver4");
+  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 &&
+         (level.empty() || hasBf16Dots(cpuLevelOf(level).value_or(CpuLevel::none)));
 }
 
-/// How many multiply-adds of f32 count as one: of 16, Winograd's inner products (lib/Target/CPU/GemmWinograd.cpp) do 5 pairs by one each.
+/// How many multiply-adds of f32 count as one: of 16, Winograd's inner products (lib/Target/CPU/GemmWinograd.cpp) do 5 pairs by one each,
+/// and f16 has two for one (GemmHalves.cpp).
 static double multiplyAddsOfOne(const LaunchWork &work, std::string_view level) {
-  const bool isF32 = work.matrix != MatrixType::none && work.matrix != MatrixType::bf16;
-  return isF32 && level == "znver4" && work.rows > fewRows ? 16.0 / 11 : 1;
+  if (work.matrix == MatrixType::bf16)
+    return level == nameOf(CpuLevel::v4Fp16) && work.rows > fewRows ? 2 : 1;
+  const bool isF32 = work.matrix != MatrixType::none;
+  return isF32 && level == nameOf(CpuLevel::znver4) && work.rows > fewRows ? 16.0 / 11 : 1;
 }
 
 /// Instructions that widen one vector of the matrix to f32.

@@ -1,4 +1,5 @@
 // The report as JSON, as a trace for chrome://tracing and Perfetto, and as a page that holds the JSON and shows it.
+#include "runtime/lib/CpuLevel.h"
 #include "runtime/lib/Profile.h"
 #include "runtime/lib/ProfilePage.h"
 #define JSON_NOEXCEPTION 1
@@ -91,7 +92,7 @@ private:
     if (input.level == "x86-64-v3" && at.flopsF32V3 > 0)
       peak = at.flopsF32V3;
     return {{"flops_f32", peak},
-            {"flops_bf16", input.level == "x86-64-v4-bf16" || input.level == "znver4" ? at.flopsBf16 : 0},
+            {"flops_bf16", hasBf16Dots(cpuLevelOf(input.level).value_or(CpuLevel::none)) ? at.flopsBf16 : 0},
             {"l2_bytes", at.l2Bytes},
             {"l3_bytes", at.l3Bytes},
             {"memory_bytes", at.memoryBytes},

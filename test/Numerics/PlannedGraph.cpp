@@ -23,10 +23,10 @@ static constexpr double codesTolerance = 1e-2;
 static constexpr double bf16CacheTolerance = 5e-4;
 
 PlannedGraph::PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors, const GraphTarget &target, bool planOnly)
-    : tolerance(target.cache == "int8"                                             ? codesTolerance
-                : target.cache == "bf16"                                           ? bf16CacheTolerance
-                : target.weights == "bf16" && target.level->bf16Dots != Dots::none ? bf16Tolerance
-                                                                                   : f32Tolerance) {
+    : tolerance(target.cache == "int8"                                      ? codesTolerance
+                : target.cache == "bf16"                                    ? bf16CacheTolerance
+                : target.weights == "bf16" && target.level->roundsForBf16() ? bf16Tolerance
+                                                                            : f32Tolerance) {
   GraphModule module(graph.text());
   std::string options = "max-batch=" + std::to_string(graphMaxBatch) + " max-rows=" + std::to_string(graphMaxRows) +
                         " weights=" + target.weights + " fusion=" + target.fusion + " cache=" + target.cache +

@@ -62,7 +62,8 @@ TEST(Machine, Refuses) {
       {"\"l2_size\": 1048576,", "", "bad data: m: l2_size: expects an integer, found nothing"},
       {"\"l2_size\"", "\"l9_size\": 1, \"l2_size\"", "bad data: m: unknown key 'l9_size'"},
       {"x86-64-v3", "x86-64-v9",
-       "bad data: m: level: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or znver4, found 'x86-64-v9'"},
+       "bad data: m: level: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, "
+       "znver4 or x86-64-v4-fp16, found 'x86-64-v9'"},
       {"\"memory_read\": 1e+10, ", "", "bad data: m: limits[0].memory_read: expects a number, found nothing"},
       {"\"memory_read\": 1e+10", "\"memory_read\": 0",
        "bad data: m: limits[0].memory_read: expects a number above 0 to 1e18, found 0.000000"},

@@ -36,7 +36,8 @@ TEST(Manifest, NamesWhatIsWrong) {
       {"\"data_bytes\": 128", "\"data_bytes\": 99999", "weights.data_bytes: expects an integer in 0..4224, found 99999"},
       {"\"file\": \"weights-", "\"file\": \"wights-", "weights.file: expects a name in files, found 'wights-00001.safetensors'"},
       {"\"level\": \"x86-64-v2\"", "\"level\": \"x86-64-v9\"",
-       "code[0].level: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16 or znver4, found 'x86-64-v9'"},
+       "code[0].level: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, "
+       "znver4 or x86-64-v4-fp16, found 'x86-64-v9'"},
       {"\"file\": \"code/x86-64-v2.so\"", "\"file\": \"weights-00001.safetensors\"",
        "code[0].file: expects a name in files with a sha256, found 'weights-00001.safetensors'"},
       {"\"tokenizer.json\": {", "\"../tokenizer.json\": {",

@@ -11,7 +11,7 @@ static bool isOfUse(const CpuLevel &level, const CompileOptions &options) {
   const bool isBf16 = options.weights == "bf16" || options.compute == "bf16";
   if (level.addsBeside)
     return !options.train && !isBf16 && options.activations != "int8";
-  if (level.bf16Dots != Dots::none)
+  if (level.roundsForBf16())
     return isBf16 || options.activations == "int8"; // attention, of the last
   return level.byteDots != Dots::native || options.quantize != "none" || !options.quantizeRules.empty();
 }
@@ -24,7 +24,8 @@ static const CpuLevel *nativeLevel(const CompileOptions &options) {
                               {"x86-64-v3", "avx2"},
                               {"x86-64-v4", "avx512vl"},
                               {"x86-64-v4-vnni", "avx512vnni"},
-                              {"x86-64-v4-bf16", "avx512bf16"}})
+                              {"x86-64-v4-bf16", "avx512bf16"},
+                              {"x86-64-v4-fp16", "avx512fp16"}})
     if (const CpuLevel *level = findCpuLevel(name); features.lookup(needed) && isOfUse(*level, options))
       best = level;
   constexpr llvm::StringLiteral zen4 = "znver4";
@@ -41,8 +42,8 @@ static Result<void> readLevels(const CompileOptions &options, std::vector<CpuLev
   for (const std::string &name : options.targetCpus) {
     const CpuLevel *level = name == "native" ? nativeLevel(options) : findCpuLevel(name);
     if (!level)
-      return Error::usage("--target-cpu: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4 or native, got '" +
-                          name + "'");
+      return Error::usage("--target-cpu: expects " + llvm::join(llvm::map_range(allCpuLevels(), std::mem_fn(&CpuLevel::name)), ", ") +
+                          " or native, got '" + name + "'");
     if (llvm::none_of(levels, [&](const CpuLevel &other) { return other.name == level->name; }))
       levels.push_back(*level);
   }

@@ -36,7 +36,7 @@ static cl::opt<bool> noEmulation("no-emulation",
                                  cl::cat(category));
 static cl::list<std::string> targetCpus(
     "target-cpu", cl::CommaSeparated,
-    cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4, native (default: the first three, and "
+    cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4, x86-64-v4-fp16, native (default: the first three, and "
              "those that products of the weights and activations gain from)"),
     cl::cat(category));
 static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),

@@ -85,6 +85,7 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   const bool hasPairs = (packsPairs && !isDeep) || (c.level.bf16Dots != Dots::none && allPairs);
   roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
   winograd = c.level.addsBeside && !packs && (roundedRows ? !roundsManyRows : roundedBytes == 0) && linearRowsFit(region.depth);
+  halves = c.level.multipliesF16 && allPairs && !packs && linearRowsFit(region.depth);
   hasPanelSums = llvm::all_of(c.ins, [](const KernelOperand &o) {
     return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_sums;
   });
@@ -308,14 +309,19 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   auto manyOrFew = [&] {
     const bool dots = hasDots(weight);
     auto plain = [&] {
-      if (winograd)
+      if (winograd || halves)
         fewBlocks(dots);
       else
         e.ifElse(hasManyRows(slab), [&] { manyBlocks(dots); }, [&] { fewBlocks(dots); });
       if (isScaled)
         takePowersBack(slab, e.at(start, ds_plan::PanelSums::powers * lineBytes), width, sums);
     };
-    winograd ? e.ifElse(usesWinograd(), [&] { emitWinogradProduct(weight, slab, start, sums); }, plain) : plain();
+    if (winograd)
+      e.ifElse(usesWinograd(), [&] { emitWinogradProduct(weight, slab, start, sums); }, plain);
+    else if (halves)
+      e.ifElse(usesHalves(), [&] { emitProductOfHalves(weight, slab, start, sums); }, plain);
+    else
+      plain();
   };
   if (!roundedRows)
     return manyOrFew();
@@ -372,7 +378,12 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
       if (!region.norm)
         copy();
     };
-    winograd ? e.ifElse(usesWinograd(), [&] { scaleRows(slab); }, few) : few();
+    if (winograd)
+      e.ifElse(usesWinograd(), [&] { scaleRows(slab); }, few);
+    else if (halves)
+      e.ifElse(usesHalves(), [&] { scaleRowsToHalves(slab); }, few);
+    else
+      few();
   };
   if (roundedRows)
     e.ifElse(
@@ -397,10 +408,12 @@ void GemmKernel::emit() {
   if (roundedBytes)
     rounded = e.stack(slabRows * roundedBytes);
   auto widens = [&](const KernelOperand &operand) { return (isNarrowMatrix(operand) && !hasDots(operand)) || isRowMajor(operand); };
-  if (!(roundedRows && roundsManyRows) && llvm::any_of(c.ins, widens))
+  if (!(roundedRows && roundsManyRows) && !halves && llvm::any_of(c.ins, widens))
     widened = e.stack((winograd ? ds_plan::PanelSums::pass : gemmPass) * linearWidePanel * 4);
   if (winograd)
     reserveForWinograd();
+  if (halves)
+    reserveForHalves();
   tile = e.stack(slabRows * tileRowBytes);
   int64_t units = 0, scratchBytes = 0;
   for (const LinearDomain &domain : region.domains) {

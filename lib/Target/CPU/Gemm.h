@@ -33,6 +33,8 @@ struct GemmBlock {
 /// Rows of the register blocks there is code for where rows, in groups of `groupRows` or with 0 in none, meet weights in
 /// panels of these widths; highest first, ending with 1.
 llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level, llvm::ArrayRef<int64_t> panels, int64_t groupRows);
+/// How many of `vectors` side by side a block has at once: their largest divisor up to `most`.
+int64_t gemmBlockVectors(int64_t vectors, int64_t most);
 /// Those of few rows.
 inline llvm::ArrayRef<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) {
   return heights.drop_while([](int64_t height) { return height > linearFewRows / 2; });
@@ -189,7 +191,7 @@ private:
   /// Whether a slab takes the blocks of many rows, i1. What codes and dot products give depends on it in the last bit, so there the launch
   /// decides.
   Value hasManyRows(const Slab &slab) {
-    return packs ? e.constantBool(true) : e.gt(hasCodes || roundedBytes || winograd ? c.rows : slab.count, linearFewRows);
+    return packs ? e.constantBool(true) : e.gt(hasCodes || roundedBytes || winograd || halves ? c.rows : slab.count, linearFewRows);
   }
   /// The depth of a pass: a part of a panel is of as many bytes in pairs of bf16.
   static int64_t passDepth(bool pairs) { return pairs ? 2 * gemmPass : gemmPass; }
@@ -245,6 +247,16 @@ private:
   /// Whether a slab goes that way, i1. The launch decides, as the result depends on it in the last bits.
   Value usesWinograd();
 
+  // GemmHalves.cpp
+  void reserveForHalves();
+  /// Rounds the rows of a slab to f16, each times a power of two in each pass.
+  void scaleRowsToHalves(const Slab &slab);
+  void emitProductOfHalves(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
+  /// From one row of f16 to the next: an odd number of cache lines.
+  int64_t halfBytes() const { return (llvm::divideCeil(region.depth * 2, 64) | 1) * 64; }
+  /// Whether a slab goes that way, i1. The launch decides, as above.
+  Value usesHalves();
+
   // GemmBytes.cpp
   /// Rounds them to `digits`.
   void roundRowsToBytes(const Slab &slab, int64_t digits);
@@ -274,9 +286,10 @@ private:
   std::optional<RoundedRows> roundedRows;               // where they are of bytes
   bool roundsManyRows;                                  // the products allow one digit, of more rows than few
   bool winograd;                                        // many rows of f32 are multiplied by Winograd's inner products
+  bool halves;                                          // many rows meet bf16 as f16
   bool hasPanelSums;                                    // all weights are prepared for them, so that some steps of few rows are as well
   Value copied, rounded, widened, tile;                 // on the stack
-  Value scaled, rowFactors, scaledPanel, columnFactors; // as well, of Winograd's products
+  Value scaled, rowFactors, scaledPanel, columnFactors; // as well, of Winograd's products and those of f16
   Value storeScratch;                                   // as well, null where no cache has codes
 };
 

@@ -4,8 +4,7 @@
 using namespace mlir;
 using namespace ds;
 
-/// How many of `vectors` side by side a block has at once: their largest divisor up to `most`.
-static int64_t vectorsOfBlock(int64_t vectors, int64_t most) {
+int64_t ds::gemmBlockVectors(int64_t vectors, int64_t most) {
   while (vectors % most != 0)
     --most;
   return most;
@@ -14,7 +13,7 @@ static int64_t vectorsOfBlock(int64_t vectors, int64_t most) {
 SmallVector<int64_t> ds::gemmBlockHeights(const CpuLevel &level, ArrayRef<int64_t> panels, int64_t groupRows) {
   int64_t most = groupRows ? groupRows : level.gemmSums;
   for (int64_t panel : panels)
-    most = std::min(most, level.gemmSums / vectorsOfBlock(panel / level.lanes, level.gemmVectors));
+    most = std::min(most, level.gemmSums / gemmBlockVectors(panel / level.lanes, level.gemmVectors));
   SmallVector<int64_t> heights{most};
   for (int64_t height : {8, 4, 2, 1})
     if (height < most)
@@ -41,7 +40,7 @@ public:
   BlockEmitter(Emitter &e, const GemmBlock &block)
       : e(e), block(block), lanes(e.getLevel().lanes),
         // As wide as the registers allow, so that short blocks read whole rows of the panel at once.
-        vectors(vectorsOfBlock(block.panel / lanes, std::max<int64_t>(1, e.getLevel().gemmSums / block.rows))) {}
+        vectors(gemmBlockVectors(block.panel / lanes, std::max<int64_t>(1, e.getLevel().gemmSums / block.rows))) {}
 
   void emit(Value rows, Value panel, Value sums, Value sumBytes, Value depth, Value accumulate, Value ahead, Value touched,
             Value touchedBytes) {

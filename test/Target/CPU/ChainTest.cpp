@@ -133,8 +133,8 @@ TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
         largest = std::max(largest, std::fabs(sum));
       }
     }
-    // Dot products of bf16 round the rows of all three products.
-    const double allowed = largest * (mlp.inPairs() && level().bf16Dots != Dots::none ? 3e-2 : 3e-6);
+    // The rows of all three products are rounded.
+    const double allowed = largest * (mlp.inPairs() && level().roundsForBf16() ? 3e-2 : 3e-6);
     for (int32_t rows : {1, 2, 7, 8, 9, 16, 17, 23, 24, 25, 31, 47, 48, 49, 71, 100, 127, 128, 129, 200, 257, 320})
       for (int32_t threads : {1, 2, 3}) {
         for (int64_t i = 0; i < mlp.rowsOffset(4) / 4; ++i)
@@ -200,6 +200,6 @@ TEST_P(Chain, tracesItsLaunchesOneBehindTheOther) {
 }
 
 DS_ON_ALL_LEVELS(Chain);
-INSTANTIATE_TEST_SUITE_P(dots, Chain, testing::Values(emulatedDots()), [](const auto &info) { return shortNameOf(*info.param); });
+INSTANTIATE_TEST_SUITE_P(products, Chain, levelsOfProducts(), [](const auto &info) { return shortNameOf(*info.param); });
 
 } // namespace

@@ -90,6 +90,8 @@ void CompiledPlan::run(const std::string &program, const StepData &data, int32_t
 }
 
 bool test::machineRuns(const CpuLevel &level) {
+  if (level.name == "x86-64-v4-fp16")
+    return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512fp16");
   if (level.name == "x86-64-v4-bf16" || level.name == "znver4")
     return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16");
   if (level.name == "x86-64-v4-vnni")

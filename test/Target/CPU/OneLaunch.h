@@ -195,6 +195,8 @@ protected:
 inline std::string shortNameOf(const CpuLevel &level) {
   std::string name = level.name.substr(7).str();
   std::replace(name.begin(), name.end(), '-', '_');
+  if (level.multipliesF16 && level.name == "x86-64-v4")
+    return name + "_halves";
   return level.bf16Dots == Dots::emulated ? name + "_emulated" : name;
 }
 
@@ -210,9 +212,23 @@ inline const CpuLevel *emulatedDots() {
   return &level;
 }
 
+/// The level of multiply-adds of f16 on machines without them.
+inline const CpuLevel *emulatedHalves() {
+  static const CpuLevel level = [] {
+    CpuLevel like = *findCpuLevel("x86-64-v4");
+    like.multipliesF16 = true;
+    return like;
+  }();
+  return &level;
+}
+
+/// All but those whose products alone differ.
 inline auto allLevels() {
   return testing::Values(&allCpuLevels()[0], &allCpuLevels()[1], &allCpuLevels()[2], &allCpuLevels()[3], &allCpuLevels()[4]);
 }
+
+/// Those.
+inline auto levelsOfProducts() { return testing::Values(emulatedDots(), emulatedHalves(), findCpuLevel("x86-64-v4-fp16")); }
 
 #define DS_ON_ALL_LEVELS(suite)                                                                                                            \
   INSTANTIATE_TEST_SUITE_P(levels, suite, allLevels(), [](const auto &info) { return shortNameOf(*info.param); })

@@ -28,11 +28,14 @@ struct CpuLevel {
   bool f16;      // conversion of f16 is an instruction
   Dots bf16Dots; // used for all rows; the next for many
   Dots byteDots;
-  bool addsBeside = false; // a vector is added in each cycle in which another is multiplied and added
+  bool addsBeside = false;    // a vector is added in each cycle in which another is multiplied and added
+  bool multipliesF16 = false; // multiply-adds of f16 are instructions
+  /// Whether many rows are rounded to 16 bits where they meet weights of bf16.
+  constexpr bool roundsForBf16() const { return bf16Dots != Dots::none || multipliesF16; }
 };
 
-/// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4, in this order. The last three gain nothing but where
-/// activations are rounded to bytes, where weights are bf16, and where f32 is multiplied.
+/// x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4, x86-64-v4-fp16, in this order. The last four gain nothing but
+/// where activations are rounded to bytes, where weights are bf16, where f32 is multiplied, and where weights are bf16 again.
 llvm::ArrayRef<CpuLevel> allCpuLevels();
 
 /// The level of that name, or null.

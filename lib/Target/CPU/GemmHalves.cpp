@@ -1,0 +1,194 @@
+// Products of bf16 by multiply-adds of f16, for processors with AVX512_FP16: twice as many in a cycle as of f32, where dot products of bf16
+// are half as many.
+//
+// Rows and columns are multiplied by powers of two, in each pass, that bring their largest value below 2^3 and 2^4: rows keep 11 bits,
+// where bf16 has 8, weights all of theirs down to 2^-18 of the largest of their column. Sums of f16 stay short, those of 32 products are
+// added to others, and each pass goes on in f32: by the way errors add up they lose half as much as rows that are rounded to bf16.
+#include "Gemm.h"
+
+using namespace mlir;
+using namespace ds;
+
+/// k of a pass, and pairs of k whose products are added up before they join others.
+static constexpr int64_t halvesPass = 384, halvesChunk = 32;
+static constexpr int64_t bytesOfPair = 4;
+/// Exponents as they are stored: what 1 has in f32 and f16, what the largest value of a row and of a column gets, and bits behind them.
+static constexpr int64_t bias = 127, biasOfHalf = 15, largestOfRow = bias + 2, largestOfColumn = biasOfHalf + 3;
+static constexpr int64_t fraction = 23, fractionOfBf16 = 7, fractionOfHalf = 10, infinite = 255;
+
+static VectorType pairsOfHalves(Emitter &e) { return e.vec(2 * e.getLevel().lanes, e.getBuilder().getF16Type()); }
+
+static Value powerOfTwo(Emitter &e, Value exponent) {
+  return e.bitcast(e.shiftLeft(exponent, fraction), Emitter::lanesOf(exponent) > 1 ? Type(e.vec()) : e.f32());
+}
+
+Value GemmKernel::usesHalves() { return e.gt(c.rows, linearFewRows); }
+
+void GemmKernel::reserveForHalves() {
+  scaled = e.stack(slabRows * halfBytes());
+  rowFactors = e.stack(llvm::divideCeil(region.depth, halvesPass) * factorBytes());
+  scaledPanel = e.stack(halvesPass / 2 * linearWidePanel * bytesOfPair);
+  columnFactors = e.stack(linearWidePanel * 4);
+}
+
+void GemmKernel::scaleRowsToHalves(const Slab &slab) {
+  const int64_t depth = region.depth, lanes = c.level.lanes;
+  Type half = e.getBuilder().getF16Type();
+  Value all = e.constant(depth);
+  e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
+    std::function<Value(Value)> from = rowToRound(slab, r);
+    auto at = [&](Value k) {
+      return depth % lanes == 0 ? e.load(e.vec(), from(k)) : e.maskedLoad(e.vec(), from(k), e.laneMask(e.sub(all, k), lanes));
+    };
+    Value to = e.at(scaled, e.mul(r, halfBytes()));
+    e.forRange(e.constant(0), all, halvesPass, [&](Value k) {
+      Value end = e.min(e.add(k, halvesPass), all);
+      Value sizes = e.forRange(k, end, lanes, ValueRange{e.zero(e.vec())},
+                               [&](Value i, ValueRange before) { return SmallVector<Value>{e.max(e.abs(at(i)), before[0])}; })[0];
+      // Of tiny rows the power that takes it back stays a number.
+      constexpr int64_t most = 2 * bias - 14;
+      Value exponent = e.shiftRight(e.bitcast(e.reduceMax(sizes), e.i32()), fraction);
+      Value up = e.min(e.sub(e.constantI32(largestOfRow + bias), exponent), most);
+      Value factor = powerOfTwo(e, up);
+      e.forRange(k, end, lanes, [&](Value i) { e.store(e.bitsOf(half, e.mul(at(i), factor)), e.at(to, e.mul(i, 2))); });
+      e.store(powerOfTwo(e, e.sub(e.constantI32(2 * bias), up)),
+              e.at(rowFactors, e.add(e.mul(e.div(k, halvesPass), factorBytes()), e.mul(r, 4))));
+    });
+  });
+}
+
+/// Gives `steps` pairs of k of a panel of bf16 as f16 in the same places of `to`, and the powers that take the scale of columns back to
+/// `factors`. A column with a value that is not finite is NaN.
+static void emitHalvesOfPanel(Emitter &e, int64_t width, Value panel, Value to, Value steps, Value factors) {
+  e.call("gemm_halves_panel_" + std::to_string(width), {panel, to, steps, factors}, [&](ValueRange a) {
+    const int64_t lanes = e.getLevel().lanes, lineBytes = width * bytesOfPair;
+    Type words = e.vec(lanes, e.i32()), halves = e.vec(2 * lanes, e.i16());
+    Value sizeBits = e.constantOf(halves, 0x7fff), signBit = e.constantOf(halves, -0x8000);
+    e.forRange(e.constant(0), e.constant(width), lanes, [&](Value column) {
+      Value from = e.at(a[0], e.mul(column, bytesOfPair)), sink = e.at(a[1], e.mul(column, bytesOfPair));
+      auto load = [&](Value step) { return e.load(halves, e.at(from, e.mul(step, lineBytes))); };
+      Value sizes = e.forRange(e.constant(0), a[2], 1, ValueRange{e.zero(halves)}, [&](Value step, ValueRange before) {
+        return SmallVector<Value>{e.max(e.bitAnd(load(step), sizeBits), before[0])};
+      })[0];
+      sizes = e.bitcast(sizes, words);
+      Value largest = e.max(e.shiftRight(sizes, 16), e.bitAnd(sizes, e.constantOf(words, 0xffff)));
+      Value exponent = e.shiftRight(largest, fractionOfBf16), down = e.max(e.sub(exponent, largestOfColumn), 0);
+      e.store(powerOfTwo(e, e.add(down, biasOfHalf)), e.at(a[3], e.mul(column, 4)));
+      auto inBoth = [&](Value word) { return e.bitcast(e.bitOr(word, e.shiftLeft(word, 16)), halves); };
+      Value least = inBoth(e.shiftLeft(down, fractionOfBf16));
+      Value isNumber = e.lt(exponent, infinite), notANumber = inBoth(e.select(isNumber, e.zero(words), e.constantOf(words, 0x7e00)));
+      e.forRange(e.constant(0), a[2], 1, [&](Value step) {
+        Value bits = load(step), size = e.sub(e.max(e.bitAnd(bits, sizeBits), least), least);
+        Value half = e.bitOr(e.shiftLeft(size, fractionOfHalf - fractionOfBf16), e.bitAnd(bits, signBit));
+        e.store(e.bitOr(half, notANumber), e.at(sink, e.mul(step, lineBytes)));
+      });
+    });
+  });
+}
+
+namespace {
+/// A block of rows of a panel of `width` columns, `rowBytes` apart.
+struct HalvesBlock {
+  int64_t height, width, rowBytes;
+  int64_t aheadLines; // of weights that are read ahead in a chunk of each stripe
+};
+
+/// What it multiplies in one pass.
+struct HalvesStep {
+  Value rows, panel;    // scaled
+  Value sums, sumBytes; // where they go, and bytes from one row to the next
+  Value steps;          // pairs of k
+  Value accumulate;     // i1
+  Value rowFactors, columnFactors, ahead;
+};
+} // namespace
+
+/// sums (+)= rows * panel, of one stripe of columns after the other.
+static void emitHalvesStripes(Emitter &e, const HalvesBlock &block, const HalvesStep &s) {
+  const int64_t lanes = e.getLevel().lanes, lineBytes = block.width * bytesOfPair;
+  const int64_t vectors = gemmBlockVectors(block.width / lanes, e.getLevel().gemmSums / block.height), size = block.height * vectors;
+  const int64_t stripes = block.width / (vectors * lanes);
+  Type pairs = pairsOfHalves(e);
+  enum { rows, panel, ahead, pointers };
+  auto step = [&](Value rowsAt, Value panelAt, int64_t offset, ValueRange before) {
+    SmallVector<Value> weights, sums;
+    for (int64_t v = 0; v < vectors; ++v)
+      weights.push_back(e.load(pairs, e.at(panelAt, offset * lineBytes + v * lanes * bytesOfPair)));
+    for (int64_t r = 0; r < block.height; ++r) {
+      Value pair = e.load(e.i32(), e.at(rowsAt, r * block.rowBytes + offset * bytesOfPair)), value = e.bitcast(e.splat(pair, lanes), pairs);
+      for (int64_t v = 0; v < vectors; ++v)
+        sums.push_back(e.fma(value, weights[v], before[r * vectors + v]));
+    }
+    return sums;
+  };
+  const SmallVector<Value> zeros(size, e.zero(pairs));
+  e.forRange(e.constant(0), e.constant(stripes), 1, [&](Value stripe) {
+    Value whole = e.div(s.steps, halvesChunk);
+    SmallVector<Value> carried{s.rows, e.at(s.panel, e.mul(stripe, vectors * lanes * bytesOfPair)),
+                               e.at(s.ahead, e.mul(e.mul(stripe, whole), block.aheadLines * 64))};
+    llvm::append_range(carried, zeros);
+    carried = e.forRange(e.constant(0), whole, 1, carried, [&](Value, ValueRange before) {
+      constexpr int64_t unroll = 2;
+      SmallVector<Value> chunk{before[rows], before[panel]};
+      llvm::append_range(chunk, zeros);
+      chunk = e.forRange(e.constant(0), e.constant(halvesChunk), unroll, chunk, [&](Value, ValueRange at) {
+        SmallVector<Value> sums(at.drop_front(2));
+        for (int64_t i = 0; i < unroll; ++i)
+          sums = step(at[rows], at[panel], i, sums);
+        SmallVector<Value> next{e.opaque(e.at(at[rows], unroll * bytesOfPair)), e.opaque(e.at(at[panel], unroll * lineBytes))};
+        llvm::append_range(next, sums);
+        return next;
+      });
+      for (int64_t line = 0; line < block.aheadLines; ++line)
+        e.prefetch(e.at(before[ahead], line * 64), /*locality=*/2);
+      SmallVector<Value> next{chunk[rows], chunk[panel], e.at(before[ahead], block.aheadLines * 64)};
+      for (int64_t i = 0; i < size; ++i)
+        next.push_back(e.add(before[pointers + i], chunk[2 + i]));
+      return next;
+    });
+    SmallVector<Value> rest = e.forRange(e.mul(whole, halvesChunk), s.steps, 1, zeros, [&](Value at, ValueRange before) {
+      Value offset = e.sub(at, e.mul(whole, halvesChunk));
+      return step(e.at(carried[rows], e.mul(offset, bytesOfPair)), e.at(carried[panel], e.mul(offset, lineBytes)), 0, before);
+    });
+    auto store = [&](bool goesOn) {
+      Value column = e.mul(stripe, vectors * lanes * 4);
+      for (int64_t r = 0; r < block.height; ++r)
+        for (int64_t v = 0; v < vectors; ++v) {
+          const int64_t i = r * vectors + v;
+          Value both = e.bitcast(e.add(carried[pointers + i], rest[i]), e.vec(lanes, e.i32()));
+          auto widened = [&](Value words) { return e.toF32(e.bitcast(e.toI16(words), e.vec(lanes, e.getBuilder().getF16Type()))); };
+          Value sum = e.add(widened(both), widened(e.shiftRight(both, 16)));
+          sum = e.mul(sum, e.load(e.vec(), e.at(e.at(s.columnFactors, column), v * lanes * 4)));
+          Value factor = e.splat(e.load(e.f32(), e.at(s.rowFactors, r * 4)), lanes);
+          Value place = e.at(e.at(s.sums, e.add(e.mul(s.sumBytes, r), column)), v * lanes * 4);
+          e.store(goesOn ? e.fma(sum, factor, e.load(e.vec(), place)) : e.mul(sum, factor), place);
+        }
+    };
+    e.ifElse(s.accumulate, [&] { store(true); }, [&] { store(false); });
+  });
+}
+
+static void emitHalvesBlock(Emitter &e, const HalvesBlock &block, const HalvesStep &s) {
+  std::string name = "gemm_halves_" + std::to_string(block.height) + "x" + std::to_string(block.width) + "_" +
+                     std::to_string(block.rowBytes) + "_" + std::to_string(block.aheadLines);
+  e.call(name, {s.rows, s.panel, s.sums, s.sumBytes, s.steps, s.accumulate, s.rowFactors, s.columnFactors, s.ahead},
+         [&](ValueRange a) { emitHalvesStripes(e, block, {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]}); });
+}
+
+void GemmKernel::emitProductOfHalves(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
+  const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * bytesOfPair / 2;
+  Value all = e.constant(region.depth);
+  e.forRange(e.constant(0), all, halvesPass, [&](Value k) {
+    Value depth = e.min(e.sub(all, k), halvesPass), steps = e.ceilDiv(depth, 2), panelAtK = e.at(panel, e.mul(k, lineBytes));
+    emitHalvesOfPanel(e, width, panelAtK, scaledPanel, steps, columnFactors);
+    // What the next pass needs, of this panel or of the one behind it; each block asks for a part.
+    Value next = e.at(panelAtK, e.mul(depth, lineBytes)), ofRows = e.at(rowFactors, e.mul(e.div(k, halvesPass), factorBytes()));
+    forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
+      const HalvesBlock block{height, width, halfBytes(), height == heights.front() ? 8 : 0};
+      Value part = e.mul(e.mul(e.div(row, heights.front()), e.div(steps, halvesChunk)), 8 * 64);
+      emitHalvesBlock(e, block,
+                      {e.at(scaled, e.add(e.mul(row, halfBytes()), e.mul(k, 2))), scaledPanel, e.at(sums, e.mul(row, tileRowBytes)),
+                       e.constant(tileRowBytes), steps, e.ne(k, 0), e.at(ofRows, e.mul(row, 4)), columnFactors, e.at(next, part)});
+    });
+  });
+}
