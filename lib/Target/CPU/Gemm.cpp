@@ -236,10 +236,10 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     constexpr int64_t page = 4096;
     forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
       if (!dots) {
-        // Eight rows compute while two pages come; four are slowed by what they do not need soon.
+        // Eight rows compute while two pages come; four are slowed on a Zen 4 by what they do not need soon.
         GemmBlock block = blockFor(height, lineBytes, dots);
-        block.aheadIsNear = height == 4;
-        return blockOf(block, row, from, zero, all, e.at(from, height == 8 ? 2 * page : height == 4 ? page / 4 : page));
+        block.aheadIsNear = height == 4 && c.level.addsBeside;
+        return blockOf(block, row, from, zero, all, e.at(from, height == 8 ? 2 * page : block.aheadIsNear ? page / 4 : page));
       }
       // Behind full blocks, which compute for long, hardware does not ask early enough; short ones are faster if it is left alone.
       const bool isFull = height == heights.front();

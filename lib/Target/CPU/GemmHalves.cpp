@@ -10,7 +10,7 @@ using namespace mlir;
 using namespace ds;
 
 /// k of a pass, and pairs of k whose products are added up before they join others.
-static constexpr int64_t halvesPass = 384, halvesChunk = 32;
+static constexpr int64_t halvesPass = 384, halvesChunk = 32, halvesUnroll = 2;
 static constexpr int64_t bytesOfPair = 4;
 /// Exponents as they are stored: what 1 has in f32 and f16, what the largest value of a row and of a column gets, and bits behind them.
 static constexpr int64_t bias = 127, biasOfHalf = 15, largestOfRow = bias + 2, largestOfColumn = biasOfHalf + 3;
@@ -22,7 +22,7 @@ static Value powerOfTwo(Emitter &e, Value exponent) {
   return e.bitcast(e.shiftLeft(exponent, fraction), Emitter::lanesOf(exponent) > 1 ? Type(e.vec()) : e.f32());
 }
 
-Value GemmKernel::usesHalves() { return e.gt(c.rows, linearFewRows); }
+Value GemmKernel::usesHalves() { return e.ge(c.rows, linearFewRows - 2); }
 
 void GemmKernel::reserveForHalves() {
   scaled = e.stack(slabRows * halfBytes());
@@ -90,7 +90,7 @@ namespace {
 /// A block of rows of a panel of `width` columns, `rowBytes` apart.
 struct HalvesBlock {
   int64_t height, width, rowBytes;
-  int64_t aheadLines; // of weights that are read ahead in a chunk of each stripe
+  int64_t aheadLines; // of weights that are read ahead for every `halvesUnroll` pairs of k
 };
 
 /// What it multiplies in one pass.
@@ -125,25 +125,24 @@ static void emitHalvesStripes(Emitter &e, const HalvesBlock &block, const Halves
   e.forRange(e.constant(0), e.constant(stripes), 1, [&](Value stripe) {
     Value whole = e.div(s.steps, halvesChunk);
     SmallVector<Value> carried{s.rows, e.at(s.panel, e.mul(stripe, vectors * lanes * bytesOfPair)),
-                               e.at(s.ahead, e.mul(e.mul(stripe, whole), block.aheadLines * 64))};
+                               e.at(s.ahead, e.mul(e.mul(stripe, whole), block.aheadLines * halvesChunk / halvesUnroll * 64))};
     llvm::append_range(carried, zeros);
     carried = e.forRange(e.constant(0), whole, 1, carried, [&](Value, ValueRange before) {
-      constexpr int64_t unroll = 2;
-      SmallVector<Value> chunk{before[rows], before[panel]};
-      llvm::append_range(chunk, zeros);
-      chunk = e.forRange(e.constant(0), e.constant(halvesChunk), unroll, chunk, [&](Value, ValueRange at) {
-        SmallVector<Value> sums(at.drop_front(2));
-        for (int64_t i = 0; i < unroll; ++i)
+      SmallVector<Value> next(before.take_front(pointers));
+      llvm::append_range(next, zeros);
+      next = e.forRange(e.constant(0), e.constant(halvesChunk), halvesUnroll, next, [&](Value, ValueRange at) {
+        SmallVector<Value> sums(at.drop_front(pointers));
+        for (int64_t i = 0; i < halvesUnroll; ++i)
           sums = step(at[rows], at[panel], i, sums);
-        SmallVector<Value> next{e.opaque(e.at(at[rows], unroll * bytesOfPair)), e.opaque(e.at(at[panel], unroll * lineBytes))};
+        for (int64_t line = 0; line < block.aheadLines; ++line)
+          e.prefetch(e.at(at[ahead], line * 64), /*locality=*/2);
+        SmallVector<Value> next{e.opaque(e.at(at[rows], halvesUnroll * bytesOfPair)), e.opaque(e.at(at[panel], halvesUnroll * lineBytes)),
+                                block.aheadLines ? e.opaque(e.at(at[ahead], block.aheadLines * 64)) : at[ahead]};
         llvm::append_range(next, sums);
         return next;
       });
-      for (int64_t line = 0; line < block.aheadLines; ++line)
-        e.prefetch(e.at(before[ahead], line * 64), /*locality=*/2);
-      SmallVector<Value> next{chunk[rows], chunk[panel], e.at(before[ahead], block.aheadLines * 64)};
-      for (int64_t i = 0; i < size; ++i)
-        next.push_back(e.add(before[pointers + i], chunk[2 + i]));
+      for (int64_t i = pointers; i < pointers + size; ++i)
+        next[i] = e.add(before[i], next[i]);
       return next;
     });
     SmallVector<Value> rest = e.forRange(e.mul(whole, halvesChunk), s.steps, 1, zeros, [&](Value at, ValueRange before) {
@@ -176,19 +175,23 @@ static void emitHalvesBlock(Emitter &e, const HalvesBlock &block, const HalvesSt
 }
 
 void GemmKernel::emitProductOfHalves(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
-  const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * bytesOfPair / 2;
+  const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * bytesOfPair / 2,
+                iterationBytes = 2 * halvesUnroll * lineBytes;
   Value all = e.constant(region.depth);
   e.forRange(e.constant(0), all, halvesPass, [&](Value k) {
     Value depth = e.min(e.sub(all, k), halvesPass), steps = e.ceilDiv(depth, 2), panelAtK = e.at(panel, e.mul(k, lineBytes));
     emitHalvesOfPanel(e, width, panelAtK, scaledPanel, steps, columnFactors);
-    // What the next pass needs, of this panel or of the one behind it; each block asks for a part.
+    // What the next pass needs, of this panel or of the one behind it; each block asks for a part: two for all, or six.
     Value next = e.at(panelAtK, e.mul(depth, lineBytes)), ofRows = e.at(rowFactors, e.mul(e.div(k, halvesPass), factorBytes()));
-    forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
-      const HalvesBlock block{height, width, halfBytes(), height == heights.front() ? 8 : 0};
-      Value part = e.mul(e.mul(e.div(row, heights.front()), e.div(steps, halvesChunk)), 8 * 64);
-      emitHalvesBlock(e, block,
-                      {e.at(scaled, e.add(e.mul(row, halfBytes()), e.mul(k, 2))), scaledPanel, e.at(sums, e.mul(row, tileRowBytes)),
-                       e.constant(tileRowBytes), steps, e.ne(k, 0), e.at(ofRows, e.mul(row, 4)), columnFactors, e.at(next, part)});
-    });
+    auto blocks = [&](int64_t parts) {
+      forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
+        const HalvesBlock block{height, width, halfBytes(), (iterationBytes + 64 * parts - 1) / (64 * parts)};
+        Value part = e.mul(e.rem(e.div(row, heights.front()), parts), e.mul(e.div(depth, parts), lineBytes));
+        emitHalvesBlock(e, block,
+                        {e.at(scaled, e.add(e.mul(row, halfBytes()), e.mul(k, 2))), scaledPanel, e.at(sums, e.mul(row, tileRowBytes)),
+                         e.constant(tileRowBytes), steps, e.ne(k, 0), e.at(ofRows, e.mul(row, 4)), columnFactors, e.at(next, part)});
+      });
+    };
+    e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(2); }, [&] { blocks(6); });
   });
 }
