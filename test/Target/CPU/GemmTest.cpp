@@ -145,7 +145,9 @@ struct Data {
 };
 
 /// Whether rows meet bf16 as f16.
-bool isHalves(const CpuLevel &level, Element element, int64_t rows) { return level.multipliesF16 && element == Element::bf16 && rows > 16; }
+bool isHalves(const CpuLevel &level, Element element, int64_t rows) {
+  return level.multipliesF16 && element == Element::bf16 && rows >= 14;
+}
 
 void checkRows(const CompiledPlan &code, const CpuLevel &level, Data &data, int64_t rows, int32_t threads) {
   const Shape &s = data.shape;
