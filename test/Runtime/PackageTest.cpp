@@ -130,10 +130,9 @@ TEST(Package, ALevelBeyondTheMachineIsRefused) {
   setenv("DS_FORCE_ISA", "x86-64-v2", 1);
   refusal(package.path(), DSRT_UNAVAILABLE);
   setenv("DS_FORCE_ISA", "pentium", 1);
-  EXPECT_EQ(
-      refusal(package.path(), DSRT_INVALID_ARGUMENT),
-      "invalid argument: DS_FORCE_ISA: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, "
-      "znver4 or x86-64-v4-fp16, got 'pentium'");
+  EXPECT_EQ(refusal(package.path(), DSRT_INVALID_ARGUMENT),
+            "invalid argument: DS_FORCE_ISA: expects x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, "
+            "znver4 or x86-64-v4-fp16, got 'pentium'");
   unsetenv("DS_FORCE_ISA");
 }
 

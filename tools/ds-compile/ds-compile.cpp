@@ -34,11 +34,11 @@ static cl::opt<std::string>
 static cl::opt<bool> noEmulation("no-emulation",
                                  cl::desc("leave out of a package for CUDA the code that runs it on the CPU (--device=emulate)"),
                                  cl::cat(category));
-static cl::list<std::string> targetCpus(
-    "target-cpu", cl::CommaSeparated,
-    cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4, x86-64-v4-fp16, native (default: the first three, and "
-             "those that products of the weights and activations gain from)"),
-    cl::cat(category));
+static cl::list<std::string> targetCpus("target-cpu", cl::CommaSeparated,
+                                        cl::desc("CPU levels: x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, x86-64-v4-bf16, znver4, "
+                                                 "x86-64-v4-fp16, native (default: the first three, and "
+                                                 "those that products of the weights and activations gain from)"),
+                                        cl::cat(category));
 static cl::opt<std::string> task("task", cl::desc("causal-lm, masked-lm, sequence-classification or encoder (default: as the model says)"),
                                  cl::cat(category));
 static cl::opt<std::string> fusion("fusion", cl::init("specialized"), cl::desc("none, generic or specialized"), cl::cat(category));
