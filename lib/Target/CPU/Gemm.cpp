@@ -232,8 +232,8 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   };
   // The weights of a few rows come from memory as fast as it gives them. One block: it asks for them a page ahead. Two: each asks for a
   // half of what the next pass needs, so that memory does not rest while the second one computes; short passes leave it fewer gaps.
+  constexpr int64_t page = 4096;
   auto oneBlock = [&](bool dots) {
-    constexpr int64_t page = 4096;
     forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
       if (!dots) {
         // Eight rows compute while two pages come; four are slowed on a Zen 4 by what they do not need soon.
@@ -247,11 +247,14 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     });
   };
   auto twoBlocks = [&](bool dots) {
+    // A Zen 4 asks for what comes next; elsewhere that would come too late.
+    const int64_t further = dots || c.level.addsBeside ? 0 : page;
     passes(gemmPass / 2, [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes));
       forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
         Value half = e.mul(e.mul(e.div(row, linearFewRows / 2), depth), lineBytes / 2);
-        blockOf(blockFor(height, lineBytes / 2, dots), row, panelAtK, k, dots ? e.roundUp(depth, 2) : depth, e.at(next, half));
+        blockOf(blockFor(height, lineBytes / 2, dots), row, panelAtK, k, dots ? e.roundUp(depth, 2) : depth,
+                e.at(e.at(next, half), further));
       });
     });
   };
