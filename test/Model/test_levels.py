@@ -6,8 +6,8 @@ import tiny_models
 
 IDS = np.random.default_rng(4).integers(3, 90, (4, 25), dtype=np.int32)
 LEVELS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-bf16", "znver4")
-# The largest error of bf16 weights in shares of the largest logit: where activations stay f32 but for keys and values of encoders, where they
-# are rounded to bf16, and where to f16. Measured are 2.6e-4, 7.4e-3 and 2.8e-3.
+# The largest error of bf16 weights in shares of the largest logit: where activations stay f32 but for keys and values of encoders, where
+# they are rounded to bf16, and where to f16. Measured are 2.6e-4, 7.4e-3 and 2.8e-3.
 BOUNDS_OF_BF16 = {"x86-64-v3": 1e-3, "x86-64-v4-bf16": 2e-2, "x86-64-v4-fp16": 8e-3}
 
 
