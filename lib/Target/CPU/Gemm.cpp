@@ -83,7 +83,7 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     return llvm::all_of(domain.linears, [](LinearOp linear) { return linear.getActivationBits().has_value(); });
   });
   const bool hasPairs = (packsPairs && !isDeep) || (c.level.bf16Dots != Dots::none && allPairs);
-  roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? (llvm::divideCeil(region.depth * 2, 64) | 1) * 64 : 0;
+  roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? halfBytes() : 0;
   winograd = c.level.addsBeside && !packs && (roundedRows ? !roundsManyRows : roundedBytes == 0) && linearRowsFit(region.depth);
   halves = c.level.multipliesF16 && allPairs && !packs && linearRowsFit(region.depth);
   hasPanelSums = llvm::all_of(c.ins, [](const KernelOperand &o) {

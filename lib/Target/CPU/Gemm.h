@@ -229,6 +229,8 @@ private:
   void copyRows(const Slab &slab, Value writesNorm);
   /// Where value `k` of row `row` of a slab is that is rounded: behind the norm, in groups, or where the input has it.
   std::function<Value(Value k)> rowToRound(const Slab &slab, Value row);
+  /// A vector of such a row from `k` on, a multiple of its lanes: zeros behind the end.
+  Value loadOfRow(llvm::function_ref<Value(Value k)> row, Value k);
   /// Rounds the rows of a slab to bf16.
   void roundRows(const Slab &slab);
 
@@ -252,7 +254,7 @@ private:
   /// Rounds the rows of a slab to f16, each times a power of two in each pass.
   void scaleRowsToHalves(const Slab &slab);
   void emitProductOfHalves(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
-  /// From one row of f16 to the next: an odd number of cache lines.
+  /// From one row of f16 or bf16 to the next: an odd number of cache lines.
   int64_t halfBytes() const { return (llvm::divideCeil(region.depth * 2, 64) | 1) * 64; }
   /// Whether a slab goes that way, i1. The launch decides, as above.
   Value usesHalves();

@@ -16,8 +16,6 @@ static constexpr int64_t bytesOfPair = 4;
 static constexpr int64_t bias = 127, biasOfHalf = 15, largestOfRow = bias + 2, largestOfColumn = biasOfHalf + 3;
 static constexpr int64_t fraction = 23, fractionOfBf16 = 7, fractionOfHalf = 10, infinite = 255;
 
-static VectorType pairsOfHalves(Emitter &e) { return e.vec(2 * e.getLevel().lanes, e.getBuilder().getF16Type()); }
-
 static Value powerOfTwo(Emitter &e, Value exponent) {
   return e.bitcast(e.shiftLeft(exponent, fraction), Emitter::lanesOf(exponent) > 1 ? Type(e.vec()) : e.f32());
 }
@@ -32,14 +30,12 @@ void GemmKernel::reserveForHalves() {
 }
 
 void GemmKernel::scaleRowsToHalves(const Slab &slab) {
-  const int64_t depth = region.depth, lanes = c.level.lanes;
+  const int64_t lanes = c.level.lanes;
   Type half = e.getBuilder().getF16Type();
-  Value all = e.constant(depth);
+  Value all = e.constant(region.depth);
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
     std::function<Value(Value)> from = rowToRound(slab, r);
-    auto at = [&](Value k) {
-      return depth % lanes == 0 ? e.load(e.vec(), from(k)) : e.maskedLoad(e.vec(), from(k), e.laneMask(e.sub(all, k), lanes));
-    };
+    auto at = [&](Value k) { return loadOfRow(from, k); };
     Value to = e.at(scaled, e.mul(r, halfBytes()));
     e.forRange(e.constant(0), all, halvesPass, [&](Value k) {
       Value end = e.min(e.add(k, halvesPass), all);
@@ -108,7 +104,7 @@ static void emitHalvesStripes(Emitter &e, const HalvesBlock &block, const Halves
   const int64_t lanes = e.getLevel().lanes, lineBytes = block.width * bytesOfPair;
   const int64_t vectors = gemmBlockVectors(block.width / lanes, e.getLevel().gemmSums / block.height), size = block.height * vectors;
   const int64_t stripes = block.width / (vectors * lanes);
-  Type pairs = pairsOfHalves(e);
+  Type pairs = e.vec(2 * lanes, e.getBuilder().getF16Type());
   enum { rows, panel, ahead, pointers };
   auto step = [&](Value rowsAt, Value panelAt, int64_t offset, ValueRange before) {
     SmallVector<Value> weights, sums;

@@ -54,6 +54,13 @@ std::function<Value(Value k)> GemmKernel::rowToRound(const Slab &slab, Value row
   return [this, groups](Value k) { return placeInGroups(e, groups.first, groups.second, k); };
 }
 
+Value GemmKernel::loadOfRow(llvm::function_ref<Value(Value)> row, Value k) {
+  const int64_t lanes = c.level.lanes;
+  if (region.depth % lanes == 0)
+    return e.load(e.vec(), row(k));
+  return e.maskedLoad(e.vec(), row(k), e.laneMask(e.sub(e.constant(region.depth), k), lanes));
+}
+
 void GemmKernel::roundRows(const Slab &slab) {
   const int64_t lanes = c.level.lanes, depth = region.depth;
   // The last pair may be half a one: the weights there are zero, and so is this.

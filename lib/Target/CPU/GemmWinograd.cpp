@@ -96,9 +96,7 @@ void GemmKernel::scaleRows(const Slab &slab) {
   e.forRange(e.constant(0), rows, 1, [&](Value r) {
     // The last row comes again where a block is not full.
     std::function<Value(Value)> from = rowToRound(slab, e.min(r, e.sub(slab.count, 1)));
-    auto at = [&](Value k) {
-      return depth % lanes == 0 ? e.load(e.vec(), from(k)) : e.maskedLoad(e.vec(), from(k), e.laneMask(e.sub(all, k), lanes));
-    };
+    auto at = [&](Value k) { return loadOfRow(from, k); };
     auto [begin, height] = blockOfRow(winogradHeights, rows, r);
     Value within = e.sub(r, begin), groupBytes = e.mul(height, linearGroup * 4);
     Value row = e.at(scaled, e.add(e.mul(begin, winogradRowBytes()), e.mul(within, linearGroup * 4)));
