@@ -55,13 +55,15 @@ void GemmKernel::scaleRowsToHalves(const Slab &slab) {
 
 /// Gives `steps` pairs of k of a panel of bf16 as f16 in the same places of `to`, and the powers that take the scale of columns back to
 /// `factors`. A column with a value that is not finite is NaN.
-static void emitHalvesOfPanel(Emitter &e, int64_t width, Value panel, Value to, Value steps, Value factors) {
-  e.call("gemm_halves_panel_" + std::to_string(width), {panel, to, steps, factors}, [&](ValueRange a) {
-    const int64_t lanes = e.getLevel().lanes, lineBytes = width * bytesOfPair;
+static void emitHalvesOfPanel(Emitter &e, int64_t width, int64_t parts, Value panel, Value to, Value steps, Value factors, Value ahead) {
+  std::string name = "gemm_halves_panel_" + std::to_string(width) + "_" + std::to_string(parts);
+  e.call(name, {panel, to, steps, factors, ahead}, [&](ValueRange a) {
+    const int64_t lanes = e.getLevel().lanes, lineBytes = width * bytesOfPair, aheadBytes = llvm::divideCeil(lanes * bytesOfPair, parts);
     Type words = e.vec(lanes, e.i32()), halves = e.vec(2 * lanes, e.i16());
     Value sizeBits = e.constantOf(halves, 0x7fff), signBit = e.constantOf(halves, -0x8000);
     e.forRange(e.constant(0), e.constant(width), lanes, [&](Value column) {
       Value from = e.at(a[0], e.mul(column, bytesOfPair)), sink = e.at(a[1], e.mul(column, bytesOfPair));
+      Value asked = e.at(a[4], e.mul(e.div(column, lanes), e.mul(a[2], aheadBytes)));
       auto load = [&](Value step) { return e.load(halves, e.at(from, e.mul(step, lineBytes))); };
       Value sizes = e.forRange(e.constant(0), a[2], 1, ValueRange{e.zero(halves)}, [&](Value step, ValueRange before) {
         return SmallVector<Value>{e.max(e.bitAnd(load(step), sizeBits), before[0])};
@@ -76,6 +78,7 @@ static void emitHalvesOfPanel(Emitter &e, int64_t width, Value panel, Value to, 
       e.forRange(e.constant(0), a[2], 1, [&](Value step) {
         Value bits = load(step), size = e.sub(e.max(e.bitAnd(bits, sizeBits), least), least);
         Value half = e.bitOr(e.shiftLeft(size, fractionOfHalf - fractionOfBf16), e.bitAnd(bits, signBit));
+        e.prefetch(e.at(asked, e.mul(step, aheadBytes)), /*locality=*/2);
         e.store(e.bitOr(half, notANumber), e.at(sink, e.mul(step, lineBytes)));
       });
     });
@@ -176,18 +179,18 @@ void GemmKernel::emitProductOfHalves(const KernelOperand &weight, const Slab &sl
   Value all = e.constant(region.depth);
   e.forRange(e.constant(0), all, halvesPass, [&](Value k) {
     Value depth = e.min(e.sub(all, k), halvesPass), steps = e.ceilDiv(depth, 2), panelAtK = e.at(panel, e.mul(k, lineBytes));
-    emitHalvesOfPanel(e, width, panelAtK, scaledPanel, steps, columnFactors);
-    // What the next pass needs, of this panel or of the one behind it; each block asks for a part: two for all, or six.
-    Value next = e.at(panelAtK, e.mul(depth, lineBytes)), ofRows = e.at(rowFactors, e.mul(e.div(k, halvesPass), factorBytes()));
+    // What lies a whole pass further, of this panel or of the one behind it, is asked for in parts: one on the way to f16, one by each block.
+    Value next = e.at(panelAtK, halvesPass * lineBytes), ofRows = e.at(rowFactors, e.mul(e.div(k, halvesPass), factorBytes()));
     auto blocks = [&](int64_t parts) {
+      emitHalvesOfPanel(e, width, parts, panelAtK, scaledPanel, steps, columnFactors, next);
       forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
         const HalvesBlock block{height, width, halfBytes(), (iterationBytes + 64 * parts - 1) / (64 * parts)};
-        Value part = e.mul(e.rem(e.div(row, heights.front()), parts), e.mul(e.div(depth, parts), lineBytes));
+        Value part = e.mul(e.add(e.rem(e.div(row, heights.front()), parts - 1), 1), e.mul(e.div(depth, parts), lineBytes));
         emitHalvesBlock(e, block,
                         {e.at(scaled, e.add(e.mul(row, halfBytes()), e.mul(k, 2))), scaledPanel, e.at(sums, e.mul(row, tileRowBytes)),
                          e.constant(tileRowBytes), steps, e.ne(k, 0), e.at(ofRows, e.mul(row, 4)), columnFactors, e.at(next, part)});
       });
     };
-    e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(2); }, [&] { blocks(6); });
+    e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(3); }, [&] { blocks(6); });
   });
 }
