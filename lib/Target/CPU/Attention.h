@@ -1,7 +1,8 @@
 // Attention with an online softmax: scores of a few query rows by a block of keys, then the rows' weighted sums of values.
 //
 // bf16 and codes of a cache become f32 in registers; the scale of a key multiplies its finished score, that of a value its probability.
-// Pairs of bf16 meet queries and probabilities rounded to bf16 where the level has dot products of them, and become f32 elsewhere.
+// Pairs of bf16 meet queries and probabilities rounded to bf16 where the level has dot products of them, become f16 where it has
+// multiply-adds of those, and f32 elsewhere.
 // Follows Milakov and Gimelshein 2018 (arXiv:1805.02867) and Dao et al. 2022 (arXiv:2205.14135). A row that sees no key gives zeros. Values
 // of keys that a row does not see are multiplied by zero, so they have to be finite when another row of its block sees them.
 #ifndef LIB_TARGET_CPU_ATTENTION_H
@@ -71,17 +72,18 @@ struct AttentionKeys {
 class AttentionBlock {
 public:
   AttentionBlock(AttentionKernel &kernel, int64_t rows);
+  virtual ~AttentionBlock() = default;
   /// Emits the block for `rows` rows; a row may stand there twice, and then the first time counts.
   void emit(llvm::ArrayRef<AttentionRow> rows, const AttentionKeys &keys);
 
-private:
+protected:
   using Value = mlir::Value;
   /// Some keys of the online softmax: `blocks` blocks of 16, from key `first` on.
   struct Step {
     Value first, blocks;
   };
-  void begin(llvm::ArrayRef<AttentionRow> rows);
-  void scores(const AttentionKeys &keys, const Step &step);
+  virtual void begin(llvm::ArrayRef<AttentionRow> rows);
+  virtual void scores(const AttentionKeys &keys, const Step &step);
   /// Scores of `vectors` vectors of keys that lie at `keys`; `first` is the first of them in the step.
   void scoreTile(Value keys, Value first, int64_t vectors);
   /// Values of a cache from `place` on, a vector of them, `count` of which are of the head.
@@ -92,7 +94,7 @@ private:
   Factors shared(Value place);
   Factors pairsAt(Value place);
   Value add(Value sum, const Factors &numbers, const Factors &lines);
-  void weighValues(const AttentionKeys &keys, Value begin, Value end, const Step &step);
+  virtual void weighValues(const AttentionKeys &keys, Value begin, Value end, const Step &step);
   void finish(llvm::ArrayRef<AttentionRow> rows);
   void finishPartially(llvm::ArrayRef<AttentionRow> rows, Value maxima);
 
@@ -102,7 +104,7 @@ private:
   /// Adds slopes; returns the largest score of each row, one a lane.
   Value largestScores(const Step &step);
   /// Turns scores to probabilities against the largest scores so far, and says by what earlier sums shrink. Returns the largest scores.
-  Value softmax(Value maxima, const AttentionKeys &keys, const Step &step);
+  virtual Value softmax(Value maxima, const AttentionKeys &keys, const Step &step);
   /// The sum of probabilities of each row, one a lane.
   Value rowSums();
   /// Lane `i` becomes the reduction of vector `i`.
@@ -125,6 +127,7 @@ private:
   int64_t together;           // numbers that one `add` multiplies: 2 of pairs
   int64_t tileVectors;        // vectors of keys in one register block, a multiple of 16 keys
   int64_t stepKeys;           // keys of one step of the online softmax
+  int64_t firstKeys = 16;     // a step begins at a multiple of as many
   Value queryArray;           // [rows][paddedSize], scaled
   Value scoreArray;           // [rows][stepKeys], in units of log 2; then probabilities, rounded ones in the first half of a row
   Value sumArray;             // [rows][lanes]: partial sums of probabilities
@@ -132,6 +135,62 @@ private:
   Value reference, shrink;    // [lanes]: one a row
   Value slopeArray;           // [lanes]
   Value beginArray, endArray; // [lanes] i32
+};
+
+/// Keys and values of one head as f16 (Halves.h), which all blocks of its queries share. Made once a function.
+class HalvesOfHead {
+public:
+  explicit HalvesOfHead(AttentionKernel &kernel);
+  /// Whether the level and the kernel go that way.
+  static bool serves(const AttentionKernel &kernel) {
+    return kernel.context.level.multipliesF16 && kernel.keys.layout.hasPairs && !kernel.slopes && !kernel.seed && kernel.headSize() < 512;
+  }
+  /// The most slots of a sequence.
+  int64_t capacity() const { return slots; }
+  /// Makes them those of keys [0, end) of head `head` of sequence `b`, unless they are.
+  void take(mlir::Value b, mlir::Value head, mlir::Value end);
+  /// Keys lie as before; of 32 values the first and the 17th stand in a pair, [16][headSize][2].
+  mlir::Value keys, values;
+  mlir::Value factors; // f32: what takes the scale of keys back, and that of values
+
+private:
+  using Value = mlir::Value;
+  void takeKeys(Value from, Value end);
+  void takeValues(Value from, Value end);
+  /// Stores the factor of what is as large as `sizes`; returns the exponent of bf16 that is subtracted, in all halves.
+  Value scale(Value sizes, int64_t factor);
+  Value numbersOf(Value bits, Value least);
+  /// Words with ones in the halves for those of keys `key` and `key + 1` that are below `end`.
+  Value wordBelow(Value key, Value end);
+
+  AttentionKernel &kernel;
+  Emitter &e;
+  int64_t slots;
+  mlir::Value taken; // stack: i64, whose they are
+};
+
+/// The same by multiply-adds of f16, of keys and values that `HalvesOfHead` holds; scores and probabilities are f16 too.
+class HalvesBlock : public AttentionBlock {
+public:
+  HalvesBlock(AttentionKernel &kernel, const HalvesOfHead &head, int64_t rows);
+
+private:
+  void begin(llvm::ArrayRef<AttentionRow> rows) override;
+  void scores(const AttentionKeys &keys, const Step &step) override;
+  Value softmax(Value maxima, const AttentionKeys &keys, const Step &step) override;
+  void weighValues(const AttentionKeys &keys, Value begin, Value end, const Step &step) override;
+  void scoreTile(Value keys, Value first, int64_t vectors);
+  void hideKeys(const AttentionKeys &keys, const Step &step);
+  Value largestScores(const Step &step);
+  /// Of row `row`: its scores from key `key` on, a multiple of 32; of 32 the first and the 17th stand in a word.
+  Value halvesAt(Value row, Value key) { return e.at(scoreArray, e.mul(e.add(e.mul(row, stepKeys), key), 2)); }
+  Value halvesAt(int64_t row, Value key) { return e.at(e.at(scoreArray, row * stepKeys * 2), e.mul(key, 2)); }
+
+  const HalvesOfHead &head;
+  mlir::Type half, halves;  // f16, a vector of it
+  Value halfQueries;        // [rows][paddedSize] f16, scaled
+  Value units;              // [lanes] f32: what scores are multiplied by to be in units of log 2
+  Value halfUnits, halfMax; // [lanes] f16: those, and the largest scores
 };
 
 /// A block of tokens of one head at a time.

@@ -5,7 +5,7 @@ using mlir::Value;
 
 /// Emits tokens `[first, first + block rows)` of head `h` of sequence `b`; rows behind the last token repeat it.
 static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t blockRows, Value b, Value h, Value first, Value limit,
-                       AttentionKernel::MaskOf mask) {
+                       AttentionKernel::MaskOf mask, const HalvesOfHead *halves) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
   AttentionOp op = kernel.op;
@@ -20,8 +20,8 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t b
     rows.push_back({kernel.headOf(*kernel.query, row, h), kernel.headOf(context.outs[0], row, h), begin, end, slope, Value()});
   }
   AttentionKeys keys;
-  keys.keys = kernel.keys.head(e, kernel.keys.sequence(e, b), kvHead);
-  keys.values = kernel.values.head(e, kernel.values.sequence(e, b), kvHead);
+  keys.keys = halves ? halves->keys : kernel.keys.head(e, kernel.keys.sequence(e, b), kvHead);
+  keys.values = halves ? halves->values : kernel.values.head(e, kernel.values.sequence(e, b), kvHead);
   keys.begin = rows.front().begin, keys.end = rows.back().end;
   keys.commonBegin = rows.back().begin, keys.commonEnd = rows.front().end;
   if (kernel.mask)
@@ -31,14 +31,11 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t b
   block.emit(rows, keys);
 }
 
-void ds::emitAttentionPrefill(AttentionKernel &kernel) {
+/// Emits the tokens of all heads in blocks of `wholeRows`, or of `fewRows` where few are left.
+static void emitBlocks(AttentionKernel &kernel, AttentionBlock &whole, int64_t wholeRows, AttentionBlock &few, int64_t fewRows,
+                       HalvesOfHead *halves = nullptr) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
-  // Register blocks are 12 rows by 2 vectors of 32 registers, 6 by 2 of 16; without multiply-add a product needs a register too.
-  // Dropout takes rows by four.
-  int64_t wholeRows = context.level.registers >= 32 ? 12 : kernel.seed ? 4 : context.level.fma ? 6 : 3;
-  int64_t fewRows = kernel.seed ? 4 : wholeRows / 3;
-  AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
   Value blocks = e.ceilDiv(context.tokens, wholeRows);
   context.forTiles(e.mul(e.mul(context.batch, kernel.heads()), blocks), [&](Value tile) {
     Value pair = e.div(tile, blocks), b = e.div(pair, kernel.heads()), h = e.rem(pair, kernel.heads());
@@ -47,11 +44,34 @@ void ds::emitAttentionPrefill(AttentionKernel &kernel) {
     Value limit = e.min(e.add(kernel.pastOf(b), context.tokens), kernel.keys.capacity);
     if (kernel.mask)
       limit = e.min(limit, mask.end);
+    if (halves)
+      halves->take(b, e.div(h, kernel.group()), limit);
+    auto emit = [&](AttentionBlock &block, int64_t rows, Value token) {
+      emitTokens(kernel, block, rows, b, h, token, limit, mask, halves);
+    };
     e.ifElse(
-        e.le(left, 2 * fewRows),
-        [&] {
-          e.forRange(first, context.tokens, fewRows, [&](Value token) { emitTokens(kernel, few, fewRows, b, h, token, limit, mask); });
-        },
-        [&] { emitTokens(kernel, whole, wholeRows, b, h, first, limit, mask); });
+        e.le(left, 2 * fewRows), [&] { e.forRange(first, context.tokens, fewRows, [&](Value token) { emit(few, fewRows, token); }); },
+        [&] { emit(whole, wholeRows, first); });
   });
+}
+
+void ds::emitAttentionPrefill(AttentionKernel &kernel) {
+  KernelContext &context = kernel.context;
+  Emitter &e = context.e;
+  // Register blocks are 12 rows by 2 vectors of 32 registers, 6 by 2 of 16; without multiply-add a product needs a register too.
+  // Dropout takes rows by four.
+  int64_t wholeRows = context.level.registers >= 32 ? 12 : kernel.seed ? 4 : context.level.fma ? 6 : 3;
+  int64_t fewRows = kernel.seed ? 4 : wholeRows / 3;
+  auto plain = [&] {
+    AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
+    emitBlocks(kernel, whole, wholeRows, few, fewRows);
+  };
+  if (!HalvesOfHead::serves(kernel))
+    return plain();
+  HalvesOfHead head(kernel);
+  auto halves = [&] {
+    HalvesBlock whole(kernel, head, wholeRows), few(kernel, head, fewRows);
+    emitBlocks(kernel, whole, wholeRows, few, fewRows, &head);
+  };
+  e.ifElse(e.le(context.tokens, head.capacity()), halves, plain);
 }

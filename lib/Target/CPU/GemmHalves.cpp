@@ -1,10 +1,10 @@
 // Products of bf16 by multiply-adds of f16, for processors with AVX512_FP16: twice as many in a cycle as of f32, where dot products of bf16
 // are half as many.
 //
-// Rows and columns are multiplied by powers of two, in each pass, that bring their largest value below 2^3 and 2^4: rows keep 11 bits,
-// where bf16 has 8, weights all of theirs down to 2^-18 of the largest of their column. Sums of f16 stay short, those of 32 products are
-// added to others, and each pass goes on in f32: by the way errors add up they lose half as much as rows that are rounded to bf16.
+// Rows and columns are multiplied by powers of two in each pass (Halves.h). Sums of f16 stay short, those of 32 products are added to
+// others, and each pass goes on in f32: by the way errors add up they lose half as much as rows that are rounded to bf16.
 #include "Gemm.h"
+#include "Halves.h"
 
 using namespace mlir;
 using namespace ds;
@@ -12,13 +12,6 @@ using namespace ds;
 /// k of a pass, and pairs of k whose products are added up before they join others.
 static constexpr int64_t halvesPass = 384, halvesChunk = 32, halvesUnroll = 2;
 static constexpr int64_t bytesOfPair = 4;
-/// Exponents as they are stored: what 1 has in f32 and f16, what the largest value of a row and of a column gets, and bits behind them.
-static constexpr int64_t bias = 127, biasOfHalf = 15, largestOfRow = bias + 2, largestOfColumn = biasOfHalf + 3;
-static constexpr int64_t fraction = 23, fractionOfBf16 = 7, fractionOfHalf = 10, infinite = 255;
-
-static Value powerOfTwo(Emitter &e, Value exponent) {
-  return e.bitcast(e.shiftLeft(exponent, fraction), Emitter::lanesOf(exponent) > 1 ? Type(e.vec()) : e.f32());
-}
 
 Value GemmKernel::usesHalves() { return e.ge(c.rows, linearFewRows - 2); }
 
@@ -41,14 +34,9 @@ void GemmKernel::scaleRowsToHalves(const Slab &slab) {
       Value end = e.min(e.add(k, halvesPass), all);
       Value sizes = e.forRange(k, end, lanes, ValueRange{e.zero(e.vec())},
                                [&](Value i, ValueRange before) { return SmallVector<Value>{e.max(e.abs(at(i)), before[0])}; })[0];
-      // Of tiny rows the power that takes it back stays a number.
-      constexpr int64_t most = 2 * bias - 14;
-      Value exponent = e.shiftRight(e.bitcast(e.reduceMax(sizes), e.i32()), fraction);
-      Value up = e.min(e.sub(e.constantI32(largestOfRow + bias), exponent), most);
-      Value factor = powerOfTwo(e, up);
-      e.forRange(k, end, lanes, [&](Value i) { e.store(e.bitsOf(half, e.mul(at(i), factor)), e.at(to, e.mul(i, 2))); });
-      e.store(powerOfTwo(e, e.sub(e.constantI32(2 * bias), up)),
-              e.at(rowFactors, e.add(e.mul(e.div(k, halvesPass), factorBytes()), e.mul(r, 4))));
+      const Halves::Scale scale = Halves::ofRow(e, sizes);
+      e.forRange(k, end, lanes, [&](Value i) { e.store(e.bitsOf(half, e.mul(at(i), scale.up)), e.at(to, e.mul(i, 2))); });
+      e.store(scale.back, e.at(rowFactors, e.add(e.mul(e.div(k, halvesPass), factorBytes()), e.mul(r, 4))));
     });
   });
 }
@@ -60,7 +48,7 @@ static void emitHalvesOfPanel(Emitter &e, int64_t width, int64_t parts, Value pa
   e.call(name, {panel, to, steps, factors, ahead}, [&](ValueRange a) {
     const int64_t lanes = e.getLevel().lanes, lineBytes = width * bytesOfPair, aheadBytes = llvm::divideCeil(lanes * bytesOfPair, parts);
     Type words = e.vec(lanes, e.i32()), halves = e.vec(2 * lanes, e.i16());
-    Value sizeBits = e.constantOf(halves, 0x7fff), signBit = e.constantOf(halves, -0x8000);
+    Value sizeBits = e.constantOf(halves, 0x7fff);
     e.forRange(e.constant(0), e.constant(width), lanes, [&](Value column) {
       Value from = e.at(a[0], e.mul(column, bytesOfPair)), sink = e.at(a[1], e.mul(column, bytesOfPair));
       Value asked = e.at(a[4], e.mul(e.div(column, lanes), e.mul(a[2], aheadBytes)));
@@ -70,16 +58,15 @@ static void emitHalvesOfPanel(Emitter &e, int64_t width, int64_t parts, Value pa
       })[0];
       sizes = e.bitcast(sizes, words);
       Value largest = e.max(e.shiftRight(sizes, 16), e.bitAnd(sizes, e.constantOf(words, 0xffff)));
-      Value exponent = e.shiftRight(largest, fractionOfBf16), down = e.max(e.sub(exponent, largestOfColumn), 0);
-      e.store(powerOfTwo(e, e.add(down, biasOfHalf)), e.at(a[3], e.mul(column, 4)));
-      auto inBoth = [&](Value word) { return e.bitcast(e.bitOr(word, e.shiftLeft(word, 16)), halves); };
-      Value least = inBoth(e.shiftLeft(down, fractionOfBf16));
-      Value isNumber = e.lt(exponent, infinite), notANumber = inBoth(e.select(isNumber, e.zero(words), e.constantOf(words, 0x7e00)));
+      Value exponent = e.shiftRight(largest, Halves::fractionOfBf16), down = Halves::down(e, exponent);
+      e.store(Halves::back(e, down), e.at(a[3], e.mul(column, 4)));
+      auto inBoth = [&](Value word) { return e.bitcast(Halves::twice(e, word), halves); };
+      Value least = inBoth(e.shiftLeft(down, Halves::fractionOfBf16));
+      Value isNumber = e.lt(exponent, Halves::infinite);
+      Value notANumber = inBoth(e.select(isNumber, e.zero(words), e.constantOf(words, 0x7e00)));
       e.forRange(e.constant(0), a[2], 1, [&](Value step) {
-        Value bits = load(step), size = e.sub(e.max(e.bitAnd(bits, sizeBits), least), least);
-        Value half = e.bitOr(e.shiftLeft(size, fractionOfHalf - fractionOfBf16), e.bitAnd(bits, signBit));
         e.prefetch(e.at(asked, e.mul(step, aheadBytes)), /*locality=*/2);
-        e.store(e.bitOr(half, notANumber), e.at(sink, e.mul(step, lineBytes)));
+        e.store(e.bitOr(Halves::ofBf16(e, load(step), least), notANumber), e.at(sink, e.mul(step, lineBytes)));
       });
     });
   });
@@ -153,9 +140,7 @@ static void emitHalvesStripes(Emitter &e, const HalvesBlock &block, const Halves
       for (int64_t r = 0; r < block.height; ++r)
         for (int64_t v = 0; v < vectors; ++v) {
           const int64_t i = r * vectors + v;
-          Value both = e.bitcast(e.add(carried[pointers + i], rest[i]), e.vec(lanes, e.i32()));
-          auto widened = [&](Value words) { return e.toF32(e.bitcast(e.toI16(words), e.vec(lanes, e.getBuilder().getF16Type()))); };
-          Value sum = e.add(widened(both), widened(e.shiftRight(both, 16)));
+          Value both = e.add(carried[pointers + i], rest[i]), sum = e.add(Halves::low(e, both), Halves::high(e, both));
           sum = e.mul(sum, e.load(e.vec(), e.at(e.at(s.columnFactors, column), v * lanes * 4)));
           Value factor = e.splat(e.load(e.f32(), e.at(s.rowFactors, r * 4)), lanes);
           Value place = e.at(e.at(s.sums, e.add(e.mul(s.sumBytes, r), column)), v * lanes * 4);
@@ -179,7 +164,8 @@ void GemmKernel::emitProductOfHalves(const KernelOperand &weight, const Slab &sl
   Value all = e.constant(region.depth);
   e.forRange(e.constant(0), all, halvesPass, [&](Value k) {
     Value depth = e.min(e.sub(all, k), halvesPass), steps = e.ceilDiv(depth, 2), panelAtK = e.at(panel, e.mul(k, lineBytes));
-    // What lies a whole pass further, of this panel or of the one behind it, is asked for in parts: one on the way to f16, one by each block.
+    // What lies a whole pass further, of this panel or of the one behind it, is asked for in parts: one on the way to f16, one by each
+    // block.
     Value next = e.at(panelAtK, halvesPass * lineBytes), ofRows = e.at(rowFactors, e.mul(e.div(k, halvesPass), factorBytes()));
     auto blocks = [&](int64_t parts) {
       emitHalvesOfPanel(e, width, parts, panelAtK, scaledPanel, steps, columnFactors, next);

@@ -81,6 +81,15 @@ Value ds::emitExp2NonPositive(Emitter &e, Value x) {
   return e.mul(p, e.bitcast(e.shiftLeft(e.bitcast(shifted, integersLike(e, x)), 23), x.getType()));
 }
 
+Value ds::emitExp2OfHalves(Emitter &e, Value x) {
+  // As above, with 1.5 * 2^10 + 15, and a minimax fit of 2^f on [-1/2, 1/2] that is 1 at 0.
+  Value t = atLeast(e, x, -15.0), magic = number(e, x, 1551.0);
+  Value shifted = e.add(t, magic);
+  Value p = horner(e, e.sub(t, e.sub(shifted, magic)), {5.500894e-2, 2.4221096e-1, 6.9328293e-1, 1.0});
+  Type bits = e.vec(Emitter::lanesOf(x), e.i16());
+  return e.mul(p, e.bitcast(e.shiftLeft(e.bitcast(shifted, bits), 10), x.getType()));
+}
+
 Value ds::emitTanh(Emitter &e, Value x) {
   Reduced r = reduce(e, e.mul(atMost(e, e.abs(x), 10.0), number(e, x, -2)));
   Value scale = powerOfTwo(e, r.exponent, x.getType());

@@ -185,8 +185,6 @@ public:
 
   void check(const CompiledPlan &code, int32_t threads) {
     run(code, threads);
-    // A probability loses 2^-9 of itself, and no value is beyond 2.
-    const double bound = roundsQueries ? 0x1p-8 : 4e-6;
     for (int64_t b = 0; b < batch; ++b)
       for (int64_t t = 0; t < tokens; ++t)
         for (int64_t h = 0; h < s.heads; ++h) {
@@ -225,6 +223,7 @@ public:
   Floats q, y, slopes;
   WeightDropout dropout;
   bool roundsQueries = false; // and probabilities, to bf16
+  double bound = 4e-6;        // of errors
   std::vector<int32_t> mask;
   std::vector<std::vector<float>> keys, values; // [seen, kv_heads, size] of each sequence
 
@@ -281,8 +280,12 @@ protected:
   }
 };
 
-/// A suite of its own, as it alone has dot products to emulate.
-class AttentionOfPairs : public Attention {};
+/// A suite of its own, as it alone has products to emulate.
+class AttentionOfPairs : public Attention {
+protected:
+  /// No value is beyond 2. A probability loses 2^-9 of itself where it is bf16, and 2^-8 where a score of 2^4 is f16.
+  double boundOfPairs() const { return level().multipliesF16 ? 0x1p-7 : level().roundsForBf16() ? 0x1p-8 : 4e-6; }
+};
 
 TEST_P(Attention, encoder) {
   for (Shape s : {Shape{12, 12, 32}, Shape{2, 2, 64}, Shape{3, 1, 20}, Shape{1, 1, 8}, Shape{2, 2, 12}, Shape{2, 1, 80}})
@@ -367,7 +370,7 @@ TEST_P(Attention, cacheOfBf16) {
   }
 }
 
-/// bf16 in pairs. Levels with dot products of them round queries and probabilities too.
+/// bf16 in pairs. Levels with dot products of them round queries and probabilities too, those with multiply-adds of f16 all there is.
 TEST_P(AttentionOfPairs, pairs) {
   for (Shape s : {Shape{12, 12, 32}, Shape{2, 2, 64}, Shape{3, 1, 16}, Shape{2, 1, 80}, Shape{4, 2, 32, 0, false, true},
                   Shape{2, 2, 48, 0, true}, Shape{2, 1, 16, 0, true, true, true}, Shape{2, 2, 64, 0, true, false, false, 9}}) {
@@ -379,10 +382,59 @@ TEST_P(AttentionOfPairs, pairs) {
         Step step(s, tokens % 3 + 1, tokens, {0, 0, 0}, tokens);
         step.roundToBf16();
         step.roundsQueries = level().bf16Dots != Dots::none;
+        step.bound = boundOfPairs();
         if (s.mask)
           hideTokens(kind, step.batch, tokens, step.mask, step.numbers);
         step.check(code, tokens % 3 + 1);
       }
+  }
+}
+
+/// Queries, keys and values far from 1 are what others are times powers of two; of more tokens than the stack has room for too.
+TEST_P(AttentionOfPairs, sizes) {
+  for (Shape s : {Shape{2, 1, 32}, Shape{1, 1, 256, 0, true}, Shape{1, 1, 128}}) {
+    s.bf16 = true;
+    CompiledPlan code = compile(s);
+    ASSERT_TRUE(code);
+    struct Sizes {
+      int queries, keys, values;
+    };
+    for (Sizes sizes : {Sizes{60, -60, 0}, Sizes{-60, 60, 100}, Sizes{-100, 30, -100}, Sizes{0, 0, 100}})
+      for (int64_t tokens : {20, 40, 530}) {
+        Step step(s, 1, tokens, {0}, tokens);
+        step.roundToBf16();
+        auto scale = [](float *numbers, int64_t count, int exponent) {
+          for (int64_t i = 0; i < count; ++i)
+            numbers[i] = std::ldexp(numbers[i], exponent);
+        };
+        scale(&step.q[0], step.q.count, sizes.queries);
+        scale(step.keys[0].data(), static_cast<int64_t>(step.keys[0].size()), sizes.keys);
+        scale(step.values[0].data(), static_cast<int64_t>(step.values[0].size()), sizes.values);
+        step.roundsQueries = level().bf16Dots != Dots::none;
+        step.bound = std::ldexp(boundOfPairs(), sizes.values);
+        step.check(code, 2);
+      }
+  }
+}
+
+/// An infinite key is seen by the last token alone, and the others are what they were.
+TEST_P(AttentionOfPairs, infiniteKey) {
+  Shape s{2, 2, 32, 0, true};
+  s.bf16 = true;
+  CompiledPlan code = compile(s);
+  ASSERT_TRUE(code);
+  for (int64_t tokens : {7, 33, 64}) {
+    Step step(s, 1, tokens, {0}, 5), before(s, 1, tokens, {0}, 5);
+    step.roundToBf16(), before.roundToBf16();
+    for (int64_t d = 0; d < s.size; ++d)
+      before.keys[0][(tokens - 1) * s.kvWidth() + d] = 0;
+    step.keys[0][(tokens - 1) * s.kvWidth() + 3] = infinite;
+    step.run(code, 1), before.run(code, 1);
+    for (int64_t i = 0; i < step.y.count; ++i)
+      if (i / s.width() < tokens - 1)
+        ASSERT_NEAR(step.y[i], before.y[i], boundOfPairs()) << tokens << " " << i;
+      else
+        ASSERT_EQ(std::isnan(step.y[i]), i % s.width() < s.size) << tokens << " " << i;
   }
 }
 
@@ -535,7 +587,6 @@ TEST_P(Attention, refusals) {
 
 DS_ON_ALL_LEVELS(Attention);
 DS_ON_ALL_LEVELS(AttentionOfPairs);
-INSTANTIATE_TEST_SUITE_P(dots, AttentionOfPairs, testing::Values(emulatedDots()),
-                         [](const auto &info) { return shortNameOf(*info.param); });
+INSTANTIATE_TEST_SUITE_P(products, AttentionOfPairs, levelsOfProducts(), [](const auto &info) { return shortNameOf(*info.param); });
 
 } // namespace
