@@ -17,7 +17,7 @@ static bool hasShapeOf(Layout layout, MemRefType type) {
   case Layout::panel_sums:
     return shape.size() == 3 && isPanel(shape[2]) && type.getElementType().isF32();
   case Layout::panel_codes:
-    return shape.size() == 3 && isPanel(shape[2]) && type.getElementType().isInteger(32);
+    return shape.size() == 3 && (isPanel(shape[2]) || shape[2] == 1) && type.getElementType().isInteger(32);
   case Layout::tiles:
     return shape.size() == 4 && shape[0] % 2 == 0 && shape[2] == 8 && shape[3] == 32 &&
            (type.getElementType().isBF16() || type.getElementType().isF16());

@@ -64,6 +64,8 @@ bool EmbeddingRow::canRead(const KernelOperand &table, int64_t width) {
 
 Value EmbeddingRow::load(const RowSpan &span) {
   int64_t lanes = e.getLevel().lanes;
+  if (table.codes && table.codes->width == 1 && table.codes->bits() == 8 && span.count >= lanes)
+    return emitValuesOfRow(e, *table.codes, start, span.index);
   if (!together && !table.codes && span.count >= lanes)
     return e.loadF32(table.element(), at(span.index), lanes);
   // One by one: nothing behind the last column may be read.

@@ -111,6 +111,8 @@ static llvm::Error checkWeights(KernelContext &c, const LinearRegion &region) {
       if (weight.kind != KernelOperand::Kind::weight || !isInPanels(weight.layout) || !(weight.codes || isa<FloatType>(weight.element())))
         return c.error("gemm expects a weight of floats or codes in panels");
       const int64_t width = ds_plan::panelWidth(weight.type), panels = llvm::divideCeil(domain.columns, width);
+      if (width % linearGroup != 0)
+        return c.error("gemm expects panels of whole vectors, not rows of a table");
       SmallVector<int64_t> shape{panels, region.depth, width};
       if (weight.layout == ds_plan::Layout::panel_sums)
         shape = {panels, ds_plan::PanelSums(region.depth).lines(), width};

@@ -158,6 +158,14 @@ SmallVector<Value> PanelReader::values(ArrayRef<Value> codes) {
   return values;
 }
 
+/// What unsigned codes of one group stand for whose scale is at `scale`.
+static Value valueOf(Emitter &e, const ds_plan::PanelCodes &codes, Value code, Value scale) {
+  code = e.sub(code, codes.zeroCode());
+  Value number = codes.type.isE4m3() ? e.e4m3ToF32(e.shiftLeft(e.toI32(code), 24)) : e.toF32(code);
+  Value value = e.mul(number, scaled(e, codes, e.loadF32(scaleType(e, codes), scale, 0)));
+  return codes.type.isAsymmetric() ? e.add(value, e.loadF32(scaleType(e, codes), e.at(scale, codes.scaleBytes()), 0)) : value;
+}
+
 Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value column, Value k) {
   auto [scales, first] = placesOfGroup(e, codes, panel, e.div(k, codes.group));
   // As `PanelCodes::rowOf` and `shiftOf` have it.
@@ -176,13 +184,13 @@ Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value pan
       part = e.bitAnd(part, e.constant((1 << plane.bits) - 1));
     code = code ? e.bitOr(code, e.shiftLeft(part, plane.low)) : part;
   }
-  code = e.sub(code, codes.zeroCode());
-  const int64_t bytes = codes.half ? 2 : 4;
-  Value at = e.at(scales, e.mul(column, bytes)), scale = scaled(e, codes, e.loadF32(scaleType(e, codes), at, 0));
-  Value value = e.mul(codes.type.isE4m3() ? e.e4m3ToF32(e.shiftLeft(e.toI32(code), 24)) : e.toF32(code), scale);
-  if (!codes.type.isAsymmetric())
-    return value;
-  return e.add(value, e.loadF32(scaleType(e, codes), e.at(at, codes.scaleBytes()), 0));
+  return valueOf(e, codes, code, e.at(scales, e.mul(column, codes.half ? 2 : 4)));
+}
+
+Value ds::emitValuesOfRow(Emitter &e, const ds_plan::PanelCodes &codes, Value row, Value k) {
+  auto [scales, first] = placesOfGroup(e, codes, row, e.div(k, codes.group));
+  Value bytes = e.load(e.vec(e.getLevel().lanes, e.i8()), e.at(first, e.rem(k, codes.group))), code = e.toI32(bytes);
+  return valueOf(e, codes, e.bitAnd(code, e.constantOf(code.getType(), 255)), scales);
 }
 
 void ds::emitWidenedCodes(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value to, Value begin, Value end) {

@@ -55,6 +55,9 @@ private:
 /// One value of the panel at `panel`: column `column`, k `k`, as f32.
 mlir::Value emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, mlir::Value panel, mlir::Value column, mlir::Value k);
 
+/// A vector of a panel of one column and codes of 8 bits at `row`, from k `k` on, a multiple of its lanes.
+mlir::Value emitValuesOfRow(Emitter &e, const ds_plan::PanelCodes &codes, mlir::Value row, mlir::Value k);
+
 /// Writes the values of k in [begin, end) of the panel, multiples of 16, as f32 [end - begin][width].
 void emitWidenedCodes(Emitter &e, const ds_plan::PanelCodes &codes, mlir::Value panel, mlir::Value to, mlir::Value begin, mlir::Value end);
 

@@ -341,27 +341,28 @@ TEST_P(Codes, embeddingIsExact) {
   const int64_t rows = 70, width = 128;
   std::vector<Quantized> types(std::begin(all), std::end(all));
   types.insert(types.end(), std::begin(inPlanes), std::end(inPlanes));
-  for (const Quantized &quantized : types) {
-    Matrix table(quantized, rows, width, 48);
-    CompiledPlan code(header(table) + "ds_plan.kernel @k \"embed\" schedule {} {\n^bb0(%i: tensor<?x?xi32>, %t: " + table.tensor +
-                          "):\n  %y = ds.embedding %i, %t : tensor<?x?xi32>, " + table.tensor + "\n  ds_plan.return %y : " +
-                          tensorOf(width) + "\n}\nds_plan.program @run max_batch 64 max_rows 256 arena 0 kv_bytes 0 {\n" +
-                          "  %i = ds_plan.input \"i\" 0 tokens : memref<?xi32>\n  %y = ds_plan.output \"y\" 0 tokens : " + rowsOf(width) +
-                          "\n  %t = ds_plan.weight @wp : " + table.memref() + "\n  ds_plan.launch @k ins(%i, %t : memref<?xi32>, " +
-                          table.memref() + ") outs(%y : " + rowsOf(width) + ")\n}\n",
-                      level());
-    ASSERT_TRUE(code) << code.error();
-    const std::vector<int32_t> index{69, 0, 47, 48, 33};
-    Floats y(5 * width);
-    StepData step;
-    step.tokens = 5;
-    step.inputs = {index.data()};
-    step.outputs = {y.as<void>()};
-    step.weights = table.bytes.as<void>();
-    code.run("run", step, 2);
-    for (int64_t i = 0; i < 5 * width; ++i)
-      ASSERT_EQ(y[i], table.values[index[i / width] * width + i % width]) << table.tensor << ", element " << i;
-  }
+  for (int64_t panel : {48, 1})
+    for (const Quantized &quantized : types) {
+      Matrix table(quantized, rows, width, panel);
+      CompiledPlan code(header(table) + "ds_plan.kernel @k \"embed\" schedule {} {\n^bb0(%i: tensor<?x?xi32>, %t: " + table.tensor +
+                            "):\n  %y = ds.embedding %i, %t : tensor<?x?xi32>, " + table.tensor + "\n  ds_plan.return %y : " +
+                            tensorOf(width) + "\n}\nds_plan.program @run max_batch 64 max_rows 256 arena 0 kv_bytes 0 {\n" +
+                            "  %i = ds_plan.input \"i\" 0 tokens : memref<?xi32>\n  %y = ds_plan.output \"y\" 0 tokens : " + rowsOf(width) +
+                            "\n  %t = ds_plan.weight @wp : " + table.memref() + "\n  ds_plan.launch @k ins(%i, %t : memref<?xi32>, " +
+                            table.memref() + ") outs(%y : " + rowsOf(width) + ")\n}\n",
+                        level());
+      ASSERT_TRUE(code) << code.error();
+      const std::vector<int32_t> index{69, 0, 47, 48, 33};
+      Floats y(5 * width);
+      StepData step;
+      step.tokens = 5;
+      step.inputs = {index.data()};
+      step.outputs = {y.as<void>()};
+      step.weights = table.bytes.as<void>();
+      code.run("run", step, 2);
+      for (int64_t i = 0; i < 5 * width; ++i)
+        ASSERT_EQ(y[i], table.values[index[i / width] * width + i % width]) << table.tensor << ", element " << i;
+    }
 }
 
 DS_ON_ALL_LEVELS(Codes);
