@@ -15,6 +15,11 @@ static constexpr int64_t bytesPass = 384;
 /// By minus this sums of codes are multiplied, so that dot products with codes of 8 bits, of which each has as much added, start there.
 static constexpr int32_t roundedZero = 128;
 
+/// A float of 1.5 * 2^23 plus an integer below 2^22 holds that in its low bits: there sums of one digit start, and are floats at the end.
+static constexpr int32_t magicBits = 0x4B400000;
+static constexpr double magic = 12582912.0;
+static bool startsAtMagic(const CpuLevel &level, int64_t digits) { return digits == 1 && level.byteDots != Dots::pairwise; }
+
 RoundedRows::RoundedRows(int64_t depth, int64_t segment, bool words)
     : segment(segment), codeBytes(words ? 2 : 1), scales(llvm::alignTo(depth * codeBytes, 64)),
       sums(scales + static_cast<int64_t>(llvm::divideCeil(depth, segment)) * 4), bytes((llvm::divideCeil(2 * sums - scales, 64) | 1) * 64) {
@@ -33,12 +38,10 @@ void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
   const int64_t lanes = c.level.lanes, depth = region.depth, segment = roundedRows->segment, bytes = roundedRows->bytes,
                 digitBits = roundedRows->digitBits();
   const auto most = static_cast<float>(digits == 1 ? 127 : 127 << (RoundedRows::bitsOfF32 - 8));
-  // A sum with 1.5 * 2^23 is rounded to an integer that stands in its low bits; also of a NaN these are defined.
-  constexpr int32_t magicBits = 0x4B400000;
   Type integers = e.vec(lanes, e.i32());
   auto nearest = [&](Value x) {
-    if (digits == 1)
-      return e.bitcast(e.add(x, e.constantOf(e.vec(), 12582912.0)), integers);
+    if (digits == 1) // also of a NaN the low bits are defined
+      return e.bitcast(e.add(x, e.constantOf(e.vec(), magic)), integers);
     return e.toI32(e.roundEven(e.min(e.max(x, e.constantOf(e.vec(), -most)), e.constantOf(e.vec(), most))));
   };
   auto roundSegment = [&](Value to, llvm::function_ref<Value(Value)> from, Value first, int64_t count) {
@@ -73,7 +76,8 @@ void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
     const auto added = static_cast<uint32_t>(digits == 1 ? count : 0) * static_cast<uint32_t>(magicBits);
     for (int64_t digit = 0; digit < digits; ++digit) {
       Value sum = e.sub(e.reduceAdd(sums[digit]), e.constantI32(static_cast<int32_t>(added)));
-      e.store(e.mul(sum, e.constantI32(-roundedZero)), e.at(to, e.add(index, digit * bytes + roundedRows->sums)));
+      Value start = e.constantI32(startsAtMagic(c.level, digits) ? magicBits : 0);
+      e.store(e.add(e.mul(sum, e.constantI32(-roundedZero)), start), e.at(to, e.add(index, digit * bytes + roundedRows->sums)));
     }
   };
   const int64_t whole = depth / segment * segment;
@@ -123,7 +127,9 @@ public:
   BytesBlockEmitter(Emitter &e, const BytesBlock &block)
       : e(e), block(block), codes(block.codes), lanes(e.getLevel().lanes), rowsOfBytes(block.height * block.digits),
         shape(shapeOf(e.getLevel(), codes, block.layout, block.height, block.digits)), vectors(shape.vectors),
-        isMinus(e.getLevel().byteDots == Dots::pairwise) {}
+        isMinus(e.getLevel().byteDots == Dots::pairwise), hasMagic(startsAtMagic(e.getLevel(), block.digits)),
+        // Of scales of f32 the product with the magic number is not exact.
+        endsAtMagic(hasMagic && codes.half && codes.zeroCode() == roundedZero) {}
 
   void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end, Value ahead) {
     e.forRange(e.constant(0), e.constant(codes.width), vectors * lanes, [&](Value column) {
@@ -212,6 +218,8 @@ private:
     SmallVector<Value> rowSums, all;
     for (int64_t r = 0; r < rowsOfBytes; ++r) {
       rowSums.push_back(ofRow(r, block.layout.sums, segment, e.i32()));
+      if (hasMagic && !endsAtMagic)
+        rowSums.back() = e.sub(rowSums.back(), magicBits);
       Value start = e.constantI32(0);
       if (const int64_t zero = codes.zeroCode())
         start = zero == roundedZero ? rowSums.back() : e.shiftRightSigned(rowSums.back(), llvm::Log2_64(roundedZero / zero));
@@ -234,9 +242,11 @@ private:
       });
       return dots;
     });
-    SmallVector<Value> sums;
+    SmallVector<Value> sums, magics;
     for (int64_t i = 0; i < block.height * vectors; ++i)
       sums.push_back(before(i));
+    for (int64_t v = 0; v < vectors && endsAtMagic; ++v)
+      magics.push_back(e.mul(reader.scales()[v], e.constantF32(-magic)));
     for (int64_t r = 0; r < rowsOfBytes; ++r) {
       Value scale = e.splat(ofRow(r, block.layout.scales, segment, e.f32()), lanes), sumOfRow;
       if (isMinus)
@@ -244,7 +254,8 @@ private:
       if (codes.type.isAsymmetric())
         sumOfRow = e.splat(e.mul(e.toF32(rowSums[r]), e.constantF32((isMinus ? 1.0F : -1.0F) / roundedZero)), lanes);
       for (int64_t v = 0; v < vectors; ++v) {
-        Value value = e.mul(e.toF32(all[r * vectors + v]), reader.scales()[v]), &sum = sums[r / block.digits * vectors + v];
+        Value dot = all[r * vectors + v], ofColumn = reader.scales()[v], &sum = sums[r / block.digits * vectors + v];
+        Value value = endsAtMagic ? e.fma(e.bitcast(dot, e.vec()), ofColumn, magics[v]) : e.mul(e.toF32(dot), ofColumn);
         if (sumOfRow)
           value = e.fma(reader.offsets()[v], sumOfRow, value);
         sum = e.fma(value, scale, sum);
@@ -259,7 +270,9 @@ private:
   int64_t lanes, rowsOfBytes;
   BytesShape shape;
   int64_t vectors;
-  bool isMinus; // what is added up are dot products times -1
+  bool isMinus;     // what is added up are dot products times -1
+  bool hasMagic;    // what rows have in place of 0 starts at the magic number
+  bool endsAtMagic; // and so does the dot product, which is a float then
 };
 } // namespace
 
