@@ -410,14 +410,15 @@ def PlanPairKeys : Pass<"ds-plan-pair-keys", "::mlir::ModuleOp"> {
   let description = [{
     The packed buffers of a program, which hold keys and values for attention, have elements of bf16 where heads have a multiple of 16
     values, attention without dropout alone reads them, and the module has no cache. They then lie in pairs (`CacheLayout.h`): a level
-    with dot products of bf16 multiplies them by queries and probabilities that are rounded too, others by f32.
+    with dot products of bf16 multiplies them by queries and probabilities that are rounded too, one with multiply-adds of f16 makes all of
+    them f16, others multiply f32.
 
     Before: `%k = ds_plan.buffer packed : memref<?x384xf32>`
     After: `%k = ds_plan.buffer packed : memref<?x384xbf16>`
 
     Needs: launches of kernels.   Keeps: everything but the type of the buffers.
     Numerics: lossy, keys and values are rounded to 8 bits of fraction, at some levels queries and probabilities as well.
-    Saves: half the bytes of each such buffer, and half the multiply-adds of attention where a level has the dot products.
+    Saves: half the bytes of each such buffer, and half the multiply-adds of attention where a level has those of 16 bits.
   }];
 }
 
