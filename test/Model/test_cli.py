@@ -3,12 +3,16 @@
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import tiny_models
 from ds_mlir.__main__ import main
+from ds_mlir.compiler import compiler_path
 
 
 def test_generate_answers_in_the_chat_template(smollm2, capsys):
@@ -50,6 +54,22 @@ def test_compile_and_its_errors(tmp_path, capsys, torch):
     line = "ds_mlir: --target: expects a list of cpu, cuda and cuda:ARCH,..., got 'cpu,rocm'\n"
     assert capsys.readouterr().err == line
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_compile_ends_on_a_hangup_unless_it_is_ignored(ignored, tmp_path, torch):
+    """What `nohup` starts goes on when the terminal closes; LLVM's handlers would take the signal all the same."""
+    tiny_models.make_model("llama", tmp_path / "model")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        command = [compiler_path(), tmp_path / "model", "-o", tmp_path / "package", "--target-cpu=x86-64-v2", "--quiet"]
+        compiler = subprocess.Popen(command, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    while compiler.poll() is None:
+        time.sleep(0.1)
+        compiler.send_signal(signal.SIGHUP)
+    assert (compiler.returncode == 0, (tmp_path / "package").exists()) == (ignored, ignored)
 
 
 def launches_of(package):

@@ -4,6 +4,7 @@
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/Signals.h"
 #include "llvm/Support/raw_ostream.h"
+#include <csignal>
 #include <thread>
 
 namespace cl = llvm::cl;
@@ -133,8 +134,13 @@ static cl::opt<bool> quiet("quiet", cl::desc("print nothing but errors"), cl::ca
 static std::atomic<bool> interrupted = false;
 
 int main(int argc, char **argv) {
+  // LLVM takes signals that the caller had ignored as well, as nohup does this one.
+  struct sigaction hangup = {};
+  sigaction(SIGHUP, nullptr, &hangup);
   llvm::InitLLVM init(argc, argv);
   llvm::sys::SetInterruptFunction([] { interrupted = true; });
+  if (hangup.sa_handler == SIG_IGN)
+    sigaction(SIGHUP, &hangup, nullptr);
   cl::HideUnrelatedOptions(category);
   cl::SetVersionPrinter([](llvm::raw_ostream &os) { os << "ds-compile " DS_VERSION " (MLIR 22)\n"; });
   if (!cl::ParseCommandLineOptions(argc, argv, "Compiles a transformer model to a package.\n", &llvm::errs()))
