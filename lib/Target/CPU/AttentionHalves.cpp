@@ -135,8 +135,10 @@ void HalvesBlock::begin(llvm::ArrayRef<AttentionRow> rows) {
       e.store(e.bitsOf(half, e.mul(e.load(e.vec(), e.at(from, d * 4)), scale.up)), e.at(to, d * 2));
     e.store(e.mul(scale.back, ofKeys), f32At(units, row));
   });
-  // Outside of what f16 holds, scores differ either by less than counts or by more than rounding leaves.
+  // Outside of what f16 holds, scores differ either by less than counts or by more than rounding leaves. Nor is a unit 0, as of queries and
+  // keys that all are: it would meet the infinity of a row that has seen no key.
   Value known = e.max(e.min(e.load(e.vec(), units), e.constantOf(e.vec(), 0x1p15)), e.constantOf(e.vec(), 0x1p-24));
+  e.store(known, units);
   e.store(e.bitsOf(half, known), halfUnits);
 }
 

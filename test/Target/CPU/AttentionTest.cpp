@@ -390,7 +390,8 @@ TEST_P(AttentionOfPairs, pairs) {
   }
 }
 
-/// Queries, keys and values far from 1 are what others are times powers of two; of more tokens than the stack has room for too.
+/// Queries, keys and values far from 1, and of zeros alone, are what others are times powers of two; of more tokens than the stack has room
+/// for too.
 TEST_P(AttentionOfPairs, sizes) {
   for (Shape s : {Shape{2, 1, 32}, Shape{1, 1, 256, 0, true}, Shape{1, 1, 128}}) {
     s.bf16 = true;
@@ -399,7 +400,7 @@ TEST_P(AttentionOfPairs, sizes) {
     struct Sizes {
       int queries, keys, values;
     };
-    for (Sizes sizes : {Sizes{60, -60, 0}, Sizes{-60, 60, 100}, Sizes{-100, 30, -100}, Sizes{0, 0, 100}})
+    for (Sizes sizes : {Sizes{60, -60, 0}, Sizes{-60, 60, 100}, Sizes{-100, 30, -100}, Sizes{0, 0, 100}, Sizes{-300, -300, 0}})
       for (int64_t tokens : {20, 40, 530}) {
         Step step(s, 1, tokens, {0}, tokens);
         step.roundToBf16();
