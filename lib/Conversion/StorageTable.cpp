@@ -96,11 +96,9 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
   if (storage)
     return storage;
   ArrayRef<int64_t> shape = parameter.getTensorType().getShape();
-  const auto product = linearWeights.find(parameter.getSymNameAttr());
   // A row of codes that no product reads is a panel of its own, and one piece of memory.
-  const int64_t width = product != linearWeights.end() ? linearPanelOf(shape[0], product->second)
-                        : role == OperandRole::table   ? 1
-                                                       : linearPanelOf(shape[0], false);
+  const bool isTableAlone = role == OperandRole::table && !linearWeights.contains(parameter.getSymNameAttr());
+  const int64_t width = isTableAlone ? 1 : linearPanelOf(shape[0], linearWeights.lookup(parameter.getSymNameAttr()));
   const int64_t panels = llvm::divideCeil(shape[0], width);
   MemRefType type;
   if (layout == Layout::vector)

@@ -73,7 +73,8 @@ class AttentionBlock {
 public:
   AttentionBlock(AttentionKernel &kernel, int64_t rows);
   virtual ~AttentionBlock() = default;
-  /// Emits the block for `rows` rows; a row may stand there twice, and then the first time counts.
+  int64_t rows() const { return count; }
+  /// Emits the block for its rows; a row may stand there twice, and then the first time counts.
   void emit(llvm::ArrayRef<AttentionRow> rows, const AttentionKeys &keys);
 
 protected:
@@ -99,6 +100,8 @@ protected:
   void finishPartially(llvm::ArrayRef<AttentionRow> rows, Value maxima);
 
   // The softmax of a step, in AttentionSoftmax.cpp.
+  /// Calls `body` with the first key, in the step, of each unit that some row does not see whole.
+  void forPartlySeen(const AttentionKeys &keys, const Step &step, llvm::function_ref<void(Value)> body);
   /// Scores of keys that a row does not see become -infinity.
   void hideKeys(const AttentionKeys &keys, const Step &step);
   /// Adds slopes; returns the largest score of each row, one a lane.
@@ -127,7 +130,7 @@ protected:
   int64_t together;           // numbers that one `add` multiplies: 2 of pairs
   int64_t tileVectors;        // vectors of keys in one register block, a multiple of 16 keys
   int64_t stepKeys;           // keys of one step of the online softmax
-  int64_t firstKeys = 16;     // a step begins at a multiple of as many
+  int64_t unitKeys = 16;      // a step begins at a multiple of as many, and keys are hidden in units of them
   Value queryArray;           // [rows][paddedSize], scaled
   Value scoreArray;           // [rows][stepKeys], in units of log 2; then probabilities, rounded ones in the first half of a row
   Value sumArray;             // [rows][lanes]: partial sums of probabilities

@@ -212,7 +212,7 @@ void AttentionBlock::finishPartially(llvm::ArrayRef<AttentionRow> rows, Value ma
 
 void AttentionBlock::emit(llvm::ArrayRef<AttentionRow> rows, const AttentionKeys &keys) {
   begin(rows);
-  Value firstStep = e.mul(e.div(keys.begin, firstKeys), firstKeys), zero = e.constant(0), lowest = e.infinity(e.vec(), /*negative=*/true);
+  Value firstStep = e.mul(e.div(keys.begin, unitKeys), unitKeys), zero = e.constant(0), lowest = e.infinity(e.vec(), /*negative=*/true);
   auto addStep = [&](Value first, ValueRange maxima) {
     Step step{first, e.min(e.ceilDiv(e.sub(keys.end, first), 16), stepKeys / 16)};
     scores(keys, step);

@@ -13,8 +13,8 @@ using mlir::ValueRange;
 static constexpr int64_t lineBytes = 64;
 /// Keys of a block of values: those that words hold 16 apart.
 static constexpr int64_t blockKeys = 32, distance = 16;
-/// As i16: the first bf16 that is no finite number, and a NaN of f16.
-static constexpr int64_t notFinite = 0x7f80, notANumber = 0x7e00;
+/// The first bf16 that is no finite number, as i16.
+static constexpr int64_t notFinite = 0x7f80;
 
 HalvesOfHead::HalvesOfHead(AttentionKernel &kernel) : kernel(kernel), e(kernel.context.e) {
   constexpr int64_t mostBytes = 256 * 1024, bytesOfSlot = 4;
@@ -44,13 +44,11 @@ static Value sizeOf(Emitter &e, Value bits) {
 
 Value HalvesOfHead::numbersOf(Value bits, Value least) {
   Value size = e.bitAnd(bits, e.constantOf(bits.getType(), 0x7fff));
-  return e.select(e.lt(size, notFinite), Halves::ofBf16(e, bits, least), e.constantOf(bits.getType(), notANumber));
+  return e.select(e.lt(size, notFinite), Halves::ofBf16(e, bits, least), e.constantOf(bits.getType(), Halves::notANumber));
 }
 
 Value HalvesOfHead::scale(Value sizes, int64_t factor) {
-  Value words = e.bitcast(sizes, e.vec(e.getLevel().lanes, e.i32()));
-  Value largest = e.reduceMax(e.max(e.shiftRight(words, 16), e.bitAnd(words, e.constantOf(words.getType(), 0xffff))));
-  Value down = Halves::down(e, e.shiftRight(largest, Halves::fractionOfBf16));
+  Value largest = e.reduceMax(Halves::largerOfPairs(e, sizes)), down = Halves::down(e, e.shiftRight(largest, Halves::fractionOfBf16));
   e.store(Halves::back(e, down), e.at(factors, factor * 4));
   return e.bitcast(e.splat(Halves::twice(e, e.shiftLeft(down, Halves::fractionOfBf16))), sizes.getType());
 }
@@ -104,7 +102,7 @@ void HalvesOfHead::takeValues(Value from, Value end) {
   forPairs({}, [&](Value key, Value place, Value near, Value far, ValueRange) {
     near = e.bitcast(numbersOf(near, least), words), far = e.bitcast(numbersOf(far, least), words);
     // Row `p` of a block has keys p and p + 16.
-    Value row = e.add(e.div(e.mul(e.div(key, blockKeys), blockKeys), 2), e.rem(key, blockKeys));
+    Value row = e.sub(key, e.mul(e.div(key, blockKeys), distance));
     Value to = e.at(values, e.add(e.mul(row, rowBytes), place));
     auto low = [&](Value word) { return e.bitAnd(word, e.constantOf(words, 0xffff)); };
     auto high = [&](Value word) { return e.bitAnd(word, e.constantOf(words, -0x10000)); };
@@ -116,7 +114,7 @@ void HalvesOfHead::takeValues(Value from, Value end) {
 
 HalvesBlock::HalvesBlock(AttentionKernel &kernel, const HalvesOfHead &head, int64_t rows)
     : AttentionBlock(kernel, rows), head(head), half(e.getBuilder().getF16Type()), halves(e.vec(2 * lanes, half)) {
-  firstKeys = blockKeys;
+  unitKeys = blockKeys;
   tileVectors = rows > 6 ? 2 : 4; // 24 sums, or as many as steps are whole
   halfQueries = e.stack(rows * paddedSize * 2);
   for (Value *array : {&units, &halfUnits, &halfMax})
@@ -185,15 +183,9 @@ void HalvesBlock::scores(const AttentionKeys &keys, const Step &step) {
 
 void HalvesBlock::hideKeys(const AttentionKeys &keys, const Step &step) {
   mlir::VectorType words = e.vec(lanes, e.i32()), shorts = e.vec(2 * lanes, e.i16());
-  Value zero = e.constant(0), lowest = e.infinity(halves, /*negative=*/true), blocks = e.ceilDiv(step.blocks, 2);
-  // All rows see the keys of blocks between `head` and `tail`, unless the mask has holes.
-  Value head = e.min(e.ceilDiv(e.max(e.sub(keys.commonBegin, step.first), zero), blockKeys), blocks);
-  Value tail = e.max(e.min(e.div(e.max(e.sub(keys.commonEnd, step.first), zero), blockKeys), blocks), head);
-  if (keys.holes)
-    tail = e.select(keys.holes, head, tail);
-  Value gap = e.sub(tail, head);
-  e.forRange(zero, e.sub(blocks, gap), 1, [&](Value i) {
-    Value place = e.mul(e.select(e.lt(i, head), i, e.add(i, gap)), blockKeys), key = e.add(step.first, place), open;
+  Value zero = e.constant(0), lowest = e.infinity(halves, /*negative=*/true);
+  forPartlySeen(keys, step, [&](Value place) {
+    Value key = e.add(step.first, place), open;
     Value lane = e.iota(lanes, e.i32()), inBlock = e.bitcast(e.bitOr(lane, e.shiftLeft(e.add(lane, distance), 16)), shorts);
     auto spread = [&](Value number) { return e.bitcast(e.splat(Halves::twice(e, number)), shorts); };
     Value index = e.add(inBlock, spread(e.toI32(key)));

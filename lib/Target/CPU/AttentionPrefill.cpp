@@ -3,8 +3,8 @@
 using namespace ds;
 using mlir::Value;
 
-/// Emits tokens `[first, first + block rows)` of head `h` of sequence `b`; rows behind the last token repeat it.
-static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t blockRows, Value b, Value h, Value first, Value limit,
+/// Emits tokens `[first, first + rows of the block)` of head `h` of sequence `b`; rows behind the last token repeat it.
+static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, Value b, Value h, Value first, Value limit,
                        AttentionKernel::MaskOf mask, const HalvesOfHead *halves) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
@@ -12,7 +12,7 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t b
   Value past = kernel.pastOf(b), kvHead = e.div(h, kernel.group()), zero = e.constant(0);
   Value slope = kernel.slopes ? e.load(e.f32(), e.element(kernel.slopes->pointer, e.f32(), h)) : Value();
   llvm::SmallVector<AttentionRow> rows;
-  for (int64_t i = 0; i < blockRows; ++i) {
+  for (int64_t i = 0; i < block.rows(); ++i) {
     Value token = e.min(e.add(first, i), e.sub(context.tokens, 1)), row = e.add(e.mul(b, context.tokens), token);
     Value behind = e.add(e.add(past, token), 1); // its own place, plus 1
     Value end = op.getCausal() ? e.min(behind, limit) : limit;
@@ -31,27 +31,24 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, int64_t b
   block.emit(rows, keys);
 }
 
-/// Emits the tokens of all heads in blocks of `wholeRows`, or of `fewRows` where few are left.
-static void emitBlocks(AttentionKernel &kernel, AttentionBlock &whole, int64_t wholeRows, AttentionBlock &few, int64_t fewRows,
-                       HalvesOfHead *halves = nullptr) {
+/// Emits the tokens of all heads in blocks `whole`, or `few` where few are left.
+static void emitBlocks(AttentionKernel &kernel, AttentionBlock &whole, AttentionBlock &few, HalvesOfHead *halves = nullptr) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
-  Value blocks = e.ceilDiv(context.tokens, wholeRows);
+  Value blocks = e.ceilDiv(context.tokens, whole.rows());
   context.forTiles(e.mul(e.mul(context.batch, kernel.heads()), blocks), [&](Value tile) {
     Value pair = e.div(tile, blocks), b = e.div(pair, kernel.heads()), h = e.rem(pair, kernel.heads());
-    Value first = e.mul(e.rem(tile, blocks), wholeRows), left = e.sub(context.tokens, first);
+    Value first = e.mul(e.rem(tile, blocks), whole.rows()), left = e.sub(context.tokens, first);
     AttentionKernel::MaskOf mask = kernel.maskOf(b);
     Value limit = e.min(e.add(kernel.pastOf(b), context.tokens), kernel.keys.capacity);
     if (kernel.mask)
       limit = e.min(limit, mask.end);
     if (halves)
       halves->take(b, e.div(h, kernel.group()), limit);
-    auto emit = [&](AttentionBlock &block, int64_t rows, Value token) {
-      emitTokens(kernel, block, rows, b, h, token, limit, mask, halves);
-    };
+    auto emit = [&](AttentionBlock &block, Value token) { emitTokens(kernel, block, b, h, token, limit, mask, halves); };
     e.ifElse(
-        e.le(left, 2 * fewRows), [&] { e.forRange(first, context.tokens, fewRows, [&](Value token) { emit(few, fewRows, token); }); },
-        [&] { emit(whole, wholeRows, first); });
+        e.le(left, 2 * few.rows()), [&] { e.forRange(first, context.tokens, few.rows(), [&](Value token) { emit(few, token); }); },
+        [&] { emit(whole, first); });
   });
 }
 
@@ -64,14 +61,14 @@ void ds::emitAttentionPrefill(AttentionKernel &kernel) {
   int64_t fewRows = kernel.seed ? 4 : wholeRows / 3;
   auto plain = [&] {
     AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
-    emitBlocks(kernel, whole, wholeRows, few, fewRows);
+    emitBlocks(kernel, whole, few);
   };
   if (!HalvesOfHead::serves(kernel))
     return plain();
   HalvesOfHead head(kernel);
   auto halves = [&] {
     HalvesBlock whole(kernel, head, wholeRows), few(kernel, head, fewRows);
-    emitBlocks(kernel, whole, wholeRows, few, fewRows, &head);
+    emitBlocks(kernel, whole, few, &head);
   };
   e.ifElse(e.le(context.tokens, head.capacity()), halves, plain);
 }

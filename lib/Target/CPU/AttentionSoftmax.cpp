@@ -23,17 +23,21 @@ Value AttentionBlock::reduceRows(Emitter::Values vectors, llvm::function_ref<Val
   return vectors.front();
 }
 
-void AttentionBlock::hideKeys(const AttentionKeys &keys, const Step &step) {
-  Value zero = e.constant(0), lowest = e.infinity(e.vec(), /*negative=*/true);
-  mlir::VectorType integers = e.vec(lanes, e.i32());
-  // All rows see the keys of blocks between `head` and `tail`, unless the mask has holes.
-  Value head = e.min(e.ceilDiv(e.max(e.sub(keys.commonBegin, step.first), zero), 16), step.blocks);
-  Value tail = e.max(e.min(e.div(e.max(e.sub(keys.commonEnd, step.first), zero), 16), step.blocks), head);
+void AttentionBlock::forPartlySeen(const AttentionKeys &keys, const Step &step, llvm::function_ref<void(Value)> body) {
+  Value zero = e.constant(0), units = e.ceilDiv(step.blocks, unitKeys / 16);
+  // All rows see the keys of units between `head` and `tail`, unless the mask has holes.
+  Value head = e.min(e.ceilDiv(e.max(e.sub(keys.commonBegin, step.first), zero), unitKeys), units);
+  Value tail = e.max(e.min(e.div(e.max(e.sub(keys.commonEnd, step.first), zero), unitKeys), units), head);
   if (keys.holes)
     tail = e.select(keys.holes, head, tail);
   Value gap = e.sub(tail, head);
-  e.forRange(zero, e.sub(step.blocks, gap), 1, [&](Value i) {
-    Value block = e.mul(e.select(e.lt(i, head), i, e.add(i, gap)), 16);
+  e.forRange(zero, e.sub(units, gap), 1, [&](Value i) { body(e.mul(e.select(e.lt(i, head), i, e.add(i, gap)), unitKeys)); });
+}
+
+void AttentionBlock::hideKeys(const AttentionKeys &keys, const Step &step) {
+  Value zero = e.constant(0), lowest = e.infinity(e.vec(), /*negative=*/true);
+  mlir::VectorType integers = e.vec(lanes, e.i32());
+  forPartlySeen(keys, step, [&](Value block) {
     for (int64_t lane = 0; lane < 16; lane += lanes) {
       Value place = e.add(block, lane), key = e.add(step.first, place), index = e.add(e.iota(lanes, e.i32()), e.toI32(key)), open;
       if (keys.mask) {

@@ -56,14 +56,12 @@ static void emitHalvesOfPanel(Emitter &e, int64_t width, int64_t parts, Value pa
       Value sizes = e.forRange(e.constant(0), a[2], 1, ValueRange{e.zero(halves)}, [&](Value step, ValueRange before) {
         return SmallVector<Value>{e.max(e.bitAnd(load(step), sizeBits), before[0])};
       })[0];
-      sizes = e.bitcast(sizes, words);
-      Value largest = e.max(e.shiftRight(sizes, 16), e.bitAnd(sizes, e.constantOf(words, 0xffff)));
-      Value exponent = e.shiftRight(largest, Halves::fractionOfBf16), down = Halves::down(e, exponent);
+      Value exponent = e.shiftRight(Halves::largerOfPairs(e, sizes), Halves::fractionOfBf16), down = Halves::down(e, exponent);
       e.store(Halves::back(e, down), e.at(a[3], e.mul(column, 4)));
       auto inBoth = [&](Value word) { return e.bitcast(Halves::twice(e, word), halves); };
       Value least = inBoth(e.shiftLeft(down, Halves::fractionOfBf16));
       Value isNumber = e.lt(exponent, Halves::infinite);
-      Value notANumber = inBoth(e.select(isNumber, e.zero(words), e.constantOf(words, 0x7e00)));
+      Value notANumber = inBoth(e.select(isNumber, e.zero(words), e.constantOf(words, Halves::notANumber)));
       e.forRange(e.constant(0), a[2], 1, [&](Value step) {
         e.prefetch(e.at(asked, e.mul(step, aheadBytes)), /*locality=*/2);
         e.store(e.bitOr(Halves::ofBf16(e, load(step), least), notANumber), e.at(sink, e.mul(step, lineBytes)));
@@ -164,8 +162,7 @@ void GemmKernel::emitProductOfHalves(const KernelOperand &weight, const Slab &sl
   Value all = e.constant(region.depth);
   e.forRange(e.constant(0), all, halvesPass, [&](Value k) {
     Value depth = e.min(e.sub(all, k), halvesPass), steps = e.ceilDiv(depth, 2), panelAtK = e.at(panel, e.mul(k, lineBytes));
-    // What lies a whole pass further, of this panel or of the one behind it, is asked for in parts: one on the way to f16, one by each
-    // block.
+    // What lies a whole pass further, of this panel or the one behind it, is asked for in parts: on the way to f16, and by the blocks.
     Value next = e.at(panelAtK, halvesPass * lineBytes), ofRows = e.at(rowFactors, e.mul(e.div(k, halvesPass), factorBytes()));
     auto blocks = [&](int64_t parts) {
       emitHalvesOfPanel(e, width, parts, panelAtK, scaledPanel, steps, columnFactors, next);

@@ -15,6 +15,8 @@ struct Halves {
   static constexpr int64_t fraction = 23, fractionOfBf16 = 7, fractionOfHalf = 10, infinite = 255;
   /// What the largest value of a row, and of what it meets, gets.
   static constexpr int64_t largestOfRow = bias + 2, largestOfColumn = biasOfHalf + 3;
+  /// A NaN of f16.
+  static constexpr int64_t notANumber = 0x7e00;
 
   /// f32 of `exponent`, as f32 stores it.
   static mlir::Value powerOfTwo(Emitter &e, mlir::Value exponent) {
@@ -33,6 +35,11 @@ struct Halves {
     return {powerOfTwo(e, up), powerOfTwo(e, e.sub(e.constantI32(2 * bias), up))};
   }
 
+  /// The larger of the two sizes of bf16 in each word.
+  static mlir::Value largerOfPairs(Emitter &e, mlir::Value sizes) {
+    mlir::Value words = e.bitcast(sizes, e.vec(e.getLevel().lanes, e.i32()));
+    return e.max(e.shiftRight(words, 16), e.bitAnd(words, e.constantOf(words.getType(), 0xffff)));
+  }
   /// By how much exponents of bf16 are lowered whose largest is `exponent`, i32 as the results.
   static mlir::Value down(Emitter &e, mlir::Value exponent) { return e.max(e.sub(exponent, largestOfColumn), 0); }
   /// What takes that back, as f32.
