@@ -45,15 +45,23 @@ LogicalResult ViewAttr::verify(function_ref<InFlightDiagnostic()> emitError, int
 }
 
 LogicalResult QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bits, QuantizedKind kind, int64_t group,
-                                    FloatType scale) {
+                                    Type scale) {
   if (bits < 2 || bits > 8)
     return emitError() << "expects 2 to 8 bits, got " << bits;
   if (kind == QuantizedKind::e4m3 && bits != 8)
     return emitError() << "expects 8 bits for e4m3, got " << bits;
   if (group < 0)
     return emitError() << "expects groups of at least 1, or 0 for whole rows, got " << group;
-  if (!scale.isF16() && !scale.isF32())
-    return emitError() << "expects scales of f16 or f32, got " << scale;
+  if (isa<IntegerType>(scale)) {
+    const bool isSymmetric = kind == QuantizedKind::symmetric;
+    if (isSymmetric ? !scale.isSignedInteger(8) : kind != QuantizedKind::asymmetric || !scale.isUnsignedInteger(6))
+      return emitError() << "expects integer scales of si8 with symmetric codes or of ui6 with asymmetric ones, got " << scale << " with "
+                         << stringifyQuantizedKind(kind);
+    if (group != (isSymmetric ? 16 : 32))
+      return emitError() << "expects groups of " << (isSymmetric ? 16 : 32) << " with scales of " << scale << ", got " << group;
+  } else if (!scale.isF16() && !scale.isF32()) {
+    return emitError() << "expects scales of f16 or f32, or of si8 or ui6 in blocks, got " << scale;
+  }
   return success();
 }
 

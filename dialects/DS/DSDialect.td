@@ -31,10 +31,11 @@ def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
   let summary = "an element of a quantized matrix, or of a cache of codes";
   let description = [{
     Matrices [N, K] whose elements are codes of `bits` bits (2 to 8) with one `scale` (f16 or f32) for every `group` of k of a row, or for
-    the whole row with `group` 0. `symmetric`: value = scale * code, the code signed. `asymmetric`: value = scale * code + offset, the code
-    unsigned, with one offset of the scale's type a group. `e4m3`: value = scale * the number of 8 bits that the code is (OCP e4m3fn, at
-    most 448, no infinity). Codes, scales and offsets stay outside the module; which they are follows from the parameter's source
-    (ds/Quantize). To the ops that read such a matrix its elements are the values, as f32.
+    the whole row with `group` 0. Scales of integers (si8 where symmetric, ui6 where asymmetric, with as many offsets) are multiplied by
+    one f16 for every 256 k, as in GGUF's K blocks. `symmetric`: value = scale * code, the code signed. `asymmetric`: value = scale * code
+    + offset, the code unsigned, with one offset of the scale's type a group. `e4m3`: value = scale * the number of 8 bits that the code
+    is (OCP e4m3fn, at most 448, no infinity). Codes, scales and offsets stay outside the module; which they are follows from the
+    parameter's source (ds/Quantize). To the ops that read such a matrix its elements are the values, as f32.
 
     A cache (`ds.cache`) has signed codes of 8 bits with one f32 scale for each token and head (`symmetric`, `group` the head's size), which
     `ds.cache_append` computes. To attention its elements are the values.
@@ -42,12 +43,15 @@ def DS_QuantizedType : TypeDef<DS_Dialect, "Quantized"> {
     !ds.quantized<4 asymmetric group 32 scale f16>
     ```
   }];
-  let parameters = (ins "int64_t":$bits, EnumParameter<DS_QuantizedKind>:$kind, "int64_t":$group, "::mlir::FloatType":$scale);
+  let parameters = (ins "int64_t":$bits, EnumParameter<DS_QuantizedKind>:$kind, "int64_t":$group, "::mlir::Type":$scale);
   let assemblyFormat = "`<` $bits $kind `group` $group `scale` $scale `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     bool isAsymmetric() const { return getKind() == ::ds::QuantizedKind::asymmetric; }
     bool isE4m3() const { return getKind() == ::ds::QuantizedKind::e4m3; }
+    /// Whether scales, and offsets, are integers that one f16 for each `kBlock` k multiplies.
+    bool hasFactors() const { return ::mlir::isa<::mlir::IntegerType>(getScale()); }
+    static constexpr int64_t kBlock = 256;
     /// True for what a cache can have: signed codes of 8 bits with an f32 scale for each group.
     bool isOfCache() const {
       return getBits() == 8 && getKind() == ::ds::QuantizedKind::symmetric && getGroup() > 0 && getScale().isF32();

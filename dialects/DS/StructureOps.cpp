@@ -19,6 +19,8 @@ LogicalResult ParameterOp::verify() {
     if (columns == 0 || columns % 16 != 0 || group % 16 != 0 || columns % group != 0)
       return emitOpError("expects groups that divide the columns, both multiples of 16, got groups of ")
              << group << " and " << columns << " columns";
+    if (quantized.hasFactors() && columns % QuantizedType::kBlock != 0)
+      return emitOpError("expects columns that blocks of ") << QuantizedType::kBlock << " divide, as scales are integers, got " << columns;
   }
   if (std::optional<MoqAttr> grid = getGrid()) { // (C5)
     auto quantized = dyn_cast<QuantizedType>(type.getElementType());

@@ -8,7 +8,8 @@ def DS_ParameterOp : DS_Op<"parameter", [Symbol]> {
     - (C1) exactly one of `source` and `value` is given.
     - (C2) `type` is a static tensor of rank 1 or 2, and `value` has that type.
     - (C3) `view` has as many elements as `type`, and comes with `source`.
-    - (C4) a quantized type comes with `source` and rank 2, its groups divide the columns, and both are multiples of 16.
+    - (C4) a quantized type comes with `source` and rank 2, its groups divide the columns, and both are multiples of 16;
+      blocks of 256 k divide them where scales are integers.
     - (C5) `grid`, which says how values were rounded to codes, comes with a quantized type of its kind with scales of f32, of as many bits,
       2 where the grid is binary (it has a code for 0).
     ```mlir

@@ -9,8 +9,11 @@ namespace ds_plan {
 
 /// A panel of `width` columns and `depth` k is a list of rows of `width` words of 32 bits, so that it is read from its beginning to its
 /// end. A span is one or two groups of k, their scales first. Scales of f16 fill one row: those of two symmetric groups one behind the
-/// other, or scale and offset of an asymmetric one. Scales of f32 fill a row of their own, and so do their offsets. Codes follow, unit by
-/// unit of 16 k. Codes are unsigned: symmetric ones have half their range added. So `vpdpbusd` multiplies them as they are (AVX-512 VNNI).
+/// other, or scale and offset of an asymmetric one. Scales of f32 fill a row of their own, and so do their offsets. Of scales that are
+/// integers a span is a block of 256 k: its f16 in one row (scales, then offsets), then bytes [group][width] of signed scales, or, of 12
+/// bits for scale and offset, of the low 8 of each group, scale first, and of the high 4 of two groups, the first lowest. Codes follow,
+/// unit by unit of 16 k. Codes are unsigned: symmetric ones have half their range added. So `vpdpbusd` multiplies them as they are (AVX-512
+/// VNNI).
 ///
 /// A code is cut into planes, parts of 8, 4, 2 and 1 bits, the lowest bits first: 8, 7 = 4 + 2 + 1, 6 = 4 + 2, 5 = 4 + 1, 4, 3 = 2 + 1, 2.
 /// A unit has the rows of its planes one behind the other, those of the lowest bits first. In a word of p bits
@@ -18,7 +21,8 @@ namespace ds_plan {
 /// that its row stands before two units of a group, for both, and half of it is unused where the group has one unit left.
 struct PanelCodes {
   PanelCodes(ds::QuantizedType type, int64_t depth, int64_t width)
-      : type(type), depth(depth), width(width), group(type.getGroup() ? type.getGroup() : depth), half(type.getScale().isF16()) {}
+      : type(type), depth(depth), width(width), group(type.getGroup() ? type.getGroup() : depth), half(type.getScale().isF16()),
+        factors(type.hasFactors()) {}
 
   /// `bits` bits of each code, from bit `low` on.
   struct Plane {
@@ -39,23 +43,29 @@ struct PanelCodes {
 
   int64_t groups() const { return depth / group; }
   int64_t rowBytes() const { return width * 4; }
-  int64_t scaleBytes() const { return width * (half ? 2 : 4); } // of the scales of one group
-  int64_t unitRows() const { return bits() / 2; }               // without a plane of 1 bit
+  int64_t scaleBytes() const { return width * (half || factors ? 2 : 4); } // of the scales of one group, of those of a block of factors
+  int64_t unitRows() const { return bits() / 2; }                          // without a plane of 1 bit
   int64_t groupRows() const { return group / unit * unitRows() + (hasBitPlane() ? llvm::divideCeil(group, 2 * unit) : 0); } // of codes
   int64_t groupBytes() const { return groupRows() * rowBytes(); }
-  int64_t groupsOfSpan() const { return half && !type.isAsymmetric() ? 2 : 1; }
-  int64_t scaleRows() const { return !half && type.isAsymmetric() ? 2 : 1; } // of a span
+  int64_t groupsOfSpan() const { return factors ? ds::QuantizedType::kBlock / group : half && !type.isAsymmetric() ? 2 : 1; }
+  int64_t scaleRows() const { return factors ? 1 + factorRows() : !half && type.isAsymmetric() ? 2 : 1; } // of a span
+  int64_t factorRows() const { return groupsOfSpan() * (type.isAsymmetric() ? 12 : 8) / 32; }
   int64_t spanBytes() const { return scaleRows() * rowBytes() + groupsOfSpan() * groupBytes(); }
   /// Rows of the panel; where groups are odd the last span is one group short.
   int64_t rows() const { return llvm::divideCeil(groups(), groupsOfSpan()) * scaleRows() + groups() * groupRows(); }
   int64_t bytes() const { return rows() * rowBytes(); }
 
   // Bytes from the beginning of the panel.
-  int64_t scalesOf(int64_t g) const { return g / groupsOfSpan() * spanBytes() + g % groupsOfSpan() * scaleBytes(); }
+  int64_t scalesOf(int64_t g) const { return g / groupsOfSpan() * spanBytes() + (factors ? 0 : g % groupsOfSpan() * scaleBytes()); }
   int64_t offsetsOf(int64_t g) const { return scalesOf(g) + scaleBytes(); }
   int64_t codesOf(int64_t g) const {
     return g / groupsOfSpan() * spanBytes() + scaleRows() * rowBytes() + g % groupsOfSpan() * groupBytes();
   }
+
+  // Of factors.
+  int64_t factorsOf(int64_t g) const { return scalesOf(g) + rowBytes() + g % groupsOfSpan() * width; }
+  int64_t highFactorsOf(int64_t g) const { return scalesOf(g) + rowBytes() + (groupsOfSpan() + g % groupsOfSpan() / 2) * width; }
+  static int64_t highFactorShift(int64_t g) { return g % 2 * 4; }
 
   /// What a symmetric code has added.
   int64_t zeroCode() const { return type.getKind() == ds::QuantizedKind::symmetric ? int64_t(1) << (bits() - 1) : 0; }
@@ -71,7 +81,8 @@ struct PanelCodes {
 
   ds::QuantizedType type;
   int64_t depth, width, group;
-  bool half; // scales are f16
+  bool half;    // scales are f16
+  bool factors; // scales are integers that an f16 of a block multiplies
 };
 
 } // namespace ds_plan

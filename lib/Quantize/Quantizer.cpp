@@ -6,10 +6,10 @@
 
 using namespace ds;
 
-bool ds::keepsStoredCodes(const StoredTensor &tensor, const QuantizationScheme &scheme, int64_t columns, int64_t offset,
+bool ds::keepsStoredCodes(StoredType type, const QuantizationScheme &scheme, int64_t columns, int64_t offset,
                           const std::vector<int64_t> &sizes, const std::vector<int64_t> &strides) {
-  const int64_t block = blockSize(tensor.type).elements;
-  return schemeOfStored(tensor.type) == scheme && columns % block == 0 && offset % block == 0 && strides.back() == 1 &&
+  const int64_t block = blockSize(type).elements;
+  return schemeOfStored(type) == scheme && columns % block == 0 && offset % block == 0 && strides.back() == 1 &&
          sizes.back() % columns == 0 &&
          std::all_of(strides.begin(), strides.end() - 1, [&](int64_t stride) { return stride % block == 0; });
 }

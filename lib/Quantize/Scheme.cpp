@@ -5,6 +5,8 @@
 using namespace ds;
 
 double QuantizationScheme::bitsOfWeight(int64_t columns) const {
+  if (factors) // of 256 k: numbers of 16 bits for two, 8 pairs of 6 bits or 16 factors of 8
+    return static_cast<double>(bits) + (asymmetric ? 32 + 96 : 32 + 128) / 256.0;
   const int64_t numbers = asymmetric ? 2 : 1, group = groupOf(columns), unused = bits % 2 ? (32 - group % 32) % 32 : 0;
   return static_cast<double>(bits) + static_cast<double>(numbers * (halfScales ? 16 : 32) + unused) / static_cast<double>(group);
 }
@@ -72,6 +74,8 @@ std::string ds::nameOf(const QuantizationScheme &scheme) {
   name += scheme.group ? "-g" + std::to_string(scheme.group) : "-row";
   if (scheme.asymmetric)
     name += "-asym";
+  if (scheme.factors)
+    return name + "-k";
   return scheme.group && !scheme.halfScales ? name + "-f32" : name;
 }
 
@@ -88,20 +92,20 @@ std::optional<QuantizationScheme> ds::schemeOfStored(StoredType type) {
   case StoredType::Q4_1:
     return QuantizationScheme{4, 32, true, true};
   case StoredType::Q4_K:
-    return QuantizationScheme{4, 32, true, false};
+    return QuantizationScheme{4, 32, true, false, false, true};
   case StoredType::Q5_K:
-    return QuantizationScheme{5, 32, true, false};
+    return QuantizationScheme{5, 32, true, false, false, true};
   case StoredType::Q6_K:
-    return QuantizationScheme{6, 16, false, false};
+    return QuantizationScheme{6, 16, false, false, false, true};
   default:
     return std::nullopt;
   }
 }
 
-std::optional<QuantizationScheme> ds::schemeOfStored(std::string_view name) {
+std::optional<StoredType> ds::blockTypeNamed(std::string_view name) {
   for (StoredType type : {StoredType::Q8_0, StoredType::Q4_0, StoredType::Q4_1, StoredType::Q5_0, StoredType::Q5_1, StoredType::Q4_K,
                           StoredType::Q5_K, StoredType::Q6_K})
     if (name == storedTypeName(type))
-      return schemeOfStored(type);
+      return type;
   return std::nullopt;
 }

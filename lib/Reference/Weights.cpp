@@ -68,7 +68,7 @@ static Result<void> quantize(const TensorSource &source, ParameterOp parameter, 
   std::vector<int64_t> sizes{stored->elements()}, strides{1};
   if (std::optional<ViewAttr> view = parameter.getView())
     offset = view->getOffset(), sizes = view->getSizes().vec(), strides = view->getStrides().vec();
-  if (keepsStoredCodes(*stored, schemeOf(type), columns, offset, sizes, strides))
+  if (keepsStoredCodes(stored->type, schemeOf(type), columns, offset, sizes, strides))
     return {};
   std::vector<float> row(columns);
   QuantizedRow codes;

@@ -1,5 +1,6 @@
 // Types of quantized matrices; what their codes are follows from the parameter's source (ds/Quantize/Quantizer.h).
 #include "ds/Quantize/QuantizedType.h"
+#include "ds/Quantize/Quantizer.h"
 #include "ds/Transforms/Passes.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Remarks.h"
@@ -106,6 +107,20 @@ private:
     return type.getDimSize(1) == 0 || type.getDimSize(1) % 16 ? "columns that are no multiple of 16" : StringRef();
   }
 
+  /// That of the blocks of `type`. Rows that are not whole blocks are rounded to codes like theirs, with scales of f32 where blocks have
+  /// factors.
+  static std::optional<QuantizationScheme> storedSchemeOf(ParameterOp parameter, StringRef type, int64_t elements) {
+    std::optional<StoredType> stored = blockTypeNamed(type);
+    if (!stored)
+      return std::nullopt;
+    std::optional<QuantizationScheme> scheme = schemeOfStored(*stored);
+    if (scheme->factors) {
+      const StoredMatrix matrix = storedMatrixOf(parameter, elements);
+      scheme->factors = keepsStoredCodes(*stored, *scheme, matrix.columns, matrix.offset, matrix.sizes, matrix.strides);
+    }
+    return scheme;
+  }
+
   static void keep(ParameterOp parameter, StringRef name, StringRef reason) {
     remark::missed(parameter.getLoc(), remark::RemarkOpts::name("not-quantized").category(passName))
         << remark::metric("source", name) << remark::reason(reason.str().c_str());
@@ -125,7 +140,7 @@ private:
         wanted->group /= 2;
     } else if (choice.kind == SchemeChoice::Kind::stored) {
       if (auto stored = parameter->getAttrOfType<StringAttr>(storedTypeAttrName))
-        wanted = schemeOfStored(stored.strref());
+        wanted = storedSchemeOf(parameter, stored.strref(), elements.lookup(name));
       else
         keep(parameter, name, "not stored in blocks");
     }

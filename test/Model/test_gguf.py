@@ -101,9 +101,9 @@ def test_type(kind, torch, compiled, tmp_path):
     assert np.abs(model.logits(ids) - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("kind", "bits"), [("Q5_0", 5.5), ("Q5_1", 6), ("Q5_K", 7), ("Q6_K", 8)])
-def test_stored_blocks_of_5_and_6_bits(kind, bits, compiled, tmp_path):
-    """The values of the file, in as many bits as its codes have, with scales of half precision, or of single as they are products."""
+@pytest.mark.parametrize(("kind", "bits"), [("Q5_0", 5.5), ("Q5_1", 6), ("Q4_K", 4.5), ("Q5_K", 5.5), ("Q6_K", 6.625)])
+def test_stored_blocks(kind, bits, compiled, tmp_path):
+    """The values of the file, in as many bits (Q6_K: 6.5625, and two bytes for 256 values)."""
     import ds_mlir
 
     path = write_llama(tmp_path / f"{kind}.gguf", kind)

@@ -30,8 +30,10 @@ std::vector<QuantizationScheme> allSchemes() {
                            "int4-g128", "int4-g32-asym", "int4-g64-asym", "int4-g128-asym", "int2-g32", "int2-g32-asym", "int3-g64",
                            "int5-g32", "int5-g16-asym", "int6-g64", "int7-g128"})
     schemes.push_back(schemeNamed(name));
-  for (StoredType type : {StoredType::Q4_K, StoredType::Q5_K, StoredType::Q6_K})
+  for (StoredType type : {StoredType::Q4_K, StoredType::Q5_K, StoredType::Q6_K}) {
     schemes.push_back(*schemeOfStored(type));
+    schemes.back().factors = false; // nothing is rounded to them
+  }
   return schemes;
 }
 
@@ -102,6 +104,7 @@ TEST(Scheme, refusesNames) {
                            "int8-g1048592",
                            "int8-g32-as",
                            "int8-g32-asym-f32",
+                           "int4-g32-asym-k",
                            "int8-asym-g32",
                            "int8-row-g32",
                            "int8-rows",
@@ -152,7 +155,10 @@ TEST(Scheme, bitsOfAWeight) {
   EXPECT_EQ(schemeNamed("int2-g16").bitsOfWeight(128), 2 + 1);
   EXPECT_EQ((QuantizationScheme{7, 0, false, false}.bitsOfWeight(64)), 7 + 0.5);
   EXPECT_EQ((QuantizationScheme{5, 0, false, false}.bitsOfWeight(80)), 5 + (32 + 16) / 80.0);
-  EXPECT_EQ(schemeOfStored(StoredType::Q6_K)->bitsOfWeight(256), 6 + 2);
+  EXPECT_EQ((QuantizationScheme{6, 16, false, false}.bitsOfWeight(256)), 6 + 2);
+  EXPECT_EQ(schemeOfStored(StoredType::Q4_K)->bitsOfWeight(256), 144 * 8 / 256.0); // as in the file
+  EXPECT_EQ(schemeOfStored(StoredType::Q5_K)->bitsOfWeight(256), 176 * 8 / 256.0);
+  EXPECT_EQ(schemeOfStored(StoredType::Q6_K)->bitsOfWeight(256), 212 * 8 / 256.0); // two bytes more than there
 }
 
 TEST(Scheme, ofStoredTypes) {
@@ -161,23 +167,23 @@ TEST(Scheme, ofStoredTypes) {
     const char *name;
   };
   const Case cases[] = {
-      {StoredType::Q8_0, "int8-g32"},          {StoredType::Q4_0, "int4-g32"},      {StoredType::Q4_1, "int4-g32-asym"},
-      {StoredType::Q5_0, "int5-g32"},          {StoredType::Q5_1, "int5-g32-asym"}, {StoredType::Q4_K, "int4-g32-asym-f32"},
-      {StoredType::Q5_K, "int5-g32-asym-f32"}, {StoredType::Q6_K, "int6-g16-f32"},
+      {StoredType::Q8_0, "int8-g32"},        {StoredType::Q4_0, "int4-g32"},      {StoredType::Q4_1, "int4-g32-asym"},
+      {StoredType::Q5_0, "int5-g32"},        {StoredType::Q5_1, "int5-g32-asym"}, {StoredType::Q4_K, "int4-g32-asym-k"},
+      {StoredType::Q5_K, "int5-g32-asym-k"}, {StoredType::Q6_K, "int6-g16-k"},
   };
   for (const Case &test : cases) {
     const std::optional<QuantizationScheme> scheme = schemeOfStored(test.type);
     ASSERT_TRUE(scheme) << test.name;
     EXPECT_EQ(nameOf(*scheme), test.name);
-    EXPECT_EQ(schemeOfStored(storedTypeName(test.type)), scheme) << storedTypeName(test.type);
+    EXPECT_EQ(blockTypeNamed(storedTypeName(test.type)), test.type);
   }
   for (StoredType type : {StoredType::F64, StoredType::F32, StoredType::F16, StoredType::BF16, StoredType::I64, StoredType::I32,
                           StoredType::I16, StoredType::I8, StoredType::U8, StoredType::Bool}) {
     EXPECT_EQ(schemeOfStored(type), std::nullopt) << storedTypeName(type);
-    EXPECT_EQ(schemeOfStored(storedTypeName(type)), std::nullopt) << storedTypeName(type);
+    EXPECT_EQ(blockTypeNamed(storedTypeName(type)), std::nullopt) << storedTypeName(type);
   }
   for (const char *name : {"", "Q4", "q4_0", "Q4_0 ", "Q2_K"})
-    EXPECT_EQ(schemeOfStored(name), std::nullopt) << name;
+    EXPECT_EQ(blockTypeNamed(name), std::nullopt) << name;
 }
 
 /// The value of a finite half.

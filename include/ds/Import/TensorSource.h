@@ -54,9 +54,17 @@ struct BlockSize {
 };
 BlockSize blockSize(StoredType type);
 
+/// A group of a K block: its scale is an integer times the block's, its offset as well.
+struct GroupFactors {
+  float scale = 0, offset = 0; // the block's, values of f16
+  int16_t ofScale = 0, ofOffset = 0;
+};
+
 /// Codes, scales and offsets of elements [first, first + count), whole blocks, of a tensor of blocks: value = scale * code (+ offset), each
-/// operation rounded to f32. `offsets` may be null for types that have none.
-void readStoredCodes(const StoredTensor &tensor, int64_t first, int64_t count, int16_t *codes, float *scales, float *offsets);
+/// operation rounded to f32. `offsets` may be null for types that have none. Of K blocks, what scales and offsets are made of goes to
+/// `factors` unless it is null.
+void readStoredCodes(const StoredTensor &tensor, int64_t first, int64_t count, int16_t *codes, float *scales, float *offsets,
+                     GroupFactors *factors = nullptr);
 
 } // namespace ds
 #endif // DS_IMPORT_TENSORSOURCE_H

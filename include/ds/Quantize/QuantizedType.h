@@ -11,11 +11,16 @@ namespace ds {
 inline constexpr llvm::StringLiteral storedTypeAttrName = "ds.stored";
 
 inline QuantizationScheme schemeOf(QuantizedType type) {
-  return {type.getBits(), type.getGroup(), type.isAsymmetric(), type.getScale().isF16(), type.isE4m3()};
+  return {type.getBits(), type.getGroup(), type.isAsymmetric(), type.getScale().isF16(), type.isE4m3(), type.hasFactors()};
 }
 
 inline QuantizedType quantizedTypeOf(mlir::MLIRContext *context, const QuantizationScheme &scheme) {
-  mlir::FloatType scale = scheme.halfScales ? mlir::FloatType(mlir::Float16Type::get(context)) : mlir::Float32Type::get(context);
+  mlir::Type scale = mlir::Float32Type::get(context);
+  if (scheme.factors)
+    scale = scheme.asymmetric ? mlir::IntegerType::get(context, 6, mlir::IntegerType::Unsigned)
+                              : mlir::IntegerType::get(context, 8, mlir::IntegerType::Signed);
+  else if (scheme.halfScales)
+    scale = mlir::Float16Type::get(context);
   const QuantizedKind kind = scheme.e4m3 ? QuantizedKind::e4m3 : scheme.asymmetric ? QuantizedKind::asymmetric : QuantizedKind::symmetric;
   return QuantizedType::get(context, scheme.bits, kind, scheme.group, scale);
 }

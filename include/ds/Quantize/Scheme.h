@@ -20,6 +20,7 @@ struct QuantizationScheme {
   bool asymmetric = false; // codes are unsigned and there are offsets
   bool halfScales = false; // scales and offsets are f16 in place of f32
   bool e4m3 = false;       // codes are numbers of 8 bits; without offsets
+  bool factors = false;    // scales and offsets are integers times one of f16 for each 256 k, as GGUF's K blocks have them
 
   bool operator==(const QuantizationScheme &) const = default;
   /// k of one scale in rows of `columns`.
@@ -53,14 +54,13 @@ struct SchemeChoice {
 /// Reads `none`, `stored`, or what `parseScheme` and, of names with `moq`, `parseMoqGrid` read. Errors: theirs.
 Result<SchemeChoice> parseSchemeChoice(std::string_view name);
 
-/// The name `parseScheme` reads; with `-f32` behind it for groups whose scales are f32.
+/// The name `parseScheme` reads; behind it stands `-f32` for groups whose scales are f32, `-k` where they are factors.
 std::string nameOf(const QuantizationScheme &scheme);
 
-/// The scheme that keeps the codes of a type of GGUF's blocks as they are, none for other types. Values keep every bit: the scales
-/// of K blocks lie in f32, as they are products.
+/// The scheme that keeps the codes and scales of a type of GGUF's blocks as they are, none for other types.
 std::optional<QuantizationScheme> schemeOfStored(StoredType type);
-/// The same by the type's name (`storedTypeName`).
-std::optional<QuantizationScheme> schemeOfStored(std::string_view type);
+/// The type of blocks with that name (`storedTypeName`), none for other types.
+std::optional<StoredType> blockTypeNamed(std::string_view name);
 
 } // namespace ds
 #endif // DS_QUANTIZE_SCHEME_H

@@ -62,6 +62,7 @@ static void decodeGroups(const uint8_t *block, bool fiveBits, BlockCodes &out) {
     scaleAndMinimum(block + 4, group, scale, minimum);
     out.scales[group] = scaleOfScales * static_cast<float>(scale);
     out.offsets[group] = -(scaleOfMinima * static_cast<float>(minimum));
+    out.factors[group] = {scaleOfScales, -scaleOfMinima, static_cast<int16_t>(scale), static_cast<int16_t>(minimum)};
     for (int i = 0; i < 32; ++i) {
       int value = low[group / 2 * 32 + i] >> (group % 2 * 4) & 15;
       if (fiveBits)
@@ -76,8 +77,10 @@ static void decodeSix(const uint8_t *block, BlockCodes &out) {
   const uint8_t *low = block, *high = block + 128;
   const int8_t *scales = reinterpret_cast<const int8_t *>(block + 192);
   float d = half(block + 208);
-  for (int group = 0; group < 16; ++group)
+  for (int group = 0; group < 16; ++group) {
     out.scales[group] = d * static_cast<float>(scales[group]);
+    out.factors[group] = {d, 0, scales[group], 0};
+  }
   for (int i = 0; i < 256; ++i) {
     int part = i / 128, run = i % 128 / 32, at = i % 32;
     int nibble = low[part * 64 + run % 2 * 32 + at] >> (run / 2 * 4) & 15;

@@ -11,6 +11,7 @@ namespace ds {
 struct BlockCodes {
   int16_t codes[256];
   float scales[16], offsets[16];
+  GroupFactors factors[16]; // of K blocks
   int size = 0, group = 0;
   bool hasOffsets = false;
 };

@@ -109,7 +109,8 @@ Result<void> TensorSource::readF32(const StoredTensor &tensor, int64_t first, in
   return {};
 }
 
-void ds::readStoredCodes(const StoredTensor &tensor, int64_t first, int64_t count, int16_t *codes, float *scales, float *offsets) {
+void ds::readStoredCodes(const StoredTensor &tensor, int64_t first, int64_t count, int16_t *codes, float *scales, float *offsets,
+                         GroupFactors *factors) {
   const BlockSize block = blockSize(tensor.type);
   BlockCodes decoded;
   for (int64_t i = first / block.elements; i < (first + count) / block.elements; ++i) {
@@ -119,6 +120,8 @@ void ds::readStoredCodes(const StoredTensor &tensor, int64_t first, int64_t coun
     scales = std::copy_n(decoded.scales, groups, scales);
     if (decoded.hasOffsets)
       offsets = std::copy_n(decoded.offsets, groups, offsets);
+    if (factors)
+      factors = std::copy_n(decoded.factors, groups, factors);
   }
 }
 

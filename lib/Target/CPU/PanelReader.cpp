@@ -6,30 +6,59 @@ using namespace ds;
 PanelReader::PanelReader(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value column, int64_t vectors)
     : e(e), codes(codes), panel(panel), column(column), vectors(vectors), lanes(e.getLevel().lanes) {}
 
-/// Where group `g` has its scales and its codes.
-static std::pair<Value, Value> placesOfGroup(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value g) {
-  Value span = e.at(panel, e.mul(e.div(g, codes.groupsOfSpan()), codes.spanBytes())), inSpan = e.rem(g, codes.groupsOfSpan());
-  return {e.at(span, e.mul(inSpan, codes.scaleBytes())),
-          e.at(span, e.add(e.mul(inSpan, codes.groupBytes()), codes.scaleRows() * codes.rowBytes()))};
+namespace {
+/// Where a group stands.
+struct GroupPlace {
+  GroupPlace(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value g)
+      : span(e.at(panel, e.mul(e.div(g, codes.groupsOfSpan()), codes.spanBytes()))), inSpan(e.rem(g, codes.groupsOfSpan())),
+        codes(e.at(span, e.add(e.mul(inSpan, codes.groupBytes()), codes.scaleRows() * codes.rowBytes()))) {}
+  Value span, inSpan, codes;
+};
+
+/// By what codes are multiplied, and what is added where they are asymmetric.
+struct Scale {
+  Value factor, offset;
+};
+} // namespace
+
+/// Those of `lanes` columns from `column` on, or with 0 lanes of one.
+static Scale loadScale(Emitter &e, const ds_plan::PanelCodes &codes, const GroupPlace &group, Value column, int64_t lanes) {
+  const bool hasOffsets = codes.type.isAsymmetric();
+  const bool halves = codes.half || codes.factors;
+  Type type = halves ? Type(e.getBuilder().getF16Type()) : e.f32();
+  Value place = e.at(group.span, e.mul(column, halves ? 2 : 4));
+  if (!codes.factors)
+    place = e.at(place, e.mul(group.inSpan, codes.scaleBytes()));
+  Scale scale{e.loadF32(type, place, lanes), hasOffsets ? e.loadF32(type, e.at(place, codes.scaleBytes()), lanes) : Value()};
+  if (codes.type.isE4m3()) // which are decoded as 2^-8 times what they are
+    scale.factor = e.mul(scale.factor, 256);
+  if (!codes.factors)
+    return scale;
+  // As `factorsOf` and `highFactorsOf` have it.
+  auto bytesOf = [&](Value row) {
+    Type byte = lanes ? Type(e.vec(lanes, e.i8())) : e.i8();
+    return e.toI32(e.load(byte, e.at(group.span, e.add(e.add(e.mul(row, codes.width), column), codes.rowBytes()))));
+  };
+  auto lowest = [&](Value from, int32_t mask) { return e.bitAnd(from, e.constantOf(from.getType(), mask)); };
+  Value low = bytesOf(group.inSpan);
+  if (!hasOffsets)
+    return {e.mul(scale.factor, e.toF32(low)), Value()};
+  Value high = bytesOf(e.add(e.div(group.inSpan, 2), codes.groupsOfSpan())), shift = e.toI32(e.mul(e.rem(group.inSpan, 2), 4));
+  high = lowest(e.shiftRight(high, lanes ? e.splat(shift, lanes) : shift), 15);
+  Value ofOffset = e.bitOr(lowest(e.shiftRight(low, 6), 3), e.shiftLeft(high, 2));
+  return {e.mul(scale.factor, e.toF32(lowest(low, 63))), e.mul(scale.offset, e.toF32(ofOffset))};
 }
 
-static Type scaleType(Emitter &e, const ds_plan::PanelCodes &codes) { return codes.half ? Type(e.getBuilder().getF16Type()) : e.f32(); }
-
-/// A scale as codes are multiplied by it: numbers of e4m3 are decoded as 2^-8 times what they are.
-static Value scaled(Emitter &e, const ds_plan::PanelCodes &codes, Value scale) { return codes.type.isE4m3() ? e.mul(scale, 256) : scale; }
-
 void PanelReader::startGroup(Value g) {
-  auto [scales, first] = placesOfGroup(e, codes, panel, g);
-  groupCodes = e.at(first, e.mul(column, 4));
-  const int64_t bytes = codes.half ? 2 : 4;
-  auto load = [&](Value from, SmallVector<Value> &to) {
-    to.clear();
-    for (int64_t v = 0; v < vectors; ++v)
-      to.push_back(scaled(e, codes, e.loadF32(scaleType(e, codes), e.at(from, e.add(e.mul(column, bytes), v * lanes * bytes)), lanes)));
-  };
-  load(scales, groupScales);
-  if (codes.type.isAsymmetric())
-    load(e.at(scales, codes.scaleBytes()), groupOffsets);
+  const GroupPlace group(e, codes, panel, g);
+  groupCodes = e.at(group.codes, e.mul(column, 4));
+  groupScales.clear(), groupOffsets.clear();
+  for (int64_t v = 0; v < vectors; ++v) {
+    const Scale scale = loadScale(e, codes, group, e.add(column, v * lanes), lanes);
+    groupScales.push_back(scale.factor);
+    if (scale.offset)
+      groupOffsets.push_back(scale.offset);
+  }
 }
 
 /// Words of parts of `bits` bits, each `part`.
@@ -158,16 +187,16 @@ SmallVector<Value> PanelReader::values(ArrayRef<Value> codes) {
   return values;
 }
 
-/// What unsigned codes of one group stand for whose scale is at `scale`.
-static Value valueOf(Emitter &e, const ds_plan::PanelCodes &codes, Value code, Value scale) {
+/// What unsigned codes of one group and column stand for.
+static Value valueOf(Emitter &e, const ds_plan::PanelCodes &codes, Value code, const Scale &scale) {
   code = e.sub(code, codes.zeroCode());
   Value number = codes.type.isE4m3() ? e.e4m3ToF32(e.shiftLeft(e.toI32(code), 24)) : e.toF32(code);
-  Value value = e.mul(number, scaled(e, codes, e.loadF32(scaleType(e, codes), scale, 0)));
-  return codes.type.isAsymmetric() ? e.add(value, e.loadF32(scaleType(e, codes), e.at(scale, codes.scaleBytes()), 0)) : value;
+  Value value = e.mul(number, scale.factor);
+  return scale.offset ? e.add(value, scale.offset) : value;
 }
 
 Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value column, Value k) {
-  auto [scales, first] = placesOfGroup(e, codes, panel, e.div(k, codes.group));
+  const GroupPlace group(e, codes, panel, e.div(k, codes.group));
   // As `PanelCodes::rowOf` and `shiftOf` have it.
   Value inGroup = e.rem(k, codes.group), unit = e.div(inGroup, PanelReader::step), row = e.mul(unit, codes.unitRows()), bitRow;
   if (codes.hasBitPlane()) {
@@ -177,20 +206,20 @@ Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value pan
   Value column4 = e.mul(column, 4), code;
   for (ds_plan::PanelCodes::Plane plane : codes.planes()) {
     Value ofPlane = plane.bits == 1 ? bitRow : e.add(row, e.add(e.div(e.mul(e.rem(k, PanelReader::step), plane.bits), 32), plane.low / 2));
-    Value word = e.at(first, e.add(e.mul(ofPlane, codes.rowBytes()), column4));
+    Value word = e.at(group.codes, e.add(e.mul(ofPlane, codes.rowBytes()), column4));
     Value byte = e.bitAnd(e.toI64(e.load(e.i8(), e.at(word, e.rem(k, 4)))), e.constant(255));
     Value part = e.shiftRight(byte, e.rem(e.mul(e.div(inGroup, 4), plane.bits), 8));
     if (plane.bits < 8)
       part = e.bitAnd(part, e.constant((1 << plane.bits) - 1));
     code = code ? e.bitOr(code, e.shiftLeft(part, plane.low)) : part;
   }
-  return valueOf(e, codes, code, e.at(scales, e.mul(column, codes.half ? 2 : 4)));
+  return valueOf(e, codes, code, loadScale(e, codes, group, column, 0));
 }
 
 Value ds::emitValuesOfRow(Emitter &e, const ds_plan::PanelCodes &codes, Value row, Value k) {
-  auto [scales, first] = placesOfGroup(e, codes, row, e.div(k, codes.group));
-  Value bytes = e.load(e.vec(e.getLevel().lanes, e.i8()), e.at(first, e.rem(k, codes.group))), code = e.toI32(bytes);
-  return valueOf(e, codes, e.bitAnd(code, e.constantOf(code.getType(), 255)), scales);
+  const GroupPlace group(e, codes, row, e.div(k, codes.group));
+  Value bytes = e.load(e.vec(e.getLevel().lanes, e.i8()), e.at(group.codes, e.rem(k, codes.group))), code = e.toI32(bytes);
+  return valueOf(e, codes, e.bitAnd(code, e.constantOf(code.getType(), 255)), loadScale(e, codes, group, e.constant(0), 0));
 }
 
 void ds::emitWidenedCodes(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value to, Value begin, Value end) {

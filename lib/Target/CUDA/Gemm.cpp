@@ -29,6 +29,7 @@ std::string GpuGroup::weights() const {
     return tiles.isF16 ? "f16" : "bf16";
   QuantizationScheme scheme = schemeOf(*tiles.type);
   scheme.bits = tiles.bits(); // what the bytes are cut by
+  scheme.factors = false;     // which tiles hold multiplied, as f32
   return nameOf(scheme);
 }
 

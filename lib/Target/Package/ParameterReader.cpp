@@ -46,8 +46,11 @@ Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const Ten
     return reader;
   }
   reader.keepsCodes =
-      reader.quantized && keepsStoredCodes(*reader.tensor, schemeOf(reader.quantized), reader.columnCount, reader.offset,
+      reader.quantized && keepsStoredCodes(reader.tensor->type, schemeOf(reader.quantized), reader.columnCount, reader.offset,
                                            {reader.sizes.begin(), reader.sizes.end()}, {reader.strides.begin(), reader.strides.end()});
+  if (reader.quantized && reader.quantized.hasFactors() && !reader.keepsCodes)
+    return Error::badData(place + ": expects rows of whole blocks as of " + nameOf(schemeOf(reader.quantized)) + " in tensor '" +
+                          reader.tensor->name + "', found " + storedTypeName(reader.tensor->type));
   return reader;
 }
 
@@ -145,7 +148,9 @@ Result<void> ParameterReader::readCodes(int64_t index, QuantizedRow &row) const 
     row.codes.resize(columnCount);
     row.scales.resize(columnCount / scheme.groupOf(columnCount));
     row.offsets.resize(scheme.asymmetric ? row.scales.size() : 0);
-    readStoredCodes(*tensor, placeOf(index * columnCount), columnCount, row.codes.data(), row.scales.data(), row.offsets.data());
+    row.factors.resize(scheme.factors ? row.scales.size() : 0);
+    readStoredCodes(*tensor, placeOf(index * columnCount), columnCount, row.codes.data(), row.scales.data(), row.offsets.data(),
+                    scheme.factors ? row.factors.data() : nullptr);
     return {};
   }
   std::vector<float> values(columnCount);

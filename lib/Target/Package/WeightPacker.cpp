@@ -84,6 +84,18 @@ static void packRope(StorageOp storage, int64_t first, int64_t count, uint8_t *o
     }
 }
 
+/// The factors of group `g` of column `n`, and what multiplies them.
+static void packFactors(const ds_plan::PanelCodes &panel, const GroupFactors &group, int64_t g, int64_t n, uint8_t *out) {
+  const uint16_t scale = toHalf(group.scale), offset = toHalf(group.offset);
+  std::memcpy(out + panel.scalesOf(g) + n * 2, &scale, 2);
+  const auto both = static_cast<uint32_t>(group.ofScale) | static_cast<uint32_t>(group.ofOffset) << 6;
+  out[panel.factorsOf(g) + n] = static_cast<uint8_t>(both);
+  if (!panel.type.isAsymmetric())
+    return;
+  std::memcpy(out + panel.offsetsOf(g) + n * 2, &offset, 2);
+  out[panel.highFactorsOf(g) + n] |= static_cast<uint8_t>(both >> 8 << panel.highFactorShift(g));
+}
+
 /// One panel of layout `panel_codes`: `count` rows from `first` on, zeros for those behind them.
 static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterReader &reader, int64_t first, int64_t count, uint8_t *out) {
   const QuantizationScheme scheme = schemeOf(panel.type);
@@ -98,9 +110,13 @@ static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterR
     if (Result<void> read = reader.readCodes(first + n, row); !read)
       return read;
     for (int64_t g = 0; g < panel.groups(); ++g) {
-      storeScale(row.scales[g], out + panel.scalesOf(g) + n * scaleBytes);
-      if (scheme.asymmetric)
-        storeScale(row.offsets[g], out + panel.offsetsOf(g) + n * scaleBytes);
+      if (panel.factors) {
+        packFactors(panel, row.factors[g], g, n, out);
+      } else {
+        storeScale(row.scales[g], out + panel.scalesOf(g) + n * scaleBytes);
+        if (scheme.asymmetric)
+          storeScale(row.offsets[g], out + panel.offsetsOf(g) + n * scaleBytes);
+      }
       uint8_t *codes = out + panel.codesOf(g) + n * 4;
       for (const ds_plan::PanelCodes::Plane plane : planes)
         for (int64_t k = 0; k < panel.group; k += 4) { // which share a word of every plane

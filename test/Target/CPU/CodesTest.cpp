@@ -2,6 +2,7 @@
 #include "OneLaunch.h"
 #include "dialects/DSPlan/PanelCodes.h"
 #include "ds/Quantize/Float8.h"
+#include "ds/Quantize/QuantizedType.h"
 #include "mlir/IR/MLIRContext.h"
 #include <functional>
 
@@ -16,10 +17,15 @@ struct Quantized {
   int64_t group; // 0: the row
   bool half;
   bool e4m3 = false;
+  bool factors = false; // of K blocks
   QuantizedKind kind() const { return e4m3 ? QuantizedKind::e4m3 : asymmetric ? QuantizedKind::asymmetric : QuantizedKind::symmetric; }
   std::string text() const {
     return "!ds.quantized<" + std::to_string(bits) + " " + stringifyQuantizedKind(kind()).str() + " group " + std::to_string(group) +
-           " scale " + (half ? "f16" : "f32") + ">";
+           " scale " +
+           (factors ? asymmetric ? "ui6" : "si8"
+            : half  ? "f16"
+                    : "f32") +
+           ">";
   }
 };
 
@@ -35,14 +41,17 @@ const Quantized inPlanes[] = {{2, false, 64, true}, {2, false, 0, false},  {2, t
                               {6, false, 64, true}, {6, false, 16, false}, {6, true, 32, true},  {6, false, 0, false},
                               {7, false, 0, false}, {7, false, 128, true}, {7, true, 16, true}};
 
+/// GGUF's Q4_K, Q5_K and Q6_K: scales and offsets are integers that an f16 for 256 k multiplies.
+const Quantized inBlocks[] = {{4, true, 32, false, false, true}, {5, true, 32, false, false, true}, {6, false, 16, false, false, true}};
+
 using CodeAt = std::function<int64_t(int64_t n, int64_t k)>;
 
 /// A matrix [N, K] of any codes, or those given, with scales that f16 holds, in its panels.
 class Matrix {
 public:
   Matrix(Quantized quantized, int64_t columns, int64_t depth, int64_t panel, const CodeAt &codeAt = {})
-      : type(QuantizedType::get(&context(), quantized.bits, quantized.kind(), quantized.group,
-                                quantized.half ? mlir::FloatType(mlir::Float16Type::get(&context())) : mlir::Float32Type::get(&context()))),
+      : type(quantizedTypeOf(&context(),
+                             {quantized.bits, quantized.group, quantized.asymmetric, quantized.half, quantized.e4m3, quantized.factors})),
         codes(type, depth, panel), tensor("tensor<" + std::to_string(columns) + "x" + std::to_string(depth) + "x" + quantized.text() + ">"),
         panels((columns + panel - 1) / panel), bytes(panels * codes.bytes()), values(columns * depth) {
     memset(bytes.as<uint8_t>(), 0, bytes.size());
@@ -63,13 +72,17 @@ private:
     return context;
   }
 
+  static int64_t integer(Numbers &numbers, int64_t least, int64_t count) {
+    return least + static_cast<int64_t>(std::fabs(numbers.next()) * 1e5) % count;
+  }
+
   /// A scale or an offset, a multiple of 1/1024 below 1.
-  float scale(uint8_t *to, Numbers &numbers) {
+  float scale(uint8_t *to, Numbers &numbers, uint16_t sign = 0) {
     const int steps = 1 + static_cast<int>(std::fabs(numbers.next()) * 500);
     const float value = static_cast<float>(steps) / 1024;
-    if (codes.half) {
+    if (codes.half || codes.factors) {
       const int exponent = std::ilogb(value);
-      const auto bits = static_cast<uint16_t>((exponent + 15) << 10 | static_cast<int>(std::ldexp(value, 10 - exponent)) - 1024);
+      const auto bits = static_cast<uint16_t>(sign | (exponent + 15) << 10 | static_cast<int>(std::ldexp(value, 10 - exponent)) - 1024);
       memcpy(to, &bits, 2);
     } else {
       memcpy(to, &value, 4);
@@ -80,11 +93,28 @@ private:
   void fillGroup(Quantized quantized, int64_t n, int64_t g, Numbers &numbers, const CodeAt &codeAt) {
     const int64_t width = codes.width, scaleBytes = codes.half ? 2 : 4, half = int64_t(1) << (quantized.bits - 1);
     uint8_t *panel = bytes.as<uint8_t>() + n / width * codes.bytes();
-    const float d = scale(panel + codes.scalesOf(g) + n % width * scaleBytes, numbers);
-    const float m = quantized.asymmetric ? scale(panel + codes.offsetsOf(g) + n % width * scaleBytes, numbers) : 0;
+    float d, m = 0;
+    if (quantized.factors) {
+      if (g % codes.groupsOfSpan() == 0) {
+        ofBlock = scale(panel + codes.scalesOf(g) + n % width * 2, numbers);
+        offsetOfBlock = quantized.asymmetric ? -scale(panel + codes.offsetsOf(g) + n % width * 2, numbers, /*sign=*/0x8000) : 0;
+      }
+      const int64_t factor = quantized.asymmetric ? integer(numbers, 0, 64) : integer(numbers, -128, 256);
+      uint8_t *low = panel + codes.factorsOf(g) + n % width;
+      *low = static_cast<uint8_t>(factor);
+      d = ofBlock * static_cast<float>(factor);
+      if (quantized.asymmetric) {
+        const int64_t ofOffset = integer(numbers, 0, 64);
+        *low = static_cast<uint8_t>(factor | ofOffset << 6);
+        panel[codes.highFactorsOf(g) + n % width] |= static_cast<uint8_t>(ofOffset >> 2 << codes.highFactorShift(g));
+        m = offsetOfBlock * static_cast<float>(ofOffset);
+      }
+    } else {
+      d = scale(panel + codes.scalesOf(g) + n % width * scaleBytes, numbers);
+      m = quantized.asymmetric ? scale(panel + codes.offsetsOf(g) + n % width * scaleBytes, numbers) : 0;
+    }
     for (int64_t k = 0; k < codes.group; ++k) {
-      auto code =
-          static_cast<int64_t>(std::fabs(numbers.next()) * 1e5) % (2 * half) - (quantized.kind() == QuantizedKind::symmetric ? half : 0);
+      int64_t code = integer(numbers, quantized.kind() == QuantizedKind::symmetric ? -half : 0, 2 * half);
       if (codeAt)
         code = codeAt(n, g * codes.group + k);
       if (quantized.e4m3 && code % half == half - 1) // no NaN
@@ -108,6 +138,9 @@ public:
   int64_t panels;
   GuardedBytes bytes;
   std::vector<float> values; // [N, K]
+
+private:
+  float ofBlock = 0, offsetOfBlock = 0; // of the block that is filled
 };
 
 class Codes : public OnLevel {};
@@ -196,6 +229,24 @@ TEST_P(Codes, productsOfPlanesAgreeWithTheirValues) {
       }
     }
   }
+}
+
+TEST_P(Codes, productsOfBlocksWithFactors) {
+  for (const Quantized &quantized : inBlocks)
+    for (bool rounds : {false, true}) {
+      const int64_t panel = rounds ? 48 : 32, columns = rounds ? 100 : 37, depth = rounds ? 768 : 512;
+      Matrix matrix(quantized, columns, depth, panel);
+      CompiledPlan code(productPlan(matrix, columns, depth, rounds), level());
+      ASSERT_TRUE(code) << code.error();
+      for (int64_t rows : {1, 2, 3, 5, 8, 9, 16, 17, 130}) {
+        const bool rounded = rounds && level().byteDots != Dots::none && rows > 8;
+        checkProduct(code, matrix, columns, rows, static_cast<int32_t>(rows % 3 + 1), rounded);
+        if (HasFatalFailure()) {
+          ADD_FAILURE() << matrix.tensor << ", panels of " << panel << ", rounds " << rounds;
+          return;
+        }
+      }
+    }
 }
 
 /// Slabs of deep products are short, and threads cut them otherwise.
@@ -338,11 +389,13 @@ TEST_P(Codes, notANumberAndInfinityPropagate) {
 }
 
 TEST_P(Codes, embeddingIsExact) {
-  const int64_t rows = 70, width = 128;
+  const int64_t rows = 70;
   std::vector<Quantized> types(std::begin(all), std::end(all));
   types.insert(types.end(), std::begin(inPlanes), std::end(inPlanes));
+  types.insert(types.end(), std::begin(inBlocks), std::end(inBlocks));
   for (int64_t panel : {48, 1})
     for (const Quantized &quantized : types) {
+      const int64_t width = quantized.factors ? 256 : 128;
       Matrix table(quantized, rows, width, panel);
       CompiledPlan code(header(table) + "ds_plan.kernel @k \"embed\" schedule {} {\n^bb0(%i: tensor<?x?xi32>, %t: " + table.tensor +
                             "):\n  %y = ds.embedding %i, %t : tensor<?x?xi32>, " + table.tensor + "\n  ds_plan.return %y : " +

@@ -126,7 +126,24 @@ QuantizedRow unpack(const std::vector<uint8_t> &bytes, const QuantizationScheme 
   auto next = [&] { row += shape.width * 4, ++panelRows; };
   for (int64_t g = 0; g < groups;) {
     int64_t together = 1;
-    if (scheme.halfScales && scheme.asymmetric) { // scale and offset side by side
+    if (scheme.factors) { // of a block of 256 k
+      together = 256 / group;
+      const float scale = half(column), offset = half(shape.width + column);
+      next();
+      const uint8_t *low = row + column, *high = low + together * shape.width;
+      for (int64_t i = 0; i < together; ++i) {
+        const int byte = low[i * shape.width];
+        if (!scheme.asymmetric) {
+          out.scales.push_back(scale * static_cast<float>(static_cast<int8_t>(byte)));
+          continue;
+        }
+        const int both = byte | (high[i / 2 * shape.width] >> i % 2 * 4 & 15) << 8;
+        out.scales.push_back(scale * static_cast<float>(both & 63));
+        out.offsets.push_back(offset * static_cast<float>(both >> 6));
+      }
+      for (int64_t i = 1; i < together * (scheme.asymmetric ? 12 : 8) / 32; ++i)
+        next();
+    } else if (scheme.halfScales && scheme.asymmetric) { // scale and offset side by side
       out.scales.push_back(half(column));
       out.offsets.push_back(half(shape.width + column));
     } else if (scheme.halfScales) { // the scales of two groups
@@ -296,9 +313,9 @@ TEST(WeightPackerCodes, keepsStoredCodes) {
       {{StoredType::Q4_0, 32, 18, {0}}, {rows, 64, 48, 1 + 8}},
       {{StoredType::Q5_0, 32, 22, {0}}, {rows, 32, 32, 1 + 5}},
       {{StoredType::Q5_1, 32, 24, {0, 2}}, {rows, 64, 32, 2 + 10}},
-      {{StoredType::Q4_K, 256, 144, {0, 2}}, {rows, 256, 32, 8 * 2 + 32}},
-      {{StoredType::Q5_K, 256, 176, {0, 2}}, {rows, 256, 48, 8 * 2 + 40}},
-      {{StoredType::Q6_K, 256, 210, {208}}, {rows, 512, 32, 32 + 96}},
+      {{StoredType::Q4_K, 256, 144, {0, 2}}, {rows, 256, 32, 4 + 32}},
+      {{StoredType::Q5_K, 256, 176, {0, 2}}, {rows, 256, 48, 4 + 40}},
+      {{StoredType::Q6_K, 256, 210, {208}}, {rows, 512, 32, 2 * 5 + 96}},
   };
   for (const auto &[blocks, shape] : cases) {
     SCOPED_TRACE(storedTypeName(blocks.type));
@@ -312,7 +329,9 @@ TEST(WeightPackerCodes, keepsStoredCodes) {
       const QuantizedRow row = unpack(*bytes, scheme, shape, n);
       ASSERT_EQ(dequantized(scheme, row), values) << n;
       QuantizedRow rounded;
-      ASSERT_TRUE(quantizeRow(scheme, values.data(), shape.depth, rounded));
+      QuantizationScheme rounding = scheme;
+      rounding.factors = false;
+      ASSERT_TRUE(quantizeRow(rounding, values.data(), shape.depth, rounded));
       rounds |= rounded.codes != row.codes;
     }
     EXPECT_TRUE(rounds);
@@ -372,14 +391,24 @@ TEST(WeightPackerCodes, keepsStoredCodesThroughViews) {
       Result<std::vector<uint8_t>> bytes = pack(source, scheme, shape, test.view);
       ASSERT_TRUE(bytes) << bytes.error().message;
       for (int64_t n = 0; n < test.count; ++n) {
-        QuantizedRow stored{std::vector<int16_t>(test.depth), std::vector<float>(groups),
-                            std::vector<float>(scheme.asymmetric ? groups : 0)};
+        QuantizedRow stored{
+            std::vector<int16_t>(test.depth), std::vector<float>(groups), std::vector<float>(scheme.asymmetric ? groups : 0), {}};
         readStoredCodes(source.tensors()[0], test.first(n), test.depth, stored.codes.data(), stored.scales.data(), stored.offsets.data());
         const QuantizedRow row = unpack(*bytes, scheme, shape, n);
         expectEqual(row, stored);
         ASSERT_EQ(dequantized(scheme, row), source.values(test.first(n), test.depth)) << n;
       }
     }
+}
+
+/// Nothing is rounded to scales that are integers.
+TEST(WeightPackerCodes, refusesToCutBlocksWithFactors) {
+  const OneTensor source = randomBlocks({StoredType::Q4_K, 256, 144, {0, 2}}, 512);
+  Result<std::vector<uint8_t>> bytes =
+      pack(source, *schemeOfStored(StoredType::Q4_K), {rows, 256, 32, 4 + 32}, "view <128, [35, 256], [512, 1]>");
+  ASSERT_FALSE(bytes);
+  EXPECT_EQ(bytes.error().code, ErrorCode::BadData);
+  EXPECT_EQ(bytes.error().message, "parameter 'p': expects rows of whole blocks as of int4-g32-asym-k in tensor 't', found Q4_K");
 }
 
 /// Another scheme, and views that cut blocks: the values are rounded.
@@ -454,7 +483,7 @@ TEST(WeightPackerCodes, grids) {
 /// Blocks of the file count before a scheme of theirs, but not before a grid that is stored alike.
 TEST(WeightPackerCodes, gridsOfBlocks) {
   const OneTensor source = randomBlocks({StoredType::Q6_K, 256, 210, {208}}, 256);
-  const QuantizationScheme scheme = *schemeOfStored(StoredType::Q6_K);
+  const QuantizationScheme scheme{6, 16, false, false};
   const Shape shape{rows, 256, 32, 16 + 48};
   Result<std::vector<uint8_t>> bytes = pack(source, scheme, shape, "grid <6 symmetric groups 560>");
   ASSERT_TRUE(bytes) << bytes.error().message;

@@ -86,8 +86,33 @@ ds.parameter @quantized_negative_group from "w" : tensor<32x64x!ds.quantized<4 s
 
 // -----
 
-// expected-error @+1 {{expects scales of f16 or f32, got 'bf16'}}
+// expected-error @+1 {{expects scales of f16 or f32, or of si8 or ui6 in blocks, got 'bf16'}}
 ds.parameter @quantized_scale from "w" : tensor<32x64x!ds.quantized<8 asymmetric group 16 scale bf16>>
+
+// -----
+
+// expected-error @+1 {{expects integer scales of si8 with symmetric codes or of ui6 with asymmetric ones, got 'si8' with asymmetric}}
+ds.parameter @quantized_scale_kind from "w" : tensor<32x256x!ds.quantized<4 asymmetric group 32 scale si8>>
+
+// -----
+
+// expected-error @+1 {{expects integer scales of si8 with symmetric codes or of ui6 with asymmetric ones, got 'i8' with symmetric}}
+ds.parameter @quantized_scale_sign from "w" : tensor<32x256x!ds.quantized<6 symmetric group 16 scale i8>>
+
+// -----
+
+// expected-error @+1 {{expects integer scales of si8 with symmetric codes or of ui6 with asymmetric ones, got 'ui6' with e4m3}}
+ds.parameter @quantized_scale_e4m3 from "w" : tensor<32x256x!ds.quantized<8 e4m3 group 32 scale ui6>>
+
+// -----
+
+// expected-error @+1 {{expects groups of 32 with scales of 'ui6', got 16}}
+ds.parameter @quantized_scale_group from "w" : tensor<32x256x!ds.quantized<4 asymmetric group 16 scale ui6>>
+
+// -----
+
+// expected-error @+1 {{expects columns that blocks of 256 divide, as scales are integers, got 128}}
+ds.parameter @parameter_c4_block from "w" : tensor<32x128x!ds.quantized<6 symmetric group 16 scale si8>>
 
 // -----
 

@@ -17,6 +17,8 @@ ds.parameter @down from "down.weight" view <0, [64, 96], [1, 64]> : tensor<64x96
 // CHECK: ds.parameter @moq from "moq" view <0, [64, 96], [1, 64]> grid <3 asymmetric groups 6> : tensor<64x96x!ds.quantized<3 asymmetric {{.*}}
 ds.parameter @moq from "moq" view <0, [64, 96], [1, 64]> grid <3 asymmetric groups 6>
     : tensor<64x96x!ds.quantized<3 asymmetric group 16 scale f32>>
+// CHECK: ds.parameter @blocks from "blocks.weight" {ds.stored = "Q6_K"} : tensor<64x256x!ds.quantized<6 symmetric group 16 scale si8>>
+ds.parameter @blocks from "blocks.weight" {ds.stored = "Q6_K"} : tensor<64x256x!ds.quantized<6 symmetric group 16 scale si8>>
 // CHECK: ds.parameter @fp8 from "fp8.weight" : tensor<64x96x!ds.quantized<8 e4m3 group 32 scale f16>>
 ds.parameter @fp8 from "fp8.weight" : tensor<64x96x!ds.quantized<8 e4m3 group 32 scale f16>>
 // CHECK: ds.cache @k0 : tensor<?x64x32xf32>
