@@ -16,9 +16,10 @@ namespace ds_plan {
 /// VNNI).
 ///
 /// A code is cut into planes, parts of 8, 4, 2 and 1 bits, the lowest bits first: 8, 7 = 4 + 2 + 1, 6 = 4 + 2, 5 = 4 + 1, 4, 3 = 2 + 1, 2.
-/// A unit has the rows of its planes one behind the other, those of the lowest bits first. In a word of p bits
-/// stand 32 / p k, k in byte k % 4, and in a byte the k that are 4 apart, the first lowest. A plane of 1 bit holds 32 k in a word, so
-/// that its row stands before two units of a group, for both, and half of it is unused where the group has one unit left.
+/// A unit has the rows of its planes one behind the other, those of the highest bits first: each row of these is read with several of the
+/// others, so that memory is read forward. In a word of p bits stand 32 / p k, k in byte k % 4, and in a byte the k that are 4 apart, the
+/// first lowest. A plane of 1 bit holds 32 k in a word, so that its row stands before two units of a group, for both, and half of it is
+/// unused where the group has one unit left.
 struct PanelCodes {
   PanelCodes(ds::QuantizedType type, int64_t depth, int64_t width)
       : type(type), depth(depth), width(width), group(type.getGroup() ? type.getGroup() : depth), half(type.getScale().isF16()),
@@ -40,6 +41,8 @@ struct PanelCodes {
     return list;
   }
   bool hasBitPlane() const { return bits() % 2 != 0; }
+  /// The first row of a plane of more than 1 bit, counted in its unit.
+  int64_t firstRowOf(Plane plane) const { return unitRows() - (plane.low + plane.bits) / 2; }
 
   int64_t groups() const { return depth / group; }
   int64_t rowBytes() const { return width * 4; }
@@ -74,7 +77,7 @@ struct PanelCodes {
     const int64_t u = k / unit, pair = hasBitPlane() ? u / 2 * bits() : 0;
     if (plane.bits == 1)
       return pair;
-    return (hasBitPlane() ? pair + 1 + u % 2 * unitRows() : u * unitRows()) + plane.low / 2 + k % unit * plane.bits / 32;
+    return (hasBitPlane() ? pair + 1 + u % 2 * unitRows() : u * unitRows()) + firstRowOf(plane) + k % unit * plane.bits / 32;
   }
   /// Where it stands in its word, in bits.
   static int64_t shiftOf(Plane plane, int64_t k) { return k % 4 * 8 + k / 4 * plane.bits % 8; }

@@ -90,6 +90,7 @@ struct BytesBlock {
   int64_t digits; // each row is the sum of as many that follow each other
   bool asks;      // for `aheadBytes` from `ahead` on, for every k
   static constexpr int64_t aheadBytes = 4;
+  int64_t panelAheadBytes; // how far ahead the panel is asked for
 };
 
 /// As `emitCodesBlock`; `begin` and `end` are multiples of what shares a scale of activations, or the end of the depth.

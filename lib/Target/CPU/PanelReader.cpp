@@ -120,7 +120,7 @@ void PanelReader::forPlanes(Value inGroup, int64_t aheadBytes, llvm::function_re
   for (int64_t k = 0; k < step; k += 4) {
     for (auto [plane, of] : llvm::zip_equal(planes, words))
       if (plane.bits > 1 && k * plane.bits % 32 == 0)
-        of = load(e.at(first, (plane.low / 2 + k * plane.bits / 32) * rowBytes));
+        of = load(e.at(first, (codes.firstRowOf(plane) + k * plane.bits / 32) * rowBytes));
     body(k, words);
   }
 }
@@ -169,8 +169,8 @@ void PanelReader::forCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref
   });
 }
 
-void PanelReader::forUnsignedCodes(Value inGroup, llvm::function_ref<void(int64_t, ArrayRef<Value>)> body) {
-  forPlanes(inGroup, /*aheadBytes=*/0, [&](int64_t k, const PlaneWords &words) {
+void PanelReader::forUnsignedCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t, ArrayRef<Value>)> body) {
+  forPlanes(inGroup, aheadBytes, [&](int64_t k, const PlaneWords &words) {
     SmallVector<Value> bytes;
     for (int64_t v = 0; v < vectors; ++v) {
       Value word = join(words, v, k, 0);
@@ -205,7 +205,8 @@ Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value pan
   }
   Value column4 = e.mul(column, 4), code;
   for (ds_plan::PanelCodes::Plane plane : codes.planes()) {
-    Value ofPlane = plane.bits == 1 ? bitRow : e.add(row, e.add(e.div(e.mul(e.rem(k, PanelReader::step), plane.bits), 32), plane.low / 2));
+    Value ofPlane =
+        plane.bits == 1 ? bitRow : e.add(row, e.add(e.div(e.mul(e.rem(k, PanelReader::step), plane.bits), 32), codes.firstRowOf(plane)));
     Value word = e.at(group.codes, e.add(e.mul(ofPlane, codes.rowBytes()), column4));
     Value byte = e.bitAnd(e.toI64(e.load(e.i8(), e.at(word, e.rem(k, 4)))), e.constant(255));
     Value part = e.shiftRight(byte, e.rem(e.mul(e.div(inGroup, 4), plane.bits), 8));

@@ -28,7 +28,7 @@ public:
   void forCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t k, llvm::ArrayRef<Value> codes)> body);
 
   /// The same, of integers, as words as they are multiplied: each holds the bytes of k to k + 3, unsigned as they are stored (`zeroCode`).
-  void forUnsignedCodes(Value inGroup, llvm::function_ref<void(int64_t k, llvm::ArrayRef<Value> words)> body);
+  void forUnsignedCodes(Value inGroup, int64_t aheadBytes, llvm::function_ref<void(int64_t k, llvm::ArrayRef<Value> words)> body);
 
   /// Codes to values, by scales and offsets.
   llvm::SmallVector<Value> values(llvm::ArrayRef<Value> codes);

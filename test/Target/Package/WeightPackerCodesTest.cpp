@@ -168,19 +168,18 @@ QuantizedRow unpack(const std::vector<uint8_t> &bytes, const QuantizationScheme 
           next();
         }
         int codes[16] = {};
-        int64_t low = 0;
-        for (int bits : {8, 4, 2}) {
-          if (scheme.bits - low < bits)
+        for (int bits : {2, 4, 8}) {
+          if (!(scheme.bits & bits))
             continue;
+          const int low = bits == 2 ? static_cast<int>(scheme.bits & 4) : 0;
           for (int64_t i = 0; i < 16; next())
             for (int shift = 0; shift < 8; shift += bits)
               for (int byte = 0; byte < 4; ++byte)
                 codes[i++] |= (row[column * 4 + byte] >> shift & ((1 << bits) - 1)) << low;
-          low += bits;
         }
         for (int64_t i = 0; i < 16; ++i) {
           if (ones)
-            codes[i] |= (ones[i % 4] >> (k % 32 + i) / 4 & 1) << low;
+            codes[i] |= (ones[i % 4] >> (k % 32 + i) / 4 & 1) << (scheme.bits - 1);
           out.codes.push_back(static_cast<int16_t>(codes[i] + scheme.leastCode()));
         }
       }

@@ -30,6 +30,7 @@ struct CpuLevel {
   Dots byteDots;
   bool addsBeside = false;    // a vector is added in each cycle in which another is multiplied and added
   bool multipliesF16 = false; // multiply-adds of f16 are instructions
+  bool asksForCodes = false;  // one or two rows ask for the codes they multiply a page ahead: processors of Intel with AVX-512
   /// Whether many rows are rounded to 16 bits where they meet weights of bf16.
   constexpr bool roundsForBf16() const { return bf16Dots != Dots::none || multipliesF16; }
 };
