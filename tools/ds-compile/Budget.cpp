@@ -1,8 +1,8 @@
 #include "Budget.h"
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <queue>
 
 using namespace ds;
 
@@ -27,39 +27,57 @@ Result<std::optional<BitBudget>> ds::parseBudget(std::string_view name) {
   return std::optional(budget);
 }
 
-static Result<std::vector<bool>> withinBits(double most, const std::vector<BudgetItem> &items) {
-  std::vector<bool> wide(items.size());
+/// The noise of an item on a rung of `bits`, over its signal.
+static double relativeNoise(const BudgetItem &item, int64_t bits) {
+  return item.signal > 0 ? item.noise / item.signal * std::pow(4.0, static_cast<double>(measuredBits - bits)) : 0;
+}
+
+static Result<std::vector<size_t>> withinBits(double most, const std::vector<int64_t> &rungs, const std::vector<BudgetItem> &items) {
+  std::vector<size_t> chosen(items.size());
   double weights = 0, bits = 0;
-  std::vector<size_t> order;
-  for (size_t i = 0; i < items.size(); ++i) {
-    wide[i] = items[i].fixed;
-    weights += items[i].weights;
-    bits += wide[i] ? items[i].many : items[i].few;
-    if (!wide[i])
-      order.push_back(i);
-  }
+  for (const BudgetItem &item : items)
+    weights += item.weights, bits += item.sizes.front();
   if (bits > most * weights) {
     char least[32];
     std::snprintf(least, sizeof(least), "%.2f", std::ceil(bits / weights * 100) / 100);
-    return Error::usage("expects a budget of at least " + std::string(least) +
-                        " bits a weight, what 4 bits for all matrices but tables come to");
+    return Error::usage("expects a budget of at least " + std::string(least) + " bits a weight, what " + std::to_string(rungs.front()) +
+                        " bits for all matrices but tables come to");
   }
-  auto gain = [&](size_t i) {
-    const BudgetItem &item = items[i];
-    return item.signal > 0 ? item.noise / item.signal / (item.many - item.few) : 0;
+  // By the noise that a bit more takes away, of equal ones the first item.
+  struct Step {
+    double gain;
+    size_t item;
+    bool operator<(const Step &other) const { return std::pair(gain, other.item) < std::pair(other.gain, item); }
   };
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return std::pair(gain(b), a) < std::pair(gain(a), b); });
-  for (size_t i : order)
-    if (const double more = bits + items[i].many - items[i].few; more <= most * weights)
-      wide[i] = true, bits = more;
-  return wide;
+  std::priority_queue<Step> steps;
+  auto more = [&](size_t i) { return items[i].sizes[chosen[i] + 1] - items[i].sizes[chosen[i]]; };
+  auto push = [&](size_t i) {
+    if (chosen[i] + 1 < items[i].sizes.size())
+      steps.push({(relativeNoise(items[i], rungs[chosen[i]]) - relativeNoise(items[i], rungs[chosen[i] + 1])) / more(i), i});
+  };
+  for (size_t i = 0; i < items.size(); ++i)
+    push(i);
+  while (!steps.empty()) {
+    const size_t i = steps.top().item;
+    steps.pop();
+    if (bits + more(i) > most * weights)
+      continue;
+    bits += more(i), ++chosen[i];
+    push(i);
+  }
+  return chosen;
 }
 
-Result<std::vector<bool>> ds::allocateBits(const BitBudget &budget, const std::vector<BudgetItem> &items) {
+Result<std::vector<size_t>> ds::allocateBits(const BitBudget &budget, const std::vector<int64_t> &rungs,
+                                             const std::vector<BudgetItem> &items) {
   if (budget.bits)
-    return withinBits(*budget.bits, items);
-  std::vector<bool> wide;
-  for (const BudgetItem &item : items)
-    wide.push_back(item.fixed || item.noise * std::pow(10.0, *budget.decibels / 10) > item.signal);
-  return wide;
+    return withinBits(*budget.bits, rungs, items);
+  std::vector<size_t> chosen;
+  for (const BudgetItem &item : items) {
+    size_t rung = 0;
+    while (rung + 1 < item.sizes.size() && relativeNoise(item, rungs[rung]) * std::pow(10.0, *budget.decibels / 10) > 1)
+      ++rung;
+    chosen.push_back(rung);
+  }
+  return chosen;
 }

@@ -1,4 +1,4 @@
-// --quantize=auto:BUDGET: which matrices have 8 bits and which 4.
+// --quantize=auto:BUDGET: how many bits each matrix has.
 #ifndef TOOLS_DS_COMPILE_BUDGET_H
 #define TOOLS_DS_COMPILE_BUDGET_H
 
@@ -22,14 +22,18 @@ Result<std::optional<BitBudget>> parseBudget(std::string_view name);
 /// Matrices of one tensor in the model's files, which share a scheme.
 struct BudgetItem {
   double weights = 0;
-  double few = 0, many = 0;     // bits of all of them together in 4 and in 8 bits
-  double signal = 0, noise = 0; // at the output, in 4 bits
-  bool fixed = false;           // has `many`: a table, what a rule says, or without moments
+  std::vector<double> sizes;                         // bits of all of them together on each rung; of a fixed one, the only one
+  double signal = 0, noise = 0;                      // at the output, in `measuredBits`
+  bool isFixed() const { return sizes.size() == 1; } // a table, what a rule says, or without moments
 };
 
-/// For each item, whether it has 8 bits. To keep within bits, those come first whose relative error a bit is greatest. Errors: Usage, for
-/// bits that 4 bits for all exceed.
-Result<std::vector<bool>> allocateBits(const BitBudget &budget, const std::vector<BudgetItem> &items);
+/// The bits in which a matrix's error is measured. In others it follows from that: a bit more is a quarter of the noise.
+inline constexpr int64_t measuredBits = 4;
+
+/// For each item the rung it stands on, of those with bits `rungs`, which ascend; 0 for a fixed one. To keep within bits, all stand on the
+/// lowest, and again and again the one goes up a rung whose relative error falls most for the bits that takes. To keep above decibels, each
+/// stands on the lowest that does, or on the highest. Errors: Usage, for bits that the lowest rung for all exceeds.
+Result<std::vector<size_t>> allocateBits(const BitBudget &budget, const std::vector<int64_t> &rungs, const std::vector<BudgetItem> &items);
 
 } // namespace ds
 #endif // TOOLS_DS_COMPILE_BUDGET_H

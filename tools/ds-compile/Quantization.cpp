@@ -125,51 +125,63 @@ static std::string ruleOf(StringRef source, const std::string &scheme) { return 
 
 Result<Schemes> Quantization::allocate(ModuleOp module, const TensorSource &tensors, const Calibration &calibration,
                                        Progress &progress) const {
-  // All that can be quantized in 8 bits, then the same in 4, where no rule says otherwise.
+  // All that can be quantized in 8 bits, then the same in few, where no rule says otherwise.
   OwningOpRef<ModuleOp> wide = module.clone(), narrow = module.clone();
   if (Result<void> applied = applySchemes(*wide, {"int8", schemes.rules}); !applied)
     return applied.error();
   Schemes four = {"none", schemes.rules};
   llvm::MapVector<StringRef, SmallVector<ParameterOp>> sources;
-  auto addRule = [&](Schemes &to, StringRef source, bool isWide) {
+  auto addRule = [&](Schemes &to, StringRef source, int64_t bits) {
     if (!isRuled(schemes, source))
-      to.rules.push_back(ruleOf(source, isWide ? "int8" : "int4-g" + std::to_string(schemeOfParameter(sources[source].front())->group)));
+      to.rules.push_back(
+          ruleOf(source, "int" + std::to_string(bits) + "-g" + std::to_string(schemeOfParameter(sources[source].front())->group)));
   };
   for (ParameterOp parameter : wide->getOps<ParameterOp>())
     if (schemeOfParameter(parameter))
       sources[*parameter.getSource()].push_back(parameter);
   for (auto &[source, parameters] : sources)
-    addRule(four, source, false);
+    addRule(four, source, measuredBits);
   if (Result<void> applied = applySchemes(*narrow, four); !applied)
     return applied.error();
   Result<CorrectedWeights> inFour = correct(*narrow, tensors, calibration, nullptr, progress);
   if (!inFour)
     return inFour.error();
 
+  // On GPUs codes lie in 4 or 8 bits.
+  const std::vector<int64_t> rungs =
+      StringRef(options.target).contains("cuda") ? std::vector<int64_t>{4, 8} : std::vector<int64_t>{3, 4, 5, 6, 7, 8};
   std::vector<BudgetItem> items;
   for (auto &[source, parameters] : sources) {
     BudgetItem &item = items.emplace_back();
+    double own = 0;
+    bool isFixed = isRuled(schemes, source);
+    item.sizes.resize(rungs.size());
     for (ParameterOp parameter : parameters) {
       const auto count = static_cast<double>(parameter.getTensorType().getNumElements());
       const int64_t columns = parameter.getTensorType().getDimSize(1);
-      const QuantizationScheme eight = *schemeOfParameter(parameter);
-      const QuantizationScheme own = *schemeOfParameter(narrow->lookupSymbol<ParameterOp>(parameter.getSymName()));
+      QuantizationScheme scheme = *schemeOfParameter(parameter);
       item.weights += count;
-      item.many += count * eight.bitsOfWeight(columns);
-      item.few += count * own.bitsOfWeight(columns);
+      own += count * scheme.bitsOfWeight(columns);
+      for (auto [bits, size] : llvm::zip_equal(rungs, item.sizes)) {
+        scheme.bits = bits;
+        size += count * scheme.bitsOfWeight(columns);
+      }
       auto error = inFour->errors.find(parameter.getSymName());
-      if (error == inFour->errors.end() || own == eight)
-        item.fixed = true;
+      if (error == inFour->errors.end() ||
+          schemeOfParameter(narrow->lookupSymbol<ParameterOp>(parameter.getSymName()))->bits != measuredBits)
+        isFixed = true;
       else
         item.signal += error->second.signal, item.noise += error->second.noise;
     }
+    if (isFixed)
+      item.sizes = {own};
   }
-  Result<std::vector<bool>> chosen = allocateBits(*budget, items);
+  Result<std::vector<size_t>> chosen = allocateBits(*budget, rungs, items);
   if (!chosen)
     return Error::usage("--quantize=" + schemes.scheme + ": " + chosen.error().message);
   Schemes mixed = {"none", schemes.rules};
-  for (auto [source, isWide] : llvm::zip_equal(llvm::make_first_range(sources), *chosen))
-    addRule(mixed, source, isWide);
+  for (auto [source, item, rung] : llvm::zip_equal(llvm::make_first_range(sources), items, *chosen))
+    addRule(mixed, source, item.isFixed() ? rungs.back() : rungs[rung]);
   return mixed;
 }
 
