@@ -25,6 +25,8 @@ uint16_t ds::toHalf(float value) {
 }
 
 Result<void> ds::quantizeRow(const QuantizationScheme &scheme, const float *values, int64_t count, QuantizedRow &row) {
+  if (scheme.factors)
+    return Error::badData("expects rows stored in whole blocks of " + nameOf(scheme) + ", found values: nothing is rounded to those");
   const int64_t group = scheme.groupOf(count);
   row.codes.resize(count);
   row.scales.clear(), row.offsets.clear();

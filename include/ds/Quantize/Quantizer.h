@@ -26,7 +26,7 @@ uint16_t toHalf(float value);
 /// Rounds `count` values, whole groups, to the nearest codes. Symmetric codes of 8 bits leave -128 out; of fewer the value with the
 /// largest magnitude becomes the least (-8 of 4 bits), as there are more codes on that side. Of e4m3 the largest magnitude becomes 448.
 /// Errors: BadData, for a value that is NaN or infinite, and for groups whose scale or offset is beyond f16; the message begins with the
-/// element's number. A scheme with factors is for values that are stored so: nothing is rounded to it.
+/// element's number. And for a scheme with factors, which is of values that are stored so.
 Result<void> quantizeRow(const QuantizationScheme &scheme, const float *values, int64_t count, QuantizedRow &row);
 
 /// The values of a row: scale * code (+ offset), each operation rounded to f32. The code 0x7f of e4m3 gives NaN; rounding never does.

@@ -48,9 +48,6 @@ Result<ParameterReader> ParameterReader::create(ParameterOp parameter, const Ten
   reader.keepsCodes =
       reader.quantized && keepsStoredCodes(reader.tensor->type, schemeOf(reader.quantized), reader.columnCount, reader.offset,
                                            {reader.sizes.begin(), reader.sizes.end()}, {reader.strides.begin(), reader.strides.end()});
-  if (reader.quantized && reader.quantized.hasFactors() && !reader.keepsCodes)
-    return Error::badData(place + ": expects rows of whole blocks as of " + nameOf(schemeOf(reader.quantized)) + " in tensor '" +
-                          reader.tensor->name + "', found " + storedTypeName(reader.tensor->type));
   return reader;
 }
 

@@ -407,7 +407,8 @@ TEST(WeightPackerCodes, refusesToCutBlocksWithFactors) {
       pack(source, *schemeOfStored(StoredType::Q4_K), {rows, 256, 32, 4 + 32}, "view <128, [35, 256], [512, 1]>");
   ASSERT_FALSE(bytes);
   EXPECT_EQ(bytes.error().code, ErrorCode::BadData);
-  EXPECT_EQ(bytes.error().message, "parameter 'p': expects rows of whole blocks as of int4-g32-asym-k in tensor 't', found Q4_K");
+  EXPECT_EQ(bytes.error().message,
+            "parameter 'p', row 0, expects rows stored in whole blocks of int4-g32-asym-k, found values: nothing is rounded to those");
 }
 
 /// Another scheme, and views that cut blocks: the values are rounded.
