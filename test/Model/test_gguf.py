@@ -32,9 +32,9 @@ def llama3_factors(factor=8.0, low=1.0, high=4.0, original=8192, base=10000.0):
     return np.array(factors, dtype=np.float32)
 
 
-def write_llama(path, kind_name, change=None, factors=None):
-    """Write a two-layer llama whose matrices are of one type. `change` edits the metadata, `factors` divide the frequencies of rope."""
-    kind = gguf.GGMLQuantizationType[kind_name]
+def write_llama(path, kind_name, change=None, factors=None, others=None):
+    """Write a two-layer llama whose matrices are of one type, but for `others`, types by parts of names. `change` edits the metadata,
+    `factors` divide the frequencies of rope."""
     generator = np.random.default_rng(0)
     writer = gguf.GGUFWriter(path, "llama")
     settings = {
@@ -53,7 +53,9 @@ def write_llama(path, kind_name, change=None, factors=None):
     writer.add_float32("llama.rope.freq_base", 10000.0)
 
     def matrix(name, rows, columns):
-        if kind_name in ("F32", "F16", "BF16"):
+        kind_of = next((other for part, other in (others or {}).items() if part in name), kind_name)
+        kind = gguf.GGMLQuantizationType[kind_of]
+        if kind_of in ("F32", "F16", "BF16"):
             values = (generator.normal(size=(rows, columns)) * 0.05).astype(np.float32)
             data = gguf.quants.quantize(values, kind)
         else:
@@ -115,6 +117,18 @@ def test_stored_blocks(kind, bits, compiled, tmp_path):
     size = sum(file.stat().st_size for file in package.glob("*.safetensors"))
     norms_and_rope = 4 * (5 * HIDDEN + 64 * HIDDEN // HEADS)
     assert size == pytest.approx(weights * bits / 8 + norms_and_rope, rel=0.01)
+
+
+def test_blocks_of_several_types(compiled, tmp_path):
+    """As llama.cpp mixes them in Q4_K_M: groups of 32 and of 16 meet in one launch. Prompts and single tokens have the file's values."""
+    import ds_mlir
+
+    path = write_llama(tmp_path / "mixed.gguf", "Q4_K", others={"attn_v": "Q6_K", "ffn_down": "Q6_K", "output.": "Q6_K", "ffn_up": "Q5_K"})
+    ids = np.random.default_rng(1).integers(0, VOCABULARY, (2, 19), dtype=np.int32)
+    stored, plain = (ds_mlir.load(compiled(path, quantize=scheme, target_cpu="native")) for scheme in ("stored", "none"))
+    expected = plain.logits(ids)
+    assert np.abs(stored.logits(ids) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.array_equal(stored.generate(ids[0], max_new_tokens=20), plain.generate(ids[0], max_new_tokens=20))
 
 
 def test_rope_of_llama_3(torch, compiled, tmp_path):
