@@ -52,8 +52,10 @@ static Result<std::vector<size_t>> withinBits(double most, const std::vector<int
   std::priority_queue<Step> steps;
   auto more = [&](size_t i) { return items[i].sizes[chosen[i] + 1] - items[i].sizes[chosen[i]]; };
   auto push = [&](size_t i) {
-    if (chosen[i] + 1 < items[i].sizes.size())
-      steps.push({(relativeNoise(items[i], rungs[chosen[i]]) - relativeNoise(items[i], rungs[chosen[i] + 1])) / more(i), i});
+    if (chosen[i] + 1 == items[i].sizes.size())
+      return;
+    const double less = relativeNoise(items[i], rungs[chosen[i]]) - relativeNoise(items[i], rungs[chosen[i] + 1]);
+    steps.push({less > 0 ? less / more(i) : 0, i}); // in groups of 16 an odd number of bits takes as much as one more
   };
   for (size_t i = 0; i < items.size(); ++i)
     push(i);
