@@ -36,8 +36,14 @@ def read_junit(path, suite):
             outcome = SKIPPED
         name = "::".join(part for part in (case.get("classname"), case.get("name")) if part)
         reason = next((child.get("message") or "" for child in case if child.tag in {"failure", "error", "skipped"}), "")
-        results.append(Result(suite, name, outcome, reason.splitlines()[0][:160] if reason else ""))
+        results.append(Result(suite, name, outcome, excerpt(reason)))
     return results
+
+
+def excerpt(reason):
+    """Shorten a reason to its first line and its last four: what a program writes before it ends badly stands at its end."""
+    lines = [line[:200] for line in reason.splitlines() if line.strip()]
+    return "\n    ".join(lines if len(lines) <= 5 else [lines[0], "...", *lines[-4:]])
 
 
 def read_gtest(path):

@@ -28,7 +28,7 @@ def test_pytest(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
         "def test_passes(): pass\n"
-        "def test_fails(): assert 1 == 2\n"
+        "def test_fails(): assert 1 == 2, '\\n'.join(['warning: first', *'abcdefg', 'error: last'])\n"
         "@pytest.mark.skip(reason='no such machine')\ndef test_skips(): pass\n"
         "@pytest.fixture\ndef broken(): raise OSError('gone')\n"
         "def test_errs(broken): pass\n"
@@ -37,6 +37,8 @@ def test_pytest(tmp_path):
     subprocess.run([sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", tmp_path], capture_output=True, cwd=tmp_path)
     results = test_report.read_junit(report, "pytest")
     assert [result.outcome for result in results] == [PASSED, FAILED, SKIPPED, FAILED]
+    assert results[1].detail.splitlines()[0] == "AssertionError: warning: first"
+    assert [line.strip() for line in results[1].detail.splitlines()[1:]] == ["...", "f", "g", "error: last", "assert 1 == 2"]
     assert results[2].detail == "no such machine"
 
 

@@ -20,7 +20,7 @@ def test_the_commands_of_the_readme(tmp_path):
     path = os.pathsep.join([str(compiler.compiler_path().parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path}
     done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "alice" / "checkpoints" / "latest").read_text().strip() == "global_step2"
     import ds_mlir
 
