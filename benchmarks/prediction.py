@@ -136,7 +136,15 @@ def predictions(model, machine, case, threads, options):
     from ds_mlir.compiler import compiler_path
 
     step = ",".join(str(value) for value in (case["batch"], case["tokens"], case.get("past", 0), threads))
-    command = [str(compiler_path()), str(model), "--emit=costs", f"--machine={machine}", f"--cost-step={step}", *options]
+    command = [
+        str(compiler_path()),
+        str(model),
+        "--emit=costs",
+        f"--machine={machine}",
+        f"--cost-step={step}",
+        "--target-cpu=native",
+        *options,
+    ]
     costs = json.loads(subprocess.run([*command, "--quiet"], stdout=subprocess.PIPE, text=True, check=True).stdout)
     return next(program for program in costs["programs"] if program["name"] == case["program"])["launches"]
 

@@ -77,6 +77,8 @@ private:
   Result<void> write(const std::string &content) const;
   /// What --tuning and --report-tuning say of the code that was made.
   Result<void> reportTuning();
+  /// The level that predictions are for: the only one, else none, which stands for the best.
+  llvm::StringRef predictedLevel() const;
   LogicalResult note(Diagnostic &diagnostic);
   /// Where the module goes that an internal error happened on.
   std::string reproducerName() const {
@@ -471,7 +473,8 @@ Result<void> Driver::run() {
     return writePackageOf();
   if (options.emit == "costs") {
     progress.finish();
-    return write(targets.cpu ? costJson(*model->module, costStep, machine) : gpuCostJson(*model->module, costStep, gpuMachine));
+    return write(targets.cpu ? costJson(*model->module, costStep, machine, predictedLevel())
+                             : gpuCostJson(*model->module, costStep, gpuMachine));
   }
   if (targets.cpu) {
     Result<std::vector<CpuCode>> code = generate(*model->module);
@@ -485,6 +488,8 @@ Result<void> Driver::run() {
     return reported;
   return write(*emitted);
 }
+
+llvm::StringRef Driver::predictedLevel() const { return targets.levels.size() == 1 ? targets.levels.front().name : llvm::StringRef(); }
 
 Result<void> Driver::reportTuning() {
   if (!options.quiet)
@@ -522,7 +527,8 @@ Result<void> Driver::report() {
       llvm::errs() << (plans.size() < 2 ? ""
                        : plan.isCuda    ? "target cuda\n"
                                         : "target cpu\n")
-                   << (plan.isCuda ? gpuCostReport(plan.module, costStep, gpuMachine) : costReport(plan.module, costStep, machine));
+                   << (plan.isCuda ? gpuCostReport(plan.module, costStep, gpuMachine)
+                                   : costReport(plan.module, costStep, machine, predictedLevel()));
   return {};
 }
 
