@@ -138,7 +138,8 @@ def peer_cells(sides, task, precision):
 def task_of(case, precision):
     """Return the task of a whole model."""
     task = {key: case[key] for key in ("model", "measure", "batch", "tokens", "steps") if key in case}
-    return {**task, "precision": precision, "scheme": case.get("schemes", {}).get(precision, "")}
+    cache = case.get("caches", {}).get(precision, "f32")
+    return {**task, "precision": precision, "scheme": case.get("schemes", {}).get(precision, ""), "cache": cache}
 
 
 def medians(found):

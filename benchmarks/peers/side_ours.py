@@ -23,15 +23,15 @@ def package(task):
     if task.model != "smollm2":
         path = MODELS / task.model / "checkpoint"
     compiler, weights = hashlib.sha256(compiler_path().read_bytes()).hexdigest()[:16], task.scheme or task.precision
-    target = ROOT / "build" / "peers" / "packages" / f"{compiler}-{processor()}" / f"{task.model}-{weights}-{task.fusion}"
+    target = ROOT / "build" / "peers" / "packages" / f"{compiler}-{processor()}" / f"{task.model}-{weights}-{task.fusion}-{task.cache}"
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Activations as those of the peers: of 8 bits in encoders, and where a prompt is read.
             options = {"quantize": task.scheme, "activations": "int8"} if task.scheme else {"weights": task.precision}
-            ds_mlir.compile(path, target, **options, fusion=task.fusion, target_cpu="native", progress="off")
+            ds_mlir.compile(path, target, **options, fusion=task.fusion, cache=task.cache, target_cpu="native", progress="off")
         except ds_mlir.Error as error:
-            raise Unserved(f"ds-compile of {weights} weights, --fusion={task.fusion}: {error}") from error
+            raise Unserved(f"ds-compile of {weights} weights, --fusion={task.fusion} --cache={task.cache}: {error}") from error
     return target
 
 

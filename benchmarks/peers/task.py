@@ -19,6 +19,7 @@ class Task:
     them were read), `training` (one update by AdamW of B sequences of T tokens), or `trace` (each launch of one step, of this project
     alone).
     scheme: how this project quantizes for `int8` and `int4`, see --quantize of ds-compile.
+    cache: what this project keeps of past tokens, see --cache of ds-compile.
     theta and recompute: of a `training`, the limit of progressive layer dropping (0: dense), and layers whose values are computed again.
     within: the step that a `trace`, and this project's side of a `gemm`, looks into: `encode`, `prefill` or `decode`.
     """
@@ -27,6 +28,7 @@ class Task:
     measure: str
     precision: str = "f32"
     scheme: str = ""
+    cache: str = "f32"
     threads: int = 1
     batch: int = 1
     tokens: int = 1
