@@ -82,24 +82,28 @@ static double storedBytes(RankedTensorType type) {
 }
 
 /// A lookup in a table reads one row. In panels a row's elements, or its pairs of bf16, stand 128 or 192 bytes apart, and each brings its
-/// cache line and, as processors fetch lines in pairs, the other one.
+/// cache line and, as processors fetch lines in pairs, the other one. Of several tables the largest counts for that: those of positions and
+/// of token types are small, and each step reads the same rows of them.
 static void addTable(LaunchFacts &facts, StorageOp stored) {
   auto type = cast<MemRefType>(stored.getType());
-  if (isInTiles(stored.getLayout())) { // 8 rows share a block, and each lies in runs of 16 bytes or more
-    const auto tableBytes = static_cast<double>(type.getNumElements() * elementBytes(type));
-    const double rowBytes = tableBytes / static_cast<double>(type.getDimSize(0) * ds_plan::Tiles::blockRows);
+  const auto size = static_cast<double>(type.getNumElements() * elementBytes(type));
+  auto add = [&](double rowBytes, double lineBytes) {
     facts.lookupBytesPerRow += rowBytes;
-    facts.tableBytesPerRow += rowBytes;
-    facts.tableSize += tableBytes;
-    return;
+    if (size > facts.tableSize) {
+      facts.tableBytesPerRow = lineBytes;
+      facts.tableSize = size;
+    }
+  };
+  if (isInTiles(stored.getLayout())) { // 8 rows share a block, and each lies in runs of 16 bytes or more
+    const double rowBytes = size / static_cast<double>(type.getDimSize(0) * ds_plan::Tiles::blockRows);
+    return add(rowBytes, rowBytes);
   }
-  bool inPanels = isInPanels(stored.getLayout());
+  const bool inPanels = isInPanels(stored.getLayout());
   int64_t width = inPanels ? type.getDimSize(1) : type.getShape().back();
   if (stored.getLayout() == Layout::panel_pairs)
     width *= 2;
-  facts.lookupBytesPerRow += static_cast<double>(width * elementBytes(type));
-  facts.tableBytesPerRow += static_cast<double>(width * (inPanels ? std::max<int64_t>(64, 32 * elementBytes(type)) : elementBytes(type)));
-  facts.tableSize += static_cast<double>(type.getNumElements() * elementBytes(type));
+  const int64_t bytes = elementBytes(type);
+  add(static_cast<double>(width * bytes), static_cast<double>(width * (inPanels ? std::max<int64_t>(64, 32 * bytes) : bytes)));
 }
 
 /// A norm needs its whole row, so rows are what threads share; a product shares columns as well.

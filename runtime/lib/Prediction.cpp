@@ -97,24 +97,29 @@ static Bound boundOf(const Prediction &prediction, double overheadNs) {
 /// The part of the work that the slowest thread has, in shares of 1 / threads.
 static double imbalance(double tiles, int threads) { return tiles > 0 ? std::ceil(tiles / threads) * threads / tiles : 1; }
 
-/// Without a level, code for the best one is meant.
 static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::string_view level) {
-  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 &&
-         (level.empty() || hasBf16Dots(cpuLevelOf(level).value_or(CpuLevel::none)));
+  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && hasBf16Dots(cpuLevelOf(level).value_or(CpuLevel::none));
+}
+
+static bool multipliesHalves(const LaunchWork &work, std::string_view level) {
+  return work.matrix == MatrixType::bf16 && level == nameOf(CpuLevel::v4Fp16) && work.rows >= halvesRows;
 }
 
 /// How many multiply-adds of f32 count as one: of 16, Winograd's inner products (lib/Target/CPU/GemmWinograd.cpp) do 5 pairs by one each,
-/// and f16 has two for one (GemmHalves.cpp).
+/// and f16 has two for one.
 static double multiplyAddsOfOne(const LaunchWork &work, std::string_view level) {
   if (work.matrix == MatrixType::bf16)
-    return level == nameOf(CpuLevel::v4Fp16) && work.rows > fewRows ? 2 : 1;
+    return multipliesHalves(work, level) ? 2 : 1;
   const bool isF32 = work.matrix != MatrixType::none;
   return isF32 && level == nameOf(CpuLevel::znver4) && work.rows > fewRows ? 16.0 / 11 : 1;
 }
 
-/// Instructions that widen one vector of the matrix to f32.
-static double widening(const LaunchWork &work, std::string_view level) {
-  return work.matrix == MatrixType::f16 && level == "x86-64-v2" ? laneOpsOfWideningF16V2 : laneOpsOfWidening;
+/// Lane operations that take a matrix of 16 bits to what is multiplied: by each block of few rows, or once for a slab of many.
+static double wideningOps(const LaunchWork &work, std::string_view level) {
+  if (multipliesHalves(work, level))
+    return work.weightBytes / 2 * std::ceil(work.rows / slabRows) * laneOpsOfHalves;
+  const double widened = work.weightBytes / 2 * std::ceil(work.rows / (work.rows > fewRows ? slabRows : blockRows));
+  return widened * (work.matrix == MatrixType::f16 && level == nameOf(CpuLevel::v2) ? laneOpsOfWideningF16V2 : laneOpsOfWidening);
 }
 
 /// Weights pass through L2 between two launches: half of what a launch reads is still there, and what it writes is not, so its lines are
@@ -129,15 +134,16 @@ static double activationNs(const LaunchWork &work, const Feeds &feeds) {
                 work.scratchBytes / feeds.limits.l2Bytes);
 }
 
-Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machine, int threads, std::string_view level) {
+Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machine, int threads, std::string_view wantedLevel) {
+  const std::string_view level = wantedLevel.empty() ? std::string_view(machine.level) : wantedLevel;
   const MachineLimits limits = limitsAt(machine, threads);
   const FamilyCost &cost = costOfFamily(work.family);
   const Feeds feeds(machine, limits, threads);
   const double flops = flopsAt(limits, level), slowest = imbalance(work.tiles, threads);
   const bool dots = hasDots(work, limits, level);
   double laneOps = work.laneOps;
-  if (work.matrix == MatrixType::f16 || (work.matrix == MatrixType::bf16 && !dots)) // by each block of few rows, once for a slab of many
-    laneOps += work.weightBytes / 2 * std::ceil(work.rows / (work.rows > fewRows ? slabRows : blockRows)) * widening(work, level);
+  if (work.matrix == MatrixType::f16 || (work.matrix == MatrixType::bf16 && !dots))
+    laneOps += wideningOps(work, level);
   Prediction prediction;
   prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops * multiplyAddsOfOne(work, level)) * slowest;
   prediction.laneNs = 1e9 * laneOps / (flops / 2) * slowest; // a multiply-add is two FLOP a lane
@@ -151,7 +157,8 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
   return prediction;
 }
 
-Prediction dsrt::roofline(const LaunchWork &work, const MachineDescription &machine, int threads, std::string_view level) {
+Prediction dsrt::roofline(const LaunchWork &work, const MachineDescription &machine, int threads, std::string_view wantedLevel) {
+  const std::string_view level = wantedLevel.empty() ? std::string_view(machine.level) : wantedLevel;
   const MachineLimits limits = limitsAt(machine, threads);
   const Feeds feeds(machine, limits, threads);
   double peak = flopsAt(limits, level);

@@ -28,6 +28,15 @@ def llama(torch, compiled, tmp_path_factory):
     return compiled(folder)
 
 
+def test_the_largest_table_counts(bert):
+    """Those of positions and token types are small, and each step reads the same rows of them."""
+    package, source = bert
+    described = json.loads((package / "profile.json").read_text())
+    facts = [launch for program in described["programs"] for launch in program["launches"] if launch["table_size"] > 0]
+    row = 4 * source.config.hidden_size
+    assert {(launch["table_bytes_per_row"], launch["table_size"]) for launch in facts} == {(row, row * source.config.vocab_size)}
+
+
 def deepspeed_counts(torch, source, positions):
     """MACs and FLOPs by the rules of DeepSpeed's profiler, counted on the modules of a model: those of its measured op table."""
     macs = flops = 0

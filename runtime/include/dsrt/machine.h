@@ -68,9 +68,9 @@ struct LaunchFacts {
   double laneOpsPerRow = 0, laneOpsPerPair = 0, laneOpsPerKey = 0; // vector instructions times lanes beside the multiply-adds
   double weightBytes = 0, readBytesPerRow = 0, writtenBytesPerRow = 0, bytesPerKey = 0, scratchBytesPerRow = 0;
   double outputBytesPerRow = 0; // of those written, what goes to the caller's memory
-  double lookupBytesPerRow = 0; // what a lookup needs of a table
-  double tableBytesPerRow = 0;  // cache lines that it brings
-  double tableSize = 0;         // bytes of the whole table
+  double lookupBytesPerRow = 0; // what a lookup needs of all tables
+  double tableBytesPerRow = 0;  // cache lines that it brings of the largest table
+  double tableSize = 0;         // bytes of that table
   double codes = 0;             // values of matrices of a product that lie as codes in tiles
   double heads = 0;             // of attention
   double keyBlockBytes = 0;     // 16 slots of a cache of keys lie side by side: lines that one new token of a sequence touches
