@@ -42,7 +42,8 @@ public:
   Sample peak(const PeakKernel &kernel);
   /// Bytes/s of all threads, each reading `bytes` of its own again and again, at least `atLeast` bytes a run.
   Sample readAgain(int64_t bytes, int64_t atLeast);
-  /// The same of memory: each run goes on where the last ended, so that a run is short and yet finds nothing in a cache.
+  /// The same of memory: each run goes on where the last ended, those of the measurement before included, and so through all of the buffer:
+  /// a run is short and yet finds nothing in a cache.
   Sample readOn(size_t ahead);
   Sample writeOn();
   /// ns
@@ -52,7 +53,7 @@ public:
   /// Makes the buffer that `read` and `write` work on. The memory of a worker is touched first by it.
   Status prepare(int64_t bytes);
   static constexpr int64_t sliceBytes = 4 << 20; // of a thread in one run, below half a millisecond
-  uint8_t *slice(int32_t worker, int run) const;
+  uint8_t *slice(int32_t worker, int64_t index) const;
   int64_t bytesPerThread() const { return buffer.size() / threads / 4096 * 4096; }
 
 private:
@@ -60,11 +61,14 @@ private:
   template <typename Work> void warmUp(const Work &work);
   /// Runs `work(worker, run)` on all threads at once, `runs` times after one that does not count; amount / seconds of each run.
   template <typename Work> Sample rates(int runs, double amount, const Work &work);
+  /// Rates of `runs` slices of each thread, from the next one on.
+  template <typename Work> Sample ratesOfSlices(int runs, const Work &work);
 
   WorkerPool &pool;
   WorkerPool::CallerPin pin;
   bool quick;
   int32_t threads;
+  int64_t nextSlice = 0;
   Mapping buffer;
 };
 } // namespace
@@ -127,17 +131,23 @@ Sample Calibration::readAgain(int64_t bytes, int64_t atLeast) {
   });
 }
 
-uint8_t *Calibration::slice(int32_t worker, int run) const {
-  return buffer.data() + worker * bytesPerThread() + run % (bytesPerThread() / sliceBytes) * sliceBytes;
+uint8_t *Calibration::slice(int32_t worker, int64_t index) const {
+  return buffer.data() + worker * bytesPerThread() + index % (bytesPerThread() / sliceBytes) * sliceBytes;
+}
+
+template <typename Work> Sample Calibration::ratesOfSlices(int runs, const Work &work) {
+  Sample sample =
+      rates(runs, static_cast<double>(sliceBytes) * threads, [&](int32_t worker, int run) { work(slice(worker, nextSlice + run)); });
+  nextSlice += runs + 1;
+  return sample;
 }
 
 Sample Calibration::readOn(size_t ahead) {
-  return rates(64, static_cast<double>(sliceBytes) * threads,
-               [&](int32_t worker, int run) { readBytes(slice(worker, run), sliceBytes, ahead); });
+  return ratesOfSlices(64, [&](uint8_t *from) { readBytes(from, sliceBytes, ahead); });
 }
 
 Sample Calibration::writeOn() {
-  return rates(32, static_cast<double>(sliceBytes) * threads, [&](int32_t worker, int run) { writeBytes(slice(worker, run), sliceBytes); });
+  return ratesOfSlices(32, [](uint8_t *to) { writeBytes(to, sliceBytes); });
 }
 
 static Sample inNs(Sample perSecond) {
