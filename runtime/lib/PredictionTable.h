@@ -30,12 +30,12 @@ inline constexpr double writeBack = 1.1;
 inline constexpr double fewRows = 16, blockRows = 8, slabRows = 128, laneOpsOfWidening = 1, laneOpsOfWideningF16V2 = 10;
 
 /// Products of bf16 as f16 (GemmHalves.cpp): from how many rows, and what one vector of weights takes on its way to f16, once a slab.
-inline constexpr double halvesRows = 14, laneOpsOfHalves = 12;
+inline constexpr double halvesRows = 14, laneOpsOfHalves = 16;
 
 inline constexpr FamilyCost familyCosts[] = {
-    {"attention", 0.97, 1.00, 0.62, 0.00},
-    {"gemm", 0.80, 1.00, 0.87, 0.60},
-    {"", 0.50, 0.50, 1.20, 1.00}, // any other; more of its rows are in the caches than is assumed
+    {"attention", 0.90, 1.00, 0.62, 0.00},
+    {"gemm", 0.80, 1.00, 0.84, 0.70},
+    {"", 0.50, 0.40, 1.20, 1.00}, // any other; more of its rows are in the caches than is assumed
 };
 
 inline const FamilyCost &costOfFamily(std::string_view family) {
