@@ -37,7 +37,7 @@ def loss(rows, numbers):
 def candidates(numbers):
     """Yield tables one step away."""
     for index in range(len(numbers)):
-        steps = [min(1.0, numbers[index] * step) for step in STEPS] if index < 3 else [part / 20 for part in range(21)]
+        steps = [min(1.5, numbers[index] * step) for step in STEPS] if index < 3 else [part / 20 for part in range(21)]
         for value in steps:
             yield [*numbers[:index], value, *numbers[index + 1 :]]
 
