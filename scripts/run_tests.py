@@ -123,8 +123,8 @@ def run_ctest():
     report.unlink(missing_ok=True)
     shutil.rmtree(cases, ignore_errors=True)
     cases.mkdir()
-    command = ["ctest", "--test-dir", str(RELEASE), "--output-on-failure", "--no-tests=error", "--timeout", "1800", "--parallel", "2"]
-    status = call([*command, "--output-junit", str(report)], "ctest", GTEST_OUTPUT=f"json:{cases}/")
+    command = ["ctest", "--test-dir", str(RELEASE), "--output-on-failure", "--no-tests=error", "--timeout", "2700", "--parallel", "2"]
+    status = call([*command, "--output-junit", str(report)], "ctest", timeout=2700, GTEST_OUTPUT=f"json:{cases}/")
     if status:
         print_end("ctest", 60)
     return with_status("ctest", read_ctest(report, cases) if report.is_file() else [], status)
