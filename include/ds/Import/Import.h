@@ -21,7 +21,7 @@ struct ImportOptions {
   /// Ops whose results lose elements in training are marked with their rates, `ds.dropout`; `dropoutRate` is that of all of them in place
   /// of what the configuration says.
   bool dropout = false;
-  std::optional<double> dropoutRate;
+  std::optional<double> dropoutRate = std::nullopt;
 };
 
 /// A file that goes into the package as it is.

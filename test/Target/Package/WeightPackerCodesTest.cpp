@@ -200,8 +200,10 @@ void expectZerosBehind(const std::vector<uint8_t> &bytes, const QuantizationSche
   const int64_t groups = shape.depth / scheme.groupOf(shape.depth);
   const std::vector<float> zeros(groups, 0);
   for (int64_t n = shape.count; n % shape.width; ++n)
-    expectEqual(unpack(bytes, scheme, shape, n), {std::vector<int16_t>(shape.depth, static_cast<int16_t>(scheme.leastCode())), zeros,
-                                                  scheme.asymmetric ? zeros : std::vector<float>()});
+    expectEqual(unpack(bytes, scheme, shape, n), {std::vector<int16_t>(shape.depth, static_cast<int16_t>(scheme.leastCode())),
+                                                  zeros,
+                                                  scheme.asymmetric ? zeros : std::vector<float>(),
+                                                  {}});
 }
 
 std::vector<float> dequantized(const QuantizationScheme &scheme, const QuantizedRow &row) {
