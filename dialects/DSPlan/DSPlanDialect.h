@@ -14,7 +14,8 @@
 namespace ds_plan {
 /// True for a weight whose rows lie in panels, side by side.
 inline bool isInPanels(Layout layout) {
-  return layout == Layout::panels || layout == Layout::panel_pairs || layout == Layout::panel_codes || layout == Layout::panel_sums;
+  return layout == Layout::panels || layout == Layout::panel_pairs || layout == Layout::panel_codes || layout == Layout::panel_sums ||
+         layout == Layout::panel_halves;
 }
 /// True for a weight in blocks of 8 rows, for tensor cores.
 inline bool isInTiles(Layout layout) { return layout == Layout::tiles || layout == Layout::tile_codes; }

@@ -39,7 +39,8 @@ def DSPlan_Layout : I32EnumAttr<"Layout", "how a weight is packed", [
     I32EnumAttrCase<"panel_codes", 5>,   // [N, K] quantized as [ceil(N / W)][rows][W] of 32 bits (PanelCodes.h); W may be 1
     I32EnumAttrCase<"tiles", 6>,         // [N, K] bf16 or f16 as [2 ceil(N / 16)][ceil(K / 32)][8][32], zeros behind N and K (TileCodes.h)
     I32EnumAttrCase<"tile_codes", 7>,    // [N, K] quantized as [2 ceil(N / 16)][words] of 32 bits (TileCodes.h)
-    I32EnumAttrCase<"panel_sums", 8>]> { // [N, K] f32 as [ceil(N / W)][lines][W]: columns times powers of two, and more (PanelSums.h)
+    I32EnumAttrCase<"panel_sums", 8>,    // [N, K] f32 as [ceil(N / W)][lines][W]: columns times powers of two, and more (PanelSums.h)
+    I32EnumAttrCase<"panel_halves", 9>]> { // [N, K] bf16 as f16 [ceil(N / W)][lines][W][2]: columns times powers of two (PanelHalves.h)
   let cppNamespace = "::ds_plan";
   let genSpecializedAttr = 0;
 }

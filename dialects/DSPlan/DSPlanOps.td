@@ -22,7 +22,7 @@ def DSPlan_StorageOp : DSPlan_Op<"storage", [Symbol]> {
     - (C2) `type` is static.
     - (C3) `offset` is a multiple of 64.
     - (C4) `type` has the shape of `layout`, bf16 lies in `panel_pairs` or `tiles` instead of `panels`, i32 in `panel_codes`
-      and `tile_codes` alone, and only f32 in `panel_sums`.
+      and `tile_codes` alone, and only f32 in `panel_sums`, only f16 in `panel_halves`.
     ```mlir
     ds_plan.storage @wq panels of @q offset 0 : memref<2x64x32xf32>
     ```

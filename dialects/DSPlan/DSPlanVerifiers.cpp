@@ -14,6 +14,8 @@ static bool hasShapeOf(Layout layout, MemRefType type) {
     return shape.size() == 3 && isPanel(shape[2]) && isa<FloatType>(type.getElementType()) && !type.getElementType().isBF16();
   case Layout::panel_pairs:
     return shape.size() == 4 && isPanel(shape[2]) && shape[3] == 2 && type.getElementType().isBF16();
+  case Layout::panel_halves:
+    return shape.size() == 4 && isPanel(shape[2]) && shape[3] == 2 && type.getElementType().isF16();
   case Layout::panel_sums:
     return shape.size() == 3 && isPanel(shape[2]) && type.getElementType().isF32();
   case Layout::panel_codes:

@@ -100,7 +100,7 @@ static void addTable(LaunchFacts &facts, StorageOp stored) {
   }
   const bool inPanels = isInPanels(stored.getLayout());
   int64_t width = inPanels ? type.getDimSize(1) : type.getShape().back();
-  if (stored.getLayout() == Layout::panel_pairs)
+  if (stored.getLayout() == Layout::panel_pairs || stored.getLayout() == Layout::panel_halves)
     width *= 2;
   const int64_t bytes = elementBytes(type);
   add(static_cast<double>(width * bytes), static_cast<double>(width * (inPanels ? std::max<int64_t>(64, 32 * bytes) : bytes)));
@@ -152,7 +152,7 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
         if (auto parameter = symbols.lookup<ParameterOp>(*stored.getParameter()))
           facts.codes += static_cast<double>(parameter.getTensorType().getNumElements());
       if (isInPanels(stored.getLayout()) && kernel.getFamily() != "embed")
-        facts.matrix = matrixTypeOf(type);
+        facts.matrix = stored.getLayout() == Layout::panel_halves ? MatrixType::halves : matrixTypeOf(type);
     } else if (auto cache = value.getDefiningOp<ds_plan::CacheOp>()) {
       (isOut ? perRow : facts.bytesPerKey) += static_cast<double>(cache.getBytes()) / static_cast<double>(type.getDimSize(0));
     } else {

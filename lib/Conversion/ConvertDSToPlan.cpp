@@ -48,6 +48,8 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
       return module.emitError("expects target cpu and weights of f32 to train, got '") << target << "' and '" << weights << "'";
     if (panelSums && (target != "cpu" || train))
       return module.emitError("expects target cpu, and nothing to train, for panel-sums");
+    if (panelHalves && (target != "cpu" || weights != "bf16"))
+      return module.emitError("expects target cpu and weights of bf16 for panel-halves");
     if (target == "cuda" && weights == "f32")
       return module.emitError("expects weights of bf16 or f16 for target cuda, got '") << weights << "'";
     flattenFusions(module);
@@ -78,6 +80,7 @@ struct ConvertDSToPlan : ds::impl::ConvertDSToPlanBase<ConvertDSToPlan> {
                           train              ? WeightPlaces::state
                           : target == "cuda" ? WeightPlaces::tiles
                           : panelSums        ? WeightPlaces::sums
+                          : panelHalves      ? WeightPlaces::halves
                                              : WeightPlaces::panels);
     KernelTable kernels(module, symbols);
     ProgramBuilder programs(KernelRegistry::standard(), *programBounds, *caches, storages, kernels, std::move(trained));

@@ -1,8 +1,10 @@
 #include "StorageTable.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "dialects/DSPlan/PanelHalves.h"
 #include "dialects/DSPlan/PanelSums.h"
 #include "dialects/DSPlan/TileCodes.h"
 #include "ds/Analysis/LinearRegion.h"
+#include "ds/Analysis/LinearTiling.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -33,6 +35,10 @@ StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixTyp
       readForHeads.insert(linear.getInput());
   });
   module.walk([&](LinearOp linear) {
+    // One kernel reads all of its weights in the same way.
+    auto weightType = cast<RankedTensorType>(linear.getWeight().getType());
+    if (this->placing == WeightPlaces::halves && (isa<QuantizedType>(weightType.getElementType()) || !linearRowsFit(linear.getDepth())))
+      this->placing = WeightPlaces::panels;
     if (auto weight = linear.getWeight().getDefiningOp<WeightOp>())
       linearWeights[weight.getParameterAttr().getAttr()] |= readForHeads.contains(linear.getInput());
   });
@@ -87,6 +93,7 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
     layout = inTiles ? Layout::tile_codes : Layout::panel_codes;
   else if (role == OperandRole::matrix || (role == OperandRole::table && linearWeights.contains(parameter.getSymNameAttr())))
     layout = inTiles                                               ? Layout::tiles
+             : placing == WeightPlaces::halves                     ? Layout::panel_halves
              : matrixType.isBF16()                                 ? Layout::panel_pairs
              : matrixType.isF32() && placing == WeightPlaces::sums ? Layout::panel_sums
                                                                    : Layout::panels;
@@ -109,6 +116,8 @@ StorageOp StorageTable::weight(ParameterOp parameter, OperandRole role) {
     type = MemRefType::get({panels, shape[1], width}, matrixType);
   else if (layout == Layout::panel_sums)
     type = MemRefType::get({panels, ds_plan::PanelSums(shape[1]).lines(), width}, matrixType);
+  else if (layout == Layout::panel_halves)
+    type = MemRefType::get({panels, ds_plan::PanelHalves(shape[1]).lines(), width, 2}, builder.getF16Type());
   else if (layout == Layout::panel_pairs)
     type = MemRefType::get({panels, (shape[1] + 1) / 2, width, 2}, matrixType);
   else if (layout == Layout::tiles || layout == Layout::tile_codes) {

@@ -15,6 +15,7 @@ namespace ds {
 enum class WeightPlaces {
   panels, // in the weights file, matrices in panels for the CPU
   sums,   // the same, those of f32 with sums of pairs (PanelSums.h)
+  halves, // the same, those of bf16 as f16 (PanelHalves.h)
   tiles,  // in the weights file, matrices in tiles for tensor cores
   state,  // in the state that training keeps, matrices as rows; the weights file begins with the first values of its parameters
 };

@@ -61,6 +61,7 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   conversion.weights = options.weights;
   conversion.target = options.target;
   conversion.panelSums = options.panelSums;
+  conversion.panelHalves = options.panelHalves;
   conversion.train = options.train;
   manager.addPass(createConvertDSToPlan(conversion));
   if (options.train && options.compute != "f32")

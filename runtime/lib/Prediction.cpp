@@ -18,10 +18,21 @@ const char *dsrt::nameOf(Bound bound) {
   return "";
 }
 
-const char *dsrt::nameOf(MatrixType type) { return type == MatrixType::bf16 ? "bf16" : type == MatrixType::f16 ? "f16" : "f32"; }
+static constexpr std::pair<MatrixType, const char *> matrixNames[] = {
+    {MatrixType::f32, "f32"}, {MatrixType::bf16, "bf16"}, {MatrixType::f16, "f16"}, {MatrixType::halves, "halves"}};
+
+const char *dsrt::nameOf(MatrixType type) {
+  for (auto [of, name] : matrixNames)
+    if (of == type)
+      return name;
+  return "f32";
+}
 
 MatrixType dsrt::matrixTypeNamed(std::string_view name) {
-  return name == "bf16" ? MatrixType::bf16 : name == "f16" ? MatrixType::f16 : MatrixType::f32;
+  for (auto [type, of] : matrixNames)
+    if (of == name)
+      return type;
+  return MatrixType::f32;
 }
 
 LaunchWork dsrt::workOf(const LaunchFacts &facts, const StepSizes &step) {
@@ -108,6 +119,8 @@ static bool multipliesHalves(const LaunchWork &work, std::string_view level) {
 /// How many multiply-adds of f32 count as one: of 16, Winograd's inner products (lib/Target/CPU/GemmWinograd.cpp) do 5 pairs by one each,
 /// and f16 has two for one.
 static double multiplyAddsOfOne(const LaunchWork &work, std::string_view level) {
+  if (work.matrix == MatrixType::halves)
+    return 2;
   if (work.matrix == MatrixType::bf16)
     return multipliesHalves(work, level) ? 2 : 1;
   const bool isF32 = work.matrix != MatrixType::none;

@@ -10,6 +10,8 @@
 // RUN: not ds-opt --convert-ds-to-plan='train=true weights=bf16' --split-input-file %s 2>&1 | FileCheck --check-prefix=TRAIN %s
 // RUN: ds-opt --convert-ds-to-plan=panel-sums=true --split-input-file %s | FileCheck --check-prefix=SUMS %s
 // RUN: not ds-opt --convert-ds-to-plan='panel-sums=true train=true' --split-input-file %s 2>&1 | FileCheck --check-prefix=NO-SUMS %s
+// RUN: ds-opt --convert-ds-to-plan='panel-halves=true weights=bf16' --split-input-file %s | FileCheck --check-prefix=HALVES %s
+// RUN: not ds-opt --convert-ds-to-plan=panel-halves=true --split-input-file %s 2>&1 | FileCheck --check-prefix=NO-HALVES %s
 // RUN: not ds-opt --convert-ds-to-plan=max-batch=0 --split-input-file %s 2>&1 | FileCheck --check-prefix=BATCH %s
 
 // WEIGHTS: expects weights to be f32, bf16 or f16, got 'int8'
@@ -21,6 +23,8 @@
 // F16:     ds_plan.storage @embed.panels panels of @embed offset 0 : memref<4x64x32xf16>
 // SUMS:    ds_plan.storage @embed.panel_sums panel_sums of @embed offset 0 : memref<4x66x32xf32>
 // NO-SUMS: expects target cpu, and nothing to train, for panel-sums
+// HALVES:  ds_plan.storage @embed.panel_halves panel_halves of @embed offset 0 : memref<4x33x32x2xf16>
+// NO-HALVES: expects target cpu and weights of bf16 for panel-halves
 // BATCH:   expects max-batch and max-rows of 1 to 16777216, got 0 and 512
 
 /// Storages come in order of first use: the tied table as the linear wants it, vectors padded to 32 and f32 in any case.

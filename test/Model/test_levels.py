@@ -50,14 +50,24 @@ def package_of_bf16(request, torch, compiled, tmp_path_factory):
                 parameter.copy_(parameter.bfloat16().float())
         model.save_pretrained(folder)
         expected = model(torch.tensor(IDS).long()).logits.numpy()
-    return compiled(folder, weights="bf16", target_cpu=",".join(BOUNDS_OF_BF16)), expected
+    return folder, compiled(folder, weights="bf16", target_cpu=",".join(BOUNDS_OF_BF16)), expected
 
 
 @pytest.mark.parametrize("level", BOUNDS_OF_BF16)
 def test_level_of_bf16(package_of_bf16, level):
-    path, expected = package_of_bf16
+    _, path, expected = package_of_bf16
     error = np.abs(load_at(path, level).logits(IDS) - expected).max()
     assert error <= BOUNDS_OF_BF16[level] * np.abs(expected).max()
+
+
+def test_weights_as_f16(package_of_bf16, compiled):
+    """Where all code multiplies f16 its matrices lie so, for steps of any number of rows."""
+    folder, _, expected = package_of_bf16
+    model = load_at(compiled(folder, weights="bf16", target_cpu="x86-64-v4-fp16"), "x86-64-v4-fp16")
+    is_causal = "CausalLM" in (folder / "config.json").read_text()
+    for tokens in (1, 3, 8, 12, 25) if is_causal else (25,):
+        error = np.abs(model.logits(IDS[:1, :tokens]) - expected[:1, :tokens]).max()
+        assert error <= BOUNDS_OF_BF16["x86-64-v4-fp16"] * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])

@@ -30,7 +30,8 @@ PlannedGraph::PlannedGraph(const RandomGraph &graph, const GraphTensors &tensors
   GraphModule module(graph.text());
   std::string options = "max-batch=" + std::to_string(graphMaxBatch) + " max-rows=" + std::to_string(graphMaxRows) +
                         " weights=" + target.weights + " fusion=" + target.fusion + " cache=" + target.cache +
-                        (target.level->addsBeside && target.weights == "f32" ? " panel-sums" : "");
+                        (target.level->addsBeside && target.weights == "f32" ? " panel-sums" : "") +
+                        (target.level->multipliesF16 && target.weights == "bf16" && target.fusion == "specialized" ? " panel-halves" : "");
   if (!module.run("ds-plan{" + options + "}")) {
     message = "planning: " + module.error();
     return;

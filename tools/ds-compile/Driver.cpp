@@ -319,6 +319,8 @@ void Driver::fill(PlanOptions &plan, bool isCuda) const {
   plan.target = isCuda ? "cuda" : "cpu";
   plan.panelSums =
       !isCuda && options.weights == "f32" && llvm::any_of(targets.levels, [](const CpuLevel &level) { return level.addsBeside; });
+  plan.panelHalves =
+      !isCuda && options.weights == "bf16" && llvm::all_of(targets.levels, [](const CpuLevel &level) { return level.multipliesF16; });
   plan.fusion = *symbolizeFusionLevel(options.fusion);
   plan.machine = options.machine;
   plan.observe = options.observe;

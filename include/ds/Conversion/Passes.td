@@ -34,6 +34,8 @@ def ConvertDSToPlan : Pass<"convert-ds-to-plan", "::mlir::ModuleOp"> {
                         "cpu, or cuda: matrices lie in tiles for tensor cores; needs weights of bf16 or f16">,
                  Option<"panelSums", "panel-sums", "bool", /*default=*/"false",
                   "for target cpu: matrices of f32 lie in `panel_sums`, for processors that add beside multiplying; without train">,
+           Option<"panelHalves", "panel-halves", "bool", /*default=*/"false",
+                  "for target cpu: matrices of bf16 lie in `panel_halves`, for processors that multiply f16, unless some are quantized">,
            Option<"train", "train", "bool", /*default=*/"false",
                         "parameters lie in the state that training keeps, matrices as rows; max-rows holds for every program">];
   let dependentDialects = ["::ds_plan::DSPlanDialect"];

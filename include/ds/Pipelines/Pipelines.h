@@ -28,6 +28,8 @@ struct PlanOptions : public mlir::PassPipelineOptions<PlanOptions> {
   Option<bool> observe{*this, "observe", llvm::cl::desc("give what linears multiply as results"), llvm::cl::init(false)};
   Option<bool> panelSums{*this, "panel-sums", llvm::cl::desc("matrices of f32 with sums of pairs, as convert-ds-to-plan has them"),
                          llvm::cl::init(false)};
+  Option<bool> panelHalves{*this, "panel-halves", llvm::cl::desc("matrices of bf16 as f16, as convert-ds-to-plan has them"),
+                           llvm::cl::init(false)};
   Option<bool> train{*this, "train", llvm::cl::desc("programs that train the model: step, evaluate, norms and update"),
                      llvm::cl::init(false)};
   Option<std::string> optimizer{*this, "optimizer", llvm::cl::desc("sgd, adam, adamw or lamb"), llvm::cl::init("adamw")};

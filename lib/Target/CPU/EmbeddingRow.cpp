@@ -1,14 +1,15 @@
 #include "EmbeddingRow.h"
 #include "PanelReader.h"
+#include "dialects/DSPlan/PanelHalves.h"
 #include "dialects/DSPlan/PanelSums.h"
 
 using namespace ds;
 using mlir::Value;
 
 EmbeddingRow::EmbeddingRow(Emitter &e, const KernelOperand &table, Value index)
-    : e(e), table(table), together(table.layout == ds_plan::Layout::panels || table.layout == ds_plan::Layout::panel_sums ? 1
-                                   : table.layout == ds_plan::Layout::panel_pairs                                         ? 2
-                                                                                                                          : 0) {
+    : e(e), table(table), together(table.layout == ds_plan::Layout::panels || table.layout == ds_plan::Layout::panel_sums          ? 1
+                                   : table.layout == ds_plan::Layout::panel_pairs || table.layout == ds_plan::Layout::panel_halves ? 2
+                                                                                                                                   : 0) {
   Value first;
   if (table.codes) {
     start = e.at(table.pointer, e.mul(e.div(index, table.codes->width), table.codes->bytes()));
@@ -25,6 +26,10 @@ EmbeddingRow::EmbeddingRow(Emitter &e, const KernelOperand &table, Value index)
   if (table.layout == ds_plan::Layout::panel_sums) {
     power = e.load(e.f32(), e.at(start, ds_plan::PanelSums::powers * width * 4));
     start = e.at(start, ds_plan::PanelSums::values * width * 4);
+  }
+  if (table.layout == ds_plan::Layout::panel_halves) { // a column's pair of k is as wide as its power
+    power = e.load(e.f32(), e.at(start, ds_plan::PanelHalves::powers * width * 4));
+    start = e.at(start, ds_plan::PanelHalves::values * width * 4);
   }
 }
 
@@ -55,6 +60,8 @@ bool EmbeddingRow::canRead(const KernelOperand &table, int64_t width) {
     return table.type.getDimSize(1) == width;
   case ds_plan::Layout::panel_sums:
     return table.type.getDimSize(1) == ds_plan::PanelSums(width).lines();
+  case ds_plan::Layout::panel_halves:
+    return table.type.getDimSize(1) == ds_plan::PanelHalves(width).lines();
   case ds_plan::Layout::panel_pairs:
     return table.type.getDimSize(1) == static_cast<int64_t>(llvm::divideCeil(width, 2));
   default:

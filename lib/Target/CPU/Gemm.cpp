@@ -4,6 +4,7 @@
 #include "PanelReader.h"
 #include "RowSlabs.h"
 #include "StoreCache.h"
+#include "dialects/DSPlan/PanelHalves.h"
 #include "dialects/DSPlan/PanelSums.h"
 #include <numeric>
 
@@ -75,9 +76,12 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   heights = gemmBlockHeights(c.level, widths, groupRows);
   slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/isDeep || (!copies && !packsPairs));
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
-  const bool allPairs = llvm::all_of(c.ins, [](const KernelOperand &o) {
-    return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_pairs;
-  });
+  auto allIn = [&](ds_plan::Layout layout) {
+    return llvm::all_of(c.ins, [&](const KernelOperand &o) {
+      return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == layout;
+    });
+  };
+  const bool allPairs = allIn(ds_plan::Layout::panel_pairs);
   roundedRows = roundedRowsOf(c, region);
   roundsManyRows = llvm::all_of(region.domains, [](const LinearDomain &domain) {
     return llvm::all_of(domain.linears, [](LinearOp linear) { return linear.getActivationBits().has_value(); });
@@ -85,10 +89,9 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   const bool hasPairs = (packsPairs && !isDeep) || (c.level.bf16Dots != Dots::none && allPairs);
   roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? halfBytes() : 0;
   winograd = c.level.addsBeside && !packs && (roundedRows ? !roundsManyRows : roundedBytes == 0) && linearRowsFit(region.depth);
-  halves = c.level.multipliesF16 && allPairs && !packs && linearRowsFit(region.depth);
-  hasPanelSums = llvm::all_of(c.ins, [](const KernelOperand &o) {
-    return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == ds_plan::Layout::panel_sums;
-  });
+  hasPanelSums = allIn(ds_plan::Layout::panel_sums);
+  hasPanelHalves = allIn(ds_plan::Layout::panel_halves);
+  halves = c.level.multipliesF16 && (allPairs || hasPanelHalves) && !packs && linearRowsFit(region.depth);
   // Whole blocks of either kind, as what is behind the last row is computed too.
   if (winograd)
     slabRows = linearSlabRows(region.depth, winogradHeights[0], packs, /*inPlace=*/!copies);
@@ -116,6 +119,8 @@ static llvm::Error checkWeights(KernelContext &c, const LinearRegion &region) {
       SmallVector<int64_t> shape{panels, region.depth, width};
       if (weight.layout == ds_plan::Layout::panel_sums)
         shape = {panels, ds_plan::PanelSums(region.depth).lines(), width};
+      if (weight.layout == ds_plan::Layout::panel_halves)
+        shape = {panels, ds_plan::PanelHalves(region.depth).lines(), width, 2};
       if (weight.layout == ds_plan::Layout::panel_pairs)
         shape = {panels, (region.depth + 1) / 2, width, 2};
       if (weight.codes)
@@ -152,6 +157,11 @@ const KernelOperand &GemmKernel::result(Value value) const {
 }
 
 llvm::Error GemmKernel::checkOperands() {
+  auto isOfHalves = [](const KernelOperand &in) {
+    return in.kind == KernelOperand::Kind::weight && in.layout == ds_plan::Layout::panel_halves;
+  };
+  if (llvm::any_of(c.ins, isOfHalves) && (!halves || !hasPanelHalves))
+    return c.error("gemm expects panel_halves of all weights, at a level that multiplies f16");
   if (!isFloatRows(input) || (input->grouped && region.norm))
     return c.error("gemm expects rows of floats, grouped without a norm alone");
   if (!isF32Rows(input) && !isDeep && (!packs || !linearRowsFit(region.depth)))
@@ -311,6 +321,8 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   };
   if (packs)
     return manyBlocks(packsPairs);
+  if (hasPanelHalves)
+    return emitProductOfHalves(weight, slab, start, sums);
   auto manyOrFew = [&] {
     const bool dots = hasDots(weight);
     auto plain = [&] {
@@ -385,6 +397,8 @@ void GemmKernel::emitSlab(const Slab &slab, Value firstUnit, Value endUnit) {
     };
     if (winograd)
       e.ifElse(usesWinograd(), [&] { scaleRows(slab); }, few);
+    else if (hasPanelHalves)
+      scaleRowsToHalves(slab);
     else if (halves)
       e.ifElse(usesHalves(), [&] { scaleRowsToHalves(slab); }, few);
     else

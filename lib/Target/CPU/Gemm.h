@@ -290,6 +290,7 @@ private:
   bool roundsManyRows;                                  // the products allow one digit, of more rows than few
   bool winograd;                                        // many rows of f32 are multiplied by Winograd's inner products
   bool halves;                                          // many rows meet bf16 as f16
+  bool hasPanelHalves;                                  // all weights are f16 already, so that rows of any number go that way
   bool hasPanelSums;                                    // all weights are prepared for them, so that some steps of few rows are as well
   Value copied, rounded, widened, tile;                 // on the stack
   Value scaled, rowFactors, scaledPanel, columnFactors; // as well, of Winograd's products and those of f16

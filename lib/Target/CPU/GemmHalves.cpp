@@ -1,10 +1,12 @@
 // Products of bf16 by multiply-adds of f16, for processors with AVX512_FP16: twice as many in a cycle as of f32, where dot products of bf16
 // are half as many.
 //
-// Rows and columns are multiplied by powers of two in each pass (Halves.h). Sums of f16 stay short, those of 32 products are added to
-// others, and each pass goes on in f32: by the way errors add up they lose half as much as rows that are rounded to bf16.
+// Rows are multiplied by powers of two in each pass, and so are columns, unless they lie as `panel_halves` (Halves.h). Sums of f16 stay
+// short, those of 32 products are added to others, and each pass goes on in f32: by the way errors add up they lose half as much as rows
+// that are rounded to bf16.
 #include "Gemm.h"
 #include "Halves.h"
+#include "dialects/DSPlan/PanelHalves.h"
 
 using namespace mlir;
 using namespace ds;
@@ -18,6 +20,8 @@ Value GemmKernel::usesHalves() { return e.ge(c.rows, linearFewRows - 2); }
 void GemmKernel::reserveForHalves() {
   scaled = e.stack(slabRows * halfBytes());
   rowFactors = e.stack(llvm::divideCeil(region.depth, halvesPass) * factorBytes());
+  if (hasPanelHalves)
+    return;
   scaledPanel = e.stack(halvesPass / 2 * linearWidePanel * bytesOfPair);
   columnFactors = e.stack(linearWidePanel * 4);
 }
@@ -157,23 +161,38 @@ static void emitHalvesBlock(Emitter &e, const HalvesBlock &block, const HalvesSt
 }
 
 void GemmKernel::emitProductOfHalves(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
-  const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * bytesOfPair / 2,
-                iterationBytes = 2 * halvesUnroll * lineBytes;
-  Value all = e.constant(region.depth);
+  const int64_t width = ds_plan::panelWidth(weight.type), lineBytes = width * bytesOfPair, iterationLines = halvesUnroll * lineBytes / 64;
+  Value all = e.constant(region.depth), powers = hasPanelHalves ? e.at(panel, ds_plan::PanelHalves::powers * lineBytes) : columnFactors;
+  Value from = hasPanelHalves ? e.at(panel, ds_plan::PanelHalves::values * lineBytes) : panel;
   e.forRange(e.constant(0), all, halvesPass, [&](Value k) {
-    Value depth = e.min(e.sub(all, k), halvesPass), steps = e.ceilDiv(depth, 2), panelAtK = e.at(panel, e.mul(k, lineBytes));
-    // What lies a whole pass further, of this panel or the one behind it, is asked for in parts: on the way to f16, and by the blocks.
-    Value next = e.at(panelAtK, halvesPass * lineBytes), ofRows = e.at(rowFactors, e.mul(e.div(k, halvesPass), factorBytes()));
+    Value depth = e.min(e.sub(all, k), halvesPass), steps = e.ceilDiv(depth, 2), panelAtK = e.at(from, e.mul(k, lineBytes / 2));
+    // What lies a whole pass further, of this panel or the one behind it, is asked for in parts.
+    Value next = e.at(panelAtK, halvesPass * lineBytes / 2), ofRows = e.at(rowFactors, e.mul(e.div(k, halvesPass), factorBytes()));
+    auto block = [&](Value row, int64_t height, int64_t aheadLines, Value ahead) {
+      emitHalvesBlock(e, {height, width, halfBytes(), aheadLines},
+                      {e.at(scaled, e.add(e.mul(row, halfBytes()), e.mul(k, 2))), hasPanelHalves ? panelAtK : scaledPanel,
+                       e.at(sums, e.mul(row, tileRowBytes)), e.constant(tileRowBytes), steps, e.ne(k, 0), e.at(ofRows, e.mul(row, 4)),
+                       powers, ahead});
+    };
+    // `parts` of what comes next, the first on the way to f16 where that is still to do, the others by blocks of rows.
     auto blocks = [&](int64_t parts) {
-      emitHalvesOfPanel(e, width, parts, panelAtK, scaledPanel, steps, columnFactors, next);
+      const int64_t before = hasPanelHalves ? 0 : 1;
+      if (!hasPanelHalves)
+        emitHalvesOfPanel(e, width, parts, panelAtK, scaledPanel, steps, columnFactors, next);
       forBlocks(heights, e.constant(0), slab.count, [&](Value row, int64_t height) {
-        const HalvesBlock block{height, width, halfBytes(), (iterationBytes + 64 * parts - 1) / (64 * parts)};
-        Value part = e.mul(e.add(e.rem(e.div(row, heights.front()), parts - 1), 1), e.mul(e.div(depth, parts), lineBytes));
-        emitHalvesBlock(e, block,
-                        {e.at(scaled, e.add(e.mul(row, halfBytes()), e.mul(k, 2))), scaledPanel, e.at(sums, e.mul(row, tileRowBytes)),
-                         e.constant(tileRowBytes), steps, e.ne(k, 0), e.at(ofRows, e.mul(row, 4)), columnFactors, e.at(next, part)});
+        Value part = e.add(e.rem(e.div(row, heights.front()), parts - before), before);
+        block(row, height, llvm::divideCeil(iterationLines, parts), e.at(next, e.mul(part, e.mul(e.div(depth, parts), lineBytes / 2))));
       });
     };
-    e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(3); }, [&] { blocks(6); });
+    auto several = [&] { e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(hasPanelHalves ? 2 : 3); }, [&] { blocks(6); }); };
+    if (!hasPanelHalves)
+      return several();
+    // One block asks for what it needs soon itself: two pages ahead SmolLM2 decodes 143 tokens a second on two threads, for 122 one ahead.
+    constexpr int64_t soonBytes = 8192;
+    auto one = [&] {
+      forBlocks(gemmShortBlocks(heights), e.constant(0), slab.count,
+                [&](Value row, int64_t height) { block(row, height, iterationLines, e.at(panelAtK, soonBytes)); });
+    };
+    e.ifElse(e.le(slab.count, heights.front()), one, several);
   });
 }

@@ -1,6 +1,7 @@
 #include "WeightPacker.h"
 #include "dialects/DS/Rope.h"
 #include "dialects/DSPlan/PanelCodes.h"
+#include "dialects/DSPlan/PanelHalves.h"
 #include "dialects/DSPlan/PanelSums.h"
 #include "dialects/DSPlan/TileCodes.h"
 #include "ds/Quantize/QuantizedType.h"
@@ -51,6 +52,13 @@ static uint16_t toBf16(float value) {
   if (std::isnan(value))
     return static_cast<uint16_t>(bits >> 16 | 0x40);
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static float fromBf16(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+  float value;
+  std::memcpy(&value, &wide, 4);
+  return value;
 }
 
 namespace {
@@ -165,6 +173,29 @@ static void packSums(ArrayRef<float> rows, int64_t length, int64_t depth, int64_
   }
 }
 
+/// One panel of layout `panel_halves`, as `packSums` has it; values are rounded to bf16 first.
+static void packHalves(ArrayRef<float> rows, int64_t length, int64_t depth, int64_t width, uint8_t *out) {
+  using ds_plan::PanelHalves;
+  std::vector<float> row(depth);
+  for (int64_t n = 0; n < length; ++n) {
+    float most = 0;
+    for (int64_t k = 0; k < depth; ++k) {
+      row[k] = fromBf16(toBf16(rows[n * depth + k]));
+      if (std::isfinite(row[k]))
+        most = std::max(most, std::fabs(row[k]));
+    }
+    // Both powers are f32.
+    constexpr int limit = 126;
+    const int exponent = most > 0 ? std::clamp<int>(PanelHalves::largest - std::ilogb(most), -limit, limit) : 0;
+    const float down = std::ldexp(1.0F, -exponent);
+    std::memcpy(out + (PanelHalves::powers * width + n) * 4, &down, 4);
+    for (int64_t k = 0; k < depth; ++k) {
+      const uint16_t half = toHalf(std::ldexp(row[k], exponent));
+      std::memcpy(out + ((PanelHalves::values + k / 2) * width + n) * 4 + k % 2 * 2, &half, 2);
+    }
+  }
+}
+
 /// One block of layout `tile_codes`.
 static Result<void> packTileCodes(const ds_plan::Tiles &tiles, const ParameterReader &reader, int64_t first, int64_t count, uint8_t *out) {
   const QuantizationScheme scheme = schemeOf(*tiles.type);
@@ -240,6 +271,10 @@ Result<void> ds::packUnits(StorageOp storage, const ParameterReader *reader, int
       continue; // the second half of the last pair of blocks
     if (Result<void> result = reader->read(begin, length, rows.data()); !result)
       return result;
+    if (storage.getLayout() == Layout::panel_halves) {
+      packHalves(rows, length, columns, group, out);
+      continue;
+    }
     if (holdsF16(storage))
       if (Result<void> within = expectWithinF16(storage, ArrayRef(rows).take_front(length * columns), begin, columns); !within)
         return within;

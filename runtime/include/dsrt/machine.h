@@ -50,7 +50,7 @@ std::string machineText(const MachineDescription &machine);
 
 // ---- Launches -------------------------------------------------------------------------------------------------------------------
 
-enum class MatrixType { none, f32, bf16, f16 };
+enum class MatrixType { none, f32, bf16, f16, halves }; // halves: as products of f16 read them
 /// `f32`, `bf16` and `f16`; f32 for none and for other names.
 const char *nameOf(MatrixType type);
 MatrixType matrixTypeNamed(std::string_view name);

@@ -1,5 +1,6 @@
 // Matrix products of all levels against plain loops.
 #include "OneLaunch.h"
+#include "dialects/DSPlan/PanelHalves.h"
 #include "dialects/DSPlan/PanelSums.h"
 #include <functional>
 
@@ -8,26 +9,28 @@ using namespace ds::test;
 
 namespace {
 
-/// Elements of a weight; bf16 lies in pairs of k, `sums` are f32 with sums of pairs.
-enum class Element { f32, bf16, f16, sums };
+/// Elements of a weight; bf16 lies in pairs of k, `halves` are bf16 as scaled f16, `sums` are f32 with sums of pairs.
+enum class Element { f32, bf16, f16, sums, halves };
 
 struct Shape {
   int64_t columns, depth;
   bool bias;
   Element element = Element::f32;
   int64_t panel = 32;
-  bool inPairs() const { return element == Element::bf16; }
+  bool inPairs() const { return element == Element::bf16 || hasHalves(); }
+  bool hasHalves() const { return element == Element::halves; }
   bool hasSums() const { return element == Element::sums; }
   int64_t lines() const { return hasSums() ? ds_plan::PanelSums(depth).lines() : depth; }
   int64_t panels() const { return (columns + panel - 1) / panel; }
+  int64_t linesOfPairs() const { return hasHalves() ? ds_plan::PanelHalves(depth).lines() : (depth + 1) / 2; }
   int64_t weightBytes() const {
-    return (panels() * (inPairs() ? (depth + 1) / 2 * 2 : lines()) * panel * (element == Element::f32 || hasSums() ? 4 : 2) + 63) / 64 * 64;
+    return (panels() * (inPairs() ? linesOfPairs() * 2 : lines()) * panel * (element == Element::f32 || hasSums() ? 4 : 2) + 63) / 64 * 64;
   }
   int64_t placeOfLine(int64_t n, int64_t line) const { return (n / panel * lines() + line) * panel + n % panel; }
   /// Where the weight of a column and a k stands.
   int64_t placeOf(int64_t n, int64_t k) const {
     if (inPairs())
-      return ((n / panel * ((depth + 1) / 2) + k / 2) * panel + n % panel) * 2 + k % 2;
+      return ((n / panel * linesOfPairs() + k / 2 + (hasHalves() ? ds_plan::PanelHalves::values : 0)) * panel + n % panel) * 2 + k % 2;
     return placeOfLine(n, k + (hasSums() ? ds_plan::PanelSums::values : 0));
   }
 };
@@ -38,15 +41,17 @@ constexpr int64_t maxRows = 256;
 std::string plan(Shape s) {
   auto n = std::to_string(s.columns), k = std::to_string(s.depth), p = std::to_string(s.panels()), panel = std::to_string(s.panel);
   std::string element = s.inPairs() ? "bf16" : s.element == Element::f16 ? "f16" : "f32";
+  const std::string pair = s.hasHalves() ? "f16" : "bf16";
   std::string weight = "memref<" + p + "x" +
-                       (s.inPairs() ? std::to_string((s.depth + 1) / 2) + "x" + panel + "x2xbf16>"
+                       (s.inPairs() ? std::to_string(s.linesOfPairs()) + "x" + panel + "x2x" + pair + ">"
                                     : std::to_string(s.lines()) + "x" + panel + "x" + element + ">"),
               bias = "memref<" + std::to_string((s.columns + 31) / 32 * 32) + "xf32>";
   std::string x = "memref<?x" + k + "xf32>", y = "memref<?x" + n + "xf32>";
   std::string text = "ds.parameter @w from \"w\" : tensor<" + n + "x" + k + "x" + element + ">\n";
   text += "ds.parameter @b from \"b\" : tensor<" + n + "xf32>\n";
   text += std::string("ds_plan.storage @wp ") +
-          (s.inPairs()   ? "panel_pairs"
+          (s.hasHalves() ? "panel_halves"
+           : s.inPairs() ? "panel_pairs"
            : s.hasSums() ? "panel_sums"
                          : "panels") +
           " of @w offset 0 : " + weight + "\n";
@@ -94,6 +99,8 @@ struct Data {
       }
       if (s.hasSums())
         addSums(n);
+      if (s.hasHalves())
+        scaleHalves(n);
     }
   }
 
@@ -117,6 +124,19 @@ struct Data {
           sum = std::fma(at(k), at(k + 1), sum);
       floats[shape.placeOfLine(n, panel.sums() + pass)] = std::ldexp(-sum, exponent);
     }
+  }
+
+  /// Makes a column of bf16 what layout `panel_halves` has.
+  void scaleHalves(int64_t n) {
+    float most = 0;
+    for (int64_t k = 0; k < shape.depth; ++k)
+      if (const float size = std::fabs(w[n * shape.depth + k]); std::isfinite(size))
+        most = std::max(most, size);
+    const int exponent = most > 0 ? std::min(ds_plan::PanelHalves::largest - std::ilogb(most), 126L) : 0;
+    for (int64_t k = 0; k < shape.depth; ++k)
+      weights.as<uint16_t>()[shape.placeOf(n, k)] = toBits(std::ldexp(w[n * shape.depth + k], exponent), /*half=*/true);
+    const int64_t powers = shape.placeOf(n, 0) / 2 - (ds_plan::PanelHalves::values - ds_plan::PanelHalves::powers) * shape.panel;
+    weights.as<float>()[powers] = std::ldexp(1.0F, -exponent);
   }
 
   void fillRows(int64_t rows) {
@@ -146,7 +166,14 @@ struct Data {
 
 /// Whether rows meet bf16 as f16.
 bool isHalves(const CpuLevel &level, Element element, int64_t rows) {
-  return level.multipliesF16 && element == Element::bf16 && rows >= 14;
+  return element == Element::halves || (level.multipliesF16 && element == Element::bf16 && rows >= 14);
+}
+
+/// Those of `elements` that a level reads.
+std::vector<Element> readAt(const CpuLevel &level, std::vector<Element> elements) {
+  if (level.multipliesF16)
+    elements.push_back(Element::halves);
+  return elements;
 }
 
 void checkRows(const CompiledPlan &code, const CpuLevel &level, Data &data, int64_t rows, int32_t threads) {
@@ -195,7 +222,8 @@ TEST_P(Gemm, agreesWithLoops) {
       ++turn;
       const Element all[] = {Element::bf16, Element::f16, Element::f32, Element::sums};
       const bool isOfBf16 = GetParam()->multipliesF16 || (GetParam()->bf16Dots != Dots::none && !GetParam()->addsBeside);
-      const Element element = isOfBf16 ? Element::bf16 : all[turn % 4];
+      const Element ofBf16 = GetParam()->multipliesF16 && turn % 2 ? Element::halves : Element::bf16;
+      const Element element = isOfBf16 ? ofBf16 : all[turn % 4];
       Data data({n, k, turn % 2 == 0, element, turn % 5 < 3 ? 48 : 32});
       CompiledPlan code(plan(data.shape), *GetParam());
       ASSERT_TRUE(code) << code.error();
@@ -213,7 +241,7 @@ TEST_P(Gemm, agreesWithLoops) {
 
 /// Slabs of this depth are shorter than the most rows, and not of whole fours where blocks have six.
 TEST_P(Gemm, slabsOfADeepProductStayInTheirBuffers) {
-  for (Element element : {Element::f32, Element::sums, Element::bf16}) {
+  for (Element element : readAt(level(), {Element::f32, Element::sums, Element::bf16})) {
     Data data({40, 2048, true, element});
     CompiledPlan code(plan(data.shape), *GetParam());
     ASSERT_TRUE(code) << code.error();
@@ -228,7 +256,7 @@ TEST_P(Gemm, slabsOfADeepProductStayInTheirBuffers) {
 TEST_P(Gemm, rowsAndColumnsOfAllSizes) {
   auto sizeOf = [](int64_t i) { return i % 5 == 4 ? 0.0F : std::ldexp(1.0F, static_cast<int>(i * 7 % 41) - 20); };
   auto outlierAt = [](int64_t i, int64_t k) { return k == i * 13 % 300 ? 300.0F : 1.0F; };
-  for (Element element : {Element::f32, Element::sums, Element::bf16}) {
+  for (Element element : readAt(level(), {Element::f32, Element::sums, Element::bf16})) {
     Data data({50, 300, false, element, 48},
               [&](int64_t n, int64_t k) { return valueAt(n * 300 + k) * sizeOf(n) * (n % 3 == 0 ? outlierAt(n, k) : 1); });
     CompiledPlan code(plan(data.shape), *GetParam());
@@ -258,7 +286,7 @@ TEST_P(Gemm, rowsAndColumnsOfAllSizes) {
 
 TEST_P(Gemm, everyKindOfOperand) {
   for (auto [bias, panel] : {std::pair(false, 32), {true, 32}, {false, 48}, {true, 48}})
-    for (Element element : {Element::f32, Element::bf16, Element::f16, Element::sums}) {
+    for (Element element : readAt(level(), {Element::f32, Element::bf16, Element::f16, Element::sums})) {
       Data data({100, 63, bias, element, panel});
       CompiledPlan code(plan(data.shape), *GetParam());
       ASSERT_TRUE(code) << code.error();
@@ -269,14 +297,7 @@ TEST_P(Gemm, everyKindOfOperand) {
 }
 
 TEST_P(Gemm, notANumberAndInfinityPropagate) {
-  for (auto [rows, element] : {std::pair(2, Element::f32),
-                               {40, Element::f32},
-                               {2, Element::bf16},
-                               {40, Element::bf16},
-                               {2, Element::f16},
-                               {40, Element::f16},
-                               {2, Element::sums},
-                               {40, Element::sums}}) {
+  auto check = [](int64_t rows, Element element) {
     const int64_t depth = element == Element::f32 ? 64 : 65;
     Data data({33, depth, true, element});
     CompiledPlan code(plan(data.shape), *GetParam());
@@ -300,7 +321,10 @@ TEST_P(Gemm, notANumberAndInfinityPropagate) {
     }
     for (int64_t i = 66; i < rows * 33; ++i)
       EXPECT_TRUE(std::isfinite(out[i]));
-  }
+  };
+  for (Element element : readAt(level(), {Element::f32, Element::bf16, Element::f16, Element::sums}))
+    for (int64_t rows : {2, 40})
+      check(rows, element);
 }
 
 /// Columns of bf16 with a NaN or an infinity give neither a number nor harm to others; subnormal ones count where nothing else does.
@@ -312,20 +336,22 @@ TEST_P(Gemm, weightsOfBf16ThatAreNoNumbers) {
       return isAt ? (n == 3 ? notANumber : -infinite) : valueAt(k);
     return n == 5 ? (isAt ? 0x1p-130F : 0) : valueAt(n * depth + k);
   };
-  Data data({columns, depth, false, Element::bf16, 48}, valueOf);
-  CompiledPlan code(plan(data.shape), *GetParam());
-  ASSERT_TRUE(code) << code.error();
-  for (int64_t rows : {2, 16, 40}) {
-    data.fillRows(rows);
-    for (int64_t r = 0; r < rows; ++r)
-      data.arena.as<float>()[r * depth + 33] = 0x1p20F;
-    Floats out(rows * columns);
-    runRows(code, data, rows, out.as<void>());
-    for (int64_t i = 0; i < rows * columns; ++i) {
-      const int64_t n = i % columns;
-      EXPECT_EQ(std::isfinite(out[i]), n != 3 && n != 4) << rows << " rows: " << i;
-      if (n == 5 && GetParam()->bf16Dots == Dots::none) // which take subnormal numbers for 0
-        EXPECT_EQ(out[i], 0x1p-110F) << rows << " rows: " << i;
+  for (Element element : readAt(level(), {Element::bf16})) {
+    Data data({columns, depth, false, element, 48}, valueOf);
+    CompiledPlan code(plan(data.shape), *GetParam());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {2, 16, 40}) {
+      data.fillRows(rows);
+      for (int64_t r = 0; r < rows; ++r)
+        data.arena.as<float>()[r * depth + 33] = 0x1p20F;
+      Floats out(rows * columns);
+      runRows(code, data, rows, out.as<void>());
+      for (int64_t i = 0; i < rows * columns; ++i) {
+        const int64_t n = i % columns;
+        EXPECT_EQ(std::isfinite(out[i]), n != 3 && n != 4) << rows << " rows: " << i;
+        if (n == 5 && GetParam()->bf16Dots == Dots::none) // which take subnormal numbers for 0
+          EXPECT_EQ(out[i], 0x1p-110F) << rows << " rows: " << i;
+      }
     }
   }
 }

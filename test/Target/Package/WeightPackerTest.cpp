@@ -1,5 +1,6 @@
 // Where each element of a weight stands in the file.
 #include "lib/Target/Package/WeightPacker.h"
+#include "dialects/DSPlan/PanelHalves.h"
 #include "dialects/DSPlan/PanelSums.h"
 #include "mlir/Parser/Parser.h"
 #include <cmath>
@@ -116,6 +117,43 @@ TEST(WeightPacker, panelsWithSums) {
       EXPECT_TRUE(rms >= 1 && rms < 2) << rms;
     for (int64_t pass = 0; pass < 2; ++pass)
       EXPECT_NEAR(at(n, panel.sums() + pass), -sums[pass] * power, 1e-4 * power);
+  }
+}
+
+/// bf16 of a column times the power of two that brings its largest value to [8, 16), and what takes that back; zeros behind the last column
+/// and an odd depth. A value that is not finite changes no other.
+TEST(WeightPacker, halves) {
+  constexpr int64_t depth = 5;
+  const ds_plan::PanelHalves panel(depth);
+  ASSERT_EQ(panel.lines(), 1 + 3);
+  auto sized = [](int64_t n, int64_t k) {
+    if (n == 2 && k == 1)
+      return std::numeric_limits<float>::infinity();
+    if (n == 4)
+      return static_cast<float>(k + 1) * (1 + 0x1p-10F); // rounded to bf16
+    return n == 3 ? 0 : std::ldexp(valueOf(n, k), static_cast<int>(n * 9 % 240) - 120);
+  };
+  Result<std::vector<uint8_t>> bytes = pack(depth, "panel_halves of @p : memref<2x4x32x2xf16>", sized);
+  ASSERT_TRUE(bytes);
+  ASSERT_EQ(bytes->size(), 2U * 4 * 32 * 4);
+  for (int64_t n = 0; n < 64; ++n) {
+    const int64_t place = (n / 32 * 4 * 32 + n % 32) * 4;
+    float power, most = 0;
+    memcpy(&power, &(*bytes)[place + panel.powers * 32 * 4], 4);
+    if (n >= rows) {
+      EXPECT_EQ(power, 0);
+      continue;
+    }
+    EXPECT_EQ(std::ldexp(1.0F, std::ilogb(power)), power);
+    for (int64_t k = 0; k < 2 * (panel.lines() - 1); ++k) {
+      _Float16 half;
+      memcpy(&half, &(*bytes)[place + (panel.values + k / 2) * 32 * 4 + k % 2 * 2], 2);
+      const auto value = static_cast<float>(half);
+      if (std::isfinite(value))
+        most = std::max(most, std::fabs(value));
+      EXPECT_EQ(value * power, k >= depth ? 0 : n == 4 ? static_cast<float>(k + 1) : sized(n, k)) << n << ", " << k;
+    }
+    EXPECT_TRUE(n == 3 ? most == 0 && power == 1 : most >= 8 && most < 16) << n << ": " << most;
   }
 }
 

@@ -42,6 +42,11 @@ ds_plan.storage @storage_c4_pairs panel_pairs of @p : memref<2x64x32xbf16>
 
 // -----
 
+// expected-error@+1 {{expects the shape of layout panel_halves, got 'memref<2x33x32x2xbf16>'}}
+ds_plan.storage @storage_c4_halves_bf16 panel_halves of @p : memref<2x33x32x2xbf16>
+
+// -----
+
 // expected-error@+1 {{expects the shape of layout tiles, got 'memref<16x2x8x32xf32>'}}
 ds_plan.storage @storage_c4_tiles_f32 tiles of @p : memref<16x2x8x32xf32>
 

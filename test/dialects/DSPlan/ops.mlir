@@ -22,6 +22,8 @@ ds_plan.storage @halves panels of @wte : memref<4x64x32xf16>
 ds_plan.storage @tiles tiles of @wte : memref<16x2x8x32xf16>
 // CHECK: ds_plan.storage @pairs_48 panel_pairs of @wte : memref<3x32x48x2xbf16>
 ds_plan.storage @pairs_48 panel_pairs of @wte : memref<3x32x48x2xbf16>
+// CHECK: ds_plan.storage @scaled panel_halves of @wte : memref<3x33x48x2xf16>
+ds_plan.storage @scaled panel_halves of @wte : memref<3x33x48x2xf16>
 /// Of each panel a row of scales for every two groups of 32, and a row of codes for every eight k.
 // CHECK: ds_plan.storage @codes panel_codes of @codes_of offset 16384 : memref<2x9x48xi32>
 ds_plan.storage @codes panel_codes of @codes_of offset 16384 : memref<2x9x48xi32>
