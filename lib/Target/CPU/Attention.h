@@ -61,6 +61,7 @@ struct AttentionKeys {
   mlir::Value commonBegin, commonEnd; // i64: all rows see all keys within, but for holes
   mlir::Value mask;                   // pointer to the mask of the sequence, null without
   mlir::Value holes;                  // i1, null without a mask
+  mlir::Value aheadKeys, aheadValues; // i64: bytes from what is read to what is asked for meanwhile; null asks for nothing
   mlir::Value isPartial;              // i1: write partial results in place of outputs; null: never
   // With dropout alone, where rows are tokens that follow each other, a multiple of 4.
   mlir::Value firstToken; // i64, a multiple of 4
@@ -86,7 +87,10 @@ protected:
   virtual void begin(llvm::ArrayRef<AttentionRow> rows);
   virtual void scores(const AttentionKeys &keys, const Step &step);
   /// Scores of `vectors` vectors of keys that lie at `keys`; `first` is the first of them in the step.
-  void scoreTile(Value keys, Value first, int64_t vectors);
+  void scoreTile(Value keys, Value ahead, Value first, int64_t vectors);
+  /// Asks for what lies `ahead` bytes behind `place`, unless that is null or the line of `place` has been asked for: `inLine` bytes of it
+  /// lie before.
+  void ask(Value place, Value ahead, int64_t inLine);
   /// Values of a cache from `place` on, a vector of them, `count` of which are of the head.
   Value loadCached(Value place, int64_t count);
   /// What one `add` adds to a sum: a number that all lanes share times a vector of a key's or value's numbers, or two of each.
@@ -110,8 +114,6 @@ protected:
   virtual Value softmax(Value maxima, const AttentionKeys &keys, const Step &step);
   /// The sum of probabilities of each row, one a lane.
   Value rowSums();
-  /// Lane `i` becomes the reduction of vector `i`.
-  Value reduceRows(Emitter::Values vectors, llvm::function_ref<Value(Value, Value)> combine);
 
   Value f32At(Value array, Value index) { return e.element(array, e.f32(), index); }
   Value scoreAt(Value row, Value key) { return f32At(scoreArray, e.add(e.mul(row, stepKeys), key)); }

@@ -74,7 +74,12 @@ Value AttentionBlock::add(Value sum, const Factors &numbers, const Factors &line
   return sum;
 }
 
-void AttentionBlock::scoreTile(Value keys, Value first, int64_t vectors) {
+void AttentionBlock::ask(Value place, Value ahead, int64_t inLine) {
+  if (ahead && inLine % 64 == 0)
+    e.prefetch(e.at(place, ahead), /*locality=*/2);
+}
+
+void AttentionBlock::scoreTile(Value keys, Value ahead, Value first, int64_t vectors) {
   constexpr int64_t unroll = 4;
   // Adds element `d + offset` of the head, or those of a pair, to all sums.
   auto addElement = [&](Value d, int64_t offset, ValueRange sums) {
@@ -84,6 +89,7 @@ void AttentionBlock::scoreTile(Value keys, Value first, int64_t vectors) {
     for (int64_t v = 0; v < vectors; ++v) {
       int64_t block = v * lanes / 16 * layout.blockBytes() + layout.scaleBytes(), inBlock = offset * 16 + v * lanes % 16 * together;
       Value place = e.at(line, block + inBlock * layout.elementBytes);
+      ask(place, ahead, inBlock * layout.elementBytes);
       lines.push_back(layout.hasPairs ? pairsAt(place) : Factors{loadCached(place, lanes)});
     }
     for (int64_t r = 0; r < count; ++r) {
@@ -117,8 +123,9 @@ void AttentionBlock::scores(const AttentionKeys &keys, const Step &step) {
   int64_t tileBlocks = tileVectors * lanes / 16;
   Value start = e.at(keys.keys, e.mul(step.first, layout.slotBytes()));
   auto tiles = [&](Value begin, Value end, int64_t blocks) {
-    e.forRange(begin, end, blocks,
-               [&](Value block) { scoreTile(e.at(start, e.mul(block, layout.blockBytes())), e.mul(block, 16), blocks * 16 / lanes); });
+    e.forRange(begin, end, blocks, [&](Value block) {
+      scoreTile(e.at(start, e.mul(block, layout.blockBytes())), keys.aheadKeys, e.mul(block, 16), blocks * 16 / lanes);
+    });
   };
   Value whole = e.mul(e.div(step.blocks, tileBlocks), tileBlocks);
   tiles(e.constant(0), whole, tileBlocks);
@@ -145,6 +152,7 @@ void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value e
       const int64_t row = layout.hasCodes ? 0 : offset * layout.rowBytes();
       for (int64_t v = 0; v < vectors; ++v) {
         Value place = e.at(line, row + (d + v * lanes) * layout.elementBytes * together);
+        ask(place, keys.aheadValues, (d + v * lanes) * layout.elementBytes * together);
         lines.push_back(layout.hasPairs ? pairsAt(place) : Factors{loadCached(place, headSize - d - v * lanes)});
       }
       for (int64_t r = 0; r < count; ++r) {

@@ -18,8 +18,8 @@ public:
 private:
   /// Decides whether the cache is shared out, and to how many pieces.
   void planPieces();
-  /// Query heads `[begin, end)` of one pair with the pieces of this thread.
-  void emitChunk(Value pair, Value begin, Value end);
+  /// Query heads `[begin, end)` of one pair with the pieces of this thread, which comes to `nextPair` behind it.
+  void emitChunk(Value pair, Value nextPair, Value begin, Value end);
   void combine();
   void combineHead(Value pair, Value head, Value count);
   /// The worker that has piece `piece`, as all of them are numbered through the pairs.
@@ -83,7 +83,7 @@ void Decode::emit() {
     Value pair = e.div(chunk, chunks), groupBegin = e.mul(pair, group);
     Value chunkBegin = e.add(groupBegin, e.mul(e.rem(chunk, chunks), blockRows));
     Value chunkEnd = e.min(e.add(chunkBegin, blockRows), e.add(groupBegin, group));
-    emitChunk(pair, e.max(chunkBegin, firstHead), e.min(chunkEnd, endHead));
+    emitChunk(pair, e.div(e.min(e.add(chunk, 1), e.sub(endChunk, 1)), chunks), e.max(chunkBegin, firstHead), e.min(chunkEnd, endHead));
   });
   if (split)
     e.ifThen(split, [&] {
@@ -92,7 +92,7 @@ void Decode::emit() {
     });
 }
 
-void Decode::emitChunk(Value pair, Value begin, Value end) {
+void Decode::emitChunk(Value pair, Value nextPair, Value begin, Value end) {
   AttentionOp op = kernel.op;
   Value b = e.div(pair, kvHeads), kvHead = e.rem(pair, kvHeads), zero = e.constant(0);
   Value behind = e.add(kernel.pastOf(b), 1);
@@ -105,6 +105,18 @@ void Decode::emitChunk(Value pair, Value begin, Value end) {
     keys.end = e.min(keys.end, mask.end);
     keys.mask = e.element(kernel.mask->pointer, e.i32(), b), keys.holes = mask.holes;
   }
+  // The caches of heads lie far apart, and a processor asks for what follows within a page alone: those of the next pair are asked for,
+  // where its keys are as many.
+  Value nextB = e.div(nextPair, kvHeads), nextHead = e.rem(nextPair, kvHeads);
+  Value asks = e.ge(kernel.pastOf(nextB), kernel.pastOf(b));
+  if (split)
+    asks = e.bitAnd(asks, e.eq(pieces, 1));
+  auto ahead = [&](const CacheView &view, Value head) {
+    Value next = view.head(e, view.sequence(e, nextB), nextHead);
+    return e.select(asks, e.distance(head, next), zero);
+  };
+  keys.aheadKeys = ahead(kernel.keys, keys.keys);
+  keys.aheadValues = ahead(kernel.values, keys.values);
   keys.begin = op.getWindow() ? e.max(e.sub(behind, int64_t(*op.getWindow())), zero) : zero;
   Value slot;
   if (split) {

@@ -123,16 +123,19 @@ HalvesBlock::HalvesBlock(AttentionKernel &kernel, const HalvesOfHead &head, int6
 
 void HalvesBlock::begin(llvm::ArrayRef<AttentionRow> rows) {
   AttentionBlock::begin(rows);
-  Value ofKeys = e.load(e.f32(), head.factors);
-  e.forRange(e.constant(0), e.constant(count), 1, [&](Value row) {
-    Value from = f32At(queryArray, e.mul(row, paddedSize)), to = e.at(halfQueries, e.mul(row, paddedSize * 2)), sizes = e.zero(e.vec());
+  auto queryAt = [&](int64_t row, int64_t d) { return e.load(e.vec(), e.at(queryArray, (row * paddedSize + d) * 4)); };
+  Emitter::Values sizes(count, e.zero(e.vec()));
+  for (int64_t row = 0; row < count; ++row)
     for (int64_t d = 0; d < headSize; d += lanes)
-      sizes = e.max(e.abs(e.load(e.vec(), e.at(from, d * 4))), sizes);
-    const Halves::Scale scale = Halves::ofRow(e, sizes);
+      sizes[row] = e.max(e.abs(queryAt(row, d)), sizes[row]);
+  const Halves::Scale scale = Halves::ofRow(e, e.reduceEach(sizes, [&](Value a, Value b) { return e.max(a, b); }));
+  e.store(scale.up, halfMax);
+  for (int64_t row = 0; row < count; ++row) {
+    Value up = e.splat(e.load(e.f32(), e.at(halfMax, row * 4)));
     for (int64_t d = 0; d < headSize; d += lanes)
-      e.store(e.bitsOf(half, e.mul(e.load(e.vec(), e.at(from, d * 4)), scale.up)), e.at(to, d * 2));
-    e.store(e.mul(scale.back, ofKeys), f32At(units, row));
-  });
+      e.store(e.bitsOf(half, e.mul(queryAt(row, d), up)), e.at(halfQueries, (row * paddedSize + d) * 2));
+  }
+  e.store(e.mul(scale.back, e.splat(e.load(e.f32(), head.factors))), units);
   // Outside of what f16 holds, scores differ either by less than counts or by more than rounding leaves. Nor is a unit 0, as of queries and
   // keys that all are: it would meet the infinity of a row that has seen no key.
   Value known = e.max(e.min(e.load(e.vec(), units), e.constantOf(e.vec(), 0x1p15)), e.constantOf(e.vec(), 0x1p-24));
@@ -227,7 +230,7 @@ Value HalvesBlock::largestScores(const Step &step) {
       });
   for (Value &row : most)
     row = e.max(partOf(e, row, 0), partOf(e, row, lanes));
-  return reduceRows(most, [&](Value a, Value b) { return e.max(a, b); });
+  return e.reduceEach(most, [&](Value a, Value b) { return e.max(a, b); });
 }
 
 Value HalvesBlock::softmax(Value maxima, const AttentionKeys &keys, const Step &step) {

@@ -7,22 +7,6 @@ using namespace ds;
 using mlir::Value;
 using mlir::ValueRange;
 
-Value AttentionBlock::reduceRows(Emitter::Values vectors, llvm::function_ref<Value(Value, Value)> combine) {
-  // Of two neighbours each round keeps half the lanes of either: their even and odd lanes combined.
-  llvm::SmallVector<int64_t> even, odd;
-  for (int64_t lane = 0; lane < 2 * lanes; lane += 2) {
-    even.push_back(lane);
-    odd.push_back(lane + 1);
-  }
-  for (vectors.resize(lanes, vectors.back()); vectors.size() > 1;) {
-    Emitter::Values next;
-    for (size_t i = 0; i < vectors.size(); i += 2)
-      next.push_back(combine(e.shuffle(vectors[i], vectors[i + 1], even), e.shuffle(vectors[i], vectors[i + 1], odd)));
-    vectors = next;
-  }
-  return vectors.front();
-}
-
 void AttentionBlock::forPartlySeen(const AttentionKeys &keys, const Step &step, llvm::function_ref<void(Value)> body) {
   Value zero = e.constant(0), units = e.ceilDiv(step.blocks, unitKeys / 16);
   // All rows see the keys of units between `head` and `tail`, unless the mask has holes.
@@ -73,7 +57,7 @@ Value AttentionBlock::largestScores(const Step &step) {
     }
     return next;
   });
-  return reduceRows(most, [&](Value a, Value b) { return e.max(a, b); });
+  return e.reduceEach(most, [&](Value a, Value b) { return e.max(a, b); });
 }
 
 Value AttentionBlock::softmax(Value maxima, const AttentionKeys &keys, const Step &step) {
@@ -131,5 +115,5 @@ Value AttentionBlock::rowSums() {
   Emitter::Values sums;
   for (int64_t r = 0; r < count; ++r)
     sums.push_back(e.load(e.vec(), e.at(sumArray, r * lanes * 4)));
-  return reduceRows(sums, [&](Value a, Value b) { return e.add(a, b); });
+  return e.reduceEach(sums, [&](Value a, Value b) { return e.add(a, b); });
 }

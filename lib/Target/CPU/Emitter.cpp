@@ -376,6 +376,25 @@ Value Emitter::reduceAdd(Value vector) {
 Value Emitter::reduceMax(Value vector) {
   return reduce(vector, [&](Value a, Value b) { return max(a, b); });
 }
+Value Emitter::reduceEach(Values vectors, llvm::function_ref<Value(Value, Value)> combine) {
+  // Of two neighbours each round keeps half the lanes of either, their even and odd lanes combined; the last one goes on alone.
+  const int64_t lanes = lanesOf(vectors.front());
+  SmallVector<int64_t> even, odd;
+  for (int64_t lane = 0; lane < 2 * lanes; lane += 2) {
+    even.push_back(lane);
+    odd.push_back(lane + 1);
+  }
+  vectors.resize(llvm::PowerOf2Ceil(vectors.size()), vectors.back());
+  for (int64_t left = lanes; left > 1; left /= 2) {
+    Values next;
+    for (size_t i = 0; i < vectors.size(); i += 2) {
+      Value other = i + 1 < vectors.size() ? vectors[i + 1] : vectors[i];
+      next.push_back(combine(shuffle(vectors[i], other, even), shuffle(vectors[i], other, odd)));
+    }
+    vectors = next;
+  }
+  return vectors.front();
+}
 Value Emitter::reduceAddSplat(Value vector) { return splat(reduceAdd(vector), lanesOf(vector)); }
 Value Emitter::reduceMaxSplat(Value vector) { return splat(reduceMax(vector), lanesOf(vector)); }
 

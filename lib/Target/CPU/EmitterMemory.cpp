@@ -108,6 +108,11 @@ void Emitter::prefetch(Value pointer, int locality) {
   LLVM::Prefetch::create(builder, loc, pointer, /*rw=*/0, /*hint=*/locality, /*cache=*/1);
 }
 
+Value Emitter::distance(Value from, Value to) {
+  auto number = [&](Value pointer) { return LLVM::PtrToIntOp::create(builder, loc, i64(), pointer).getResult(); };
+  return sub(number(to), number(from));
+}
+
 Value Emitter::opaque(Value pointer) {
   return LLVM::InlineAsmOp::create(builder, loc, pointer.getType(), pointer, /*asm_string=*/"", /*constraints=*/"=r,0",
                                    /*has_side_effects=*/false, /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None,

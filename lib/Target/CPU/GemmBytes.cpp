@@ -5,6 +5,7 @@
 #include "Gemm.h"
 #include "KernelRegion.h"
 #include "PanelReader.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace ds;
@@ -44,49 +45,72 @@ void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
       return e.bitcast(e.add(x, e.constantOf(e.vec(), magic)), integers);
     return e.toI32(e.roundEven(e.min(e.max(x, e.constantOf(e.vec(), -most)), e.constantOf(e.vec(), most))));
   };
-  auto roundSegment = [&](Value to, llvm::function_ref<Value(Value)> from, Value first, int64_t count) {
+  // `n` segments of `count` k side by side, so that what is one number of each is done at once.
+  auto roundSegments = [&](Value to, llvm::function_ref<Value(Value)> from, Value first, int64_t count, int64_t n) {
+    SmallVector<int64_t> lanesOfN(n);
+    std::iota(lanesOfN.begin(), lanesOfN.end(), 0);
+    auto each = [&](ValueRange vectors, llvm::function_ref<Value(Value, Value)> combine) {
+      Value all = e.reduceEach(Emitter::Values(vectors), combine);
+      return n == 1 ? e.extract(all, 0) : e.shuffle(all, all, lanesOfN);
+    };
+    auto type = [&](Type element) { return n == 1 ? element : Type(e.vec(n, element)); };
+    auto number = [&](float value) { return e.constantOf(type(e.f32()), value); };
     SmallVector<Value> values;
-    Value found = e.zero(integers); // the largest, as bits: of a NaN and an infinity these are larger than of all numbers
-    for (int64_t k = 0; k < count; k += lanes) {
-      values.push_back(e.load(e.vec(), from(e.add(first, k))));
-      found = e.max(found, e.bitAnd(e.bitcast(values.back(), integers), e.constantOf(integers, 0x7fffffff)));
+    Emitter::Values found; // the largest, as bits: of a NaN and an infinity these are larger than of all numbers
+    for (int64_t s = 0; s < n; ++s) {
+      found.push_back(e.zero(integers));
+      for (int64_t k = 0; k < count; k += lanes) {
+        values.push_back(e.load(e.vec(), from(e.add(first, s * count + k))));
+        found.back() = e.max(found.back(), e.bitAnd(e.bitcast(values.back(), integers), e.constantOf(integers, 0x7fffffff)));
+      }
     }
-    Value largest = e.bitcast(e.reduceMax(found), e.f32()), none = e.constantF32(0);
+    Value largest = e.bitcast(each(found, [&](Value a, Value b) { return e.max(a, b); }), type(e.f32()));
     // Less than what most / largest can say is nothing.
-    Value inverse = e.splat(e.select(e.gt(largest, e.constantF32(1e-30F)), e.div(e.constantF32(most), largest), none));
+    Value inverse = e.select(e.gt(largest, number(1e-30F)), e.div(number(most), largest), number(0));
     // A scale that is NaN, as behind an infinity, makes all sums of the row NaN.
-    Value scale = e.fma(largest, none, e.mul(largest, e.constantF32(1 / most)));
+    Value scale = e.fma(largest, number(0), e.mul(largest, number(1 / most)));
     Value index = e.mul(e.div(first, segment), 4);
     for (int64_t digit = 0; digit < digits; ++digit) {
       const auto unit = static_cast<float>(1 << digitBits * (digits - 1 - digit));
-      e.store(e.mul(scale, e.constantF32(unit)), e.at(to, e.add(index, digit * bytes + roundedRows->scales)));
+      e.store(e.mul(scale, number(unit)), e.at(to, e.add(index, digit * bytes + roundedRows->scales)));
     }
-    SmallVector<Value> sums(digits, e.zero(integers));
+    SmallVector<Emitter::Values> sums(digits, Emitter::Values(n, e.zero(integers)));
     for (auto [i, value] : llvm::enumerate(values)) {
-      Value left = nearest(e.mul(value, inverse)),
-            place = e.at(to, e.mul(e.add(first, static_cast<int64_t>(i) * lanes), roundedRows->codeBytes));
+      const int64_t inSegments = static_cast<int64_t>(i) * lanes, s = inSegments / count;
+      Value left = nearest(e.mul(value, e.splat(n == 1 ? inverse : e.extract(inverse, s), lanes))),
+            place = e.at(to, e.mul(e.add(first, inSegments), roundedRows->codeBytes));
       for (int64_t digit = digits - 1; digit >= 0; --digit) {
         Value high = digit ? e.shiftRightSigned(e.add(left, 1 << (digitBits - 1)), digitBits) : Value();
         Value code = digit ? e.sub(left, e.shiftLeft(high, digitBits)) : left;
         e.store(roundedRows->hasWords() ? evenWordsFirst(e, code) : e.toI8(code), e.at(place, digit * bytes), 1);
-        sums[digit] = e.add(sums[digit], code);
+        sums[digit][s] = e.add(sums[digit][s], code);
         left = high;
       }
     }
     const auto added = static_cast<uint32_t>(digits == 1 ? count : 0) * static_cast<uint32_t>(magicBits);
     for (int64_t digit = 0; digit < digits; ++digit) {
-      Value sum = e.sub(e.reduceAdd(sums[digit]), e.constantI32(static_cast<int32_t>(added)));
-      Value start = e.constantI32(startsAtMagic(c.level, digits) ? magicBits : 0);
-      e.store(e.add(e.mul(sum, e.constantI32(-roundedZero)), start), e.at(to, e.add(index, digit * bytes + roundedRows->sums)));
+      auto integer = [&](int32_t value) { return e.constantOf(type(e.i32()), value); };
+      Value sum = e.sub(each(sums[digit], [&](Value a, Value b) { return e.add(a, b); }), integer(static_cast<int32_t>(added)));
+      Value start = integer(startsAtMagic(c.level, digits) ? magicBits : 0);
+      e.store(e.add(e.mul(sum, integer(-roundedZero)), start), e.at(to, e.add(index, digit * bytes + roundedRows->sums)));
     }
   };
-  const int64_t whole = depth / segment * segment;
+  const int64_t whole = depth / segment;
   e.forRange(e.constant(0), slab.count, 1, [&](Value r) {
     Value to = e.at(rounded, e.mul(r, digits * bytes));
     std::function<Value(Value)> from = rowToRound(slab, r);
-    e.forRange(e.constant(0), e.constant(whole), segment, [&](Value first) { roundSegment(to, from, first, segment); });
-    if (whole < depth)
-      roundSegment(to, from, e.constant(whole), depth - whole);
+    int64_t done = 0;
+    for (int64_t n : {4, 2, 1}) {
+      if (n > 1 && n * segment > lanes * lanes) // more than registers hold
+        continue;
+      const int64_t end = whole / n * n;
+      if (done < end)
+        e.forRange(e.constant(done * segment), e.constant(end * segment), n * segment,
+                   [&](Value first) { roundSegments(to, from, first, segment, n); });
+      done = std::max(done, end);
+    }
+    if (whole * segment < depth)
+      roundSegments(to, from, e.constant(whole * segment), depth - whole * segment, 1);
   });
 }
 

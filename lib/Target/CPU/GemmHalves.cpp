@@ -38,7 +38,7 @@ void GemmKernel::scaleRowsToHalves(const Slab &slab) {
       Value end = e.min(e.add(k, halvesPass), all);
       Value sizes = e.forRange(k, end, lanes, ValueRange{e.zero(e.vec())},
                                [&](Value i, ValueRange before) { return SmallVector<Value>{e.max(e.abs(at(i)), before[0])}; })[0];
-      const Halves::Scale scale = Halves::ofRow(e, sizes);
+      const Halves::Scale scale = Halves::ofRow(e, e.reduceMax(sizes));
       e.forRange(k, end, lanes, [&](Value i) { e.store(e.bitsOf(half, e.mul(at(i), scale.up)), e.at(to, e.mul(i, 2))); });
       e.store(scale.back, e.at(rowFactors, e.add(e.mul(e.div(k, halvesPass), factorBytes()), e.mul(r, 4))));
     });

@@ -23,16 +23,18 @@ struct Halves {
     return e.bitcast(e.shiftLeft(exponent, fraction), Emitter::lanesOf(exponent) > 1 ? mlir::Type(e.vec()) : e.f32());
   }
 
-  /// The power of two that a row is multiplied by, and what takes it back, as f32; `sizes` has a lane with its largest absolute value.
+  /// The power of two that a row is multiplied by, and what takes it back, as f32; `largest` is its largest absolute value, or a vector of
+  /// those of as many rows.
   struct Scale {
     mlir::Value up, back;
   };
-  static Scale ofRow(Emitter &e, mlir::Value sizes) {
+  static Scale ofRow(Emitter &e, mlir::Value largest) {
     // Of tiny rows the power that takes it back stays a number.
     constexpr int64_t most = 2 * bias - 14;
-    mlir::Value exponent = e.shiftRight(e.bitcast(e.reduceMax(sizes), e.i32()), fraction);
-    mlir::Value up = e.min(e.sub(e.constantI32(largestOfRow + bias), exponent), most);
-    return {powerOfTwo(e, up), powerOfTwo(e, e.sub(e.constantI32(2 * bias), up))};
+    mlir::Type integers = Emitter::lanesOf(largest) > 1 ? mlir::Type(e.vec(Emitter::lanesOf(largest), e.i32())) : e.i32();
+    mlir::Value exponent = e.shiftRight(e.bitcast(largest, integers), fraction);
+    mlir::Value up = e.min(e.sub(e.constantOf(integers, largestOfRow + bias), exponent), most);
+    return {powerOfTwo(e, up), powerOfTwo(e, e.sub(e.constantOf(integers, 2 * bias), up))};
   }
 
   /// The larger of the two sizes of bf16 in each word.

@@ -145,6 +145,8 @@ public:
   Values transpose(Values vectors);
   Value reduceAdd(Value vector); // by halves
   Value reduceMax(Value vector); // by halves, of `max`
+  /// Lane `i` becomes the reduction of vector `i`; vectors are no more than their lanes.
+  Value reduceEach(Values vectors, llvm::function_ref<Value(Value, Value)> combine);
   /// The splat in every lane, without leaving vector registers.
   Value reduceAddSplat(Value vector);
   Value reduceMaxSplat(Value vector);
@@ -175,6 +177,7 @@ public:
   void prefetch(Value pointer, int locality = 3);
   /// `pointer`, and LLVM cannot see that it is: a loop that carries it keeps it in a register of its own, not as base plus index.
   Value opaque(Value pointer);
+  Value distance(Value from, Value to); // of two pointers, in bytes
   /// `bytes` of stack of the function, aligned to 64.
   Value stack(int64_t bytes);
 
