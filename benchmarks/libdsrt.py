@@ -69,6 +69,8 @@ class Model:
     Args: device, "cuda:0" and the like; None: as the library chooses. library_path, of libdsrt; None: beside the Python package.
     """
 
+    owner = None  # the model that has the handle; None: this one
+
     def __init__(self, path, threads, device=None, library_path=None, skip_hashes=False):
         self.handle, self.session = ctypes.c_void_p(), ctypes.c_void_p()
         self.lib = library(library_path)
@@ -82,8 +84,14 @@ class Model:
     def __del__(self):
         if self.session:
             self.lib.dsrt_session_free(self.session)
-        if self.handle:
+        if self.handle and not self.owner:
             self.lib.dsrt_free(self.handle)
+
+    def again(self):
+        """Return this model once more, for a session of its own."""
+        other = object.__new__(Model)
+        other.handle, other.session, other.lib, other.owner = self.handle, ctypes.c_void_p(), self.lib, self.owner or self
+        return other
 
     def check(self, status):
         """Raise the library's own line for a status that is not zero."""

@@ -33,13 +33,15 @@ LEVELS = ("none", "generic", "specialized")
 @dataclasses.dataclass
 class Cell:
     """What one process measures: a side of PEER_CASES, a task of peers/task.py, which copy of the side's process (each holds one model),
-    and the precision whose agreement the answer must reach, or None where it is not compared.
+    the precision whose agreement the answer must reach, or None where it is not compared, and how the task is called beside another one
+    of the process, which is loaded before.
     """
 
     side: dict
     task: dict
     copy: int | str = 0
     compared: str | None = None
+    beside: str = ""
 
 
 def measure(workers, cells, rounds, seconds_a_turn, expected=None):
@@ -53,12 +55,12 @@ def measure(workers, cells, rounds, seconds_a_turn, expected=None):
     for name, cell in cells.items():
         try:
             worker = workers.get(cell.side, cell.copy)
-            reply = worker.ask(load={**cell.task, "threads": workers.threads})
+            reply = worker.ask(load={**cell.task, "threads": workers.threads}, beside=cell.beside)
             found[name] = {"versions": reply["versions"]}
             if expected and cell.compared:
                 found[name]["answer"] = compare_answer(worker, cell, expected)
             if cell.task["measure"] == "trace":
-                found[name]["description"] = worker.ask(describe=1)["description"]
+                found[name]["description"] = worker.ask(describe=1, beside=cell.beside)["description"]
             ready[name] = worker
         except Failed as failure:
             found[name] = {"left_out": str(failure)}
@@ -70,7 +72,7 @@ def measure(workers, cells, rounds, seconds_a_turn, expected=None):
             if name not in ready:
                 return None
             try:
-                return ready[name].ask(run=seconds_a_turn)["runs"]
+                return ready[name].ask(run=seconds_a_turn, beside=cells[name].beside)["runs"]
             except Failed as failure:
                 ready.pop(name)
                 found[name] = {"left_out": str(failure)}
@@ -93,7 +95,7 @@ def compare_answer(worker, cell, expected):
     import numpy as np
 
     with tempfile.NamedTemporaryFile(suffix=".npy", dir=PEERS) as file:
-        worker.ask(answer=file.name)
+        worker.ask(answer=file.name, beside=cell.beside)
         return verdicts.answers_agree(np.load(file.name), expected(cell.task), cell.compared)
 
 
@@ -185,7 +187,10 @@ class Runner:
         sides = {name: side for name, side in PEER_CASES["sides"].items() if not task["scheme"] or name == "ours" or precision in side}
         cells = peer_cells(sides, task, precision)
         for batch in case.get("more_batches", []):
-            cells[f"ours, batch {batch}"] = Cell(PEER_CASES["sides"]["ours"], {**task, "batch": batch}, batch, precision)
+            # Where weights lie in memory decides how fast they are read, so all batches read the same ones.
+            cells[f"ours, batch {batch}"] = Cell(
+                PEER_CASES["sides"]["ours"], {**task, "batch": batch}, compared=precision, beside=f"batch {batch}"
+            )
         found, limits = measure(workers, cells, self.rounds(case), CASES["seconds_a_turn"], Reference(workers))
         sides = medians(found)
         batches = {batch: sides.pop(f"ours, batch {batch}") for batch in case.get("more_batches", [])}

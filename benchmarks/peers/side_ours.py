@@ -4,6 +4,7 @@ import hashlib
 import re
 import sys
 import time
+import weakref
 
 import ds_mlir
 import numpy as np
@@ -57,13 +58,19 @@ class Encoder:
         return time.perf_counter() - start
 
 
+LOADED = weakref.WeakValueDictionary()  # models of decoders, by package
+
+
 class Decoder(GreedyDecoder):
     """A session, stepped by hand."""
 
     def __init__(self, task):
         self.task, self.versions = task, versions
         path = package(task)
-        self.model = libdsrt.Model(path, task.threads)
+        loaded = LOADED.get(path)
+        if loaded is None:
+            loaded = LOADED[path] = libdsrt.Model(path, task.threads)
+        self.model = loaded.again()
         self.logits = np.empty((task.batch, ds_mlir.load(path, threads=1, verify=False).info["vocab_size"]), np.float32)
         self.model.open_session(task.batch)
         self.reset = self.model.reset

@@ -1,7 +1,8 @@
 """One side of a comparison in a process of its own: `python worker.py SIDE THREADS`, in the environment of the side.
 
 Reads a JSON object a line and answers each with one: {"load": task} loads, {"answer": path} writes the answer as a .npy file,
-{"describe": 1} says what was loaded, {"run": seconds} measures for about as long. What a library prints goes to the standard error.
+{"describe": 1} says what was loaded, {"run": seconds} measures for about as long. A "beside" of a request names what is loaded beside the
+task without one, which ends all others when it is loaded. What a library prints goes to the standard error.
 """
 
 import importlib
@@ -29,13 +30,17 @@ def runs_within(side, seconds):
 
 def serve(requests, reply, make):
     """Answer requests until there are no more."""
-    side = None
+    sides = {}
     for line in requests:
         request = json.loads(line)
+        beside = request.get("beside", "")
+        side = sides.get(beside)
         try:
             if "load" in request:
                 side = None
-                side = make(tasks.Task(**request["load"]))
+                if not beside:
+                    sides.clear()
+                side = sides[beside] = make(tasks.Task(**request["load"]))
                 reply({"versions": side.versions()})
             elif "answer" in request:
                 import numpy as np
