@@ -185,12 +185,12 @@ class Runner:
         task = task_of(case, precision)
         # Peers that run low bits say so in their cases.
         sides = {name: side for name, side in PEER_CASES["sides"].items() if not task["scheme"] or name == "ours" or precision in side}
-        cells = peer_cells(sides, task, precision)
-        for batch in case.get("more_batches", []):
-            # Where weights lie in memory decides how fast they are read, so all batches read the same ones.
-            cells[f"ours, batch {batch}"] = Cell(
-                PEER_CASES["sides"]["ours"], {**task, "batch": batch}, compared=precision, beside=f"batch {batch}"
-            )
+        cells = {}
+        for name, cell in peer_cells(sides, task, precision).items():
+            cells[name] = cell
+            # Where weights lie in memory, and the minute, decide how fast they are read: all batches read the same ones behind each other.
+            for batch in case.get("more_batches", []) if name == "ours" else []:
+                cells[f"ours, batch {batch}"] = dataclasses.replace(cell, task={**cell.task, "batch": batch}, beside=f"batch {batch}")
         found, limits = measure(workers, cells, self.rounds(case), CASES["seconds_a_turn"], Reference(workers))
         sides = medians(found)
         batches = {batch: sides.pop(f"ours, batch {batch}") for batch in case.get("more_batches", [])}
