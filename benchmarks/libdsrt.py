@@ -3,6 +3,7 @@
 import ctypes
 import json
 import pathlib
+import sys
 
 import numpy as np
 
@@ -82,6 +83,8 @@ class Model:
         self.check(self.lib.dsrt_load(str(path).encode(), ctypes.byref(options), ctypes.byref(self.handle)))
 
     def __del__(self):
+        if sys.is_finalizing():  # in any order
+            return
         if self.session:
             self.lib.dsrt_session_free(self.session)
         if self.handle and not self.owner:
