@@ -21,12 +21,13 @@ def DS_GeluOp : DS_UnaryOp<"gelu"> {
   let summary = "Gaussian error linear unit";
   let description = [{
     `erf`: `x * (1 + erf(x / sqrt(2))) / 2`; `tanh`: `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`.
+    `coarse`: what reads it may round it to 8 bits, so a back end may be wrong by 1e-4, above 100 by 1e-6 of `x`.
     ```mlir
     %y = ds.gelu erf %x : tensor<?x?x64xf32>
     ```
     Source: Hendrycks and Gimpel 2016, arXiv:1606.08415.
   }];
-  let arguments = (ins DS_FloatTensor:$input, DS_GeluKindAttr:$kind);
+  let arguments = (ins DS_FloatTensor:$input, DS_GeluKindAttr:$kind, UnitAttr:$coarse);
   let assemblyFormat = "$kind $input attr-dict `:` type($output)";
 }
 

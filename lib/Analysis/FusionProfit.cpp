@@ -19,7 +19,7 @@ static double timesComputed(const LinearRegion &region, int64_t rows, int thread
     return 1;
   int64_t units = 0;
   for (const LinearDomain &domain : region.domains)
-    units += llvm::divideCeil(domain.columns, std::lcm(domain.chunk, linearPanelOf(domain.columns, domain.hasHeads())));
+    units += llvm::divideCeil(domain.columns, std::lcm(domain.chunk, linearPanelOf(domain.columns, domain.hasNarrowPanels())));
   constexpr int64_t blockRows = 8; // of the widest vectors
   int64_t slabs = llvm::divideCeil(rows, linearSlabRows(region.depth, blockRows));
   return std::clamp(static_cast<double>(threads) / static_cast<double>(slabs), 1.0, static_cast<double>(units));

@@ -111,6 +111,8 @@ OpCost ds::costOf(Operation *op) {
       .Case([&](L2NormalizeOp) { return perRow(3 * n + 2, 0, (2 + laneOpsOfDivision) * n + laneOpsOfReduction); })
       .Case([&](SoftmaxOp) { return perRow(5 * n, n, (6 + laneOpsOfExpNonPositive) * n + 2 * laneOpsOfReduction); })
       .Case([&](GeluOp gelu) {
+        if (gelu.getCoarse())
+          return perRow((gelu.getKind() == GeluKind::erf ? 5 : 9) * n, n, 13 * n);
         return gelu.getKind() == GeluKind::erf ? perRow(5 * n, n, (8 + laneOpsOfExpNonPositive) * n)
                                                : perRow(9 * n, n, (4 + laneOpsOfExp + laneOpsOfDivision) * n);
       })

@@ -29,10 +29,10 @@ StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixTyp
   offset = partBytes;
   // Storages follow what is there before: parameters, then storages, then kernels and programs.
   builder.setInsertionPointToEnd(module.getBody());
-  llvm::DenseSet<Value> readForHeads;
+  llvm::DenseSet<Value> readByNarrow;
   module.walk([&](LinearOp linear) {
-    if (hasHeads(linear))
-      readForHeads.insert(linear.getInput());
+    if (hasHeads(linear) || linear.getActivationBits())
+      readByNarrow.insert(linear.getInput());
   });
   module.walk([&](LinearOp linear) {
     // One kernel reads all of its weights in the same way.
@@ -40,7 +40,7 @@ StorageTable::StorageTable(ModuleOp module, SymbolTable &symbols, Type matrixTyp
     if (this->placing == WeightPlaces::halves && (isa<QuantizedType>(weightType.getElementType()) || !linearRowsFit(linear.getDepth())))
       this->placing = WeightPlaces::panels;
     if (auto weight = linear.getWeight().getDefiningOp<WeightOp>())
-      linearWeights[weight.getParameterAttr().getAttr()] |= readForHeads.contains(linear.getInput());
+      linearWeights[weight.getParameterAttr().getAttr()] |= readByNarrow.contains(linear.getInput());
   });
 }
 

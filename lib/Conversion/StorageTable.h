@@ -55,7 +55,7 @@ private:
   llvm::MapVector<mlir::StringAttr, int64_t> stateOffsets; // of parameters, in bytes within a part
   int64_t partBytes = 0;
   llvm::DenseMap<std::pair<mlir::Attribute, int>, ds_plan::StorageOp> stateStorages;
-  llvm::DenseMap<mlir::StringAttr, bool> linearWeights; // parameters that a linear reads; with heads beside it
+  llvm::DenseMap<mlir::StringAttr, bool> linearWeights; // parameters that a linear reads; in narrow panels
   llvm::DenseMap<std::pair<mlir::Attribute, int>, ds_plan::StorageOp> weights;
   llvm::MapVector<mlir::DictionaryAttr, ds_plan::StorageOp> ropes;
   int64_t offset = 0; // in the weights file

@@ -47,9 +47,19 @@ struct QuantizeWeights : ds::impl::QuantizeWeightsBase<QuantizeWeights> {
         getOperation().emitError("quantization: expects '") << rule.pattern << "' to match a matrix of the model, found none";
         return signalPassFailure();
       }
+    getOperation().walk([](GeluOp gelu) { gelu.setCoarse(isRounded(gelu.getResult())); });
   }
 
 private:
+  /// Whether linears alone read it that may round it to 8 bits, as it is or times a gate.
+  static bool isRounded(Value value) {
+    return !value.use_empty() && llvm::all_of(value.getUses(), [](OpOperand &use) {
+      if (auto linear = dyn_cast<LinearOp>(use.getOwner()))
+        return linear.getActivationBits().has_value() && &use == &linear.getInputMutable();
+      return isa<MulOp>(use.getOwner()) && isRounded(use.getOwner()->getResult(0));
+    });
+  }
+
   LogicalResult readRules() {
     parsed.clear();
     if (activations != 0 && activations != 8)

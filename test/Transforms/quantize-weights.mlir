@@ -134,6 +134,11 @@ ds.parameter @negative_unread from "unread" : tensor<64x64xf32>
 // ACTIVATIONS:         ds.linear %{{[^ ]*}}, %{{[^ ]*}} : tensor<64x24xf32>, tensor<64x24xf32>
 // ACTIVATIONS:         ds.linear %{{[^ ]*}}, %{{[^ ]*}} {activation_bits = 8 : i64} : tensor<64x64xf32>, tensor<32x64x!ds.quantized
 // ACTIVATIONS:         ds.linear %{{[^ ]*}}, %{{[^ ]*}} : tensor<?x64xf32>, tensor<64x64xf32>
+// ACTIVATIONS-LABEL: func.func @gelus
+// ACTIVATIONS:         ds.gelu erf %arg0 {coarse} : tensor<?x96xf32>
+// ACTIVATIONS:         ds.gelu tanh %arg0 {coarse} : tensor<?x96xf32>
+// ACTIVATIONS:         ds.gelu erf %arg0 : tensor<?x96xf32>
+// ACTIVATIONS:         ds.gelu tanh %arg1 : tensor<?x64xf32>
 // FP8-NOT:     activation_bits
 // CHECK-LABEL: func.func @forward
 // CHECK:         %[[POSITIONS:.*]] = ds.weight @positions : tensor<96x64x!ds.quantized<8 symmetric group 32 scale f16>>
@@ -191,4 +196,22 @@ func.func @other_readers(%w: tensor<?x96xf32>, %x: tensor<64x24xf32>, %y: tensor
   %f16 = ds.weight @negative_f16 : tensor<32x64xf16>
   %g = ds.linear %z, %f16 : tensor<?x64xf16>, tensor<32x64xf16>
   return
+}
+
+/// Where all that reads it rounds it: as it is, or times a gate; not where it is given away as well, or multiplies a matrix of floats.
+// CHECK-LABEL: func.func @gelus
+// CHECK-NOT:     coarse
+func.func @gelus(%x: tensor<?x96xf32>, %y: tensor<?x64xf32>) -> tensor<?x96xf32> {
+  %down = ds.weight @down : tensor<64x96xf32>
+  %a = ds.gelu erf %x : tensor<?x96xf32>
+  %b = ds.linear %a, %down : tensor<?x96xf32>, tensor<64x96xf32>
+  %c = ds.gelu tanh %x : tensor<?x96xf32>
+  %d = ds.mul %c, %x : tensor<?x96xf32>
+  %e = ds.linear %d, %down : tensor<?x96xf32>, tensor<64x96xf32>
+  %f = ds.gelu erf %x : tensor<?x96xf32>
+  %g = ds.linear %f, %down : tensor<?x96xf32>, tensor<64x96xf32>
+  %value = ds.weight @negative_value : tensor<32x64xf32>
+  %h = ds.gelu tanh %y : tensor<?x64xf32>
+  %i = ds.linear %h, %value : tensor<?x64xf32>, tensor<32x64xf32>
+  return %f : tensor<?x96xf32>
 }

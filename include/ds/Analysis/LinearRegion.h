@@ -9,15 +9,16 @@
 
 namespace ds {
 
-/// Columns of one panel of weights, the least unit of work along the columns: wide ones make the better register blocks, the others divide
-/// heads.
+/// Columns of one panel of weights, the least unit of work along the columns: wide ones make the better register blocks of floats, the
+/// others divide heads and make the better ones of bytes.
 inline constexpr int64_t linearPanel = 32, linearWidePanel = 48;
 
-/// The panel for a weight of `columns` outputs. Linears that read what a linear with rope or a cache reads are `besideHeads`.
-inline int64_t linearPanelOf(int64_t columns, bool besideHeads) {
+/// The panel for a weight of `columns` outputs. It `isNarrow` where a linear that reads the same input has rope or a cache behind it, or
+/// rounds that input to bytes.
+inline int64_t linearPanelOf(int64_t columns, bool isNarrow) {
   const auto wide = static_cast<int64_t>(llvm::alignTo(columns, linearWidePanel));
   const auto narrow = static_cast<int64_t>(llvm::alignTo(columns, linearPanel));
-  return besideHeads || wide > narrow + narrow / 50 ? linearPanel : linearWidePanel;
+  return isNarrow || wide > narrow + narrow / 50 ? linearPanel : linearWidePanel;
 }
 
 /// Linears of one width whose results meet in element-wise ops, and what is computed from them.
@@ -36,6 +37,9 @@ struct LinearDomain {
   /// Columns that have to be computed together: 1, or with rope or a cache a multiple of 32, where needed (rope, codes) whole heads.
   int64_t chunk = 1;
   bool hasHeads() const { return rope || !stores.empty(); }
+  bool hasNarrowPanels() const {
+    return hasHeads() || llvm::any_of(linears, [](LinearOp linear) { return linear.getActivationBits().has_value(); });
+  }
 };
 
 /// `norm`, then linears that all read its result, then element-wise ops, rope and writes to the cache.

@@ -23,7 +23,8 @@ def QuantizeWeights : Pass<"ds-quantize-weights", "::mlir::ModuleOp"> {
     all of them, or `stored`: that of the blocks in a GGUF file, whose codes are kept; other tensors stay as they are. Tables, and
     matrices that are tables as well, keep 8 bits where the scheme has 2 to 4: their rows are read one at a time, and the head decides
     between tokens. On a grid of MoQ a table has the bits that are asked for, and the grid stands on the parameter: its codes follow from
-    all of its source. Linears whose codes are of e4m3 get no `activation_bits`. `rules` are `regex=scheme` pairs over source names that
+    all of its source. Linears whose codes are of e4m3 get no `activation_bits`; gelus that others
+    alone read, times a gate or not, become `coarse`. `rules` are `regex=scheme` pairs over source names that
     come before `scheme`, the first that matches; `none` leaves a matrix as it is. A rule that matches no matrix is an error, as is a group
     that does not divide the columns of what it matches. Each choice is
     named in a remark, and each matrix that cannot be quantized.

@@ -84,7 +84,7 @@ static int64_t slabRowsOf(Emitter &e, ArrayRef<ChainLaunch> launches) {
   for (const ChainLaunch &launch : launches)
     for (const ChainOperand &operand : launch.operands)
       widest = std::max(widest, operand.isInside ? operand.rowBytes / 4 : 0);
-  return linearSlabRows(widest, e.getLevel().groupRows());
+  return linearSlabRows(widest, e.getLevel().groupRows(), false, false, e.getLevel().slabBytes());
 }
 
 static void emitByRows(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places, const ChainStep &s, int64_t slabRows) {

@@ -47,10 +47,16 @@ static Value emitGeluGrad(Emitter &e, GeluGradOp op, Value x, Value grad) {
   return op.getKind() == GeluKind::erf ? e.mul(grad, emitGeluErfDerivative(e, x)) : emitGeluTanhGrad(e, x, grad);
 }
 
+static Value emitGelu(Emitter &e, GeluOp op, Value x) {
+  if (op.getCoarse())
+    return emitCoarseGelu(e, x, op.getKind());
+  return op.getKind() == GeluKind::erf ? emitGeluErf(e, x) : emitGeluTanh(e, x);
+}
+
 Value ds::emitElementwise(Emitter &e, mlir::Operation *op, llvm::ArrayRef<Value> operands) {
   Value x = operands[0];
   return llvm::TypeSwitch<mlir::Operation *, Value>(op)
-      .Case([&](GeluOp gelu) { return gelu.getKind() == GeluKind::erf ? emitGeluErf(e, x) : emitGeluTanh(e, x); })
+      .Case([&](GeluOp gelu) { return emitGelu(e, gelu, x); })
       .Case([&](SiluOp) { return emitSwish(e, x, 1.0); })
       .Case([&](QuickGeluOp) { return emitSwish(e, x, 1.702); })
       .Case([&](ReluOp) { return e.max(e.zero(x.getType()), x); }) // in this order NaN stays

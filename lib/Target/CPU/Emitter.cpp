@@ -212,6 +212,25 @@ Value Emitter::toI32(Value a) {
 Value Emitter::toI16(Value a) { return arith::TruncIOp::create(builder, loc, withElement(a.getType(), i16()), a); }
 Value Emitter::toI8(Value a) { return arith::TruncIOp::create(builder, loc, withElement(a.getType(), i8()), a); }
 
+Value Emitter::toNearestI8(ValueRange four) {
+  auto call = [&](StringRef name, Type type, ValueRange operands) {
+    return LLVM::CallIntrinsicOp::create(builder, loc, type, builder.getStringAttr(name), operands).getResult(0);
+  };
+  Type integers = vec(16, i32()), words = vec(32, i16()), bytes = vec(64, i8());
+  SmallVector<Value> nearest, halves;
+  Value all = LLVM::ConstantOp::create(builder, loc, builder.getI16Type(), builder.getI16IntegerAttr(-1));
+  for (Value value : four)
+    nearest.push_back(call("llvm.x86.avx512.mask.cvtps2dq.512", integers, {value, zero(integers), all, constantI32(4)})); // MXCSR rounds
+  for (size_t i = 0; i < 4; i += 2)
+    halves.push_back(call("llvm.x86.avx512.packssdw.512", words, {nearest[i], nearest[i + 1]}));
+  // Of each 128 bits there are the bytes of four lanes of each vector.
+  Value mixed = bitcast(call("llvm.x86.avx512.packsswb.512", bytes, halves), integers);
+  SmallVector<int64_t> order;
+  for (int64_t i = 0; i < 16; ++i)
+    order.push_back(i % 4 * 4 + i / 4);
+  return bitcast(shuffle(mixed, mixed, order), bytes);
+}
+
 Value Emitter::toF32(Value a) {
   Type element = elementOf(a.getType());
   Type to = withElement(a.getType(), f32());

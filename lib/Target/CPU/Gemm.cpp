@@ -74,7 +74,7 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     columns *= std::min(gemmDeepPanels, chunksOf(region.domains.front()));
   hasCodes = llvm::any_of(c.ins, [](const KernelOperand &in) { return in.codes.has_value(); });
   heights = gemmBlockHeights(c.level, widths, groupRows);
-  slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/isDeep || (!copies && !packsPairs));
+  slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/isDeep || (!copies && !packsPairs), c.level.slabBytes());
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
   auto allIn = [&](ds_plan::Layout layout) {
     return llvm::all_of(c.ins, [&](const KernelOperand &o) {
@@ -94,7 +94,7 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   halves = c.level.multipliesF16 && (allPairs || hasPanelHalves) && !packs && linearRowsFit(region.depth);
   // Whole blocks of either kind, as what is behind the last row is computed too.
   if (winograd)
-    slabRows = linearSlabRows(region.depth, winogradHeights[0], packs, /*inPlace=*/!copies);
+    slabRows = linearSlabRows(region.depth, winogradHeights[0], packs, /*inPlace=*/!copies, c.level.slabBytes());
 }
 
 /// The weights decide the shape of everything else.

@@ -19,7 +19,7 @@ class GradientKernel {
 public:
   GradientKernel(KernelContext &context, const KernelOperand &input, const KernelOperand &grad)
       : c(context), e(context.e), input(input), grad(grad), sink(context.outs[0]), rows(grad.width()), columns(input.width()),
-        width(linearPanelOf(columns, /*besideHeads=*/false)), height(gemmBlockHeights(c.level, {width}, 0).front()),
+        width(linearPanelOf(columns, /*isNarrow=*/false)), height(gemmBlockHeights(c.level, {width}, 0).front()),
         slabRows(llvm::alignTo(llvm::divideCeil(rows, llvm::divideCeil(rows, mostSlabRows)), height)),
         // Blocks that are written side by side must not meet in one set of the cache.
         pairs(c.level.bf16Dots != Dots::none && input.element().isBF16() && grad.element().isBF16()),

@@ -49,12 +49,16 @@ static Scale loadScale(Emitter &e, const ds_plan::PanelCodes &codes, const Group
   return {e.mul(scale.factor, e.toF32(lowest(low, 63))), e.mul(scale.offset, e.toF32(ofOffset))};
 }
 
-void PanelReader::startGroup(Value g) {
-  const GroupPlace group(e, codes, panel, g);
-  groupCodes = e.at(group.codes, e.mul(column, 4));
+void PanelReader::enterGroup(Value g) {
+  group = g;
+  groupCodes = e.at(GroupPlace(e, codes, panel, g).codes, e.mul(column, 4));
+}
+
+void PanelReader::loadScales() {
+  const GroupPlace place(e, codes, panel, group);
   groupScales.clear(), groupOffsets.clear();
   for (int64_t v = 0; v < vectors; ++v) {
-    const Scale scale = loadScale(e, codes, group, e.add(column, v * lanes), lanes);
+    const Scale scale = loadScale(e, codes, place, e.add(column, v * lanes), lanes);
     groupScales.push_back(scale.factor);
     if (scale.offset)
       groupOffsets.push_back(scale.offset);

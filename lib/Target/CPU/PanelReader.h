@@ -17,8 +17,13 @@ public:
 
   PanelReader(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value column, int64_t vectors);
 
-  /// Moves to group `g`.
-  void startGroup(Value g);
+  /// Moves to group `g`, without its scales.
+  void enterGroup(Value g);
+  void loadScales();
+  void startGroup(Value g) {
+    enterGroup(g);
+    loadScales();
+  }
   /// Scales of the group's columns, by which codes are multiplied, and offsets of an asymmetric one.
   llvm::ArrayRef<Value> scales() const { return groupScales; }
   llvm::ArrayRef<Value> offsets() const { return groupOffsets; }
@@ -47,7 +52,7 @@ private:
 
   Emitter &e;
   const ds_plan::PanelCodes &codes;
-  Value panel, column, groupCodes;
+  Value panel, column, group, groupCodes;
   int64_t vectors, lanes;
   llvm::SmallVector<Value> groupScales, groupOffsets;
 };

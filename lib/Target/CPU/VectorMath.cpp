@@ -111,6 +111,24 @@ Value ds::emitGeluErf(Emitter &e, Value x) {
   return e.fma(e.mul(a, number(e, x, -0.5)), emitErfc(e, a), e.max(number(e, x, 0), x));
 }
 
+Value ds::emitCoarseGelu(Emitter &e, Value x, GeluKind kind) {
+  // x / 2 + x * u * p(u^2), u within bounds where u * p is +-1/2 up to what x has left: minimax fits, weighted with x.
+  struct Fit {
+    double bound;
+    double coefficients[8];
+  };
+  static constexpr Fit ofErf = {4.16,
+                                {-9.37600816e-10, 8.17607134e-8, -3.09976873e-6, 6.77282557e-5, -9.56832552e-4, 9.32229342e-3,
+                                 -6.55720121e-2, 0.39849234}},
+                       ofTanh = {4.04,
+                                 {-1.25028476e-9, 1.02598339e-7, -3.6646477e-6, 7.56862808e-5, -1.01806417e-3, 9.56411149e-3,
+                                  -6.59477882e-2, 0.398533451}};
+  const Fit &fit = kind == GeluKind::erf ? ofErf : ofTanh;
+  Value above = atLeast(e, x, -fit.bound), u = atMost(e, above, fit.bound);
+  Value p = horner(e, e.mul(u, u), fit.coefficients);
+  return e.fma(e.mul(u, p), above, e.mul(above, number(e, x, 0.5)));
+}
+
 Value ds::emitGeluErfDerivative(Emitter &e, Value x) {
   // At -a it is erfc(a / sqrt(2)) / 2 - a * e^(-a^2 / 2) / sqrt(2 pi), at a what that lacks to 1.
   Value a = atMost(e, e.abs(x), 16.0);

@@ -300,6 +300,17 @@ TEST_P(Codes, roundedActivations) {
   }
 }
 
+/// Panels as linears with rounded activations have them: whole blocks, those of one row less, and shorter ones.
+TEST_P(Codes, roundedActivationsOfNarrowPanels) {
+  for (const Quantized &quantized : {all[0], all[1], all[5], all[7]}) {
+    Matrix matrix(quantized, 100, 640, 32);
+    CompiledPlan code(productPlan(matrix, 100, 640, true), level());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {9, 14, 20, 37, 130})
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), true)) << matrix.tensor;
+  }
+}
+
 /// Groups of 16 k of an odd number of bits end with half a row of their highest bits; 528 columns end with one as well.
 TEST_P(Codes, roundedActivationsOfPlanes) {
   for (const Quantized &quantized : inPlanes) {

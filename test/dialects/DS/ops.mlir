@@ -152,8 +152,8 @@ func.func @tanh(%x: tensor<?x64xf32>) {
 func.func @gelu(%x: tensor<?x?x64xf32>) {
   // CHECK: ds.gelu erf %{{.*}} : tensor<?x?x64xf32>
   %y = ds.gelu erf %x : tensor<?x?x64xf32>
-  // CHECK: ds.gelu tanh %{{.*}} : tensor<?x?x64xf32>
-  %z = ds.gelu tanh %x : tensor<?x?x64xf32>
+  // CHECK: ds.gelu tanh %{{.*}} {coarse} : tensor<?x?x64xf32>
+  %z = ds.gelu tanh %x {coarse} : tensor<?x?x64xf32>
   return
 }
 

@@ -109,6 +109,10 @@ public:
   Value toI64(Value a); // sign extension
   Value toI32(Value a); // from i64 truncation, from a float to the nearest towards zero (in range)
   Value toI16(Value a); // from i32 truncation
+  /// Whether the level has the next, and a sum of bytes by `dotOfBytes`.
+  bool packsBytes() const { return level.lanes == 16 && level.byteDots != Dots::pairwise; }
+  /// The nearest integers of four vectors of f32, as bytes, in one; -128 and 127 beyond them, -128 of NaN.
+  Value toNearestI8(mlir::ValueRange four);
   Value toI8(Value a);
   Value toF32(Value a); // from signed integers, bf16, f16
   /// The number of 8 bits (e4m3, not its NaN) in the top byte of i32 times 2^-8, as f32. A zero may lose its sign. No f32 operand is

@@ -2,6 +2,7 @@
 #ifndef DS_TARGET_CPU_LEVEL_H
 #define DS_TARGET_CPU_LEVEL_H
 
+#include "ds/Analysis/LinearTiling.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include <cstdint>
@@ -30,7 +31,9 @@ struct CpuLevel {
   Dots byteDots;
   bool addsBeside = false;    // a vector is added in each cycle in which another is multiplied and added
   bool multipliesF16 = false; // multiply-adds of f16 are instructions
-  bool asksForCodes = false;  // one or two rows ask for the codes they multiply a page ahead: processors of Intel with AVX-512
+  bool isOfIntel = false;     // processors of Intel with AVX-512
+  /// Of rows that stay in the second-level cache beside weights: processors with AVX512_FP16 have 2 MB of it, others 256 KB to 1 MB.
+  constexpr int64_t slabBytes() const { return multipliesF16 ? 2 * linearSlabBytes : linearSlabBytes; }
   /// Whether many rows are rounded to 16 bits where they meet weights of bf16.
   constexpr bool roundsForBf16() const { return bf16Dots != Dots::none || multipliesF16; }
 };
