@@ -69,7 +69,8 @@ void ds::addOp(LaunchFacts &facts, Operation *op) {
     facts.causal = gradient.getCausal();
 }
 
-MatrixType ds::matrixTypeOf(MemRefType type) {
+/// What a product multiplies that finds its weight stored as `type`; f32 of codes.
+static MatrixType matrixTypeOf(MemRefType type) {
   return type.getElementType().isBF16() ? MatrixType::bf16 : type.getElementType().isF16() ? MatrixType::f16 : MatrixType::f32;
 }
 
@@ -157,6 +158,8 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
       (isOut ? perRow : facts.bytesPerKey) += static_cast<double>(cache.getBytes()) / static_cast<double>(type.getDimSize(0));
     } else {
       perRow += static_cast<double>(rowBytes(value));
+      if (kernel.getFamily() == "attention" && !isOut && type.getElementType().isBF16()) // keys and values in pairs
+        facts.matrix = MatrixType::bf16;
       if (isOut && isa<OutputOp>(value.getDefiningOp()))
         facts.outputBytesPerRow += static_cast<double>(rowBytes(value));
     }

@@ -152,7 +152,7 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
   const MachineLimits limits = limitsAt(machine, threads);
   const FamilyCost &cost = costOfFamily(work.family);
   const Feeds feeds(machine, limits, threads);
-  const double flops = flopsAt(limits, level), slowest = imbalance(work.tiles, threads);
+  const double flops = flopsAt(limits, level), slowest = imbalance(work.tiles, threads) * (threads > 1 ? severalThreads : 1);
   const bool dots = hasDots(work, limits, level);
   double laneOps = work.laneOps;
   if (work.matrix == MatrixType::f16 || (work.matrix == MatrixType::bf16 && !dots))

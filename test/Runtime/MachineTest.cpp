@@ -145,6 +145,16 @@ TEST(Machine, PredictsForALevel) {
   EXPECT_EQ(macNs(512, MatrixType::bf16, ""), f32 / 2);
 }
 
+/// Of what threads share the slowest has more than its part.
+TEST(Machine, SeveralThreadsWaitForTheSlowest) {
+  MachineDescription machine = builtInMachine();
+  const LaunchWork work = product(512, 1e9);
+  const double one = predict(work, machine, 1).macNs * limitsAt(machine, 1).flopsF32;
+  const double two = predict(work, machine, 2).macNs * limitsAt(machine, 2).flopsF32;
+  EXPECT_GT(two, 1.05 * one);
+  EXPECT_LT(two, 1.25 * one);
+}
+
 TEST(Machine, CountsAStep) {
   LaunchFacts facts;
   facts.family = "attention";

@@ -20,9 +20,6 @@ dsrt::LaunchFacts factsOf(llvm::ArrayRef<mlir::Operation *> ops);
 /// The packed weight that a value of a program stands for; null when it is none.
 ds_plan::StorageOp storageOf(mlir::Value place, const mlir::SymbolTable &symbols);
 
-/// What a product multiplies that finds its weight stored as `type`; f32 of codes.
-dsrt::MatrixType matrixTypeOf(mlir::MemRefType type);
-
 /// "tokens", "selected" or "batch".
 llvm::StringRef nameOf(dsrt::LaunchRows rows);
 

@@ -194,6 +194,7 @@ private:
   const HalvesOfHead &head;
   mlir::Type half, halves;  // f16, a vector of it
   Value halfQueries;        // [rows][paddedSize] f16, scaled
+  Value powers;             // [lanes] f32: what queries are multiplied by on their way to f16
   Value units;              // [lanes] f32: what scores are multiplied by to be in units of log 2
   Value halfUnits, halfMax; // [lanes] f16: those, and the largest scores
 };

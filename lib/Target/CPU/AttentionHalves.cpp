@@ -117,7 +117,7 @@ HalvesBlock::HalvesBlock(AttentionKernel &kernel, const HalvesOfHead &head, int6
   unitKeys = blockKeys;
   tileVectors = rows > 6 ? 2 : 4; // 24 sums, or as many as steps are whole
   halfQueries = e.stack(rows * paddedSize * 2);
-  for (Value *array : {&units, &halfUnits, &halfMax})
+  for (Value *array : {&powers, &units, &halfUnits, &halfMax})
     *array = e.stack(lanes * 4);
 }
 
@@ -129,9 +129,9 @@ void HalvesBlock::begin(llvm::ArrayRef<AttentionRow> rows) {
     for (int64_t d = 0; d < headSize; d += lanes)
       sizes[row] = e.max(e.abs(queryAt(row, d)), sizes[row]);
   const Halves::Scale scale = Halves::ofRow(e, e.reduceEach(sizes, [&](Value a, Value b) { return e.max(a, b); }));
-  e.store(scale.up, halfMax);
+  e.store(scale.up, powers);
   for (int64_t row = 0; row < count; ++row) {
-    Value up = e.splat(e.load(e.f32(), e.at(halfMax, row * 4)));
+    Value up = e.splat(e.load(e.f32(), e.at(powers, row * 4)));
     for (int64_t d = 0; d < headSize; d += lanes)
       e.store(e.bitsOf(half, e.mul(queryAt(row, d), up)), e.at(halfQueries, (row * paddedSize + d) * 2));
   }

@@ -212,25 +212,6 @@ Value Emitter::toI32(Value a) {
 Value Emitter::toI16(Value a) { return arith::TruncIOp::create(builder, loc, withElement(a.getType(), i16()), a); }
 Value Emitter::toI8(Value a) { return arith::TruncIOp::create(builder, loc, withElement(a.getType(), i8()), a); }
 
-Value Emitter::toNearestI8(ValueRange four) {
-  auto call = [&](StringRef name, Type type, ValueRange operands) {
-    return LLVM::CallIntrinsicOp::create(builder, loc, type, builder.getStringAttr(name), operands).getResult(0);
-  };
-  Type integers = vec(16, i32()), words = vec(32, i16()), bytes = vec(64, i8());
-  SmallVector<Value> nearest, halves;
-  Value all = LLVM::ConstantOp::create(builder, loc, builder.getI16Type(), builder.getI16IntegerAttr(-1));
-  for (Value value : four)
-    nearest.push_back(call("llvm.x86.avx512.mask.cvtps2dq.512", integers, {value, zero(integers), all, constantI32(4)})); // MXCSR rounds
-  for (size_t i = 0; i < 4; i += 2)
-    halves.push_back(call("llvm.x86.avx512.packssdw.512", words, {nearest[i], nearest[i + 1]}));
-  // Of each 128 bits there are the bytes of four lanes of each vector.
-  Value mixed = bitcast(call("llvm.x86.avx512.packsswb.512", bytes, halves), integers);
-  SmallVector<int64_t> order;
-  for (int64_t i = 0; i < 16; ++i)
-    order.push_back(i % 4 * 4 + i / 4);
-  return bitcast(shuffle(mixed, mixed, order), bytes);
-}
-
 Value Emitter::toF32(Value a) {
   Type element = elementOf(a.getType());
   Type to = withElement(a.getType(), f32());
@@ -318,59 +299,8 @@ Value Emitter::bitsOf(Type target, Value rounded) {
   return arith::TruncIOp::create(builder, loc, half, bitOr(kept, sign));
 }
 
-Value Emitter::dotOfPairs(Value a, Value b, Value sum) {
-  unify(a, b);
-  if (level.bf16Dots == Dots::emulated)
-    return fma(lowOfPairs(a), lowOfPairs(b), fma(highOfPairs(a), highOfPairs(b), sum));
-  Type pairs = vec(2 * lanesOf(a), builder.getBF16Type());
-  auto name = builder.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512");
-  Values operands{sum, bitcast(a, pairs), bitcast(b, pairs)};
-  return LLVM::CallIntrinsicOp::create(builder, loc, sum.getType(), name, operands).getResult(0);
-}
-
-Value Emitter::dotOfBytes(Value a, Value b, Value sum) {
-  if (level.byteDots == Dots::emulated) {
-    for (int64_t byte = 0; byte < 4; ++byte) {
-      Value left = bitAnd(shiftRight(a, 8 * byte), constantOf(a.getType(), 255));
-      sum = add(sum, mul(left, shiftRightSigned(shiftLeft(b, 24 - 8 * byte), 24)));
-    }
-    return sum;
-  }
-  auto name = builder.getStringAttr("llvm.x86.avx512.vpdpbusd.512");
-  Type bytes = vec(4 * lanesOf(a), i8());
-  return LLVM::CallIntrinsicOp::create(builder, loc, sum.getType(), name, Values{sum, bitcast(a, bytes), bitcast(b, bytes)}).getResult(0);
-}
-
-/// One of three, by the bits of the vectors.
-static StringRef ofWidth(int64_t lanes, StringRef of128, StringRef of256, StringRef of512) {
-  return lanes == 4 ? of128 : lanes == 8 ? of256 : of512;
-}
-
-Value Emitter::minusDotOfWords(Value a, Value b, Value sum) {
-  const int64_t lanes = lanesOf(sum);
-  Type words = vec(2 * lanes, i16());
-  auto name = builder.getStringAttr(ofWidth(lanes, "llvm.x86.sse2.pmadd.wd", "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx512.pmaddw.d.512"));
-  Values operands{bitcast(a, words), bitcast(b, words)};
-  Value dot = LLVM::CallIntrinsicOp::create(builder, loc, sum.getType(), name, operands).getResult(0);
-  // Additions, and plain subtractions, LLVM would regroup: products first, which then wait for each other in registers there are not.
-  Value all = constantOf(vec(lanes, builder.getI1Type()), 1);
-  return LLVM::VPSubOp::create(builder, loc, sum.getType(), sum, dot, all, constantI32(static_cast<int32_t>(lanes)));
-}
-
-Value Emitter::sumsOfBytes(Value a, Value b) {
-  const int64_t lanes = lanesOf(a);
-  Type bytes = vec(4 * lanes, i8());
-  auto name = builder.getStringAttr(
-      ofWidth(lanes, "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx512.pmaddubs.w.512"));
-  Values operands{bitcast(a, bytes), bitcast(b, bytes)};
-  return LLVM::CallIntrinsicOp::create(builder, loc, vec(2 * lanes, i16()), name, operands).getResult(0);
-}
-
 Value Emitter::lookup16(Value index, ArrayRef<float> table) {
-  auto type = vec(16);
-  Values operands{constantVector(table), index};
-  auto name = builder.getStringAttr("llvm.x86.avx512.permvar.sf.512");
-  return LLVM::CallIntrinsicOp::create(builder, loc, type, name, operands).getResult(0);
+  return callIntrinsic("llvm.x86.avx512.permvar.sf.512", vec(16), {constantVector(table), index});
 }
 
 // Lanes.

@@ -43,19 +43,15 @@ static constexpr int64_t rowFactorKinds = 3;
 /// Bits of f32.
 static constexpr int64_t bias = 127, fraction = 23;
 
-static Type integersLike(Emitter &e, Value floats) {
-  return Emitter::lanesOf(floats) > 1 ? Type(e.vec(Emitter::lanesOf(floats), e.i32())) : e.i32();
-}
-
 /// 1 over powers of two.
 static Value inverse(Emitter &e, Value powers) {
-  Type integers = integersLike(e, powers);
+  Type integers = e.integersLike(powers);
   return e.bitcast(e.sub(e.constantOf(integers, static_cast<double>(2 * bias << fraction)), e.bitcast(powers, integers)), powers.getType());
 }
 
 /// About 1 over the root of `meanSquare`, f32 or a vector of them. What overflowed may come from finite values: it is taken far down.
 static Scales balance(Emitter &e, Value meanSquare) {
-  Type integers = integersLike(e, meanSquare);
+  Type integers = e.integersLike(meanSquare);
   constexpr int64_t infinite = 255, farDown = bias - 100;
   auto number = [&](int64_t value) { return e.constantOf(integers, static_cast<double>(value)); };
   Value exponent = e.bitAnd(e.shiftRight(e.bitcast(meanSquare, integers), fraction), number(infinite));

@@ -31,7 +31,7 @@ struct Halves {
   static Scale ofRow(Emitter &e, mlir::Value largest) {
     // Of tiny rows the power that takes it back stays a number.
     constexpr int64_t most = 2 * bias - 14;
-    mlir::Type integers = Emitter::lanesOf(largest) > 1 ? mlir::Type(e.vec(Emitter::lanesOf(largest), e.i32())) : e.i32();
+    mlir::Type integers = e.integersLike(largest);
     mlir::Value exponent = e.shiftRight(e.bitcast(largest, integers), fraction);
     mlir::Value up = e.min(e.sub(e.constantOf(integers, largestOfRow + bias), exponent), most);
     return {powerOfTwo(e, up), powerOfTwo(e, e.sub(e.constantOf(integers, 2 * bias), up))};

@@ -16,13 +16,6 @@ struct Reduced {
 
 static Value number(Emitter &e, Value like, double value) { return e.constantOf(like.getType(), value); }
 
-/// The i32 type with as many lanes as `like`.
-static Type integersLike(Emitter &e, Value like) {
-  if (auto vector = mlir::dyn_cast<mlir::VectorType>(like.getType()))
-    return e.vec(vector.getDimSize(0), e.i32());
-  return e.i32();
-}
-
 /// c[0] x^k + c[1] x^(k-1) + ...
 static Value horner(Emitter &e, Value x, llvm::ArrayRef<double> coefficients) {
   Value sum = number(e, x, coefficients.front());
@@ -40,7 +33,7 @@ static Reduced reduce(Emitter &e, Value x) {
   Value r = e.fma(n, number(e, x, -0.693359375), x);
   r = e.fma(n, number(e, x, 2.12194440e-4), r);
   Value p = horner(e, r, {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1});
-  Value exponent = e.sub(e.bitcast(shifted, integersLike(e, x)), int64_t(magicBits));
+  Value exponent = e.sub(e.bitcast(shifted, e.integersLike(x)), int64_t(magicBits));
   return {exponent, e.fma(p, e.mul(r, r), r)};
 }
 
@@ -52,7 +45,7 @@ static Value atLeast(Emitter &e, Value x, double low) { return e.max(number(e, x
 static Value atMost(Emitter &e, Value x, double high) { return e.min(number(e, x, high), x); }
 
 static Value copySign(Emitter &e, Value magnitude, Value sign) {
-  Type bits = integersLike(e, sign);
+  Type bits = e.integersLike(sign);
   Value top = e.bitAnd(e.bitcast(sign, bits), e.constantOf(bits, -2147483648.0));
   return e.bitcast(e.bitOr(e.bitcast(magnitude, bits), top), sign.getType());
 }
@@ -78,7 +71,7 @@ Value ds::emitExp2NonPositive(Emitter &e, Value x) {
   Value shifted = e.add(t, magic);
   Value f = e.sub(t, e.sub(shifted, magic));
   Value p = horner(e, f, {1.32647272e-3, 9.67151269e-3, 5.55073374e-2, 2.40222421e-1, 6.93146978e-1, 1.0});
-  return e.mul(p, e.bitcast(e.shiftLeft(e.bitcast(shifted, integersLike(e, x)), 23), x.getType()));
+  return e.mul(p, e.bitcast(e.shiftLeft(e.bitcast(shifted, e.integersLike(x)), 23), x.getType()));
 }
 
 Value ds::emitExp2OfHalves(Emitter &e, Value x) {
@@ -140,7 +133,7 @@ Value ds::emitGeluErfDerivative(Emitter &e, Value x) {
 Value ds::emitLog(Emitter &e, Value x) {
   // x = 2^n * (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), and the polynomial of Cephes' logf.
   constexpr int64_t one = 0x3f800000, low = 0x3f3504f3;
-  Type integers = integersLike(e, x);
+  Type integers = e.integersLike(x);
   Value bits = e.add(e.bitcast(x, integers), one - low);
   Value n = e.toF32(e.sub(e.shiftRight(bits, 23), int64_t(127)));
   Value f = e.sub(e.bitcast(e.add(e.bitAnd(bits, e.constantOf(integers, 0x7fffff)), low), x.getType()), number(e, x, 1));

@@ -20,13 +20,13 @@ public:
   Json launch(LaunchOp op);
 
 private:
-  Json op(Operation *op, const std::string &module, LaunchOp launch);
+  Json op(Operation *op, const std::string &module, LaunchOp launch, dsrt::MatrixType matrix);
 
   SymbolTable symbols;
 };
 } // namespace
 
-Json Description::op(Operation *op, const std::string &module, LaunchOp launch) {
+Json Description::op(Operation *op, const std::string &module, LaunchOp launch, dsrt::MatrixType matrix) {
   OpCost cost = costOf(op);
   Json weights = Json::object();
   Json json = {{"op", op->getName().stripDialect().str()}, {"module", module}};
@@ -37,9 +37,9 @@ Json Description::op(Operation *op, const std::string &module, LaunchOp launch) 
       continue;
     auto parameter = symbols.lookup<ParameterOp>(*stored.getParameter());
     weights[stored.getParameter()->str()] = parameter ? parameter.getTensorType().getNumElements() : 0;
-    if (isa<LinearOp>(op) && isInPanels(stored.getLayout()))
-      json["matrix"] = dsrt::nameOf(matrixTypeOf(cast<MemRefType>(stored.getType())));
   }
+  if (isa<LinearOp, AttentionOp>(op) && matrix != dsrt::MatrixType::none)
+    json["matrix"] = dsrt::nameOf(matrix);
   json["weights"] = std::move(weights);
   json["macs_per_row"] = cost.macsPerRow;
   json["macs_per_pair"] = cost.macsPerPair;
@@ -66,7 +66,8 @@ Json Description::launch(LaunchOp launch) {
   auto whole = [](double bytes) { return static_cast<int64_t>(bytes); };
   Json ops = Json::array();
   for (auto [index, operation] : llvm::enumerate(kernel.getBody().front().without_terminator()))
-    ops.push_back(op(&operation, modules && index < modules.size() ? cast<StringAttr>(modules[index]).str() : module, launch));
+    ops.push_back(
+        op(&operation, modules && index < modules.size() ? cast<StringAttr>(modules[index]).str() : module, launch, facts.matrix));
   Json json = {{"kernel", launch.getKernel().str()},
                {"family", facts.family},
                {"module", module},

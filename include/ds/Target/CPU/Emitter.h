@@ -40,6 +40,8 @@ public:
   mlir::VectorType vec() { return vec(level.lanes); }
   /// Lanes of a value, 1 for a scalar.
   static int64_t lanesOf(Value value);
+  /// i32 with as many lanes as `value`.
+  mlir::Type integersLike(Value value) { return lanesOf(value) > 1 ? mlir::Type(vec(lanesOf(value), i32())) : i32(); }
 
   // Constants.
   Value constant(int64_t value);                   // i64
@@ -204,6 +206,7 @@ private:
   /// Gives `a` and `b` one type.
   void unify(Value &a, Value &b);
   Value reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine);
+  Value callIntrinsic(llvm::StringRef name, mlir::Type type, mlir::ValueRange operands);
 
   mlir::OpBuilder &builder;
   mlir::ModuleOp module;
