@@ -358,7 +358,7 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
     };
     Value first = e.constant(0);
     if (tallest > blocks.front()) {
-      // As the short blocks take about as long, the tallest ones leave a multiple of what is one row less, where there are enough.
+      // A short block takes about as long as the tallest: of those as many as leave whole blocks of one row less, where rows are enough.
       Value lacking = e.rem(e.sub(e.constant(tallest), e.rem(slab.count, tallest)), tallest);
       Value rest = e.mul(lacking, tallest - 1), most = e.sub(slab.count, e.min(rest, slab.count));
       first = forBlocks({tallest}, first, most, emitBlock);
