@@ -27,7 +27,7 @@ mlir::Value emitTanh(Emitter &e, mlir::Value x);
 /// x * (1 + erf(x / sqrt(2))) / 2, relative error 3e-7 for x > -1, absolute 4.3e-8 below; 0 at minus infinity.
 mlir::Value emitGeluErf(Emitter &e, mlir::Value x);
 
-/// x * (1 + erf(x / sqrt(2))) / 2, or its approximation by tanh: absolute error 9e-5 up to 100, 1e-6 of x above; 0 at minus infinity.
+/// x * (1 + erf(x / sqrt(2))) / 2, or its approximation by tanh: absolute error 9e-5 up to 100 and at minus infinity, 1e-6 of x above.
 mlir::Value emitCoarseGelu(Emitter &e, mlir::Value x, GeluKind kind);
 
 /// The derivative of the first, absolute error 5e-7; 0 and 1 at the infinities.
