@@ -131,10 +131,10 @@ def run_ctest():
 
 
 def run_pytest():
-    """The Python tests, those of the check scripts among them."""
+    """The Python tests, those of the check scripts among them, two files at a time."""
     report = LOGS / "pytest.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", f"--junit-xml={report}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-n", "2", "--dist", "loadfile", f"--junit-xml={report}"]
     status = call([*command, "scripts/tests", "test"], "pytest", timeout=2700)
     if status:
         print_end("pytest", 60)

@@ -1,5 +1,6 @@
 #include "ds/Analysis/CostModel.h"
 #include "ds/Analysis/LinearTiling.h"
+#include "ds/Analysis/RowSharing.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -50,7 +51,10 @@ ProgramCost ds::costOf(ProgramOp program, const SymbolTable &symbols, const Cost
         {launch, work, dsrt::predict(work, machine, step.threads, level), dsrt::roofline(work, machine, step.threads, level)});
     cost.ns += cost.launches.back().prediction.ns;
   }
-  const bool chainsGoByRows = step.batch * step.tokens >= step.threads * linearRowsOfThread;
+  int64_t rows = linearRowsOfThread;
+  for (LaunchOp launch : program.getOps<LaunchOp>())
+    rows = std::max(rows, rowsOfThread(symbols.lookup<KernelOp>(launch.getKernel())));
+  const bool chainsGoByRows = step.batch * step.tokens >= step.threads * rows;
   cost.barriers =
       llvm::count_if(program.getOps<BarrierOp>(), [&](BarrierOp barrier) { return !chainsGoByRows || !barrier.isInsideChain(); });
   cost.ns += static_cast<double>(cost.barriers) * dsrt::limitsAt(machine, step.threads).barrierNs;

@@ -73,6 +73,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
     manager.addPass(createPlanOverwriteRows());
     manager.addPass(createPlanSlabRows());
     manager.addPass(createPlanChainRows());
+    if (!options.train)
+      manager.addPass(createPlanChooseTiles({options.machine}));
   }
   manager.addNestedPass<ds_plan::ProgramOp>(createPlanInsertBarriers());
   PlanReuseBuffersOptions places;

@@ -23,7 +23,9 @@ namespace {
 struct Rule {
   std::string pattern;
   SchemeChoice choice;
-  bool matched = false;
+  bool isDefault = false; // what no other rule matches
+  bool matched = false, applied = false;
+  std::string kept; // the first matrix it left alone, and why
 };
 
 struct QuantizeWeights : ds::impl::QuantizeWeightsBase<QuantizeWeights> {
@@ -42,11 +44,8 @@ struct QuantizeWeights : ds::impl::QuantizeWeightsBase<QuantizeWeights> {
     for (auto &[parameter, weights] : readers)
       if (failed(quantize(parameter, weights)))
         return signalPassFailure();
-    for (const Rule &rule : parsed)
-      if (!rule.matched) {
-        getOperation().emitError("quantization: expects '") << rule.pattern << "' to match a matrix of the model, found none";
-        return signalPassFailure();
-      }
+    if (failed(checkRules()))
+      return signalPassFailure();
     getOperation().walk([](GeluOp gelu) { gelu.setCoarse(isRounded(gelu.getResult())); });
   }
 
@@ -70,7 +69,7 @@ private:
         return getOperation().emitError("quantization: ") << choice.error().message, failure();
       if (std::string reason; !llvm::Regex(pattern).isValid(reason))
         return getOperation().emitError("quantization: expects a regular expression, got '") << pattern << "': " << reason, failure();
-      parsed.push_back({pattern.str(), *choice});
+      parsed.push_back({pattern.str(), *choice, false, false, false, {}});
       return success();
     };
     for (const std::string &rule : rules) {
@@ -78,11 +77,41 @@ private:
       if (failed(read(pattern, name)))
         return failure();
     }
-    if (failed(read(".", scheme))) // what no rule matches
+    if (failed(read(".", scheme)))
       return failure();
-    parsed.back().matched = true;
+    parsed.back().isDefault = true;
     return success();
   }
+
+  /// Each rule that is asked for has done something; the scheme, which may be that of few matrices, where there are no rules.
+  LogicalResult checkRules() {
+    for (const Rule &rule : parsed) {
+      const bool wantsNothing = rule.choice.kind == SchemeChoice::Kind::none;
+      if (rule.applied || (wantsNothing && (rule.matched || rule.isDefault)) || (rule.isDefault && parsed.size() > 1))
+        continue;
+      InFlightDiagnostic error = getOperation().emitError("quantization: expects '");
+      if (rule.isDefault)
+        error << scheme << "' to quantize a matrix of the model";
+      else
+        error << rule.pattern << "' to match a matrix of the model" << (rule.matched ? " that can be quantized" : "");
+      error << ", found none";
+      if (!rule.kept.empty())
+        error << ": " << rule.kept;
+      else if (isShadowed(rule))
+        error << " that no rule before it matches";
+      return error;
+    }
+    return success();
+  }
+
+  bool isShadowed(const Rule &rule) {
+    return llvm::any_of(getOperation().getOps<ParameterOp>(), [&](ParameterOp parameter) {
+      auto matches = [&](const Rule &other) { return llvm::Regex(other.pattern).match(nameOf(parameter)); };
+      return parameter.getTensorType().getRank() == 2 && matches(rule) && llvm::any_of(ArrayRef<Rule>(parsed.data(), &rule), matches);
+    });
+  }
+
+  static StringRef nameOf(ParameterOp parameter) { return parameter.getSource().value_or(parameter.getSymName()); }
 
   /// A tensor that several parameters have parts of is all of them.
   void countElements() {
@@ -93,13 +122,13 @@ private:
         elements[*parameter.getSource()] += parameter.getTensorType().getNumElements();
   }
 
-  const SchemeChoice &choose(StringRef source) {
+  Rule &choose(StringRef source) {
     for (Rule &rule : parsed)
-      if (llvm::Regex(rule.pattern).match(source)) {
+      if (rule.isDefault || llvm::Regex(rule.pattern).match(source)) {
         rule.matched = true;
-        return rule.choice;
+        return rule;
       }
-    return parsed.back().choice;
+    llvm_unreachable("the scheme matches all");
   }
 
   /// Why the matrix cannot be quantized; empty where it can.
@@ -131,7 +160,9 @@ private:
     return scheme;
   }
 
-  static void keep(ParameterOp parameter, StringRef name, StringRef reason) {
+  static void keep(Rule &rule, ParameterOp parameter, StringRef name, StringRef reason) {
+    if (rule.kept.empty())
+      rule.kept = ("'" + name + "' is left, " + reason).str();
     remark::missed(parameter.getLoc(), remark::RemarkOpts::name("not-quantized").category(passName))
         << remark::metric("source", name) << remark::reason(reason.str().c_str());
   }
@@ -140,8 +171,9 @@ private:
     RankedTensorType type = parameter.getTensorType();
     if (type.getRank() != 2)
       return success();
-    const StringRef name = parameter.getSource().value_or(parameter.getSymName());
-    const SchemeChoice &choice = choose(name);
+    const StringRef name = nameOf(parameter);
+    Rule &rule = choose(name);
+    const SchemeChoice &choice = rule.choice;
     bool isTable = false;
     std::optional<QuantizationScheme> wanted;
     if (choice.kind == SchemeChoice::Kind::scheme) {
@@ -152,12 +184,12 @@ private:
       if (auto stored = parameter->getAttrOfType<StringAttr>(storedTypeAttrName))
         wanted = storedSchemeOf(parameter, stored.strref(), elements.lookup(name));
       else
-        keep(parameter, name, "not stored in blocks");
+        keep(rule, parameter, name, "not stored in blocks");
     }
     if (!wanted && choice.kind != SchemeChoice::Kind::grid)
       return success();
     if (StringRef reason = whyNot(parameter, weights, isTable); !reason.empty()) {
-      keep(parameter, name, reason);
+      keep(rule, parameter, name, reason);
       return success();
     }
     if (choice.kind == SchemeChoice::Kind::grid) {
@@ -167,13 +199,14 @@ private:
       wanted = *scheme;
       parameter.setGridAttr(moqAttrOf(&getContext(), choice.grid));
     }
-    if (isTable && choice.kind == SchemeChoice::Kind::scheme && wanted->bits <= 4)
+    if (isTable && rule.isDefault && choice.kind == SchemeChoice::Kind::scheme && wanted->bits <= 4)
       wanted->bits = 8;
     if (type.getDimSize(1) % wanted->groupOf(type.getDimSize(1)) != 0)
       return parameter.emitError("quantization: expects groups that divide the ")
              << type.getDimSize(1) << " columns of '" << name << "', got groups of " << wanted->group;
     auto quantized = RankedTensorType::get(type.getShape(), quantizedTypeOf(&getContext(), *wanted));
     parameter.setType(quantized);
+    rule.applied = true;
     for (WeightOp weight : weights) {
       weight.getResult().setType(quantized);
       if (activations && !wanted->e4m3)

@@ -217,5 +217,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def evaluate_main() -> int:
+    """Run `ds-eval`, which is `python -m ds_mlir eval`, and return its exit status."""
+    return main(["eval", *sys.argv[1:]])
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,11 +1,15 @@
 """The front of ds-compile."""
 
+import contextlib
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ds_mlir import errors
 
@@ -29,12 +33,24 @@ def _joined(names: str | Sequence[str]) -> str:
     return names if isinstance(names, str) else ",".join(names)
 
 
+@contextlib.contextmanager
+def _scheme(quantize: str | os.PathLike | Mapping[str, Any] | None) -> Iterator[str | None]:
+    """Give what --quantize takes: schemes by name become a file for as long as it is read."""
+    if not isinstance(quantize, Mapping):
+        yield quantize if quantize is None else os.fspath(quantize)
+        return
+    with tempfile.TemporaryDirectory(prefix="ds-schemes-") as folder:
+        path = pathlib.Path(folder) / "schemes.json"
+        path.write_text(json.dumps(quantize))
+        yield str(path)
+
+
 def compile(
     model: str | os.PathLike,
     package: str | os.PathLike,
     *,
     weights: str | None = None,
-    quantize: str | None = None,
+    quantize: str | os.PathLike | Mapping[str, Any] | None = None,
     activations: str | None = None,
     cache: str = "f32",
     calibration: str | os.PathLike | None = None,
@@ -57,7 +73,8 @@ def compile(
     """Compile a model to a package.
     Args: model, a Hugging Face folder or a GGUF file; package, the folder to write; weights, `f32`, `bf16` or `f16` (None: f32 on CPUs,
         bf16 on GPUs); quantize, a scheme for the weights of linear layers: `int8`, `int8-g32`, `int4-g32`, `int4-g64`, `int4-g128`,
-        `int4-g32-asym` and the like, `fp8`, `moq4` and other grids of MoQ, `stored` for that of the file, or a JSON file of schemes;
+        `int4-g32-asym` and the like, `fp8`, `moq4` and other grids of MoQ, `stored` for that of the file, `auto:5.5` or `auto:25dB`
+        for a budget (with a calibration), or the path or the content of a JSON file of schemes (docs/quantization.md);
         activations, `f32` or `int8`, what quantized matrices multiply in steps of many tokens; cache, `f32`, `bf16` or `int8`, what a
         decoder keeps of past tokens; calibration, a file of `calibrate` that quantized matrices are rounded with; scale_inputs, with a
         calibration, also scales what matrices multiply most up in them, and down where it is made; observe_inputs, also give what
@@ -74,7 +91,6 @@ def compile(
     command = [str(compiler_path()), os.fspath(model), "-o", os.fspath(package), f"--target={_joined(target)}", f"--fusion={fusion}"]
     options = {
         "weights": weights,
-        "quantize": quantize,
         "activations": activations,
         "cache": cache,
         "calibration": calibration and os.fspath(calibration),
@@ -95,7 +111,10 @@ def compile(
     command += ["--strict"] if strict else []
     command.append(f"--progress={'on' if terminal else 'off'}")
     written = b""
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+    with contextlib.ExitStack() as stack:
+        if (scheme := stack.enter_context(_scheme(quantize))) is not None:
+            command.append(f"--quantize={scheme}")
+        process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE))
         while chunk := process.stderr.read1(4096):
             written += chunk
             if terminal:

@@ -71,6 +71,7 @@ void dsrt::collectModules(const ProfileInput &input, StepProfile &step) {
 
 void dsrt::collectKernels(StepProfile &step) {
   std::map<std::string, size_t> indices;
+  std::vector<std::vector<std::vector<std::string>>> modules; // of each op of each kernel: launches of several share one
   for (const LaunchProfile &launch : step.launches) {
     if (launch.slowestNs <= 0)
       continue;
@@ -82,16 +83,24 @@ void dsrt::collectKernels(StepProfile &step) {
       made.family = described.facts.family;
       made.opTotals.resize(described.ops.size());
       for (const DescribedOp &op : described.ops)
-        made.ops.push_back(op.op + " in " + (op.module.empty() ? "the model" : pathPattern(op.module)));
+        made.ops.push_back(op.op);
+      modules.emplace_back(described.ops.size());
     }
     KernelProfile &kernel = step.kernels[at->second];
     ++kernel.launches;
     kernel.threads = std::max(kernel.threads, launch.threads);
     kernel.totals.add(launch.totals);
     addOnce(kernel.modules, pathPattern(described.module));
-    for (size_t i = 0; i < described.ops.size() && i < kernel.opTotals.size(); ++i)
+    for (size_t i = 0; i < described.ops.size() && i < kernel.opTotals.size(); ++i) {
       kernel.opTotals[i].add(launch.ops[i]);
+      const std::string &module = described.ops[i].module;
+      addOnce(modules[at->second][i], module.empty() ? "the model" : pathPattern(module));
+    }
   }
+  for (size_t k = 0; k < modules.size(); ++k)
+    for (size_t i = 0; i < modules[k].size(); ++i)
+      for (const std::string &module : modules[k][i])
+        step.kernels[k].ops[i] += (&module == &modules[k][i].front() ? " in " : ", ") + module;
   std::stable_sort(step.kernels.begin(), step.kernels.end(),
                    [](const KernelProfile &a, const KernelProfile &b) { return a.totals.latencyNs > b.totals.latencyNs; });
 }

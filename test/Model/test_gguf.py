@@ -119,6 +119,19 @@ def test_stored_blocks(kind, bits, compiled, tmp_path):
     assert size == pytest.approx(weights * bits / 8 + norms_and_rope, rel=0.01)
 
 
+@pytest.mark.parametrize("number", ["NaN", "infinity"])
+def test_stored_scale_that_is_no_number(number, tmp_path):
+    import ds_mlir
+
+    path = write_llama(tmp_path / "Q4_1.gguf", "Q4_1")
+    tensor = next(t for t in gguf.GGUFReader(path, "r+").tensors if t.name == "blk.1.ffn_down.weight")
+    tensor.data[3, 20:22] = np.array([np.float16("nan" if number == "NaN" else "inf")]).view(np.uint8)
+    tensor.data.flush()
+    with pytest.raises(ds_mlir.errors.BadData, match=rf"layers\.1\.mlp\.down_proj.*row 3, group 1: expects a finite scale, found {number}"):
+        ds_mlir.compile(path, tmp_path / "package", quantize="stored", target_cpu="x86-64-v2")
+    assert not (tmp_path / "package").exists()
+
+
 def test_blocks_of_several_types(compiled, tmp_path):
     """As llama.cpp mixes them in Q4_K_M: groups of 32 and of 16 meet in one launch. Prompts and single tokens have the file's values."""
     import ds_mlir

@@ -93,6 +93,14 @@ def test_schemes_from_a_file(compiled, smollm2_path, tmp_path):
     assert mixed - four == pytest.approx(30 * 576 * 1536 / 2 + 49152 * 576 * (4 - 8.25 / 8), rel=2e-3)
 
 
+def test_schemes_by_name(tiny, tmp_path):
+    schemes = {"scheme": "int8-g16", "rules": [{"match": "down_proj", "scheme": "none"}]}
+    (tmp_path / "schemes.json").write_text(json.dumps(schemes))
+    given = ds_mlir.compile(tiny, tmp_path / "given", quantize=schemes, target_cpu="x86-64-v2")
+    read = ds_mlir.compile(tiny, tmp_path / "read", quantize=str(tmp_path / "schemes.json"), target_cpu="x86-64-v2")
+    assert (given / "manifest.json").read_bytes() == (read / "manifest.json").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

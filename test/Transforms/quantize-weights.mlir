@@ -72,7 +72,7 @@ ds.parameter @down from "layers.0.mlp.down.weight" : tensor<64x96xf32>
 // RULES:       ds.parameter @positions from {{.*}} : tensor<96x64x!ds.quantized<8 symmetric group 32 scale f16>>
 // STORED:      ds.parameter @positions from {{.*}} : tensor<96x64x!ds.quantized<4 symmetric group 32 scale f16>>
 // RULE-STORED: ds.parameter @positions from {{.*}} : tensor<96x64x!ds.quantized<4 symmetric group 32 scale f16>>
-/// From 5 bits on it has the bits that are asked for, and on a grid always.
+/// From 5 bits on it has the bits that are asked for, on a grid always, and where a rule asks.
 // PLANES:      ds.parameter @positions from {{.*}} : tensor<96x64x!ds.quantized<5 symmetric group 32 scale f16>>
 // MOQ:         ds.parameter @positions from {{.*}} grid <4 symmetric groups 4> {{.*}} : tensor<96x64x!ds.quantized<4 symmetric group 0 scale f32>>
 ds.parameter @positions from "embed.positions" {ds.stored = "Q4_0"} : tensor<96x64xf32>
@@ -81,7 +81,7 @@ ds.parameter @positions from "embed.positions" {ds.stored = "Q4_0"} : tensor<96x
 // CHECK:       ds.parameter @tied from "tied.weight" : tensor<128x64x!ds.quantized<8 symmetric group 32 scale f16>>
 // STORED:      ds.parameter @tied from {{.*}} : tensor<128x64xf32>
 // RULE-STORED: ds.parameter @tied from {{.*}} : tensor<128x64x!ds.quantized<8 symmetric group 64 scale f16>>
-// PLANES:      ds.parameter @tied from {{.*}} : tensor<128x64x!ds.quantized<8 symmetric group 32 scale f16>>
+// PLANES:      ds.parameter @tied from {{.*}} : tensor<128x64x!ds.quantized<2 symmetric group 32 scale f16>>
 // MOQ:         ds.parameter @tied from {{.*}} grid <8 symmetric groups 1> : tensor<128x64x!ds.quantized<8 symmetric group 0 scale f32>>
 // FP8-DAG:     ds.parameter @tied from {{.*}} : tensor<128x64x!ds.quantized<8 e4m3 group 32 scale f16>>
 ds.parameter @tied from "tied.weight" : tensor<128x64xf32>

@@ -79,6 +79,10 @@ int runThreads(const Options &options, int32_t threads, Report &report) {
   std::string bad;
   std::string error, profileError;
   int code = 0;
+  if (dsrt_status status = profiling.begin(model, profileError); status != DSRT_OK) {
+    dsrt_free(model);
+    return fail(status, profileError);
+  }
   if (!makeTests(options, info.is_decoder != 0, tests, bad))
     code = fail(2, "invalid argument: -pg: expects PROMPT,GENERATED, got '" + bad + "'");
   auto run = [&](const Test &test, int32_t repetitions, std::vector<int64_t> &samples) {

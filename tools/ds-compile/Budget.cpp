@@ -75,11 +75,20 @@ Result<std::vector<size_t>> ds::allocateBits(const BitBudget &budget, const std:
   if (budget.bits)
     return withinBits(*budget.bits, rungs, items);
   std::vector<size_t> chosen;
+  double most = 0; // noise that the highest rung leaves
   for (const BudgetItem &item : items) {
     size_t rung = 0;
     while (rung + 1 < item.sizes.size() && relativeNoise(item, rungs[rung]) * std::pow(10.0, *budget.decibels / 10) > 1)
       ++rung;
     chosen.push_back(rung);
+    if (!item.isFixed())
+      most = std::max(most, relativeNoise(item, rungs.back()));
+  }
+  if (most * std::pow(10.0, *budget.decibels / 10) > 1) {
+    char reached[32];
+    std::snprintf(reached, sizeof(reached), "%.1f", std::floor(-100 * std::log10(most)) / 10);
+    return Error::usage("expects a budget of at most " + std::string(reached) + "dB, what " + std::to_string(rungs.back()) +
+                        " bits reach in all matrices");
   }
   return chosen;
 }

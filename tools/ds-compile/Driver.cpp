@@ -103,7 +103,7 @@ private:
   std::optional<Phase> last;
   Recompute recompute;
   std::string firstError, lowered;
-  std::vector<std::string> refused; // fusions, where --strict or CUDA asks for them
+  std::vector<RefusedFusion> refused; // of the phase that runs
   int dumped = 0;
   bool isTrial = false; // a plan that is thrown away
 };
@@ -384,11 +384,13 @@ Result<void> Driver::runPhase(Phase phase, const TargetModule &of) {
                              "; reproducer: " + reproducerName());
   }
   if (!refused.empty()) {
-    const std::string all = refused.front() + (refused.size() > 1 ? " (and " + std::to_string(refused.size() - 1) + " more)" : "");
+    const std::vector<std::string> lines = linesOf(refused);
     if (options.strict)
-      return Error::badData("'" + options.model + "': --strict: " + all);
-    if (of.isCuda && !options.quiet)
-      llvm::errs() << "ds-compile: note: smaller regions on CUDA: " << all << "\n";
+      return Error::badData("'" + options.model + "': --strict: " + lines.front() +
+                            (lines.size() > 1 ? " (and " + std::to_string(lines.size() - 1) + " other reasons)" : ""));
+    if (!options.quiet)
+      for (const std::string &line : lines)
+        llvm::errs() << "ds-compile: note: smaller regions" << (of.isCuda ? " on CUDA: " : ": ") << line << "\n";
     refused.clear();
   }
   if (failed(verifyPhase(module, phase)))
@@ -430,7 +432,7 @@ Result<std::vector<CpuCode>> Driver::generate(ModuleOp planned) {
 Result<void> Driver::run() {
   if (Result<void> checked = checkOptions(); !checked)
     return checked;
-  if ((options.strict || !targets.archs.empty()) && failed(collectRefusedFusions(context, refused)))
+  if (failed(collectRefusedFusions(context, refused)))
     return Error::internal("cannot listen to the remarks of passes");
   ImportOptions import;
   import.task = options.task;

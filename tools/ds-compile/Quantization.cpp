@@ -8,6 +8,7 @@
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/Regex.h"
 #include "llvm/Support/raw_ostream.h"
 #include <map>
@@ -139,8 +140,16 @@ Result<Schemes> Quantization::allocate(ModuleOp module, const TensorSource &tens
   for (ParameterOp parameter : wide->getOps<ParameterOp>())
     if (schemeOfParameter(parameter))
       sources[*parameter.getSource()].push_back(parameter);
+  llvm::StringSet<> tables; // which keep 8 bits
+  SymbolTable symbols(*wide);
+  wide->walk([&](EmbeddingOp embedding) {
+    if (auto weight = embedding.getTable().getDefiningOp<WeightOp>())
+      if (auto parameter = symbols.lookup<ParameterOp>(weight.getParameter()); parameter && parameter.getSource())
+        tables.insert(*parameter.getSource());
+  });
   for (auto &[source, parameters] : sources)
-    addRule(four, source, measuredBits);
+    if (!tables.contains(source))
+      addRule(four, source, measuredBits);
   if (Result<void> applied = applySchemes(*narrow, four); !applied)
     return applied.error();
   Result<CorrectedWeights> inFour = correct(*narrow, tensors, calibration, nullptr, progress);
@@ -167,8 +176,7 @@ Result<Schemes> Quantization::allocate(ModuleOp module, const TensorSource &tens
         size += count * scheme.bitsOfWeight(columns);
       }
       auto error = inFour->errors.find(parameter.getSymName());
-      if (error == inFour->errors.end() ||
-          schemeOfParameter(narrow->lookupSymbol<ParameterOp>(parameter.getSymName()))->bits != measuredBits)
+      if (error == inFour->errors.end() || tables.contains(source))
         isFixed = true;
       else
         item.signal += error->second.signal, item.noise += error->second.noise;
@@ -207,8 +215,9 @@ Result<void> Quantization::run(ModuleOp module, const TensorSource &tensors, Pro
     return applied;
   if (Result<void> served = checkTarget(module); !served)
     return served;
-  if (mainScheme(module).empty() && !options.quiet)
-    llvm::errs() << "ds-compile: warning: --quantize=" << options.quantize << ": no matrix of the model is quantized by it\n";
+  if (mainScheme(module).empty())
+    return Error::badData("'" + options.model + "': --quantize=" + options.quantize +
+                          ": expects a matrix of the model that no rule leaves as it is, found none");
   if (!calibration)
     return {};
   InputFactors inputs;

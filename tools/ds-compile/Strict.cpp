@@ -2,6 +2,7 @@
 #include "ds/Transforms/Refusal.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Remarks.h"
+#include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
 
@@ -21,7 +22,7 @@ static std::string placeOf(Location loc) {
 namespace {
 class Collector : public remark::detail::MLIRRemarkStreamerBase {
 public:
-  explicit Collector(std::vector<std::string> &refused) : refused(refused) {}
+  explicit Collector(std::vector<ds::RefusedFusion> &refused) : refused(refused) {}
 
   void streamOptimizationRemark(const remark::detail::Remark &remark) override {
     StringRef reason;
@@ -32,15 +33,30 @@ public:
       isKernel |= arg.key == ds::refusalKey && arg.val == ds::stringifyRefusal(ds::Refusal::kernel);
     }
     if (isKernel)
-      refused.push_back(("fusion '" + remark.getRemarkName() + "' refused at '" + placeOf(remark.getLocation()) + "': " + reason).str());
+      refused.push_back({remark.getRemarkName().str(), placeOf(remark.getLocation()), reason.str()});
   }
 
 private:
-  std::vector<std::string> &refused;
+  std::vector<ds::RefusedFusion> &refused;
 };
 } // namespace
 
-LogicalResult ds::collectRefusedFusions(MLIRContext &context, std::vector<std::string> &refused) {
+std::string ds::RefusedFusion::text(size_t places) const {
+  return "fusion '" + fusion + "' refused at '" + place + "'" + (places > 1 ? " and " + std::to_string(places - 1) + " more" : "") + ": " +
+         reason;
+}
+
+std::vector<std::string> ds::linesOf(const std::vector<RefusedFusion> &refused) {
+  llvm::MapVector<std::pair<StringRef, StringRef>, std::vector<const RefusedFusion *>> alike;
+  for (const RefusedFusion &one : refused)
+    alike[{one.fusion, one.reason}].push_back(&one);
+  std::vector<std::string> lines;
+  for (const auto &[key, places] : alike)
+    lines.push_back(places.front()->text(places.size()));
+  return lines;
+}
+
+LogicalResult ds::collectRefusedFusions(MLIRContext &context, std::vector<RefusedFusion> &refused) {
   remark::RemarkCategories categories;
   categories.missed = "ds-(fuse|form)-.*";
   return remark::enableOptimizationRemarks(context, std::make_unique<Collector>(refused),

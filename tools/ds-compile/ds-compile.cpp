@@ -69,7 +69,7 @@ static cl::opt<bool> observe("observe-inputs", cl::desc("also give what matrices
 static cl::opt<std::string>
     activations("activations", cl::init("f32"),
                 cl::desc("what quantized matrices multiply in steps of many tokens: f32, or int8, rounded for each token "
-                         "and 128 columns or less"),
+                         "and 256 columns or less"),
                 cl::cat(category));
 static cl::opt<std::string>
     cache("cache", cl::init("f32"),

@@ -246,6 +246,11 @@ int main(int argc, char **argv) {
   printNote(model);
   if (options.info)
     printInfo(model);
+  std::string error;
+  if (dsrt_status status = options.profiling.begin(model, error); status != DSRT_OK) {
+    dsrt_free(model);
+    return fail({status, error});
+  }
   if (!options.tokens.empty())
     failure = generate(model, options);
   else if (!options.info || !options.inputs.empty())

@@ -18,7 +18,11 @@ void Profiling::addOptions(CLI::App &app) {
                  "the machine's limits, as ds-bench --calibrate -o FILE writes them; of a GPU a100, h100, h200 or a file");
 }
 
-dsrt_status Profiling::write(dsrt_model *model, const std::string &failure, std::string &error) const {
+dsrt_status Profiling::begin(dsrt_model *model, std::string &error) const {
+  return write(model, "it has not ended", /*prints=*/false, error);
+}
+
+dsrt_status Profiling::write(dsrt_model *model, const std::string &failure, bool prints, std::string &error) const {
   dsrt_profile_options options;
   dsrt_profile_options_init(&options);
   options.depth = depth;
@@ -33,7 +37,7 @@ dsrt_status Profiling::write(dsrt_model *model, const std::string &failure, std:
     dsrt_status status = DSRT_OK;
     if (file != "-")
       status = dsrt_profile_write(model, &options, file.c_str());
-    else if (model && (status = dsrt_profile_report(model, &options, &text, &length)) == DSRT_OK)
+    else if (model && (status = dsrt_profile_report(model, &options, &text, &length)) == DSRT_OK && prints)
       std::fwrite(text, 1, length, stdout);
     if (status != DSRT_OK && worst == DSRT_OK) {
       worst = status;

@@ -14,9 +14,15 @@ struct Profiling {
 
   bool isOn() const { return !files.empty(); }
   void addOptions(CLI::App &app);
+  /// Before the run: files that say it has not ended, so that one which cannot be written, or a machine that cannot be read, costs no run
+  /// and one that is killed leaves reports. Returns as `write`.
+  dsrt_status begin(dsrt_model *model, std::string &error) const;
   /// Writes all reports on what `model` traced; null: it did not load. `failure` says why the run failed, empty: it did not.
   /// Returns DSRT_OK or what the first failed report gives, whose line is then in `error`.
-  dsrt_status write(dsrt_model *model, const std::string &failure, std::string &error) const;
+  dsrt_status write(dsrt_model *model, const std::string &failure, std::string &error) const { return write(model, failure, true, error); }
+
+private:
+  dsrt_status write(dsrt_model *model, const std::string &failure, bool prints, std::string &error) const;
 };
 
 /// `--profile` alone means standard output: the word after it is not its file.

@@ -26,8 +26,8 @@ inline constexpr int64_t linearMostRows = 132;
 
 /// The most rows of a slab: whole register blocks of `blockRows`. It is twice as long where weights are packed, which is done for each
 /// slab, and as long for any depth where rows that are multiplied by such weights stay in place. `slabBytes` is for others.
-inline int64_t linearSlabRows(int64_t depth, int64_t blockRows, bool packs = false, bool inPlace = false,
-                              int64_t slabBytes = linearSlabBytes) {
+inline int64_t linearSlabRows(int64_t depth, int64_t blockRows, int64_t slabBytes = linearSlabBytes, bool packs = false,
+                              bool inPlace = false) {
   const int64_t times = packs ? 2 : 1, most = linearMostRows * times;
   const int64_t bytes = packs ? linearSlabBytes * times : slabBytes;
   const int64_t rows = packs && inPlace ? most : bytes / static_cast<int64_t>(llvm::alignTo(depth, linearGroup) * 4);

@@ -21,13 +21,12 @@ def QuantizeWeights : Pass<"ds-quantize-weights", "::mlir::ModuleOp"> {
   let description = [{
     Parameters with a source that linears and embeddings alone read get the type of a scheme. `scheme` is one of ds/Quantize/Scheme.h for
     all of them, or `stored`: that of the blocks in a GGUF file, whose codes are kept; other tensors stay as they are. Tables, and
-    matrices that are tables as well, keep 8 bits where the scheme has 2 to 4: their rows are read one at a time, and the head decides
-    between tokens. On a grid of MoQ a table has the bits that are asked for, and the grid stands on the parameter: its codes follow from
-    all of its source. Linears whose codes are of e4m3 get no `activation_bits`; gelus that others
-    alone read, times a gate or not, become `coarse`. `rules` are `regex=scheme` pairs over source names that
-    come before `scheme`, the first that matches; `none` leaves a matrix as it is. A rule that matches no matrix is an error, as is a group
-    that does not divide the columns of what it matches. Each choice is
-    named in a remark, and each matrix that cannot be quantized.
+    matrices that are tables as well, keep 8 bits where `scheme` has 2 to 4: their rows are read one at a time, and the head decides
+    between tokens. A rule gives them what it says. On a grid of MoQ a table has the bits that are asked for, and the grid stands on the
+    parameter: its codes follow from all of its source. Linears whose codes are of e4m3 get no `activation_bits`; gelus that linears with
+    them alone read, times a gate or not, become `coarse`. `rules` are `regex=scheme` pairs over source names that come before `scheme`,
+    the first that matches; `none` leaves a matrix as it is. A scheme or a rule that quantizes no matrix is an error, as is a group that
+    does not divide the columns of what it matches. Each choice is named in a remark, and each matrix that cannot be quantized.
 
     Before: `ds.parameter @q from "q.weight" : tensor<64x64xf32>`
     After: `ds.parameter @q from "q.weight" : tensor<64x64x!ds.quantized<4 symmetric group 32 scale f16>>`
@@ -330,6 +329,23 @@ def PlanChainRows : Pass<"ds-plan-chain-rows", "::mlir::ModuleOp"> {
     Numerics: bit-exact.
     Saves: the barriers inside a chain, and the way of its buffers through memory, for steps of many rows.
   }];
+}
+
+def PlanChooseTiles : Pass<"ds-plan-choose-tiles", "::mlir::ModuleOp"> {
+  let summary = "choose whether threads share the rows of products or their columns";
+  let description = [{
+    Threads that share rows each read all weights, which pays where they have rows enough; threads that share columns read weights once, but
+    all rows, compute all norms and meet behind each launch. The cost model (docs/cost-model.md) predicts both for the products of each
+    program on all threads of a machine; kernels say from how many rows a thread they share rows, if not from 24. Remarks have the times.
+
+    Before: `ds_plan.kernel @product "gemm" schedule {} {...}`
+    After: `ds_plan.kernel @product "gemm" schedule {rows_of_thread = 48 : i64} {...}`
+
+    Needs: launches.   Keeps: everything else.
+    Numerics: bit-exact.
+    Saves: of a large model in steps of several dozen rows, the way of its weights to each thread.
+  }];
+  let options = [Option<"machine", "machine", "std::string", /*default=*/"", "machine.json of ds-bench --calibrate; empty: built in">];
 }
 
 def PlanOverwriteRows : Pass<"ds-plan-overwrite-rows", "::mlir::ModuleOp"> {

@@ -84,7 +84,7 @@ static int64_t slabRowsOf(Emitter &e, ArrayRef<ChainLaunch> launches) {
   for (const ChainLaunch &launch : launches)
     for (const ChainOperand &operand : launch.operands)
       widest = std::max(widest, operand.isInside ? operand.rowBytes / 4 : 0);
-  return linearSlabRows(widest, e.getLevel().groupRows(), false, false, e.getLevel().slabBytes());
+  return linearSlabRows(widest, e.getLevel().groupRows(), e.getLevel().slabBytes());
 }
 
 static void emitByRows(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places, const ChainStep &s, int64_t slabRows) {
@@ -166,6 +166,9 @@ void ds::emitChain(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places
     auto oneBehindTheOther = [&] { emitOneBehindTheOther(e, launches, inside, s); };
     if (slabRows < leastSlabRows)
       return oneBehindTheOther();
-    e.ifElse(e.ge(s.rows, e.mul(s.threads, linearRowsOfThread)), [&] { emitByRows(e, launches, inside, s, slabRows); }, oneBehindTheOther);
+    int64_t rowsOfThread = 0;
+    for (const ChainLaunch &launch : launches)
+      rowsOfThread = std::max(rowsOfThread, launch.rowsOfThread);
+    e.ifElse(e.ge(s.rows, e.mul(s.threads, rowsOfThread)), [&] { emitByRows(e, launches, inside, s, slabRows); }, oneBehindTheOther);
   });
 }

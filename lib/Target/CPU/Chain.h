@@ -19,6 +19,7 @@ struct ChainLaunch {
   mlir::LLVM::LLVMFuncOp function; // of the kernel
   llvm::SmallVector<ChainOperand> operands;
   bool meetsBefore;                         // threads meet before it where they do not go by rows
+  int64_t rowsOfThread;                     // from how many rows a thread threads share rows
   llvm::SmallVector<unsigned> outputs = {}; // places without which it does not run, of those that may be null
 };
 

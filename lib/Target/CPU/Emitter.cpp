@@ -45,6 +45,10 @@ Value Emitter::constantVector(ArrayRef<float> lanes) {
   return arith::ConstantOp::create(builder, loc, DenseElementsAttr::get(vec(static_cast<int64_t>(lanes.size())), lanes));
 }
 
+Value Emitter::constantVector(ArrayRef<int32_t> lanes) {
+  return arith::ConstantOp::create(builder, loc, DenseElementsAttr::get(vec(static_cast<int64_t>(lanes.size()), i32()), lanes));
+}
+
 Value Emitter::infinity(Type type, bool negative) {
   Type element = elementOf(type);
   TypedAttr attr = FloatAttr::get(element, llvm::APFloat::getInf(cast<FloatType>(element).getFloatSemantics(), negative));

@@ -6,6 +6,7 @@
 #include "StoreCache.h"
 #include "dialects/DSPlan/PanelHalves.h"
 #include "dialects/DSPlan/PanelSums.h"
+#include "ds/Analysis/RowSharing.h"
 #include <numeric>
 
 using namespace mlir;
@@ -17,8 +18,7 @@ static constexpr int64_t rowsToRound = 256;
 /// Units of columns from which threads that share them end nearly together.
 static constexpr int64_t manyPanels = 64;
 
-/// Rounded rows, where all products of the region can multiply bytes, their codes being integers, and their groups end alike, with passes
-/// or within them.
+/// Rounded rows, where all products of the region can multiply bytes, their codes being integers.
 static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRegion &region) {
   int64_t segment = 0;
   bool words = false;
@@ -27,10 +27,7 @@ static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRe
       const KernelOperand &weight = c.ins[cast<BlockArgument>(linear.getWeight()).getArgNumber()];
       if (c.level.byteDots == Dots::none || !weight.codes || weight.codes->type.isE4m3())
         return std::nullopt;
-      const int64_t group = weight.codes->group, whole = group == region.depth ? linearBytesSegment : std::min(group, linearBytesSegment);
-      if (linearBytesSegment % whole != 0 || (group != region.depth && group % whole != 0) || (segment && segment != whole))
-        return std::nullopt;
-      segment = whole;
+      segment = std::gcd(segment, bytesSegmentOf(weight.codes->group, region.depth));
       words |= c.level.byteDots == Dots::pairwise && wordsOfSum(weight.codes->type.getBits()) == 0;
     }
   return RoundedRows(region.depth, segment, words);
@@ -66,21 +63,22 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   }
   isDeep = isDeepProduct();
   packsPairs &= isDeep || linearRowsFit(region.depth);
+  auto allIn = [&](ds_plan::Layout layout) {
+    return llvm::all_of(c.ins, [&](const KernelOperand &o) {
+      return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == layout;
+    });
+  };
+  hasPanelHalves = allIn(ds_plan::Layout::panel_halves); // whose rows are scaled from where they lie
   copies = !isDeep && (region.norm || (!isF32Rows(input) && !packsPairs) ||
-                       (!packsPairs && !groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth)));
+                       (!packsPairs && !hasPanelHalves && !groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth)));
   rowBytes = copies ? copiedBytes : region.depth * (isDeep ? elementBytes(*input) : 4);
   copiedRowBytes = (gemmPass * 4 / 64 | 1) * 64;
   if (isDeep)
     columns *= std::min(gemmDeepPanels, chunksOf(region.domains.front()));
   hasCodes = llvm::any_of(c.ins, [](const KernelOperand &in) { return in.codes.has_value(); });
   heights = gemmBlockHeights(c.level, widths, groupRows);
-  slabRows = linearSlabRows(region.depth, heights.front(), packs, /*inPlace=*/isDeep || (!copies && !packsPairs), c.level.slabBytes());
+  slabRows = linearSlabRows(region.depth, heights.front(), c.level.slabBytes(), packs, /*inPlace=*/isDeep || (!copies && !packsPairs));
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
-  auto allIn = [&](ds_plan::Layout layout) {
-    return llvm::all_of(c.ins, [&](const KernelOperand &o) {
-      return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == layout;
-    });
-  };
   const bool allPairs = allIn(ds_plan::Layout::panel_pairs);
   roundedRows = roundedRowsOf(c, region);
   roundsManyRows = llvm::all_of(region.domains, [](const LinearDomain &domain) {
@@ -90,11 +88,10 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? halfBytes() : 0;
   winograd = c.level.addsBeside && !packs && (roundedRows ? !roundsManyRows : roundedBytes == 0) && linearRowsFit(region.depth);
   hasPanelSums = allIn(ds_plan::Layout::panel_sums);
-  hasPanelHalves = allIn(ds_plan::Layout::panel_halves);
   halves = c.level.multipliesF16 && (allPairs || hasPanelHalves) && !packs && linearRowsFit(region.depth);
   // Whole blocks of either kind, as what is behind the last row is computed too.
   if (winograd)
-    slabRows = linearSlabRows(region.depth, winogradHeights[0], packs, /*inPlace=*/!copies, c.level.slabBytes());
+    slabRows = linearSlabRows(region.depth, winogradHeights[0], c.level.slabBytes(), packs, /*inPlace=*/!copies);
 }
 
 /// The weights decide the shape of everything else.
@@ -450,7 +447,7 @@ void GemmKernel::emit() {
   if (!groupRows)
     unit = e.select(e.ge(c.rows, e.mul(e.sub(c.threads, 1), rowsToRound)), unit, e.constant(std::gcd(heights.front(), int64_t(4))));
   // Threads that share rows pack the same weights: of many panels each packs its part instead, unless it has rows enough.
-  RowSlabs slabs(e, c.rows, c.threads, unit, slabRows, packs && !isDeep && units >= manyPanels ? slabRows : linearRowsOfThread);
+  RowSlabs slabs(e, c.rows, c.threads, unit, slabRows, packs && !isDeep && units >= manyPanels ? slabRows : rowsOfThread(c.kernel));
   auto [begin, end] = c.tilesOfThread(e.mul(slabs.count(), units));
   Value firstTile = begin, endTile = end;
   e.forRange(e.div(begin, units), e.ceilDiv(end, units), 1, [&](Value s) {

@@ -63,8 +63,8 @@ struct CodesBlock {
 void emitCodesBlock(Emitter &e, const CodesBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
                     mlir::Value begin, mlir::Value end);
 
-/// The most k that share a scale of activations.
-inline constexpr int64_t linearBytesSegment = 128;
+/// How many k of activations share a scale where weights share theirs in groups of `group`: a group, or equal parts of one.
+int64_t bytesSegmentOf(int64_t group, int64_t depth);
 
 /// A row of activations as integers: `depth` codes, then f32 scales, then i32 sums of the codes times -128, of `segment` k each. Where the
 /// level multiplies words the codes are of 16 bits, of each 4 k the even ones first.

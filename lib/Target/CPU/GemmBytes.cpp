@@ -10,8 +10,26 @@
 using namespace mlir;
 using namespace ds;
 
-/// The depth of one pass: a part of a panel and the rows of a block lie in the first-level cache.
-static constexpr int64_t bytesPass = 384;
+/// The depth of one pass, of segments of `segment` k: a part of a panel and the rows of a block lie in the first-level cache.
+static int64_t bytesPass(int64_t segment) {
+  constexpr int64_t most = 384;
+  return std::max<int64_t>((most + segment / 2) / segment, 1) * segment;
+}
+
+/// Sums of so many products of codes of 8 bits are below 2^22, which `magic` asks for.
+static constexpr int64_t mostOfSegment = 256;
+static_assert(mostOfSegment * 128 * 127 < 1 << 22);
+
+int64_t ds::bytesSegmentOf(int64_t group, int64_t depth) {
+  // Where columns have one scale each, that of a row of activations would be wrong by more than theirs.
+  constexpr int64_t ofColumns = 128;
+  if (group == depth)
+    return ofColumns;
+  int64_t segment = group;
+  for (int64_t parts = 2; segment > mostOfSegment || group % segment != 0; ++parts)
+    segment = group / parts / PanelReader::step * PanelReader::step;
+  return segment;
+}
 
 /// By minus this sums of codes are multiplied, so that dot products with codes of 8 bits, of which each has as much added, start there.
 static constexpr int32_t roundedZero = 128;
@@ -75,9 +93,16 @@ void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
       e.store(e.mul(scale, number(unit)), e.at(to, e.add(index, digit * bytes + roundedRows->scales)));
     }
     SmallVector<Emitter::Values> sums(digits, Emitter::Values(n, e.zero(integers)));
-    // Bytes of four vectors at once.
-    const bool packs = digits == 1 && !roundedRows->hasWords() && e.packsBytes() && count % (4 * lanes) == 0;
+    // Bytes of four vectors at once, which may be of two segments.
+    const bool packs = digits == 1 && !roundedRows->hasWords() && e.packsBytes() && n * count % (4 * lanes) == 0;
     Emitter::Values four;
+    // For bytes from k `k` on: 1 for those of [begin, begin + count), 0 for others.
+    auto onesOf = [&](int64_t k, int64_t begin, int64_t count) {
+      SmallVector<int32_t> ones;
+      for (int64_t lane = 0; lane < lanes; ++lane)
+        ones.push_back(k + 4 * lane >= begin && k + 4 * lane < begin + count ? 0x01010101 : 0);
+      return e.constantVector(ones);
+    };
     for (auto [i, value] : llvm::enumerate(values)) {
       const int64_t inSegments = static_cast<int64_t>(i) * lanes, s = inSegments / count;
       Value scaled = e.mul(value, e.splat(n == 1 ? inverse : e.extract(inverse, s), lanes));
@@ -87,8 +112,10 @@ void GemmKernel::roundRowsToBytes(const Slab &slab, int64_t digits) {
           continue;
         Value bytes = e.toNearestI8(four);
         four.clear();
-        e.store(bytes, e.at(to, e.add(first, inSegments - 3 * lanes)), 1);
-        sums[0][s] = e.dotOfBytes(e.constantOf(integers, 0x01010101), e.bitcast(bytes, integers), sums[0][s]);
+        const int64_t firstOfFour = inSegments - 3 * lanes;
+        e.store(bytes, e.at(to, e.add(first, firstOfFour)), 1);
+        for (int64_t part = firstOfFour / count; part <= s; ++part)
+          sums[0][part] = e.dotOfBytes(onesOf(firstOfFour, part * count, count), e.bitcast(bytes, integers), sums[0][part]);
         continue;
       }
       Value left = nearest(scaled), place = e.at(to, e.mul(e.add(first, inSegments), roundedRows->codeBytes));
@@ -342,7 +369,7 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
   // SmolLM2 for 166), an Emerald Rapids reads twice as fast. Of many blocks each asks for a part of what the next pass reads.
   constexpr int64_t page = 4096;
   const bool streams = digits > 1;
-  Value all = e.constant(region.depth), most = streams ? all : e.constant(bytesPass);
+  Value all = e.constant(region.depth), most = streams ? all : e.constant(bytesPass(roundedRows->segment));
   const int64_t tallest = digits > 1 ? mostRowsOfDigits : tallestBlock(c.level, *weight.codes);
   SmallVector<int64_t> blocks{4, 2, 1};
   llvm::erase_if(blocks, [&](int64_t height) { return height > tallest; });

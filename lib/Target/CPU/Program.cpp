@@ -1,5 +1,6 @@
 #include "Program.h"
 #include "Chain.h"
+#include "ds/Analysis/RowSharing.h"
 #include "ds/Target/CPU/Kernel.h"
 #include "dsrt/package.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -270,7 +271,8 @@ llvm::Error ModuleEmitter::emitTogether(Block::iterator &op, int64_t &nextLaunch
     builder.restoreInsertionPoint(here);
     if (!function)
       return function.takeError();
-    ChainLaunch &linked = launches.emplace_back(ChainLaunch{*function, {}, launch != firstLaunch && meetsBefore(launch)});
+    ChainLaunch &linked = launches.emplace_back(ChainLaunch{
+        *function, {}, launch != firstLaunch && meetsBefore(launch), rowsOfThread(symbols.lookup<KernelOp>(launch.getKernel()))});
     for (Value operand : launch->getOperands()) {
       used.insert(operand);
       KernelOperand kind = describeOperand(operand, symbols);

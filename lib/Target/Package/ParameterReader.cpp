@@ -1,5 +1,7 @@
 #include "ParameterReader.h"
 #include "ds/Quantize/QuantizedType.h"
+#include "llvm/ADT/STLExtras.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace ds;
@@ -148,6 +150,12 @@ Result<void> ParameterReader::readCodes(int64_t index, QuantizedRow &row) const 
     row.factors.resize(scheme.factors ? row.scales.size() : 0);
     readStoredCodes(*tensor, placeOf(index * columnCount), columnCount, row.codes.data(), row.scales.data(), row.offsets.data(),
                     scheme.factors ? row.factors.data() : nullptr);
+    for (const std::vector<float> *numbers : {&row.scales, &row.offsets})
+      for (auto [group, number] : llvm::enumerate(*numbers))
+        if (!std::isfinite(number))
+          return Error::badData("parameter '" + name + "', row " + std::to_string(index) + ", group " + std::to_string(group) +
+                                ": expects a finite " + (numbers == &row.scales ? "scale" : "offset") + ", found " +
+                                (std::isnan(number) ? "NaN" : "infinity"));
     return {};
   }
   std::vector<float> values(columnCount);

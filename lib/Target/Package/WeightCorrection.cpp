@@ -57,6 +57,7 @@ private:
 
 Result<void> Correction::prepare() {
   llvm::DenseSet<Operation *> seen;
+  StringRef unknown;
   for (auto &[value, parameters] : inputs) {
     Readers readers;
     for (ParameterOp parameter : parameters) {
@@ -77,6 +78,7 @@ Result<void> Correction::prepare() {
     if (readers.matrices.empty())
       continue;
     if (!readers.moments) {
+      unknown = *readers.matrices.front().getSource();
       for (ParameterOp parameter : readers.matrices)
         result.left.push_back("'" + parameter.getSource()->str() + "': rounded to the nearest, '" + calibration.path() +
                               "' has no moments of what it multiplies");
@@ -98,6 +100,9 @@ Result<void> Correction::prepare() {
     }
     groups.push_back(std::move(readers));
   }
+  if (groups.empty() && !unknown.empty())
+    return Error::badData("'" + calibration.path() +
+                          "': expects moments of what matrices of this model multiply, found none, such as of '" + unknown.str() + "'");
   return {};
 }
 

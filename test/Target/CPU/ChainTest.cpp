@@ -12,7 +12,9 @@ constexpr int64_t maxRows = 320;
 struct Mlp {
   int64_t width, hidden, upPanel, downPanel;
   std::string element = "f32"; // of the weights
+  int64_t rowsOfThread = 0;    // as the kernels say it; 0: they do not
 
+  std::string schedule() const { return rowsOfThread ? "{rows_of_thread = " + std::to_string(rowsOfThread) + "}" : "{}"; }
   bool inPairs() const { return element == "bf16"; }
 
   std::string weightType(int64_t columns, int64_t depth, int64_t panel) const {
@@ -41,13 +43,13 @@ struct Mlp {
          {std::tuple("up", upTensor, up, int64_t(0)), {"down", downTensor, down, upBytes}, {"last", lastTensor, last, upBytes + downBytes}})
       text += "ds.parameter @" + std::string(name) + " from \"" + name + "\" : " + tensor + "\nds_plan.storage @" + name + "_p " + layout +
               " of @" + name + " offset " + std::to_string(at) + " : " + type + "\n";
-    text += "ds_plan.kernel @k_up \"gemm\" schedule {} {\n^bb0(%x: " + rows + ", %w: " + upTensor +
+    text += "ds_plan.kernel @k_up \"gemm\" schedule " + schedule() + " {\n^bb0(%x: " + rows + ", %w: " + upTensor +
             "):\n  %y = ds.linear %x, %w : " + rows + ", " + upTensor + "\n  %z = ds.silu %y : " + hiddenRows +
             "\n  ds_plan.return %z : " + hiddenRows + "\n}\n";
-    text += "ds_plan.kernel @k_down \"gemm\" schedule {} {\n^bb0(%h: " + hiddenRows + ", %w: " + downTensor + ", %x: " + rows +
-            "):\n  %y = ds.linear %h, %w : " + hiddenRows + ", " + downTensor + "\n  %z = ds.add %y, %x : " + rows +
+    text += "ds_plan.kernel @k_down \"gemm\" schedule " + schedule() + " {\n^bb0(%h: " + hiddenRows + ", %w: " + downTensor +
+            ", %x: " + rows + "):\n  %y = ds.linear %h, %w : " + hiddenRows + ", " + downTensor + "\n  %z = ds.add %y, %x : " + rows +
             "\n  ds_plan.return %z : " + rows + "\n}\n";
-    text += "ds_plan.kernel @k_last \"gemm\" schedule {} {\n^bb0(%x: " + rows + ", %w: " + lastTensor +
+    text += "ds_plan.kernel @k_last \"gemm\" schedule " + schedule() + " {\n^bb0(%x: " + rows + ", %w: " + lastTensor +
             "):\n  %y = ds.linear %x, %w : " + rows + ", " + lastTensor + "\n  ds_plan.return %y : " + rows + "\n}\n";
     text += "ds_plan.program @run max_batch 1 max_rows " + std::to_string(maxRows) + " arena " + offset(4) + " kv_bytes 0 {\n";
     text += "  %x = ds_plan.buffer tokens offset 0 : " + wide + "\n  %h = ds_plan.buffer tokens grouped offset " + offset(1) + " : " +
@@ -97,8 +99,14 @@ const float *run(const CompiledPlan &code, const Mlp &mlp, const GuardedBytes &w
 class Chain : public OnLevel {};
 
 TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
-  for (const Mlp &mlp :
-       {Mlp{48, 96, 48, 48}, {64, 256, 32, 32}, {48, 144, 48, 32}, {32, 96, 32, 48, "bf16"}, {48, 96, 32, 48, "f16"}, {96, 1536, 48, 48}}) {
+  for (const Mlp &mlp : {Mlp{48, 96, 48, 48},
+                         {64, 256, 32, 32},
+                         {48, 144, 48, 32},
+                         {32, 96, 32, 48, "bf16"},
+                         {48, 96, 32, 48, "f16"},
+                         {96, 1536, 48, 48},
+                         {48, 96, 48, 48, "f32", 48},
+                         {32, 96, 32, 48, "bf16", 128}}) {
     CompiledPlan code(mlp.plan(), level());
     ASSERT_TRUE(code) << code.error();
     const int64_t w = mlp.width, h = mlp.hidden, upBytes = mlp.weightBytes(h, w, mlp.upPanel),
@@ -150,25 +158,27 @@ TEST_P(Chain, agreesWithLoopsAtAnyRowsAndThreads) {
 
 /// Slabs of wide hidden rows would be so short that they are taken for few rows: threads may change no result.
 TEST_P(Chain, wideHiddenRowsAreTheSameOnAnyThreads) {
-  const Mlp mlp{32, 8192, 48, 32, "bf16"};
-  CompiledPlan code(mlp.plan(), level());
-  ASSERT_TRUE(code) << code.error();
-  GuardedBytes weights(mlp.weightBytes(8192, 32, 48) + mlp.weightBytes(32, 8192, 32) + mlp.weightBytes(32, 32, 32)),
-      arena(mlp.rowsOffset(4));
-  memset(weights.as<uint8_t>(), 0, weights.size());
-  Numbers numbers;
-  pack(mlp, weights.as<uint8_t>(), numbers.take(8192 * 32), 8192, 32, 48);
-  pack(mlp, weights.as<uint8_t>() + mlp.weightBytes(8192, 32, 48), numbers.take(32 * 8192), 32, 8192, 32);
-  pack(mlp, weights.as<uint8_t>() + mlp.weightBytes(8192, 32, 48) + mlp.weightBytes(32, 8192, 32), numbers.take(32 * 32), 32, 32, 32);
-  const std::vector<float> x = numbers.take(maxRows * 32);
-  for (int32_t rows : {66, 320}) {
-    std::vector<float> first;
-    for (int32_t threads : {1, 2, 3}) {
-      memcpy(arena.as<float>(), x.data(), x.size() * 4);
-      const float *z = run(code, mlp, weights, arena, rows, threads);
-      if (threads == 1)
-        first.assign(z, z + rows * 32);
-      ASSERT_EQ(memcmp(first.data(), z, first.size() * 4), 0) << rows << " rows, threads " << threads;
+  for (int64_t rowsOfThread : {0, 64}) {
+    const Mlp mlp{32, 8192, 48, 32, "bf16", rowsOfThread};
+    CompiledPlan code(mlp.plan(), level());
+    ASSERT_TRUE(code) << code.error();
+    GuardedBytes weights(mlp.weightBytes(8192, 32, 48) + mlp.weightBytes(32, 8192, 32) + mlp.weightBytes(32, 32, 32)),
+        arena(mlp.rowsOffset(4));
+    memset(weights.as<uint8_t>(), 0, weights.size());
+    Numbers numbers;
+    pack(mlp, weights.as<uint8_t>(), numbers.take(8192 * 32), 8192, 32, 48);
+    pack(mlp, weights.as<uint8_t>() + mlp.weightBytes(8192, 32, 48), numbers.take(32 * 8192), 32, 8192, 32);
+    pack(mlp, weights.as<uint8_t>() + mlp.weightBytes(8192, 32, 48) + mlp.weightBytes(32, 8192, 32), numbers.take(32 * 32), 32, 32, 32);
+    const std::vector<float> x = numbers.take(maxRows * 32);
+    for (int32_t rows : {66, 320}) {
+      std::vector<float> first;
+      for (int32_t threads : {1, 2, 3}) {
+        memcpy(arena.as<float>(), x.data(), x.size() * 4);
+        const float *z = run(code, mlp, weights, arena, rows, threads);
+        if (threads == 1)
+          first.assign(z, z + rows * 32);
+        ASSERT_EQ(memcmp(first.data(), z, first.size() * 4), 0) << rows << " rows, threads " << threads;
+      }
     }
   }
 }

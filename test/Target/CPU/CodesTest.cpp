@@ -174,7 +174,7 @@ float rounded(float value, const float *pass, int64_t count) {
 
 void checkProduct(const CompiledPlan &code, const Matrix &matrix, int64_t columns, int64_t rows, int32_t threads, bool rounds = false,
                   const std::vector<float> &values = {}) {
-  const int64_t depth = matrix.codes.depth, group = matrix.type.getGroup(), segment = group ? std::min<int64_t>(group, 128) : 128;
+  const int64_t depth = matrix.codes.depth, group = matrix.type.getGroup(), segment = group > 256 ? group / 2 : group ? group : 128;
   Floats x(values.empty() ? Numbers(rows).take(rows * depth) : values), y(rows * columns);
   StepData step;
   step.tokens = static_cast<int32_t>(rows);
@@ -285,18 +285,29 @@ TEST_P(Codes, oddNumberOfGroups) {
   }
 }
 
-/// 576 columns end in half a pass; groups of 16, 32 and 64 end within one, groups of 48 do not end with it and multiply f32.
+/// 576 columns end in half a pass; groups of 16, 32 and 64 end within one.
 TEST_P(Codes, roundedActivations) {
-  for (const Quantized &quantized :
-       {all[0], all[1], all[2], all[3], all[5], all[6], all[7], all[8], all[9], all[10], all[11], Quantized{8, false, 48, true}}) {
+  for (const Quantized &quantized : {all[0], all[1], all[2], all[3], all[5], all[6], all[7], all[8], all[9], all[10], all[11]}) {
     const int64_t depth = quantized.group == 128 ? 640 : 576;
     Matrix matrix(quantized, 100, depth, 48);
     CompiledPlan code(productPlan(matrix, 100, depth, true), level());
     ASSERT_TRUE(code) << code.error();
     for (int64_t rows : {1, 8, 9, 16, 17, 31, 130}) {
-      const bool rounds = rows > 8 && quantized.group != 48;
-      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), rounds)) << matrix.tensor;
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), rows > 8)) << matrix.tensor;
     }
+  }
+}
+
+/// Four vectors that become bytes at once are of two groups; groups of more than 256 have equal parts; passes are as long as groups ask.
+TEST_P(Codes, roundedActivationsOfOtherGroups) {
+  for (const Quantized &quantized :
+       {Quantized{8, false, 48, true}, {8, false, 96, true}, {4, false, 96, true}, {8, true, 192, false}, {8, false, 320, true}}) {
+    const int64_t depth = quantized.group * (quantized.group > 96 ? 5 : 9);
+    Matrix matrix(quantized, 52, depth, 32);
+    CompiledPlan code(productPlan(matrix, 52, depth, true), level());
+    ASSERT_TRUE(code) << code.error();
+    for (int64_t rows : {2, 9, 37})
+      ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 52, rows, 2, rows > 8)) << matrix.tensor;
   }
 }
 
@@ -325,7 +336,7 @@ TEST_P(Codes, roundedActivationsOfPlanes) {
   }
 }
 
-/// Deep rows take several passes: of groups longer than what shares a scale of activations, of rows that end within it, of short groups.
+/// Deep rows take several passes: of the longest groups that share a scale of activations, of rows that end within a pass, of short groups.
 TEST_P(Codes, roundedActivationsOfSeveralPasses) {
   for (auto [quantized, depth] : {std::pair<Quantized, int64_t>{{8, false, 256, true}, 1792}, {all[0], 1600}, {all[7], 1568}}) {
     Matrix matrix(quantized, 52, depth, 48);
@@ -338,7 +349,8 @@ TEST_P(Codes, roundedActivationsOfSeveralPasses) {
 
 /// The largest codes meet the largest activations, of one sign for all k: sums of products are as large as they can be, also in 16 bits.
 TEST_P(Codes, largestSums) {
-  for (const Quantized &quantized : {Quantized{8, true, 128, false}, {4, true, 128, false}, {8, false, 0, false}, {4, false, 32, true}}) {
+  for (const Quantized &quantized :
+       {Quantized{8, true, 256, false}, {4, true, 128, false}, {8, false, 0, false}, {8, false, 256, true}, {4, false, 32, true}}) {
     const int64_t depth = 256, columns = 48, most = (int64_t(1) << quantized.bits) - 1, half = (most + 1) / 2;
     // By columns: the most, the least, and both in turns.
     Matrix matrix(quantized, columns, depth, 48, [&](int64_t n, int64_t k) {

@@ -50,6 +50,7 @@ public:
   Value constantF32(float value);                  // f32
   Value constantOf(mlir::Type type, double value); // any scalar or splat vector type, integer or float
   Value constantVector(llvm::ArrayRef<float> lanes);
+  Value constantVector(llvm::ArrayRef<int32_t> lanes);
   Value zero(mlir::Type type) { return constantOf(type, 0); }
   Value infinity(mlir::Type type, bool negative = false);
   Value splat(Value scalar, int64_t lanes);

@@ -1,0 +1,33 @@
+// Whether threads share the rows of products or their columns.
+#ifndef DS_ANALYSIS_ROWSHARING_H
+#define DS_ANALYSIS_ROWSHARING_H
+
+#include "dialects/DSPlan/DSPlanDialect.h"
+#include "dsrt/machine.h"
+#include "mlir/IR/SymbolTable.h"
+
+namespace ds {
+
+/// Where `kernel` says it: the rows that each thread has at least where threads share rows and not columns.
+inline constexpr llvm::StringLiteral rowsOfThreadName = "rows_of_thread";
+/// What `kernel` says, or `linearRowsOfThread`.
+int64_t rowsOfThread(ds_plan::KernelOp kernel);
+
+/// The products of a program, in a step of `rows` rows for each of `threads` threads.
+struct RowSharing {
+  int threads = 1;
+  int64_t rows = 0;
+  double byRowsNs = 0, byColumnsNs = 0;
+};
+
+/// Predicts the launches of products of `program` on all threads that `machine` was measured with. Threads that share rows each read all
+/// weights: the first of them from where they lie, the others what it has brought to the third-level cache. Threads that share columns read
+/// them once, but each reads all rows, computes their norms, and waits for the others behind each launch.
+RowSharing rowSharingOf(ds_plan::ProgramOp program, const mlir::SymbolTable &symbols, int64_t rows,
+                        const dsrt::MachineDescription &machine);
+
+/// The least rows of a thread from which sharing them is predicted to be as fast as sharing columns.
+RowSharing bestRowSharing(ds_plan::ProgramOp program, const mlir::SymbolTable &symbols, const dsrt::MachineDescription &machine);
+
+} // namespace ds
+#endif // DS_ANALYSIS_ROWSHARING_H

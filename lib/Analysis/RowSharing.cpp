@@ -1,0 +1,59 @@
+#include "ds/Analysis/RowSharing.h"
+#include "dialects/DS/DSDialect.h"
+#include "ds/Analysis/LaunchCost.h"
+#include "ds/Analysis/LinearTiling.h"
+
+using namespace mlir;
+using namespace ds;
+using namespace ds_plan;
+
+/// What sharing rows gains beside what is predicted, as they stay in a thread's own caches and threads meet less: so far products by rows
+/// were measured to be as fast (docs/cost-model.md).
+static constexpr double gainOfRows = 1.04;
+
+int64_t ds::rowsOfThread(KernelOp kernel) {
+  auto rows = kernel.getSchedule().getAs<IntegerAttr>(rowsOfThreadName);
+  return rows ? rows.getInt() : linearRowsOfThread;
+}
+
+RowSharing ds::rowSharingOf(ProgramOp program, const SymbolTable &symbols, int64_t rows, const dsrt::MachineDescription &machine) {
+  RowSharing sharing;
+  sharing.threads = machine.limits.empty() ? 1 : machine.limits.back().threads;
+  sharing.rows = rows;
+  const dsrt::MachineLimits limits = dsrt::limitsAt(machine, sharing.threads);
+  const int others = sharing.threads - 1;
+  dsrt::StepSizes sizes;
+  sizes.tokens = static_cast<int>(rows) * sharing.threads;
+  sizes.keys = sizes.tokens;
+  SmallVector<std::pair<KernelOp, dsrt::LaunchFacts>> products;
+  std::vector<dsrt::LaunchFacts> all;
+  for (LaunchOp launch : program.getOps<LaunchOp>()) {
+    all.push_back(factsOf(launch, symbols));
+    auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
+    if (kernel.getFamily() == "gemm" && all.back().rows == dsrt::LaunchRows::tokens)
+      products.emplace_back(kernel, all.back());
+  }
+  sizes.workingSet = dsrt::workingSetOf(all, sizes);
+  const bool isInL3 = sizes.workingSet <= static_cast<double>(machine.l3Size);
+  for (auto &[kernel, facts] : products) {
+    dsrt::LaunchWork byRows = dsrt::workOf(facts, sizes), byColumns = byRows;
+    byRows.weightBytes *= 1 + others * (isInL3 ? 1 : limits.memoryBytes / limits.l3Bytes);
+    byColumns.readBytes *= sharing.threads;
+    for (Operation &op : kernel.getBody().front())
+      if (isa<LayerNormOp, RmsNormOp>(op))
+        byColumns.laneOps += others * dsrt::workOf(factsOf(ArrayRef<Operation *>(&op)), sizes).laneOps;
+    sharing.byRowsNs += dsrt::predict(byRows, machine, sharing.threads).ns;
+    sharing.byColumnsNs += dsrt::predict(byColumns, machine, sharing.threads).ns + limits.barrierNs;
+  }
+  return sharing;
+}
+
+RowSharing ds::bestRowSharing(ProgramOp program, const SymbolTable &symbols, const dsrt::MachineDescription &machine) {
+  RowSharing sharing;
+  for (int64_t rows : {linearRowsOfThread, int64_t(32), int64_t(48), int64_t(64), int64_t(96), int64_t(128)}) {
+    sharing = rowSharingOf(program, symbols, rows, machine);
+    if (sharing.threads == 1 || sharing.byRowsNs <= gainOfRows * sharing.byColumnsNs)
+      break;
+  }
+  return sharing;
+}
