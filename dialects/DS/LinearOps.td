@@ -21,8 +21,9 @@ def DS_LinearOp : DS_Op<"linear",
   let summary = "matrix product with a weight, and bias";
   let description = [{
     `output[..., n] = sum_k input[..., k] * weight[n, k] + bias[n]`, summed in f32; the output has the element type of `input`.
-    With `activation_bits` 8 and a quantized weight, a back end may round `input` to signed codes of 8 bits, one scale for each 128 k of a
-    row or each of the weight's groups that are less, as it does where integers multiply faster; without it `input` is used as it is.
+    With `activation_bits` 8 and a quantized weight, a back end may round `input` to signed codes of 8 bits, one scale for each
+    of the weight's groups or for parts of one (docs/quantization.md), as it does where integers multiply faster; without it `input` is
+    used as it is.
     With `transposed` the weight is read as `[K, N]`: `output[..., n] = sum_k input[..., k] * weight[k, n]`.
     With `rounded` the weight's values are rounded first, as by `ds.round`.
     - (C1) `weight` has shape `[N, K]` (`transposed`: `[K, N]`) with `K` the last size of `input`.

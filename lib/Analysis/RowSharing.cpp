@@ -37,7 +37,7 @@ RowSharing ds::rowSharingOf(ProgramOp program, const SymbolTable &symbols, int64
   const bool isInL3 = sizes.workingSet <= static_cast<double>(machine.l3Size);
   for (auto &[kernel, facts] : products) {
     dsrt::LaunchWork byRows = dsrt::workOf(facts, sizes), byColumns = byRows;
-    byRows.weightBytes *= 1 + others * (isInL3 ? 1 : limits.memoryBytes / limits.l3Bytes);
+    byRows.cacheBytes += byRows.weightBytes * others * (isInL3 ? 1 : limits.memoryBytes / limits.l3Bytes); // read as weights are
     byColumns.readBytes *= sharing.threads;
     for (Operation &op : kernel.getBody().front())
       if (isa<LayerNormOp, RmsNormOp>(op))

@@ -138,7 +138,7 @@ def compare(
 
     say = _teller(progress)
     with tempfile.TemporaryDirectory(prefix="ds-compare-") as folder:
-        packages, sizes = _compiled(model, variants, calibration, folder, say, options)
+        packages, sizes = _compiled(model, variants, calibration, folder, say, {"task": "causal-lm", **options})
         loaded = [open_for(package, threads, "causal-lm") for package in packages]
         say("speed")
         ids, _ = tokens_of(loaded[0], text, window, window if stride is None else stride)

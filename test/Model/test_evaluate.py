@@ -208,6 +208,8 @@ def test_arguments_that_are_wrong(decoder, classifier, tmp_path):
     for variants in ([], ["f32", "f32"]):
         with pytest.raises(ds_mlir.errors.InvalidArgument, match="variants: expects different names"):
             ds_mlir.compare(tmp_path, "ab", variants)
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match=r"--task: expects .* got 'causal-lm'"):  # before anything is compiled
+        ds_mlir.compare(classifier[2], "ab")
 
 
 def test_logits_that_are_not_numbers(decoder, monkeypatch):

@@ -199,6 +199,29 @@ def test_the_tools_profile(bert, llama, tmp_path):
     assert "one number of threads" in done.stderr
 
 
+def test_what_cannot_be_written_is_noticed_before_the_run(bert, tmp_path):
+    output, good = tmp_path / "y.npy", tmp_path / "p.json"
+    command = (BIN / "ds-run", bert[0], "--input", "input_ids=1x4xi32=3", "--output", f"hidden=@{output}", f"--profile={good}")
+    for arguments, status in (
+        ([f"--profile={tmp_path}/nowhere/x.html"], 73),
+        (["--profile=x.xyz"], 2),
+        (["--profile-machine", tmp_path / "none.json"], 66),
+    ):
+        done = run(*command, *arguments)
+        assert done.returncode == status, done.stderr
+        assert not output.exists()
+        if status != 66:  # which machine it is belongs to every report
+            assert json.loads(good.read_text())["failure"] in done.stderr
+    assert run(*command).returncode == 0
+    assert output.exists()
+    assert not json.loads(good.read_text()).get("failure")
+
+
+def test_ops_of_a_kernel_name_all_modules(bert, tmp_path):
+    done = run(BIN / "ds-run", bert[0], "--input", "input_ids=1x4xi32=3", "--profile")
+    assert "layer_norm in embeddings.LayerNorm, encoder.layer.*" in done.stdout, done.stdout
+
+
 def test_a_machine_is_taken_and_another_is_noticed(bert, tmp_path):
     machine = tmp_path / "machine.json"
     done = run(BIN / "ds-bench", "--calibrate", "--quick", "-o", machine)

@@ -93,6 +93,17 @@ def test_schemes_from_a_file(compiled, smollm2_path, tmp_path):
     assert mixed - four == pytest.approx(30 * 576 * 1536 / 2 + 49152 * 576 * (4 - 8.25 / 8), rel=2e-3)
 
 
+def test_groups_that_differ_share_parts(tiny, tmp_path):
+    """Queries, keys and values are one kernel: activations have a scale for what divides the groups of each."""
+    schemes = {"scheme": "none", "rules": [{"match": "q_proj", "scheme": "int8-g48"}, {"match": "[kv]_proj", "scheme": "int8-g16"}]}
+    plain, rounded = (
+        ds_mlir.load(ds_mlir.compile(tiny, tmp_path / activations, quantize=schemes, activations=activations, target_cpu="native"))
+        for activations in ("f32", "int8")
+    )
+    expected, found = plain.logits(IDS), rounded.logits(IDS)
+    assert 0 < np.abs(found - expected).max() <= 0.03 * np.abs(expected).max()
+
+
 def test_schemes_by_name(tiny, tmp_path):
     schemes = {"scheme": "int8-g16", "rules": [{"match": "down_proj", "scheme": "none"}]}
     (tmp_path / "schemes.json").write_text(json.dumps(schemes))

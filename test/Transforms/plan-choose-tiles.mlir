@@ -4,8 +4,8 @@
 // RUN: not ds-opt --ds-plan-choose-tiles='machine=%S/Inputs/none.json' %s 2>&1 | FileCheck %s --check-prefix=MISSING
 // MISSING: error: missing: {{.*}}none.json: No such file or directory
 
-// REMARK-NOT: Function=negative_few_rows
 // REMARK: Function=many_rows | predicted ns by columns={{[0-9]+}}, predicted ns by rows={{[0-9]+}}, rows=96, threads=2
+// REMARK-NOT: Function=negative_few_rows
 
 ds.parameter @w from "w" : tensor<1024x1024xf32>
 ds_plan.storage @w.panels panels of @w : memref<22x1024x48xf32>

@@ -32,7 +32,7 @@ inline constexpr int64_t measuredBits = 4;
 
 /// For each item the rung it stands on, of those with bits `rungs`, which ascend; 0 for a fixed one. To keep within bits, all stand on the
 /// lowest, and again and again the one goes up a rung whose relative error falls most for the bits that takes. To keep above decibels, each
-/// stands on the lowest that does, or on the highest. Errors: Usage, for bits that the lowest rung for all exceeds.
+/// stands on the lowest that does. Errors: Usage, for bits that the lowest rung for all exceeds, and for decibels that the highest misses.
 Result<std::vector<size_t>> allocateBits(const BitBudget &budget, const std::vector<int64_t> &rungs, const std::vector<BudgetItem> &items);
 
 } // namespace ds

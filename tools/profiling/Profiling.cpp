@@ -19,7 +19,10 @@ void Profiling::addOptions(CLI::App &app) {
 }
 
 dsrt_status Profiling::begin(dsrt_model *model, std::string &error) const {
-  return write(model, "it has not ended", /*prints=*/false, error);
+  dsrt_status status = write(model, "it has not ended", /*prints=*/false, error);
+  if (std::string ignored; status != DSRT_OK) // of several files some may be there
+    write(model, error, /*prints=*/false, ignored);
+  return status;
 }
 
 dsrt_status Profiling::write(dsrt_model *model, const std::string &failure, bool prints, std::string &error) const {

@@ -26,7 +26,8 @@ struct RowSharing {
 RowSharing rowSharingOf(ds_plan::ProgramOp program, const mlir::SymbolTable &symbols, int64_t rows,
                         const dsrt::MachineDescription &machine);
 
-/// The least rows of a thread from which sharing them is predicted to be as fast as sharing columns.
+/// The least rows of a thread, from 24 on, with which sharing them is predicted to take at most 1.04 times as long as sharing columns; 128
+/// where none of less do.
 RowSharing bestRowSharing(ds_plan::ProgramOp program, const mlir::SymbolTable &symbols, const dsrt::MachineDescription &machine);
 
 } // namespace ds

@@ -25,8 +25,9 @@ def QuantizeWeights : Pass<"ds-quantize-weights", "::mlir::ModuleOp"> {
     between tokens. A rule gives them what it says. On a grid of MoQ a table has the bits that are asked for, and the grid stands on the
     parameter: its codes follow from all of its source. Linears whose codes are of e4m3 get no `activation_bits`; gelus that linears with
     them alone read, times a gate or not, become `coarse`. `rules` are `regex=scheme` pairs over source names that come before `scheme`,
-    the first that matches; `none` leaves a matrix as it is. A scheme or a rule that quantizes no matrix is an error, as is a group that
-    does not divide the columns of what it matches. Each choice is named in a remark, and each matrix that cannot be quantized.
+    the first that matches; `none` leaves a matrix as it is. A rule, or a scheme without rules, that quantizes no matrix is an error, as
+    is a group that does not divide the columns of what it matches. Each choice is named in a remark, and each matrix that cannot be
+    quantized.
 
     Before: `ds.parameter @q from "q.weight" : tensor<64x64xf32>`
     After: `ds.parameter @q from "q.weight" : tensor<64x64x!ds.quantized<4 symmetric group 32 scale f16>>`

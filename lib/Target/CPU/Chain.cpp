@@ -87,8 +87,9 @@ static int64_t slabRowsOf(Emitter &e, ArrayRef<ChainLaunch> launches) {
   return linearSlabRows(widest, e.getLevel().groupRows(), e.getLevel().slabBytes());
 }
 
-static void emitByRows(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places, const ChainStep &s, int64_t slabRows) {
-  RowSlabs slabs(e, s.rows, s.threads, e.constant(e.getLevel().groupRows()), slabRows);
+static void emitByRows(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places, const ChainStep &s, int64_t slabRows,
+                       int64_t rowsOfThread) {
+  RowSlabs slabs(e, s.rows, s.threads, e.constant(e.getLevel().groupRows()), slabRows, rowsOfThread);
   Value begin = e.div(e.mul(slabs.count(), s.thread), s.threads), end = e.div(e.mul(slabs.count(), e.add(s.thread, 1)), s.threads);
   Value firstOfThread = slabs.first(begin);
   e.forRange(begin, end, 1, [&](Value slab) {
@@ -169,6 +170,8 @@ void ds::emitChain(Emitter &e, ArrayRef<ChainLaunch> launches, ValueRange places
     int64_t rowsOfThread = 0;
     for (const ChainLaunch &launch : launches)
       rowsOfThread = std::max(rowsOfThread, launch.rowsOfThread);
-    e.ifElse(e.ge(s.rows, e.mul(s.threads, rowsOfThread)), [&] { emitByRows(e, launches, inside, s, slabRows); }, oneBehindTheOther);
+    e.ifElse(
+        e.ge(s.rows, e.mul(s.threads, rowsOfThread)), [&] { emitByRows(e, launches, inside, s, slabRows, rowsOfThread); },
+        oneBehindTheOther);
   });
 }

@@ -20,7 +20,7 @@ static constexpr int64_t manyPanels = 64;
 
 /// Rounded rows, where all products of the region can multiply bytes, their codes being integers.
 static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRegion &region) {
-  int64_t segment = 0;
+  int64_t segment = 0, least = 32; // shorter ones are scaled too often to gain, but where groups are as short
   bool words = false;
   for (const LinearDomain &domain : region.domains)
     for (LinearOp linear : domain.linears) {
@@ -28,9 +28,10 @@ static std::optional<RoundedRows> roundedRowsOf(KernelContext &c, const LinearRe
       if (c.level.byteDots == Dots::none || !weight.codes || weight.codes->type.isE4m3())
         return std::nullopt;
       segment = std::gcd(segment, bytesSegmentOf(weight.codes->group, region.depth));
+      least = std::min(least, weight.codes->group);
       words |= c.level.byteDots == Dots::pairwise && wordsOfSum(weight.codes->type.getBits()) == 0;
     }
-  return RoundedRows(region.depth, segment, words);
+  return segment < least ? std::nullopt : std::optional(RoundedRows(region.depth, segment, words));
 }
 
 /// Row-major weights that are rounded to bf16, rows that are bf16, and dot products of both.

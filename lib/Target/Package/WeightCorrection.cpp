@@ -58,6 +58,7 @@ private:
 Result<void> Correction::prepare() {
   llvm::DenseSet<Operation *> seen;
   StringRef unknown;
+  bool isOfModel = false;
   for (auto &[value, parameters] : inputs) {
     Readers readers;
     for (ParameterOp parameter : parameters) {
@@ -75,6 +76,7 @@ Result<void> Correction::prepare() {
       if (!reader->keepsStored())
         readers.matrices.push_back(parameter);
     }
+    isOfModel |= readers.moments != nullptr;
     if (readers.matrices.empty())
       continue;
     if (!readers.moments) {
@@ -100,7 +102,7 @@ Result<void> Correction::prepare() {
     }
     groups.push_back(std::move(readers));
   }
-  if (groups.empty() && !unknown.empty())
+  if (!isOfModel && !unknown.empty())
     return Error::badData("'" + calibration.path() +
                           "': expects moments of what matrices of this model multiply, found none, such as of '" + unknown.str() + "'");
   return {};

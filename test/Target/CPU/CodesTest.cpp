@@ -351,7 +351,8 @@ TEST_P(Codes, roundedActivationsOfSeveralPasses) {
 TEST_P(Codes, largestSums) {
   for (const Quantized &quantized :
        {Quantized{8, true, 256, false}, {4, true, 128, false}, {8, false, 0, false}, {8, false, 256, true}, {4, false, 32, true}}) {
-    const int64_t depth = 256, columns = 48, most = (int64_t(1) << quantized.bits) - 1, half = (most + 1) / 2;
+    const int64_t depth = quantized.group == 256 ? 512 : 256, columns = 48, most = (int64_t(1) << quantized.bits) - 1,
+                  half = (most + 1) / 2;
     // By columns: the most, the least, and both in turns.
     Matrix matrix(quantized, columns, depth, 48, [&](int64_t n, int64_t k) {
       const int64_t code = n % 3 == 0 || (n % 3 == 2 && k % 2) ? most : 0;
