@@ -10,6 +10,16 @@ using namespace mlir;
 using namespace ds;
 using namespace ds_plan;
 
+FailureOr<dsrt::MachineDescription> ds::machineOf(ModuleOp module, const std::string &path) {
+  if (path.empty())
+    return dsrt::builtInMachine();
+  dsrt::MachineDescription machine;
+  std::string error;
+  if (dsrt::readMachine(path, machine, error) != 0)
+    return module.emitError(error), failure();
+  return machine;
+}
+
 CostStep ds::stepOf(ProgramOp program, const CostStep &wanted) {
   CostStep step = wanted;
   int64_t maxBatch = program.getMaxBatch(), maxRows = program.getMaxRows();

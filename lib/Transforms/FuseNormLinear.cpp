@@ -1,5 +1,6 @@
 // A norm becomes a part of the products that read it.
 #include "Fusion.h"
+#include "ds/Analysis/CostModel.h"
 #include "ds/Analysis/FusionProfit.h"
 #include "ds/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -35,12 +36,9 @@ struct FuseNormLinear : ds::impl::FuseNormLinearBase<FuseNormLinear> {
   using FuseNormLinearBase::FuseNormLinearBase;
 
   void runOnOperation() override {
-    dsrt::MachineDescription description = dsrt::builtInMachine();
-    std::string error;
-    if (!machine.empty() && dsrt::readMachine(machine, description, error) != 0) {
-      getOperation().emitError(error);
+    FailureOr<dsrt::MachineDescription> description = machineOf(getOperation(), machine);
+    if (failed(description))
       return signalPassFailure();
-    }
     forEachModelBlock(getOperation(), [&](Block &block) {
       Fuser fuser(block, "ds-fuse-norm-linear");
       const double stepBytes = matrixBytesOf(block);
@@ -49,7 +47,7 @@ struct FuseNormLinear : ds::impl::FuseNormLinearBase<FuseNormLinear> {
         if (isa<LayerNormOp, RmsNormOp>(op))
           norms.push_back(&op);
       for (Operation *norm : norms)
-        fuseNorm(fuser, norm, stepBytes, description);
+        fuseNorm(fuser, norm, stepBytes, *description);
     });
   }
 };

@@ -1,5 +1,6 @@
 // How threads share products: what the cost model chooses.
 #include "PlanMemory.h"
+#include "ds/Analysis/CostModel.h"
 #include "ds/Analysis/LinearTiling.h"
 #include "ds/Analysis/RowSharing.h"
 #include "ds/Transforms/Passes.h"
@@ -21,18 +22,15 @@ struct PlanChooseTiles : ds::impl::PlanChooseTilesBase<PlanChooseTiles> {
   using PlanChooseTilesBase::PlanChooseTilesBase;
 
   void runOnOperation() override {
-    dsrt::MachineDescription description = dsrt::builtInMachine();
-    std::string error;
-    if (!machine.empty() && dsrt::readMachine(machine, description, error) != 0) {
-      getOperation().emitError(error);
+    FailureOr<dsrt::MachineDescription> description = machineOf(getOperation(), machine);
+    if (failed(description))
       return signalPassFailure();
-    }
     SymbolTable symbols(getOperation());
     int64_t chosen = linearRowsOfThread; // programs share kernels
     for (auto program : getOperation().getOps<ProgramOp>()) {
       if (boundOfRows(program, Rows::tokens) <= linearFewRows)
         continue;
-      const RowSharing best = bestRowSharing(program, symbols, description);
+      const RowSharing best = bestRowSharing(program, symbols, *description);
       if (best.byRowsNs == 0)
         continue;
       chosen = std::max(chosen, best.rows);

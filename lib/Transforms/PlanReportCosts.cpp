@@ -16,17 +16,12 @@ struct PlanReportCosts : ds::impl::PlanReportCostsBase<PlanReportCosts> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    dsrt::MachineDescription description = dsrt::builtInMachine();
-    std::string error;
-    if (!machine.empty()) {
-      if (dsrt::readMachine(machine, description, error) != 0) {
-        module.emitError(error);
-        return signalPassFailure();
-      }
-      if (description.processor != dsrt::currentProcessor())
-        module.emitWarning() << machine << " describes '" << description.processor << "', this machine is '" << dsrt::currentProcessor()
-                             << "'";
-    }
+    FailureOr<dsrt::MachineDescription> description = ds::machineOf(module, machine);
+    if (failed(description))
+      return signalPassFailure();
+    if (!machine.empty() && description->processor != dsrt::currentProcessor())
+      module.emitWarning() << machine << " describes '" << description->processor << "', this machine is '" << dsrt::currentProcessor()
+                           << "'";
     if (batch < 1 || tokens < 1 || past < 0 || threads < 1 || threads > 1024) {
       module.emitError("expects batch, tokens and threads of at least 1, threads of at most 1024, past of at least 0");
       return signalPassFailure();
@@ -34,7 +29,7 @@ struct PlanReportCosts : ds::impl::PlanReportCostsBase<PlanReportCosts> {
     SymbolTable symbols(module);
     const ds::CostStep step{batch, tokens, past, static_cast<int>(threads)};
     for (auto program : module.getOps<ds_plan::ProgramOp>())
-      report(program, ds::costOf(program, symbols, step, description), description);
+      report(program, ds::costOf(program, symbols, step, *description), *description);
   }
 
   static void report(ds_plan::ProgramOp program, const ds::ProgramCost &cost, const dsrt::MachineDescription &description) {

@@ -7,6 +7,10 @@
 
 namespace ds {
 
+/// The machine that the file `path` of ds-bench --calibrate describes, the built-in one without a path. Emits an error on `module` where it
+/// cannot be read.
+mlir::FailureOr<dsrt::MachineDescription> machineOf(mlir::ModuleOp module, const std::string &path);
+
 /// The step that is predicted.
 struct CostStep {
   int64_t batch = 1, tokens = 128; // B; T, 1 in programs for one token a sequence
