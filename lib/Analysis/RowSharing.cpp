@@ -16,7 +16,36 @@ int64_t ds::rowsOfThread(KernelOp kernel) {
   return rows ? rows.getInt() : linearRowsOfThread;
 }
 
-RowSharing ds::rowSharingOf(ProgramOp program, const SymbolTable &symbols, int64_t rows, const dsrt::MachineDescription &machine) {
+namespace {
+struct Product {
+  dsrt::LaunchFacts facts;
+  SmallVector<dsrt::LaunchFacts, 1> norms; // in its kernel
+};
+
+/// The launches of a program.
+struct Launches {
+  Launches(ProgramOp program, const SymbolTable &symbols) {
+    for (LaunchOp launch : program.getOps<LaunchOp>()) {
+      all.push_back(factsOf(launch, symbols));
+      auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
+      if (kernel.getFamily() != "gemm" || all.back().rows != dsrt::LaunchRows::tokens)
+        continue;
+      Product &product = products.emplace_back(Product{all.back(), {}});
+      for (Operation &op : kernel.getBody().front())
+        if (isa<LayerNormOp, RmsNormOp>(op))
+          product.norms.push_back(factsOf(ArrayRef<Operation *>(&op)));
+    }
+  }
+
+  std::vector<dsrt::LaunchFacts> all;
+  std::vector<Product> products;
+};
+} // namespace
+
+/// Threads that share rows each read all weights: the first of them from where they lie, the others what it has brought to the third-level
+/// cache. Threads that share columns read them once, but each reads all rows, computes their norms, and waits for the others behind each
+/// launch.
+static RowSharing predictSharing(const Launches &launches, int64_t rows, const dsrt::MachineDescription &machine) {
   RowSharing sharing;
   sharing.threads = machine.limits.empty() ? 1 : machine.limits.back().threads;
   sharing.rows = rows;
@@ -25,23 +54,14 @@ RowSharing ds::rowSharingOf(ProgramOp program, const SymbolTable &symbols, int64
   dsrt::StepSizes sizes;
   sizes.tokens = static_cast<int>(rows) * sharing.threads;
   sizes.keys = sizes.tokens;
-  SmallVector<std::pair<KernelOp, dsrt::LaunchFacts>> products;
-  std::vector<dsrt::LaunchFacts> all;
-  for (LaunchOp launch : program.getOps<LaunchOp>()) {
-    all.push_back(factsOf(launch, symbols));
-    auto kernel = symbols.lookup<KernelOp>(launch.getKernel());
-    if (kernel.getFamily() == "gemm" && all.back().rows == dsrt::LaunchRows::tokens)
-      products.emplace_back(kernel, all.back());
-  }
-  sizes.workingSet = dsrt::workingSetOf(all, sizes);
+  sizes.workingSet = dsrt::workingSetOf(launches.all, sizes);
   const bool isInL3 = sizes.workingSet <= static_cast<double>(machine.l3Size);
-  for (auto &[kernel, facts] : products) {
-    dsrt::LaunchWork byRows = dsrt::workOf(facts, sizes), byColumns = byRows;
+  for (const Product &product : launches.products) {
+    dsrt::LaunchWork byRows = dsrt::workOf(product.facts, sizes), byColumns = byRows;
     byRows.cacheBytes += byRows.weightBytes * others * (isInL3 ? 1 : limits.memoryBytes / limits.l3Bytes); // read as weights are
     byColumns.readBytes *= sharing.threads;
-    for (Operation &op : kernel.getBody().front())
-      if (isa<LayerNormOp, RmsNormOp>(op))
-        byColumns.laneOps += others * dsrt::workOf(factsOf(ArrayRef<Operation *>(&op)), sizes).laneOps;
+    for (const dsrt::LaunchFacts &norm : product.norms)
+      byColumns.laneOps += others * dsrt::workOf(norm, sizes).laneOps;
     sharing.byRowsNs += dsrt::predict(byRows, machine, sharing.threads).ns;
     sharing.byColumnsNs += dsrt::predict(byColumns, machine, sharing.threads).ns + limits.barrierNs;
   }
@@ -49,9 +69,10 @@ RowSharing ds::rowSharingOf(ProgramOp program, const SymbolTable &symbols, int64
 }
 
 RowSharing ds::bestRowSharing(ProgramOp program, const SymbolTable &symbols, const dsrt::MachineDescription &machine) {
+  const Launches launches(program, symbols);
   RowSharing sharing;
   for (int64_t rows : {linearRowsOfThread, int64_t(32), int64_t(48), int64_t(64), int64_t(96), int64_t(128)}) {
-    sharing = rowSharingOf(program, symbols, rows, machine);
+    sharing = predictSharing(launches, rows, machine);
     if (sharing.threads == 1 || sharing.byRowsNs <= gainOfRows * sharing.byColumnsNs)
       break;
   }

@@ -20,14 +20,8 @@ struct RowSharing {
   double byRowsNs = 0, byColumnsNs = 0;
 };
 
-/// Predicts the launches of products of `program` on all threads that `machine` was measured with. Threads that share rows each read all
-/// weights: the first of them from where they lie, the others what it has brought to the third-level cache. Threads that share columns read
-/// them once, but each reads all rows, computes their norms, and waits for the others behind each launch.
-RowSharing rowSharingOf(ds_plan::ProgramOp program, const mlir::SymbolTable &symbols, int64_t rows,
-                        const dsrt::MachineDescription &machine);
-
-/// The least rows of a thread, from 24 on, with which sharing them is predicted to take at most 1.04 times as long as sharing columns; 128
-/// where none of less do.
+/// The least rows of a thread, from 24 on, with which sharing them is predicted to take at most 1.04 times as long as sharing columns, on
+/// all threads that `machine` was measured with; 128 where none of less do.
 RowSharing bestRowSharing(ds_plan::ProgramOp program, const mlir::SymbolTable &symbols, const dsrt::MachineDescription &machine);
 
 } // namespace ds
