@@ -40,6 +40,12 @@ bool LinearRegion::multipliesInputAlone() const {
   });
 }
 
+bool LinearRegion::roundsActivations() const {
+  return llvm::all_of(domains, [](const LinearDomain &domain) {
+    return llvm::all_of(domain.linears, [](LinearOp linear) { return linear.getActivationBits().has_value(); });
+  });
+}
+
 namespace {
 /// Sorts the ops of a region into domains.
 class Matcher {

@@ -42,11 +42,11 @@ struct PlanGroupRows : ds::impl::PlanGroupRowsBase<PlanGroupRows> {
            });
   }
 
-  /// `launch` multiplies its operand `index`, and does nothing else with it.
+  /// `launch` multiplies its operand `index` as f32, and does nothing else with it: what rounds rows reads them one by one.
   bool canRead(LaunchOp launch, unsigned index) {
     const LinearRegion *region = regionOf(launch);
     Value argument = symbols->lookup<KernelOp>(launch.getKernel()).getBody().getArgument(index);
-    return region && region->input == argument && region->multipliesInputAlone();
+    return region && region->input == argument && region->multipliesInputAlone() && !region->roundsActivations();
   }
 
   bool isBetweenProducts(BufferOp buffer) {

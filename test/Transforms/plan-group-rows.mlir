@@ -7,11 +7,13 @@
 ds.parameter @w from "w" : tensor<64x64xf32>
 ds.parameter @narrow from "narrow" : tensor<40x64xf32>
 ds.parameter @widen from "widen" : tensor<64x40xf32>
+ds.parameter @codes from "codes" : tensor<64x64x!ds.quantized<8 symmetric group 64 scale f16>>
 ds.parameter @g from "g" : tensor<64xf32>
 ds.cache @k0 : tensor<?x64x64xf32>
 ds_plan.storage @w.panels panels of @w : memref<2x64x32xf32>
 ds_plan.storage @narrow.panels panels of @narrow : memref<2x64x32xf32>
 ds_plan.storage @widen.panels panels of @widen : memref<2x40x32xf32>
+ds_plan.storage @codes.panels panel_codes of @codes : memref<2x17x32xi32>
 ds_plan.storage @g.vector vector of @g : memref<64xf32>
 ds_plan.storage @angles rope rope {base = 1.0e4, positions = 64, rotary = 16} : memref<64x2x8xf32>
 
@@ -31,6 +33,11 @@ ds_plan.kernel @down "gemm" schedule {} {
   %y = ds.linear %x, %w : tensor<?x?x64xf32>, tensor<64x64xf32>
   %z = ds.add %r, %y : tensor<?x?x64xf32>
   ds_plan.return %z : tensor<?x?x64xf32>
+}
+ds_plan.kernel @rounding_product "gemm" schedule {} {
+^bb0(%x: tensor<?x?x64xf32>, %w: tensor<64x64x!ds.quantized<8 symmetric group 64 scale f16>>):
+  %y = ds.linear %x, %w {activation_bits = 8 : i64} : tensor<?x?x64xf32>, tensor<64x64x!ds.quantized<8 symmetric group 64 scale f16>>
+  ds_plan.return %y : tensor<?x?x64xf32>
 }
 ds_plan.kernel @two_products "gemm" schedule {} {
 ^bb0(%x: tensor<?x?x64xf32>, %w: tensor<64x64xf32>):
@@ -122,6 +129,23 @@ ds_plan.program @rows_17 max_batch 1 max_rows 17 arena 0 kv_bytes 0 {
   %y = ds_plan.buffer tokens : memref<?x64xf32>
   ds_plan.launch @up ins(%x, %w : memref<?x64xf32>, memref<2x64x32xf32>) outs(%h : memref<?x64xf32>)
   ds_plan.launch @product ins(%h, %w : memref<?x64xf32>, memref<2x64x32xf32>) outs(%y : memref<?x64xf32>)
+}
+
+/// Rows that are rounded are read one by one; what another product reads as f32 as well is not grouped for it either.
+// CHECK-LABEL: ds_plan.program @negative_rounded
+// CHECK-NOT:     grouped
+ds_plan.program @negative_rounded max_batch 1 max_rows 512 arena 0 kv_bytes 0 {
+  %w = ds_plan.weight @w.panels : memref<2x64x32xf32>
+  %codes = ds_plan.weight @codes.panels : memref<2x17x32xi32>
+  %x = ds_plan.buffer tokens : memref<?x64xf32>
+  %h = ds_plan.buffer tokens : memref<?x64xf32>
+  %both = ds_plan.buffer tokens : memref<?x64xf32>
+  %y = ds_plan.buffer tokens : memref<?x64xf32>
+  ds_plan.launch @up ins(%x, %w : memref<?x64xf32>, memref<2x64x32xf32>) outs(%h : memref<?x64xf32>)
+  ds_plan.launch @rounding_product ins(%h, %codes : memref<?x64xf32>, memref<2x17x32xi32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @up ins(%x, %w : memref<?x64xf32>, memref<2x64x32xf32>) outs(%both : memref<?x64xf32>)
+  ds_plan.launch @product ins(%both, %w : memref<?x64xf32>, memref<2x64x32xf32>) outs(%y : memref<?x64xf32>)
+  ds_plan.launch @rounding_product ins(%both, %codes : memref<?x64xf32>, memref<2x17x32xi32>) outs(%y : memref<?x64xf32>)
 }
 
 /// Few rows are read where they lie.

@@ -54,6 +54,8 @@ struct LinearRegion {
   llvm::SmallVector<LinearDomain, 3> domains;
   /// The linears are all that reads `input`.
   bool multipliesInputAlone() const;
+  /// All linears may round their activations.
+  bool roundsActivations() const;
 
   /// Finds the structure in `ops`, which are in block order. Null where a builder could not serve them; `reason` says why, in words for a
   /// remark.

@@ -384,7 +384,8 @@ def PlanGroupRows : Pass<"ds-plan-group-rows", "::mlir::ModuleOp"> {
   let summary = "let a product write rows the way the next product reads them";
   let description = [{
     Marks a buffer `grouped` where one product writes it, from element-wise ops, and nothing but products reads it, without a norm. Such
-    rows need not be copied before they are multiplied. Buffers of 16 rows at most stay as they are: these are read where they lie.
+    rows need not be copied before they are multiplied. Buffers of 16 rows at most stay as they are: these are read where they lie. So do
+    rows that all their readers may round to bytes.
 
     Before: `%h = ds_plan.buffer tokens : memref<?x1536xf32>`
     After: `%h = ds_plan.buffer tokens grouped : memref<?x1536xf32>`

@@ -62,6 +62,7 @@ struct AttentionKeys {
   mlir::Value mask;                   // pointer to the mask of the sequence, null without
   mlir::Value holes;                  // i1, null without a mask
   mlir::Value aheadKeys, aheadValues; // i64: bytes from what is read to what is asked for meanwhile; null asks for nothing
+  mlir::Value nextQueries;            // pointer to the first query of the block behind this one; null asks for none
   mlir::Value isPartial;              // i1: write partial results in place of outputs; null: never
   // With dropout alone, where rows are tokens that follow each other, a multiple of 4.
   mlir::Value firstToken; // i64, a multiple of 4

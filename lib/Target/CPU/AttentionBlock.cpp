@@ -220,6 +220,14 @@ void AttentionBlock::finishPartially(llvm::ArrayRef<AttentionRow> rows, Value ma
 
 void AttentionBlock::emit(llvm::ArrayRef<AttentionRow> rows, const AttentionKeys &keys) {
   begin(rows);
+  if (keys.nextQueries) {
+    // A few lines in each page: hardware does not see them coming.
+    const int64_t elementBytes = kernel.query->element().getIntOrFloatBitWidth() / 8, rowBytes = kernel.query->width() * elementBytes;
+    e.forRange(e.constant(0), e.constant(count), 1, [&](Value r) {
+      for (int64_t byte = 0; byte < headSize * elementBytes; byte += 64)
+        e.prefetch(e.at(keys.nextQueries, e.add(e.mul(r, rowBytes), byte)), /*locality=*/2);
+    });
+  }
   Value firstStep = e.mul(e.div(keys.begin, unitKeys), unitKeys), zero = e.constant(0), lowest = e.infinity(e.vec(), /*negative=*/true);
   auto addStep = [&](Value first, ValueRange maxima) {
     Step step{first, e.min(e.ceilDiv(e.sub(keys.end, first), 16), stepKeys / 16)};

@@ -26,6 +26,10 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, Value b, 
   keys.commonBegin = rows.back().begin, keys.commonEnd = rows.front().end;
   if (kernel.mask)
     keys.mask = e.element(kernel.mask->pointer, e.i32(), e.mul(b, context.tokens)), keys.holes = mask.holes;
+  // Of the next tokens, or behind the last one of the next head.
+  Value behindBlock = e.add(first, block.rows()), isLast = e.ge(behindBlock, context.tokens);
+  Value next = e.select(isLast, e.constant(0), behindBlock), nextHead = e.select(isLast, e.add(h, 1), h);
+  keys.nextQueries = kernel.headOf(*kernel.query, e.add(e.mul(b, context.tokens), next), nextHead);
   if (kernel.seed)
     keys.firstToken = first, keys.head = e.add(e.mul(b, kernel.heads()), h);
   block.emit(rows, keys);

@@ -70,8 +70,11 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     });
   };
   hasPanelHalves = allIn(ds_plan::Layout::panel_halves); // whose rows are scaled from where they lie
+  roundedRows = roundedRowsOf(c, region);
+  roundsManyRows = region.roundsActivations();
+  const bool isReadInPlace = packsPairs || hasPanelHalves || groupRows || (roundedRows && roundsManyRows);
   copies = !isDeep && (region.norm || (!isF32Rows(input) && !packsPairs) ||
-                       (!packsPairs && !hasPanelHalves && !groupRows && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth)));
+                       (!isReadInPlace && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth)));
   rowBytes = copies ? copiedBytes : region.depth * (isDeep ? elementBytes(*input) : 4);
   copiedRowBytes = (gemmPass * 4 / 64 | 1) * 64;
   if (isDeep)
@@ -81,10 +84,6 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   slabRows = linearSlabRows(region.depth, heights.front(), c.level.slabBytes(), packs, /*inPlace=*/isDeep || (!copies && !packsPairs));
   tileRowBytes = (llvm::divideCeil(columns * 4, 64) | 1) * 64; // an odd number of lines
   const bool allPairs = allIn(ds_plan::Layout::panel_pairs);
-  roundedRows = roundedRowsOf(c, region);
-  roundsManyRows = llvm::all_of(region.domains, [](const LinearDomain &domain) {
-    return llvm::all_of(domain.linears, [](LinearOp linear) { return linear.getActivationBits().has_value(); });
-  });
   const bool hasPairs = (packsPairs && !isDeep) || (c.level.bf16Dots != Dots::none && allPairs);
   roundedBytes = roundedRows ? roundedRows->bytes : hasPairs ? halfBytes() : 0;
   winograd = c.level.addsBeside && !packs && (roundedRows ? !roundsManyRows : roundedBytes == 0) && linearRowsFit(region.depth);
@@ -340,7 +339,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   };
   if (!roundedRows)
     return manyOrFew();
-  auto ofBytes = [&](int64_t digits) { emitProductOfBytes(weight, slab, from, sums, digits); };
+  auto ofBytes = [&](int64_t digits) { emitProductOfBytes(weight, slab, from, sums, digits, touched); };
   auto rest = [&] { roundsManyRows ? fewBlocks(/*dots=*/false) : manyOrFew(); };
   e.ifElse(usesDigits(), [&] { ofBytes(roundedRows->digitsOfF32()); }, [&] { e.ifElse(usesOneDigit(), [&] { ofBytes(1); }, rest); });
 }

@@ -91,11 +91,13 @@ struct BytesBlock {
   bool asks;      // for `aheadBytes` from `ahead` on, for every k
   static constexpr int64_t aheadBytes = 4;
   int64_t panelAheadBytes; // how far ahead the panel is asked for
+  bool touches = false;    // for every 32 k, the columns of one row elsewhere are read ahead as well
 };
 
-/// As `emitCodesBlock`; `begin` and `end` are multiples of what shares a scale of activations, or the end of the depth.
+/// As `emitCodesBlock`; `begin` and `end` are multiples of what shares a scale of activations, or the end of the depth. `touched` and
+/// `touchedBytes` are as of `emitGemmBlock`.
 void emitBytesBlock(Emitter &e, const BytesBlock &block, mlir::Value rows, mlir::Value panel, mlir::Value sums, mlir::Value sumBytes,
-                    mlir::Value begin, mlir::Value end, mlir::Value ahead);
+                    mlir::Value begin, mlir::Value end, mlir::Value ahead, mlir::Value touched, mlir::Value touchedBytes);
 
 /// Widens `depth` k of a panel of `width` columns of `element` (bf16 in pairs, or f16) to f32 in the layout `panels`. Of bf16 an odd depth
 /// is rounded up.
@@ -263,7 +265,7 @@ private:
   // GemmBytes.cpp
   /// Rounds them to `digits`.
   void roundRowsToBytes(const Slab &slab, int64_t digits);
-  void emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits);
+  void emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits, const Touched *touched);
 
   // GemmEpilogue.cpp
   void emitEpilogue(const LinearDomain &domain, const Slab &slab, Value chunk);

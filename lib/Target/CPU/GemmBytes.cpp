@@ -199,7 +199,7 @@ public:
         // Of scales of f32 the product with the magic number is not exact.
         endsAtMagic(hasMagic && codes.half && codes.zeroCode() == roundedZero) {}
 
-  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end, Value ahead) {
+  void emit(Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end, Value ahead, Value touched, Value touchedBytes) {
     e.forRange(e.constant(0), e.constant(codes.width), vectors * lanes, [&](Value column) {
       PanelReader reader(e, codes, panel, column, vectors);
       const int64_t segment = block.layout.segment, count = block.height * vectors;
@@ -217,8 +217,9 @@ public:
                          Value k = e.mul(s, segment), g = e.div(k, codes.group), first = e.mul(g, codes.group), from = e.sub(k, first);
                          reader.enterGroup(g);
                          auto before = [&](int64_t i) { return shape.keepsSums ? carried[i] : e.load(e.vec(), place(i)); };
-                         SmallVector<Value> sums = emitSegment(reader, rows, s, first, from, e.min(e.add(from, segment), e.sub(end, first)),
-                                                               e.at(ahead, e.mul(e.sub(k, begin), BytesBlock::aheadBytes)), before);
+                         auto ask = [&](Value k) { askFor(ahead, touched, touchedBytes, e.sub(e.add(first, k), begin)); };
+                         SmallVector<Value> sums =
+                             emitSegment(reader, rows, s, first, from, e.min(e.add(from, segment), e.sub(end, first)), ask, before);
                          if (shape.keepsSums)
                            return sums;
                          storeAll(sums);
@@ -277,9 +278,22 @@ private:
     return e.splat(e.load(e.i32(), e.at(row, r * block.layout.bytes + k * block.layout.codeBytes)), lanes);
   }
 
+  /// Asks for what is read ahead `k` behind the beginning of the pass: of rows elsewhere one line, or two of three, every 16 k.
+  void askFor(Value ahead, Value touched, Value touchedBytes, Value k) {
+    if (block.asks)
+      e.prefetch(e.at(ahead, e.mul(k, BytesBlock::aheadBytes)), /*locality=*/2);
+    if (!block.touches)
+      return;
+    constexpr int64_t lineBytes = 64;
+    Value step = e.shiftRight(k, llvm::Log2_64(PanelReader::step)), row = e.at(touched, e.mul(e.shiftRight(step, 1), touchedBytes));
+    Value line = e.at(row, e.mul(e.bitAnd(step, e.constant(1)), lineBytes));
+    for (int64_t byte = 0; byte + lineBytes < codes.width * 4; byte += lineBytes)
+      e.prefetch(e.at(line, byte), /*locality=*/2);
+  }
+
   /// Adds segment `segment`, k in [from, to) of the group that begins at `first`, to `before`.
-  SmallVector<Value> emitSegment(PanelReader &reader, Value rows, Value segment, Value first, Value from, Value to, Value ahead,
-                                 ValueAt before) {
+  SmallVector<Value> emitSegment(PanelReader &reader, Value rows, Value segment, Value first, Value from, Value to,
+                                 llvm::function_ref<void(Value k)> ask, ValueAt before) {
     auto ofRow = [&](int64_t r, int64_t where, Value index, Type type) {
       return e.load(type, e.at(rows, e.add(e.mul(index, 4), r * block.layout.bytes + where)));
     };
@@ -296,8 +310,7 @@ private:
     all = e.forRange(from, to, PanelReader::step, all, [&](Value k, ValueRange carried) {
       SmallVector<Value> dots(carried);
       Value row = e.at(rows, e.mul(e.add(first, k), block.layout.codeBytes));
-      if (block.asks)
-        e.prefetch(e.at(ahead, e.mul(e.sub(k, from), BytesBlock::aheadBytes)), /*locality=*/2);
+      ask(k);
       SmallVector<std::pair<int64_t, SmallVector<Value>>> several;
       reader.forUnsignedCodes(k, block.panelAheadBytes, [&](int64_t i, ArrayRef<Value> weights) {
         if (block.layout.hasWords() || !isMinus)
@@ -354,17 +367,18 @@ static int64_t tallestBlock(const CpuLevel &level, const ds_plan::PanelCodes &co
 }
 
 void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value panel, Value sums, Value sumBytes, Value begin, Value end,
-                        Value ahead) {
+                        Value ahead, Value touched, Value touchedBytes) {
   std::string name;
   llvm::raw_string_ostream(name) << "gemm_bytes_" << block.codes.type << "_" << block.codes.depth << "_" << block.height << "x"
                                  << block.codes.width << "_" << block.layout.bytes << "_" << block.layout.segment << "_" << block.digits
                                  << (block.layout.hasWords() ? "_words" : "") << (block.asks ? "_asks" : "")
-                                 << (block.panelAheadBytes ? "_streams" : "");
-  e.call(name, {rows, panel, sums, sumBytes, begin, end, ahead},
-         [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); });
+                                 << (block.panelAheadBytes ? "_streams" : "") << (block.touches ? "_touches" : "");
+  e.call(name, {rows, panel, sums, sumBytes, begin, end, ahead, touched, touchedBytes},
+         [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]); });
 }
 
-void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits) {
+void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits,
+                                    const Touched *touched) {
   // A single block reads a panel from its beginning to its end. A Zen 4 notices that and is only delayed by asking (115 tokens a second of
   // SmolLM2 for 166), an Emerald Rapids reads twice as fast. Of many blocks each asks for a part of what the next pass reads.
   constexpr int64_t page = 4096;
@@ -379,9 +393,13 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
     auto emitBlock = [&](Value row, int64_t height) {
       const bool asks = !streams && height >= tallest - 1;
       Value ahead = asks ? e.at(next, e.mul(e.mul(e.div(row, height), depth), BytesBlock::aheadBytes)) : next;
-      emitBytesBlock(e, {*weight.codes, *roundedRows, height, digits, asks, streams && c.level.isOfIntel ? page : 0},
+      const bool touches = touched && asks;
+      TouchedRows elsewhere{panel, e.constant(0)};
+      if (touches)
+        elsewhere = touchedRows(*touched, e.add(slab.first, row), end);
+      emitBytesBlock(e, {*weight.codes, *roundedRows, height, digits, asks, streams && c.level.isOfIntel ? page : 0, touches},
                      e.at(rounded, e.mul(row, digits * roundedBytes)), panel, e.at(sums, e.mul(row, tileRowBytes)),
-                     e.constant(tileRowBytes), k, end, ahead);
+                     e.constant(tileRowBytes), k, end, ahead, elsewhere.first, elsewhere.bytes);
     };
     Value first = e.constant(0);
     if (tallest > blocks.front()) {
