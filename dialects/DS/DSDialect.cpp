@@ -65,13 +65,17 @@ LogicalResult QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError
   return success();
 }
 
-LogicalResult MoqAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bits, QuantizedKind kind, int64_t groups) {
+LogicalResult MoqAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bits, QuantizedKind kind, int64_t groups,
+                              MoqFormula formula) {
   if (bits < 1 || bits > 8)
     return emitError() << "expects 1 to 8 bits, got " << bits;
   if (kind == QuantizedKind::e4m3)
     return emitError() << "expects symmetric or asymmetric codes, got e4m3";
   if (bits < 3 && kind == QuantizedKind::asymmetric)
     return emitError() << "expects 3 bits or more for asymmetric codes, got " << bits;
+  if (formula == MoqFormula::inference && (bits < 3 || kind != QuantizedKind::symmetric))
+    return emitError() << "expects symmetric codes of 3 bits or more for the formula of inference, got " << stringifyQuantizedKind(kind)
+                       << " ones of " << bits;
   if (groups < 1)
     return emitError() << "expects 1 group or more, got " << groups;
   return success();

@@ -99,18 +99,26 @@ def DS_ViewAttr : AttrDef<DS_Dialect, "View"> {
   let genVerifyDecl = 1;
 }
 
+def DS_MoqFormula : I32EnumAttr<"MoqFormula", "how a grid of MoQ takes its scale", [
+    I32EnumAttrCase<"training", 0>, I32EnumAttrCase<"inference", 1>]> {
+  let cppNamespace = "::ds";
+  let genSpecializedAttr = 0;
+}
+
 def DS_MoqAttr : AttrDef<DS_Dialect, "Moq"> {
   let mnemonic = "moq";
   let summary = "a grid of DeepSpeed's mixture of quantization";
   let description = [{
     Codes of `bits` bits (1 to 8; from 3 on they may be asymmetric) with one scale for each of `groups` equal runs of a stored tensor; the
-    formulas are in ds/Quantize/MoqGrid.h. Which codes a matrix has follows from all of its tensor.
+    formulas are in ds/Quantize/MoqGrid.h: those of training, or from 3 bits on, symmetric, that of upstream's inference kernels. Which codes a matrix has follows from all of its tensor.
     ```mlir
     #ds.moq<4 symmetric groups 1>
+    #ds.moq<8 symmetric groups 2 formula inference>
     ```
   }];
-  let parameters = (ins "int64_t":$bits, EnumParameter<DS_QuantizedKind>:$kind, "int64_t":$groups);
-  let assemblyFormat = "`<` $bits $kind `groups` $groups `>`";
+  let parameters = (ins "int64_t":$bits, EnumParameter<DS_QuantizedKind>:$kind, "int64_t":$groups,
+                        DefaultValuedParameter<"::ds::MoqFormula", "::ds::MoqFormula::training">:$formula);
+  let assemblyFormat = "`<` $bits $kind `groups` $groups (`formula` $formula^)? `>`";
   let genVerifyDecl = 1;
 }
 

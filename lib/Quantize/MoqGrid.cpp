@@ -90,6 +90,10 @@ static MoqFit fitGroup(const MoqGrid &grid, std::span<const float> values) {
   const auto [least, greatest] = std::ranges::minmax(values);
   const float low = grid.range ? grid.range->low : least, high = grid.range ? grid.range->high : greatest;
   const float steps = static_cast<float>(1 << grid.bits);
+  if (grid.inference) {
+    const float ofOne = steps / (2 * std::max(std::fabs(low), std::fabs(high)) + 1e-5f);
+    return {.scale = 1 / ofOne, .steps = ofOne};
+  }
   if (!grid.asymmetric)
     return {.scale = 2 * std::max(std::fabs(low), std::fabs(high)) / steps};
   const float scale = (high - low) / steps;
@@ -102,15 +106,22 @@ float ds::moqCode(const MoqGrid &grid, const MoqFit &fit, float value) {
   if (fit.scale == 0)
     return 0;
   const float codes = static_cast<float>(1 << grid.bits), least = grid.asymmetric ? 0 : -codes / 2;
-  return std::clamp(std::nearbyint((value - fit.offset) / fit.scale), least, least + codes - 1);
+  const float place = grid.inference ? value * fit.steps : (value - fit.offset) / fit.scale;
+  return std::clamp(std::nearbyint(place), least, least + codes - 1);
 }
 
 static Result<void> checkGrid(const MoqGrid &grid, int64_t count) {
   if (grid.bits < 1 || grid.bits > 8)
     return Error::usage("expects 1 to 8 bits, got " + std::to_string(grid.bits));
-  if (grid.bits < 3 && (grid.asymmetric || grid.range))
-    return Error::usage(std::string("expects 3 bits or more for ") + (grid.asymmetric ? "an asymmetric grid" : "a given range") + ", got " +
-                        std::to_string(grid.bits));
+  if (grid.bits < 3 && (grid.asymmetric || grid.inference || grid.range))
+    return Error::usage(std::string("expects 3 bits or more for ") +
+                        (grid.asymmetric  ? "an asymmetric grid"
+                         : grid.inference ? "a grid of inference"
+                                          : "a given range") +
+                        ", got " + std::to_string(grid.bits));
+  if (grid.inference && (grid.asymmetric || grid.range))
+    return Error::usage(std::string("expects a grid of inference to be symmetric, with the range of its values, got ") +
+                        (grid.asymmetric ? "an asymmetric one" : "a given range"));
   // Not `low >= high`: NaN is refused too.
   if (grid.range && !(grid.range->low < grid.range->high && std::isfinite(grid.range->low) && std::isfinite(grid.range->high)))
     return Error::usage("expects a finite range with low below high, got " + std::to_string(grid.range->low) + " to " +

@@ -7,8 +7,8 @@ using namespace ds;
 
 Result<MoqGrid> ds::parseMoqGrid(std::string_view name) {
   auto refuse = [&] {
-    return Error::usage("expects moqB with B from 1 to 8, or moqB-asym from 3 on, each also with -groupsN, got '" + std::string(name) +
-                        "'");
+    return Error::usage("expects moqB with B from 1 to 8, or moqB-asym or moqB-inference from 3 on, each also with -groupsN, got '" +
+                        std::string(name) + "'");
   };
   std::string_view rest = name;
   auto take = [&](std::string_view part) {
@@ -26,15 +26,16 @@ Result<MoqGrid> ds::parseMoqGrid(std::string_view name) {
   if (!take("moq") || !takeNumber(grid.bits) || grid.bits > 8)
     return refuse();
   grid.asymmetric = take("-asym");
+  grid.inference = !grid.asymmetric && take("-inference");
   if (take("-groups") && !takeNumber(grid.groups))
     return refuse();
-  if (!rest.empty() || (grid.asymmetric && grid.bits < 3))
+  if (!rest.empty() || ((grid.asymmetric || grid.inference) && grid.bits < 3))
     return refuse();
   return grid;
 }
 
 std::string ds::nameOf(const MoqGrid &grid) {
-  std::string name = "moq" + std::to_string(grid.bits) + (grid.asymmetric ? "-asym" : "");
+  std::string name = "moq" + std::to_string(grid.bits) + (grid.asymmetric ? "-asym" : grid.inference ? "-inference" : "");
   return grid.groups == 1 ? name : name + "-groups" + std::to_string(grid.groups);
 }
 

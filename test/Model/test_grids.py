@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Quantize" / "Inputs"))
-from make_moq_grids import quantize
+from make_moq_grids import quantize, values_for_inference
 
 IDS = np.random.default_rng(6).integers(3, 90, (3, 21), dtype=np.int32)
 GRIDS = {
@@ -67,6 +67,13 @@ def test_grids_are_those_of_training(torch, compiled, tmp_path, name, scheme):
         return torch.tensor(values.reshape(weight.shape))
 
     model = rounded_model(torch, name, tmp_path, round_weight)
+    assert largest_error(torch, model, compiled(tmp_path, quantize=scheme)) <= 2e-6
+
+
+@pytest.mark.parametrize(("name", "groups"), [("llama-3", 1), ("llama-3", 4), ("gpt2", 1), ("gpt2", 3)])
+def test_grids_are_those_of_inference(torch, compiled, tmp_path, name, groups):
+    model = rounded_model(torch, name, tmp_path, lambda weight: torch.tensor(values_for_inference(weight.numpy(), groups)))
+    scheme = "moq8-inference" if groups == 1 else f"moq8-inference-groups{groups}"
     assert largest_error(torch, model, compiled(tmp_path, quantize=scheme)) <= 2e-6
 
 

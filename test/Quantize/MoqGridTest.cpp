@@ -83,10 +83,13 @@ TEST(MoqGrid, equalsGolden) {
   std::vector<std::vector<float>> inputs(golden.take<uint32_t>());
   for (std::vector<float> &input : inputs)
     input = golden.take<float>(golden.take<uint32_t>());
-  std::set<std::tuple<int, bool, int64_t>> seen;
+  std::set<std::tuple<int, int, int64_t>> seen;
   while (!golden.atEnd()) {
     const std::vector<float> &in = inputs.at(golden.take<uint8_t>());
-    MoqGrid grid{.bits = golden.take<uint8_t>(), .asymmetric = golden.take<uint8_t>() != 0};
+    MoqGrid grid{.bits = golden.take<uint8_t>()};
+    const auto kind = golden.take<uint8_t>();
+    grid.asymmetric = kind == 1;
+    grid.inference = kind == 2;
     if (golden.take<uint8_t>())
       grid.range = MoqRange{-1.5f, 2.0f};
     grid.groups = golden.take<uint32_t>();
@@ -96,18 +99,19 @@ TEST(MoqGrid, equalsGolden) {
     for (size_t i = 0; i < in.size(); ++i)
       expected.push_back(levels.at(wide ? golden.take<uint16_t>() : golden.take<uint8_t>()));
 
-    SCOPED_TRACE(testing::Message() << in.size() << " values, " << grid.bits << " bits, asymmetric " << grid.asymmetric << ", groups "
-                                    << grid.groups << ", range " << grid.range.has_value());
+    SCOPED_TRACE(testing::Message() << in.size() << " values, " << grid.bits << " bits, asymmetric " << grid.asymmetric << ", inference "
+                                    << grid.inference << ", groups " << grid.groups << ", range " << grid.range.has_value());
     const std::vector<float> out = rounded(grid, in);
     if (std::memcmp(out.data(), expected.data(), out.size() * 4) != 0)
       for (size_t i = 0; i < out.size(); ++i)
         ASSERT_TRUE(out[i] == expected[i] && std::signbit(out[i]) == std::signbit(expected[i]))
             << "element " << i << ": " << out[i] << ", expected " << expected[i];
     EXPECT_EQ(roundedByCodes(grid, in), out);
-    seen.emplace(grid.bits, grid.asymmetric, grid.groups);
+    seen.emplace(grid.bits, kind, grid.groups);
   }
-  // 8 symmetric and 6 asymmetric widths in three numbers of groups; for 1 and 2 bits also groups of 7 and 4.
-  EXPECT_EQ(seen.size(), 14u * 3 + 2 * 2);
+  // 8 symmetric and 6 asymmetric widths and 8 bits of inference in three numbers of groups; for 1, 2 and those 8 bits also groups of 7 and
+  // 4 (24 and 42 runs).
+  EXPECT_EQ(seen.size(), 15u * 3 + 3 * 2);
 }
 
 TEST(MoqGrid, worksInPlace) {

@@ -127,7 +127,7 @@ TEST(Scheme, refusesNames) {
     EXPECT_EQ(scheme.error().code, ErrorCode::Usage) << name;
     EXPECT_EQ(scheme.error().message,
               "expects int8, int8-row, int8-gN or intB-gN with B from 2 to 7 and N a multiple of 16, each also with -asym, fp8, fp8-row, "
-              "fp8-gN, or moqB with B from 1 to 8, got '" +
+              "fp8-gN, moqB with B from 1 to 8, stored or none, got '" +
                   std::string(name) + "'");
   }
 }

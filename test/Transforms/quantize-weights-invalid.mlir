@@ -17,13 +17,13 @@
 // RUN: not ds-opt --ds-quantize-weights='scheme=int8 rules=narrow=int8' %s 2>&1 | FileCheck %s --check-prefix=NARROW
 // RUN: not ds-opt --ds-quantize-weights='rules=turned=stored' %s 2>&1 | FileCheck %s --check-prefix=NOTHING-STORED
 
-// SCHEME:         error: quantization: expects int8, {{.*}}, fp8, fp8-row, fp8-gN, or moqB with B from 1 to 8, got 'int3'
+// SCHEME:         error: quantization: expects int8, {{.*}}, fp8, fp8-row, fp8-gN, moqB with B from 1 to 8, stored or none, got 'int3'
 // SCHEME-OF-RULE: error: quantization: expects int8, {{.*}}, got 'int4'
 // NO-SCHEME:      error: quantization: expects int8, {{.*}}, got ''
 // GROUP:          quantize-weights-invalid.mlir:[[@LINE+18]]:{{.*}}error: quantization: expects groups that divide the 64 columns of 'q.weight', got groups of 48
 // FP8-GROUP:      error: quantization: expects groups that divide the 64 columns of 'q.weight', got groups of 48
-// BITS:           error: quantization: expects moqB with B from 1 to 8, or moqB-asym from 3 on, each also with -groupsN, got 'moq9'
-// TERNARY:        error: quantization: expects moqB with B from 1 to 8, or moqB-asym from 3 on, each also with -groupsN, got 'moq2-asym'
+// BITS:           error: quantization: expects moqB with B from 1 to 8, or moqB-asym or moqB-inference from 3 on, each also with -groupsN, got 'moq9'
+// TERNARY:        error: quantization: expects moqB with B from 1 to 8, or moqB-asym or moqB-inference from 3 on, each also with -groupsN, got 'moq2-asym'
 // DIVIDE:         error: quantization: 'q.weight': expects a number of groups that divides 5120 values, got 3
 // RUNS:           error: quantization: 'q.weight': expects groups of whole rows, or {{.*}} 16 columns, got runs of 8 values for rows of 64
 /// A row of the tensor is a column of the matrix, and groups are half a row of the tensor.

@@ -32,7 +32,7 @@ Result<void> Quantization::prepare() {
   if (budget && options.calibration.empty())
     return Error::usage("--quantize=" + schemes.scheme + ": expects --calibration as well");
   if (Result<SchemeChoice> scheme = parseSchemeChoice(budget ? "none" : schemes.scheme); !scheme)
-    return Error::usage("--quantize: " + scheme.error().message);
+    return Error::usage("--quantize: " + scheme.error().message + "; also auto:BITS, auto:DECIBELSdB or FILE.json");
   for (StringRef rule : schemes.rules) {
     auto [pattern, name] = rule.rsplit('=');
     if (Result<SchemeChoice> scheme = parseSchemeChoice(rule.contains('=') ? name.str() : ""); !scheme)

@@ -50,7 +50,7 @@ static cl::opt<std::string>
     quantize("quantize", cl::init("none"), cl::value_desc("scheme"),
              cl::desc("codes of stored matrices: none, int8, int8-row, int8-gN, intB-gN (B bits from 2 to 7, groups of N), each also with "
                       "-asym, fp8, fp8-row, "
-                      "fp8-gN (e4m3), moqB (MoQ's grid of B bits, also with -asym and -groupsN), "
+                      "fp8-gN (e4m3), moqB (MoQ's grid of B bits, also with -asym or -inference and -groupsN), "
                       "stored (those of a GGUF file's blocks), auto:BITS or auto:DECIBELSdB (3 to 8 bits for a budget, with "
                       "--calibration), or a file FILE.json of schemes (docs/quantization.md)"),
              cl::cat(category));

@@ -7,8 +7,8 @@
 
 namespace ds {
 
-/// Reads `moqB` and `moqB-asym`, B the bits, each also with `-groupsN` behind it: N equal runs of the tensor, as upstream's
-/// `quantize_groups`. Errors: Usage, for another name, fewer than 1 or more than 8 bits, and asymmetric ones of fewer than 3.
+/// Reads `moqB`, `moqB-asym` and `moqB-inference`, B the bits, each also with `-groupsN` behind it: N equal runs of the tensor, as
+/// upstream's `quantize_groups`. Errors: Usage, for another name, fewer than 1 or more than 8 bits, and asymmetric ones of fewer than 3.
 Result<MoqGrid> parseMoqGrid(std::string_view name);
 
 /// The name `parseMoqGrid` reads.

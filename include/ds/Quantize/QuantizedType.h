@@ -31,7 +31,8 @@ inline QuantizedType quantizedTypeOf(ParameterOp parameter) {
 }
 
 inline MoqAttr moqAttrOf(mlir::MLIRContext *context, const MoqGrid &grid) {
-  return MoqAttr::get(context, grid.bits, grid.asymmetric ? QuantizedKind::asymmetric : QuantizedKind::symmetric, grid.groups);
+  return MoqAttr::get(context, grid.bits, grid.asymmetric ? QuantizedKind::asymmetric : QuantizedKind::symmetric, grid.groups,
+                      grid.inference ? MoqFormula::inference : MoqFormula::training);
 }
 
 /// The grid that a parameter's values are rounded to; none where each group is rounded to the nearest codes.
@@ -39,7 +40,8 @@ inline std::optional<MoqGrid> gridOf(ParameterOp parameter) {
   std::optional<MoqAttr> grid = parameter.getGrid();
   if (!grid)
     return std::nullopt;
-  return MoqGrid{static_cast<int>(grid->getBits()), grid->getKind() == QuantizedKind::asymmetric, grid->getGroups(), std::nullopt};
+  return MoqGrid{static_cast<int>(grid->getBits()), grid->getKind() == QuantizedKind::asymmetric, grid->getGroups(), std::nullopt,
+                 grid->getFormula() == MoqFormula::inference};
 }
 
 /// What a quantized parameter is called in reports: the name of its grid or of its scheme.

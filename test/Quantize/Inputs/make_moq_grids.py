@@ -6,7 +6,7 @@ quantizer.npz holds inputs `in_*` and arrays that DeepSpeed 0.19.6 gave; the for
 bit widths it lacks.
 
 File, little endian: u32 inputs, for each u32 count and its values (f32); then cases until the end, for each u8 input, u8 bits,
-u8 asymmetric, u8 given range (-1.5 to 2), u32 groups, u32 levels, the levels (f32), for each value the number of its level (u8, u16 where
+u8 kind (1 asymmetric, 2 of inference), u8 given range (-1.5 to 2), u32 groups, u32 levels, the levels (f32), for each value the number of its level (u8, u16 where
 there are more than 256).
 """
 
@@ -43,6 +43,19 @@ def quantize(x, bits, asymmetric, groups, value_range=None):
     return ((flat / scale).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * scale).numpy()
 
 
+def quantize_for_inference(x, groups, bits=8):
+    """Return codes [shape of x] and codes for 1 [groups, 1] as deepspeed.module_inject rounds weights to serve them."""
+    flat = torch.from_numpy(x).reshape(groups, -1)
+    steps = 2**bits / (2 * flat.abs().amax(dim=1, keepdim=True) + 1e-5)
+    codes = (flat * steps).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return codes.reshape(x.shape).numpy(), steps.numpy()
+
+
+def values_for_inference(x, groups, bits=8):
+    codes, steps = quantize_for_inference(x, groups, bits)
+    return (codes.reshape(groups, -1) * (1 / steps)).reshape(x.shape)
+
+
 def read_key(key):
     """Return input, bits, asymmetric, groups and range of an array's key; None for arrays that are not of these grids."""
     if found := re.fullmatch(r"moq_(\w+?)_(ternary|binary)_g(\d+)", key):
@@ -60,9 +73,9 @@ def same_bits(a, b):
     return np.array_equal(a.reshape(-1).view(np.uint32), b.reshape(-1).view(np.uint32))
 
 
-def encode_case(number, values, bits, asymmetric, groups, value_range):
+def encode_case(number, values, bits, kind, groups, value_range):
     levels, places = np.unique(values.reshape(-1).view(np.uint32), return_inverse=True)
-    head = struct.pack("<BBBBII", number, bits, asymmetric, value_range is not None, groups, len(levels))
+    head = struct.pack("<BBBBII", number, bits, kind, value_range is not None, groups, len(levels))
     return head + levels.astype("<u4").tobytes() + places.astype("u1" if len(levels) <= 256 else "<u2").tobytes()
 
 
@@ -74,6 +87,12 @@ def main():
         if case := read_key(key):
             assert same_bits(quantize(arrays["in_" + case[0]], *case[1:]), arrays[key]), key
             checked += 1
+        elif found := re.fullmatch(r"infq_(\w+)_g(\d+)_data", key):
+            codes, steps = quantize_for_inference(arrays["in_" + found[1]], int(found[2]))
+            assert np.array_equal(codes, arrays[key]), key
+            assert same_bits(steps, arrays[key.removesuffix("data") + "scale"]), key
+            checked += 2
+    assert checked == sum(not key.startswith("in_") for key in arrays)
     print(checked, "arrays equal")
     # Groups shorter than a vector are summed in another order.
     inputs.append(np.random.default_rng(7).standard_normal((24, 7)).astype(np.float32))
@@ -89,6 +108,8 @@ def main():
             cases += [(bits, asymmetric, groups, None) for bits in range(3, 9) for asymmetric in (False, True) for groups in groups_tried]
         elif x.size > 1536:
             cases += [(4, asymmetric, 4, None) for asymmetric in (False, True)]
+        for groups in groups_tried:
+            out += encode_case(number, values_for_inference(x, groups), 8, 2, groups, None)
         for case in cases:
             out += encode_case(number, quantize(x, *case), *case)
     (pathlib.Path(__file__).parent / "moq_grids.bin").write_bytes(out)

@@ -156,6 +156,16 @@ ds.parameter @moq_asymmetric from "w" grid <2 asymmetric groups 1> : tensor<32x6
 
 // -----
 
+// expected-error @+1 {{expects symmetric codes of 3 bits or more for the formula of inference, got asymmetric ones of 8}}
+ds.parameter @moq_inference from "w" grid <8 asymmetric groups 1 formula inference> : tensor<32x64x!ds.quantized<8 asymmetric group 0 scale f32>>
+
+// -----
+
+// expected-error @+1 {{expects symmetric codes of 3 bits or more for the formula of inference, got symmetric ones of 2}}
+ds.parameter @moq_inference_bits from "w" grid <2 symmetric groups 1 formula inference> : tensor<32x64x!ds.quantized<2 symmetric group 0 scale f32>>
+
+// -----
+
 // expected-error @+1 {{expects 1 group or more, got 0}}
 ds.parameter @moq_groups from "w" grid <4 symmetric groups 0> : tensor<32x64x!ds.quantized<4 symmetric group 0 scale f32>>
 
