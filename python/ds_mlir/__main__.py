@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("--fusion", choices=("none", "generic", "specialized"), default="specialized")
     compile_.add_argument("--context", type=int)
     compile_.add_argument("--max-batch", type=int)
+    compile_.add_argument("--max-rows", type=int)
+    compile_.add_argument("--strict", action="store_true", help="a fusion that no kernel serves is an error")
     compile_.add_argument("--target", default="cpu", metavar="LIST", help="cpu, cuda:ARCH,..., or both (default: %(default)s)")
     compile_.add_argument("--tuning", metavar="FILE", help="with CUDA: entries that say how products are cut (docs/cuda.md)")
     compile_.add_argument("--target-cpu")
@@ -148,7 +150,7 @@ def _embed(options) -> None:
 
 def _compile(options) -> None:
     names = ("weights", "quantize", "activations", "cache", "calibration", "scale_inputs", "fusion", "context", "max_batch")
-    names += ("target", "tuning", "target_cpu", "cublaslt", "task")
+    names += ("max_rows", "target", "tuning", "target_cpu", "cublaslt", "task", "strict")
     compiler.compile(options.model, options.output, **{name: getattr(options, name) for name in names})
 
 

@@ -42,7 +42,10 @@ def _scheme(quantize: str | os.PathLike | Mapping[str, Any] | None) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="ds-schemes-") as folder:
         path = pathlib.Path(folder) / "schemes.json"
         path.write_text(json.dumps(quantize))
-        yield str(path)
+        try:
+            yield str(path)
+        except errors.Error as error:
+            raise type(error)(str(error).replace(str(path), "quantize")) from None
 
 
 def compile(
@@ -120,7 +123,7 @@ def compile(
             if terminal:
                 sys.stderr.buffer.write(chunk)
                 sys.stderr.flush()
-    if process.returncode != 0:
-        lines = written.decode(errors="replace").strip().splitlines() or [f"ds-compile ended with status {process.returncode}"]
-        errors.raise_for(process.returncode, lines[-1].removeprefix("ds-compile: "))
+        if process.wait() != 0:
+            lines = written.decode(errors="replace").strip().splitlines() or [f"ds-compile ended with status {process.returncode}"]
+            errors.raise_for(process.returncode, lines[-1].removeprefix("ds-compile: "))
     return pathlib.Path(package)

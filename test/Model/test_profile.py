@@ -197,6 +197,9 @@ def test_the_tools_profile(bert, llama, tmp_path):
     done = run(BIN / "ds-bench", bert[0], "-t", "1,2", "--profile")
     assert done.returncode == 2
     assert "one number of threads" in done.stderr
+    for option in (("--profile-depth", "2"), ("--profile-top", "2"), ("--profile-counting", "exact"), ("--profile-machine", "m.json")):
+        done = run(BIN / "ds-bench", bert[0], *option)
+        assert (done.returncode, f"{option[0]} requires --profile" in done.stderr) == (2, True), done.stderr
 
 
 def test_what_cannot_be_written_is_noticed_before_the_run(bert, tmp_path):

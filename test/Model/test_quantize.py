@@ -125,20 +125,33 @@ def test_schemes_by_name(tiny, tmp_path):
 def test_bad_schemes(tiny, tmp_path, text, message):
     file = tmp_path / "schemes.json"
     file.write_text(text)
-    with pytest.raises(ds_mlir.Error) as caught:
-        ds_mlir.compile(tiny, tmp_path / "package", quantize=str(file))
-    assert message in str(caught.value)
-    assert not (tmp_path / "package").exists()
+    given = json.loads(text)
+    for quantize, name in ((str(file), "schemes.json"), (given, "quantize")):
+        if not isinstance(quantize, list):
+            with pytest.raises(ds_mlir.Error) as caught:
+                ds_mlir.compile(tiny, tmp_path / "package", quantize=quantize)
+            assert message in str(caught.value)
+            assert "ds-schemes-" not in str(caught.value)
+            assert name in str(caught.value) or "'" in message
+            assert not (tmp_path / "package").exists()
 
 
-def test_a_weight_that_is_not_finite_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("ending", "place", "value", "message"),
+    [
+        ("o_proj.weight", (3, 5), np.nan, r"o_proj.weight', row 3, element 5: expects a finite value to quantize, found NaN"),
+        # What is not quantized stands in a model that is: its norms.
+        ("input_layernorm.weight", (7,), -np.inf, r"input_layernorm.weight': element 7: expects a finite value, got -inf"),
+    ],
+)
+def test_a_weight_that_is_not_finite_is_named(tmp_path, ending, place, value, message):
     from safetensors.numpy import load_file, save_file
 
     tiny_models.make_model("llama-3", tmp_path / "model")
     tensors = load_file(tmp_path / "model" / "model.safetensors")
-    name = next(name for name in tensors if name.endswith("o_proj.weight"))
-    tensors[name][3, 5] = np.nan
+    name = next(name for name in tensors if name.endswith(ending))
+    tensors[name][place] = value
     save_file(tensors, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ds_mlir.errors.BadData, match=r"o_proj.weight', row 3, element 5: expects a finite value to quantize, found NaN"):
+    with pytest.raises(ds_mlir.errors.BadData, match=message):
         ds_mlir.compile(tmp_path / "model", tmp_path / "package", quantize="int8")
     assert not (tmp_path / "package").exists()

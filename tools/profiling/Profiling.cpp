@@ -4,18 +4,27 @@
 std::string profileArgument(const std::string &argument) { return argument == "--profile" ? "--profile=-" : argument; }
 
 void Profiling::addOptions(CLI::App &app) {
-  app.add_option("--profile", files,
-                 "--profile[=FILE.html|.json|.trace.json|.txt]: where the time goes, as docs/profiling.md says; may be repeated")
-      ->take_all()
-      ->expected(1)
-      ->allow_extra_args(false); // a package may follow
-  app.add_option("--profile-depth", depth, "deepest modules to show; -1: all")->check(CLI::Range(-1, 1000))->capture_default_str();
-  app.add_option("--profile-top", top, "modules to name for each depth")->check(CLI::Range(1, 100000))->capture_default_str();
+  CLI::Option *profile =
+      app.add_option("--profile", files,
+                     "--profile[=FILE.html|.json|.trace.json|.txt]: where the time goes, as docs/profiling.md says; may be repeated")
+          ->take_all()
+          ->expected(1)
+          ->allow_extra_args(false); // a package may follow
+  app.add_option("--profile-depth", depth, "deepest modules to show; -1: all")
+      ->check(CLI::Range(-1, 1000))
+      ->capture_default_str()
+      ->needs(profile);
+  app.add_option("--profile-top", top, "modules to name for each depth")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str()
+      ->needs(profile);
   app.add_option("--profile-counting", counting, "exact, or compatible with DeepSpeed's profiler")
       ->check(CLI::IsMember({"exact", "compatible"}))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(profile);
   app.add_option("--profile-machine", machine,
-                 "the machine's limits, as ds-bench --calibrate -o FILE writes them; of a GPU a100, h100, h200 or a file");
+                 "the machine's limits, as ds-bench --calibrate -o FILE writes them; of a GPU a100, h100, h200 or a file")
+      ->needs(profile);
 }
 
 dsrt_status Profiling::begin(dsrt_model *model, std::string &error) const {

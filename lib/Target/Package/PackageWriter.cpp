@@ -3,6 +3,7 @@
 #include "ForEach.h"
 #include "Manifest.h"
 #include "WeightPacker.h"
+#include "ds/Quantize/QuantizedType.h"
 #include "ds/Target/Package/QuantizationReport.h"
 #include "dsrt/package.h"
 #include "llvm/ADT/StringExtras.h"
@@ -102,6 +103,9 @@ static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorS
                                  int64_t dataOffset) {
   std::vector<ParameterReader> readers;
   readers.reserve(storages.size());
+  const bool isQuantized =
+      !storages.empty() && llvm::any_of(StorageOp(storages.front().storage)->getParentOfType<ModuleOp>().getOps<ParameterOp>(),
+                                        [](ParameterOp parameter) { return quantizedTypeOf(parameter) != nullptr; });
   std::vector<Work> work;
   for (const PlacedStorage &placed : storages) {
     StorageOp storage = placed.storage;
@@ -113,6 +117,8 @@ static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorS
       Result<ParameterReader> created = ParameterReader::create(parameter, tensors, options.matrices);
       if (!created)
         return created.error();
+      if (isQuantized && !created->quantizedType()) // rounding refuses them itself
+        created->expectFinite();
       reader = &readers.emplace_back(std::move(*created));
     }
     int64_t units = unitCount(storage), step = std::max<int64_t>(1, workBytes / unitBytes(storage));

@@ -110,6 +110,16 @@ Result<void> ParameterReader::readElements(int64_t first, int64_t count, float *
 }
 
 Result<void> ParameterReader::read(int64_t first, int64_t count, float *out) const {
+  if (Result<void> read = readRows(first, count, out); !read || !expectsFinite)
+    return read;
+  for (int64_t i = 0; i < count * columnCount; ++i)
+    if (!std::isfinite(out[i]))
+      return Error::badData("parameter '" + name + "'" + (tensor ? ": tensor '" + tensor->name + "'" : "") + ": element " +
+                            std::to_string(first * columnCount + i) + ": expects a finite value, got " + std::to_string(out[i]));
+  return {};
+}
+
+Result<void> ParameterReader::readRows(int64_t first, int64_t count, float *out) const {
   if (value) {
     auto values = value.tryGetValues<APFloat>();
     if (!values)

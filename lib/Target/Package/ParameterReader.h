@@ -20,7 +20,9 @@ public:
   int64_t columns() const { return columnCount; }
   /// How the parameter is quantized, or null.
   QuantizedType quantizedType() const { return quantized; }
-  /// Writes rows [first, first + count) to `out` [count, columns].
+  /// From now on `read` refuses what is NaN or infinite, as codes do.
+  void expectFinite() { expectsFinite = true; }
+  /// Writes rows [first, first + count) to `out` [count, columns]. Errors: BadData, by the element's number, where that is expected.
   Result<void> read(int64_t first, int64_t count, float *out) const;
   /// Row `index` of a quantized parameter as codes: those chosen for it, or of its grid, or of the source where it is stored as the type
   /// says, else its values rounded to the nearest.
@@ -33,6 +35,7 @@ public:
 private:
   Result<void> fitGrid(ParameterOp parameter);
   void readGrid(int64_t index, const float *values, QuantizedRow &row) const;
+  Result<void> readRows(int64_t first, int64_t count, float *out) const;
   Result<void> readElements(int64_t first, int64_t count, float *out) const;
   /// Where element `index` of the view lies in the source.
   int64_t placeOf(int64_t index) const;
@@ -44,6 +47,7 @@ private:
   std::string name;
   QuantizedType quantized;
   bool keepsCodes = false; // of the source
+  bool expectsFinite = false;
   std::optional<MoqGrid> grid;
   std::vector<MoqFit> fits; // of the grid's groups
   int64_t rowCount = 0, columnCount = 0, offset = 0;
