@@ -240,6 +240,10 @@ Result<void> Driver::readMachine() {
     if (step.size() != 4 || step[0] < 1 || step[1] < 1 || step[2] < 0 || step[3] < 1 || *llvm::max_element(step) > (1 << 24))
       return Error::usage("--cost-step: expects B,T,PAST,THREADS, such as 1,128,0,2");
     costStep = {step[0], step[1], step[2], static_cast<int>(std::min<int64_t>(step[3], 1024))};
+    const int64_t batch = std::min(costStep.batch, options.maxBatch), tokens = std::min(costStep.tokens, options.maxRows / batch);
+    if (!options.quiet && (batch < costStep.batch || tokens < costStep.tokens))
+      llvm::errs() << "ds-compile: note: --cost-step: a step has at most " << options.maxBatch << " sequences (--max-batch) and "
+                   << options.maxRows << " tokens (--max-rows): " << batch << " x " << tokens << " are predicted\n";
   }
   if (options.machine.empty())
     return {};

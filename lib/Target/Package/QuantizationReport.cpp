@@ -51,12 +51,19 @@ static void printRatio(llvm::raw_ostream &out, double signal, double noise) {
 Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &tensors, const CorrectedWeights *corrected) {
   std::string text;
   llvm::raw_string_ostream out(text);
+  const bool isQuantized = llvm::any_of(module.getOps<ParameterOp>(), [](ParameterOp parameter) { return !!quantizedTypeOf(parameter); });
   for (ParameterOp parameter : module.getOps<ParameterOp>()) {
     QuantizedType type = quantizedTypeOf(parameter);
-    if (!type)
+    const bool isMatrix = parameter.getSource() && parameter.getTensorType().getRank() == 2;
+    if (!isQuantized || (!type && !isMatrix))
       continue;
     if (text.empty())
       out << "quantized:  bits  SQNR dB  greatest error" << (corrected ? "  output dB" : "") << "  scheme          tensor\n";
+    if (!type) { // --weights says what it is
+      out << llvm::format("%16s%9s%16s", "-", "-", "-") << (corrected ? "          -" : "") << llvm::format("  %-15s ", "none")
+          << *parameter.getSource() << "\n";
+      continue;
+    }
     const QuantizationScheme scheme = schemeOf(type);
     Result<Errors> errors = errorsOf(parameter, scheme, tensors, corrected ? &corrected->matrices : nullptr);
     if (!errors)

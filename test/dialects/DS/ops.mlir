@@ -73,7 +73,8 @@ func.func private @quantized_type(
 // CHECK: func.func private @moq_attribute() attributes {ds.grid = #ds.moq<4 symmetric groups 1>, ds.of_inference = #ds.moq<8 symmetric groups 2 formula inference>}
 func.func private @moq_attribute() attributes {ds.grid =
     #ds.moq<4 symmetric groups 1>
-  , ds.of_inference = #ds.moq<8 symmetric groups 2 formula inference>
+    , ds.of_inference =
+    #ds.moq<8 symmetric groups 2 formula inference>
 }
 
 /// Values of quantized weights are f32.
