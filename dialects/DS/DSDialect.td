@@ -110,7 +110,8 @@ def DS_MoqAttr : AttrDef<DS_Dialect, "Moq"> {
   let summary = "a grid of DeepSpeed's mixture of quantization";
   let description = [{
     Codes of `bits` bits (1 to 8; from 3 on they may be asymmetric) with one scale for each of `groups` equal runs of a stored tensor; the
-    formulas are in ds/Quantize/MoqGrid.h: those of training, or from 3 bits on, symmetric, that of upstream's inference kernels. Which codes a matrix has follows from all of its tensor.
+    formulas are in ds/Quantize/MoqGrid.h: those of training, or from 3 bits on, symmetric, that of upstream's inference kernels. Which
+    codes a matrix has follows from all of its tensor.
     ```mlir
     #ds.moq<4 symmetric groups 1>
     #ds.moq<8 symmetric groups 2 formula inference>

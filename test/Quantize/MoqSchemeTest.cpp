@@ -33,14 +33,34 @@ TEST(MoqScheme, readsNames) {
 }
 
 TEST(MoqScheme, refusesNames) {
-  for (const char *name :
-       {"moq", "moq0", "moq9", "moq-4", "moq+4", "moq44", "moq4x", "moq4-", "moq4-g32", "moq4-groups", "moq4-groups0", "moq4-groups-2",
-        "moq4-groups2-asym", "moq1-asym", "moq2-asym", "moq2-inference", "moq8-asym-inference", "moq8-inference-asym", "moq4-asym-groups4x", "moq4-groups99999999999999999999", "MOQ4", ""}) {
+  for (const char *name : {"moq",
+                           "moq0",
+                           "moq9",
+                           "moq-4",
+                           "moq+4",
+                           "moq44",
+                           "moq4x",
+                           "moq4-",
+                           "moq4-g32",
+                           "moq4-groups",
+                           "moq4-groups0",
+                           "moq4-groups-2",
+                           "moq4-groups2-asym",
+                           "moq1-asym",
+                           "moq2-asym",
+                           "moq2-inference",
+                           "moq8-asym-inference",
+                           "moq8-inference-asym",
+                           "moq4-asym-groups4x",
+                           "moq4-groups99999999999999999999",
+                           "MOQ4",
+                           ""}) {
     Result<MoqGrid> grid = parseMoqGrid(name);
     ASSERT_FALSE(grid) << name;
     EXPECT_EQ(grid.error().code, ErrorCode::Usage) << name;
     EXPECT_EQ(grid.error().message,
-              "expects moqB with B from 1 to 8, or moqB-asym or moqB-inference from 3 on, each also with -groupsN, got '" + std::string(name) + "'");
+              "expects moqB with B from 1 to 8, or moqB-asym or moqB-inference from 3 on, each also with -groupsN, got '" +
+                  std::string(name) + "'");
   }
 }
 

@@ -37,8 +37,8 @@ def QuantizeWeights : Pass<"ds-quantize-weights", "::mlir::ModuleOp"> {
     Saves: bytes of weights, in the package and at every step.
   }];
   let options = [Option<"scheme", "scheme", "std::string", /*default=*/"\"none\"",
-                        "int8, int8-row, int8-gN, intB-gN, with -asym; fp8, fp8-row, fp8-gN; moqB, with -asym or -inference and -groupsN; stored; "
-                        "none">,
+                        "int8, int8-row, int8-gN, intB-gN, with -asym; fp8, fp8-row, fp8-gN; moqB, with -asym or -inference and "
+                        "-groupsN; stored; none">,
                  Option<"activations", "activations", "int64_t", /*default=*/"0",
                         "activation_bits of linears with quantized weights: 8, or 0 for none">,
                  ListOption<"rules", "rules", "std::string", "regex=scheme, the first that matches a source's name">];

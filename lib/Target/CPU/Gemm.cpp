@@ -268,12 +268,12 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     });
   };
   // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache. Each whole block asks for a part
-  // of the next panel, the shorter ones behind them for the part of the next pass. Two-byte weights are widened once for all blocks, or
-  // meet rows of bf16; row-major ones are packed.
+  // of what the next passes read, of this panel or the one behind it: a deep panel that is asked for as a whole leaves the rows no place in
+  // the second-level cache. Two-byte weights are widened once for all blocks, or meet rows of bf16; row-major ones are packed.
   auto manyBlocks = [&](bool dots) {
     const bool widens = (isNarrowMatrix(weight) && !dots) || isRowMajor(weight);
     passes(passDepth(dots), [&](Value k, Value depth, Value next) {
-      Value panelAtK = e.at(from, e.mul(k, lineBytes)), ahead = e.at(panelAtK, panelBytes);
+      Value panelAtK = e.at(from, e.mul(k, lineBytes));
       if (weight.codes)
         emitWidenedCodes(e, *weight.codes, from, widened, k, e.add(k, depth));
       else if (isRowMajor(weight))
@@ -287,7 +287,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
         GemmBlock block = blockFor(height, weight.codes || matrix.transposed ? 0 : tall ? 32 : lineBytes, dots);
         if (widens)
           block.element = dots ? Type(e.getBuilder().getBF16Type()) : e.f32();
-        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32), nextPart = tall ? e.at(ahead, part) : next;
+        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32), nextPart = tall ? e.at(next, part) : next;
         if (matrix.transposed && tall) {
           block.aheadRows = 2;
           block.aheadRowBytes = matrix.columns * 4;
