@@ -56,9 +56,9 @@ struct MoqCodes {
 /// and, in one large group, by thread, so its means drift there; here runs of 32768 are added up in f64.
 /// Errors: Usage, for bits outside 1 to 8, fewer than 3 bits with `asymmetric`, `inference` or `range`, `inference` with either of the
 /// others, a range that is not ascending and finite, and groups that do not divide the count; BadData, for a value that is NaN or infinite
-/// (the message begins with its number) and for a group whose scale or offset is beyond f32. Then `out` is as it was. Source: Quantizer of
-/// deepspeed/runtime/quantize.py and the quantizers of deepspeed/compression/utils.py, nearest rounding; of inference GroupQuantizer of
-/// deepspeed/module_inject.
+/// (the message begins with its number) and for a group whose scale or offset is beyond f32. Then `out` is as it was.
+/// Source: Quantizer of deepspeed/runtime/quantize.py and the quantizers of deepspeed/compression/utils.py, nearest rounding; of inference
+/// GroupQuantizer of deepspeed/module_inject.
 Result<void> applyMoqGrid(const MoqGrid &grid, const float *in, int64_t count, float *out);
 
 /// The fits of all groups, [groups]. Errors: as there.

@@ -8,7 +8,8 @@
 namespace ds {
 
 /// Reads `moqB`, `moqB-asym` and `moqB-inference`, B the bits, each also with `-groupsN` behind it: N equal runs of the tensor, as
-/// upstream's `quantize_groups`. Errors: Usage, for another name, fewer than 1 or more than 8 bits, and asymmetric ones of fewer than 3.
+/// upstream's `quantize_groups`. Errors: Usage, for another name, fewer than 1 or more than 8 bits, and fewer than 3 behind which
+/// something stands.
 Result<MoqGrid> parseMoqGrid(std::string_view name);
 
 /// The name `parseMoqGrid` reads.
