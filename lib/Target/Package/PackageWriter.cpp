@@ -3,7 +3,6 @@
 #include "ForEach.h"
 #include "Manifest.h"
 #include "WeightPacker.h"
-#include "ds/Quantize/QuantizedType.h"
 #include "ds/Target/Package/QuantizationReport.h"
 #include "dsrt/package.h"
 #include "llvm/ADT/StringExtras.h"
@@ -103,9 +102,7 @@ static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorS
                                  int64_t dataOffset) {
   std::vector<ParameterReader> readers;
   readers.reserve(storages.size());
-  const bool isQuantized =
-      !storages.empty() && llvm::any_of(StorageOp(storages.front().storage)->getParentOfType<ModuleOp>().getOps<ParameterOp>(),
-                                        [](ParameterOp parameter) { return quantizedTypeOf(parameter) != nullptr; });
+  const bool isQuantized = !storages.empty() && !mainScheme(StorageOp(storages.front().storage)->getParentOfType<ModuleOp>()).empty();
   std::vector<Work> work;
   for (const PlacedStorage &placed : storages) {
     StorageOp storage = placed.storage;

@@ -51,11 +51,12 @@ static void printRatio(llvm::raw_ostream &out, double signal, double noise) {
 Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &tensors, const CorrectedWeights *corrected) {
   std::string text;
   llvm::raw_string_ostream out(text);
-  const bool isQuantized = llvm::any_of(module.getOps<ParameterOp>(), [](ParameterOp parameter) { return !!quantizedTypeOf(parameter); });
+  if (mainScheme(module).empty())
+    return text;
   for (ParameterOp parameter : module.getOps<ParameterOp>()) {
     QuantizedType type = quantizedTypeOf(parameter);
     const bool isMatrix = parameter.getSource() && parameter.getTensorType().getRank() == 2;
-    if (!isQuantized || (!type && !isMatrix))
+    if (!type && !isMatrix)
       continue;
     if (text.empty())
       out << "quantized:  bits  SQNR dB  greatest error" << (corrected ? "  output dB" : "") << "  scheme          tensor\n";

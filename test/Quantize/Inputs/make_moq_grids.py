@@ -6,8 +6,8 @@ quantizer.npz holds inputs `in_*` and arrays that DeepSpeed 0.19.6 gave; the for
 bit widths it lacks.
 
 File, little endian: u32 inputs, for each u32 count and its values (f32); then cases until the end, for each u8 input, u8 bits,
-u8 kind (1 asymmetric, 2 of inference), u8 given range (-1.5 to 2), u32 groups, u32 levels, the levels (f32), for each value the number of its level (u8, u16 where
-there are more than 256).
+u8 kind (1 asymmetric, 2 of inference), u8 given range (-1.5 to 2), u32 groups, u32 levels, the levels (f32), for each value the number
+of its level (u8, u16 where there are more than 256).
 """
 
 import pathlib
