@@ -87,11 +87,12 @@ struct BytesBlock {
   const ds_plan::PanelCodes &codes;
   const RoundedRows &layout;
   int64_t height;
-  int64_t digits; // each row is the sum of as many that follow each other
-  bool asks;      // for `aheadBytes` from `ahead` on, for every k
-  static constexpr int64_t aheadBytes = 4;
+  int64_t digits;          // each row is the sum of as many that follow each other
+  int64_t aheadLines;      // for every 16 k so many lines from `ahead` on are read ahead
   int64_t panelAheadBytes; // how far ahead the panel is asked for
   bool touches = false;    // for every 32 k, the columns of one row elsewhere are read ahead as well
+  static constexpr int64_t lineBytes = 64;
+  int64_t aheadBytes() const { return aheadLines * lineBytes / linearGroup; } // of one k
 };
 
 /// As `emitCodesBlock`; `begin` and `end` are multiples of what shares a scale of activations, or the end of the depth. `touched` and
@@ -190,7 +191,7 @@ private:
   Value usesDigits() { return e.bitAnd(e.le(c.rows, mostRowsOfDigits), e.constantBool(digitsAreFaster())); }
   /// Three digits of bytes in sums of 16 bits are slower than f32 at x86-64-v3: 82 and 98 tokens a second of SmolLM2 in 4 bits.
   bool digitsAreFaster() const { return c.level.byteDots != Dots::pairwise || c.level.lanes != 8 || roundedRows->hasWords(); }
-  Value usesOneDigit() { return e.bitAnd(e.gt(c.rows, linearFewRows / 2), e.constantBool(roundsManyRows)); }
+  Value usesOneDigit() { return e.bitAnd(e.gt(c.rows, mostRowsOfDigits), e.constantBool(roundsManyRows)); }
   /// Whether a slab takes the blocks of many rows, i1. What codes and dot products give depends on it in the last bit, so there the launch
   /// decides.
   Value hasManyRows(const Slab &slab) {

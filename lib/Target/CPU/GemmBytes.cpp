@@ -280,11 +280,12 @@ private:
 
   /// Asks for what is read ahead `k` behind the beginning of the pass: of rows elsewhere one line, or two of three, every 16 k.
   void askFor(Value ahead, Value touched, Value touchedBytes, Value k) {
-    if (block.asks)
-      e.prefetch(e.at(ahead, e.mul(k, BytesBlock::aheadBytes)), /*locality=*/2);
+    constexpr int64_t lineBytes = BytesBlock::lineBytes;
+    Value lines = e.at(ahead, e.mul(k, block.aheadBytes()));
+    for (int64_t line = 0; line < block.aheadLines; ++line)
+      e.prefetch(e.at(lines, line * lineBytes), /*locality=*/2);
     if (!block.touches)
       return;
-    constexpr int64_t lineBytes = 64;
     Value step = e.shiftRight(k, llvm::Log2_64(PanelReader::step)), row = e.at(touched, e.mul(e.shiftRight(step, 1), touchedBytes));
     Value line = e.at(row, e.mul(e.bitAnd(step, e.constant(1)), lineBytes));
     for (int64_t byte = 0; byte + lineBytes < codes.width * 4; byte += lineBytes)
@@ -371,7 +372,8 @@ void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value p
   std::string name;
   llvm::raw_string_ostream(name) << "gemm_bytes_" << block.codes.type << "_" << block.codes.depth << "_" << block.height << "x"
                                  << block.codes.width << "_" << block.layout.bytes << "_" << block.layout.segment << "_" << block.digits
-                                 << (block.layout.hasWords() ? "_words" : "") << (block.asks ? "_asks" : "")
+                                 << (block.layout.hasWords() ? "_words" : "")
+                                 << (block.aheadLines ? "_asks" + std::to_string(block.aheadLines) : "")
                                  << (block.panelAheadBytes ? "_streams" : "") << (block.touches ? "_touches" : "");
   e.call(name, {rows, panel, sums, sumBytes, begin, end, ahead, touched, touchedBytes},
          [&](ValueRange a) { BytesBlockEmitter(e, block).emit(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]); });
@@ -380,35 +382,49 @@ void ds::emitBytesBlock(Emitter &e, const BytesBlock &block, Value rows, Value p
 void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums, int64_t digits,
                                     const Touched *touched) {
   // A single block reads a panel from its beginning to its end. A Zen 4 notices that and is only delayed by asking (115 tokens a second of
-  // SmolLM2 for 166), an Emerald Rapids reads twice as fast. Of many blocks each asks for a part of what the next pass reads.
-  constexpr int64_t page = 4096;
-  const bool streams = digits > 1;
-  Value all = e.constant(region.depth), most = streams ? all : e.constant(bytesPass(roundedRows->segment));
-  const int64_t tallest = digits > 1 ? mostRowsOfDigits : tallestBlock(c.level, *weight.codes);
+  // SmolLM2 for 166), an Emerald Rapids reads twice as fast. Of several blocks each asks for a part of what the next pass reads, of few
+  // for half of it, so that memory, from where their weights come, does not rest.
+  constexpr int64_t page = 4096, fewBlocks = 3;
+  const ds_plan::PanelCodes &codes = *weight.codes;
+  const int64_t tallest = digits > 1 ? mostRowsOfDigits : tallestBlock(c.level, codes);
+  const int64_t half = llvm::divideCeil(codes.bytes() * PanelReader::step, region.depth * 2 * BytesBlock::lineBytes);
   SmallVector<int64_t> blocks{4, 2, 1};
   llvm::erase_if(blocks, [&](int64_t height) { return height > tallest; });
-  e.forRange(e.constant(0), all, most, [&](Value k) {
-    Value end = e.min(e.add(k, most), all), depth = e.sub(end, k);
-    Value next = e.at(panel, e.div(e.mul(end, weight.codes->bytes()), region.depth));
-    auto emitBlock = [&](Value row, int64_t height) {
-      const bool asks = !streams && height >= tallest - 1;
-      Value ahead = asks ? e.at(next, e.mul(e.mul(e.div(row, height), depth), BytesBlock::aheadBytes)) : next;
-      const bool touches = touched && asks;
-      TouchedRows elsewhere{panel, e.constant(0)};
-      if (touches)
-        elsewhere = touchedRows(*touched, e.add(slab.first, row), end);
-      emitBytesBlock(e, {*weight.codes, *roundedRows, height, digits, asks, streams && c.level.isOfIntel ? page : 0, touches},
-                     e.at(rounded, e.mul(row, digits * roundedBytes)), panel, e.at(sums, e.mul(row, tileRowBytes)),
-                     e.constant(tileRowBytes), k, end, ahead, elsewhere.first, elsewhere.bytes);
-    };
-    Value first = e.constant(0);
-    if (tallest > blocks.front()) {
-      // A short block takes about as long as the tallest: of those as many as leave whole blocks of one row less, where rows are enough.
-      Value lacking = e.rem(e.sub(e.constant(tallest), e.rem(slab.count, tallest)), tallest);
-      Value rest = e.mul(lacking, tallest - 1), most = e.sub(slab.count, e.min(rest, slab.count));
-      first = forBlocks({tallest}, first, most, emitBlock);
-      first = forBlocks({tallest - 1}, first, slab.count, emitBlock);
-    }
-    forBlocks(blocks, first, slab.count, emitBlock);
+  Value all = e.constant(region.depth);
+  auto passes = [&](Value most, int64_t panelAheadBytes, int64_t lines, bool onlyTall) {
+    e.forRange(e.constant(0), all, most, [&](Value k) {
+      Value end = e.min(e.add(k, most), all), depth = e.sub(end, k);
+      Value next = e.at(panel, e.div(e.mul(end, codes.bytes()), region.depth));
+      auto emitBlock = [&](Value row, int64_t height) {
+        const bool isTall = height >= tallest - 1;
+        BytesBlock block{codes, *roundedRows, height, digits, isTall || !onlyTall ? lines : 0, panelAheadBytes};
+        Value part = e.div(row, onlyTall ? height : tallest - 1);
+        Value ahead = lines ? e.at(next, e.mul(e.mul(part, depth), block.aheadBytes())) : next;
+        TouchedRows elsewhere{panel, e.constant(0)};
+        block.touches = touched && lines && onlyTall && isTall;
+        if (block.touches)
+          elsewhere = touchedRows(*touched, e.add(slab.first, row), end);
+        emitBytesBlock(e, block, e.at(rounded, e.mul(row, digits * roundedBytes)), panel, e.at(sums, e.mul(row, tileRowBytes)),
+                       e.constant(tileRowBytes), k, end, ahead, elsewhere.first, elsewhere.bytes);
+      };
+      Value first = e.constant(0);
+      if (tallest > blocks.front()) {
+        // A short block takes about as long as the tallest: of those as many as leave whole blocks of one row less, where rows are enough.
+        Value lacking = e.rem(e.sub(e.constant(tallest), e.rem(slab.count, tallest)), tallest);
+        Value rest = e.mul(lacking, tallest - 1), most = e.sub(slab.count, e.min(rest, slab.count));
+        first = forBlocks({tallest}, first, most, emitBlock);
+        first = forBlocks({tallest - 1}, first, slab.count, emitBlock);
+      }
+      forBlocks(blocks, first, slab.count, emitBlock);
+    });
+  };
+  auto oneBlock = [&] { passes(all, c.level.isOfIntel ? page : 0, 0, /*onlyTall=*/false); };
+  if (digits > 1)
+    return oneBlock();
+  Value most = e.constant(bytesPass(roundedRows->segment));
+  e.ifElse(e.le(slab.count, tallest), oneBlock, [&] {
+    e.ifElse(
+        e.le(slab.count, fewBlocks * tallest), [&] { passes(most, 0, half, /*onlyTall=*/false); },
+        [&] { passes(most, 0, 1, /*onlyTall=*/true); });
   });
 }
