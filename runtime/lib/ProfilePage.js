@@ -214,7 +214,7 @@ function showRoofline() {
   }
   svg.append(drawn("text", { x: (left + width) / 2, y: height - 8, "text-anchor": "middle" }, "FLOPs for each byte that is read or written"));
   svg.append(drawn("text", { x: 14, y: height / 2, transform: `rotate(-90 14 ${height / 2})`, "text-anchor": "middle" }, "FLOP/s"));
-  const peak = Math.max(0, ...peaks), named = [], drawnRates = [];
+  const peak = Math.max(0, ...peaks), taken = [], drawnRates = [];
   for (const [name, rate] of slopes) {
     if (!(rate > 0) || !(peak > 0)) continue;
     const from = Math.max(lowX, lowY / rate), to = Math.min(highX, peak / rate);
@@ -234,25 +234,29 @@ function showRoofline() {
     const from = Math.max(lowX, rate / Math.max(...slopes.map((slope) => slope[1])));
     svg.append(drawn("line", { class: rate === peak ? "roof" : "roof inner", x1: placeX(from), y1: placeY(rate), x2: width - right, y2: placeY(rate) }));
     const label = `${name} ${withPrefix(rate, "FLOP/s")}`, size = label.length * 6.6;
-    named.push({ x: width - right - 4 - size, y: placeY(rate) - 6, size });
+    taken.push({ x: width - right - 4 - size, y: placeY(rate) - 6, size });
     svg.append(drawn("text", { x: width - right - 4, y: placeY(rate) - 6, "text-anchor": "end" }, label));
   }
   const longest = Math.max(...points.map((point) => point.kernel.latency_ns));
   points.sort((a, b) => b.kernel.latency_ns - a.kernel.latency_ns);
-  for (const { kernel, x, y } of points) {
-    const radius = 3 + 13 * Math.sqrt(kernel.latency_ns / longest);
+  for (const point of points) {
+    const { kernel, x, y } = point, radius = point.radius = 3 + 13 * Math.sqrt(kernel.latency_ns / longest);
     const circle = drawn("circle", { cx: placeX(x), cy: placeY(y), r: radius, fill: colorOf(kernel.family) });
     circle.addEventListener("pointermove", (event) => showTip(event, `${kernel.name}\n${kernel.launches} launches, ${time(kernel.latency_ns)}\n` +
       `${rounded(x)} FLOPs a byte, ${withPrefix(y, "FLOP/s")}` + (hasMachine ? `\n${percent(kernel.roofline_share)} of the roofline` : "")));
     circle.addEventListener("pointerleave", hideTip);
     svg.append(circle);
-    // Names of the long ones, where no other name is.
-    const text = { x: placeX(x) + radius + 4, y: placeY(y) + 4, size: kernel.name.length * 6.6 };
-    if (text.x + text.size > width - right) text.x = placeX(x) - radius - 4 - text.size;
-    if (named.length < 12 && !named.some((other) => Math.abs(other.y - text.y) < 13 && text.x < other.x + other.size && other.x < text.x + text.size)) {
-      named.push(text);
-      svg.append(drawn("text", { class: "name", x: text.x, y: text.y }, kernel.name));
-    }
+    taken.push({ x: placeX(x) - radius, y: placeY(y), size: 2 * radius });
+  }
+  // Names of the long ones, beside, above or below the point, where nothing else is.
+  for (const { kernel, x, y, radius } of points.slice(0, 12)) {
+    const size = kernel.name.length * 7.2, middle = placeX(x) - size / 2;
+    const text = [[placeX(x) + radius + 4, 4], [placeX(x) - radius - 4 - size, 4], [middle, -radius - 6], [middle, radius + 14]].map(
+      ([from, down]) => ({ x: Math.min(from, width - right - size), y: placeY(y) + down, size })).find((place) =>
+      !taken.some((other) => Math.abs(other.y - place.y) < 13 && place.x < other.x + other.size && other.x < place.x + size));
+    if (!text) continue;
+    taken.push(text);
+    svg.append(drawn("text", { class: "name", x: text.x, y: text.y }, kernel.name));
   }
   byId("roof").replaceChildren(svg);
 }
