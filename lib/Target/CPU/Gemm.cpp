@@ -422,7 +422,7 @@ void GemmKernel::emit() {
   if (copies || isDeep)
     copied = e.stack(slabRows * (isDeep ? copiedRowBytes : rowBytes));
   if (roundedBytes)
-    rounded = e.stack(slabRows * roundedBytes);
+    rounded = e.stack(std::max(slabRows, roundedRows ? mostRowsOfDigits() * roundedRows->digitsOfF32() : 0) * roundedBytes);
   auto widens = [&](const KernelOperand &operand) { return (isNarrowMatrix(operand) && !hasDots(operand)) || isRowMajor(operand); };
   if (!(roundedRows && roundsManyRows) && !halves && llvm::any_of(c.ins, widens))
     widened = e.stack((winograd ? ds_plan::PanelSums::pass : gemmPass) * linearWidePanel * 4);

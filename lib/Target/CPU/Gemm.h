@@ -185,13 +185,16 @@ private:
   void emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums);
   /// Rows [first, end) in blocks, the highest first; returns the end.
   Value forBlocks(llvm::ArrayRef<int64_t> heights, Value first, Value end, llvm::function_ref<void(Value row, int64_t height)> body);
-  /// The most rows of a launch that have as many digits: with more, f32 products are as fast.
-  static constexpr int64_t mostRowsOfDigits = 2;
+  /// The most rows of a launch that have as many digits: with more, f32 products are as fast, or rows may be rounded. Where two dot
+  /// products begin in each cycle, three take less time than a multiply-add of f32 and what widens codes for it.
+  int64_t mostRowsOfDigits() const {
+    return roundsManyRows || c.level.byteDots == Dots::pairwise || !c.level.isOfIntel ? 2 : linearFewRows / 2;
+  }
   /// Whether rows that can be rounded are, i1: to all digits, or to one where the products allow that and there are more than few.
-  Value usesDigits() { return e.bitAnd(e.le(c.rows, mostRowsOfDigits), e.constantBool(digitsAreFaster())); }
+  Value usesDigits() { return e.bitAnd(e.le(c.rows, mostRowsOfDigits()), e.constantBool(digitsAreFaster())); }
   /// Three digits of bytes in sums of 16 bits are slower than f32 at x86-64-v3: 82 and 98 tokens a second of SmolLM2 in 4 bits.
   bool digitsAreFaster() const { return c.level.byteDots != Dots::pairwise || c.level.lanes != 8 || roundedRows->hasWords(); }
-  Value usesOneDigit() { return e.bitAnd(e.gt(c.rows, mostRowsOfDigits), e.constantBool(roundsManyRows)); }
+  Value usesOneDigit() { return e.bitAnd(e.gt(c.rows, mostRowsOfDigits()), e.constantBool(roundsManyRows)); }
   /// Whether a slab takes the blocks of many rows, i1. What codes and dot products give depends on it in the last bit, so there the launch
   /// decides.
   Value hasManyRows(const Slab &slab) {

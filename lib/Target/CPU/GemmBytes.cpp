@@ -384,9 +384,9 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
   // A single block reads a panel from its beginning to its end. A Zen 4 notices that and is only delayed by asking (115 tokens a second of
   // SmolLM2 for 166), an Emerald Rapids reads twice as fast. Of several blocks each asks for a part of what the next pass reads, of few
   // for half of it, so that memory, from where their weights come, does not rest.
-  constexpr int64_t page = 4096, fewBlocks = 3;
+  constexpr int64_t page = 4096, rowsOfDigits = 2;
   const ds_plan::PanelCodes &codes = *weight.codes;
-  const int64_t tallest = digits > 1 ? mostRowsOfDigits : tallestBlock(c.level, codes);
+  const int64_t tallest = digits > 1 ? rowsOfDigits : tallestBlock(c.level, codes);
   const int64_t half = llvm::divideCeil(codes.bytes() * PanelReader::step, region.depth * 2 * BytesBlock::lineBytes);
   SmallVector<int64_t> blocks{4, 2, 1};
   llvm::erase_if(blocks, [&](int64_t height) { return height > tallest; });
@@ -398,7 +398,7 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
       auto emitBlock = [&](Value row, int64_t height) {
         const bool isTall = height >= tallest - 1;
         BytesBlock block{codes, *roundedRows, height, digits, isTall || !onlyTall ? lines : 0, panelAheadBytes};
-        Value part = e.div(row, onlyTall ? height : tallest - 1);
+        Value part = e.div(row, onlyTall ? height : tallest > blocks.front() ? tallest - 1 : tallest);
         Value ahead = lines ? e.at(next, e.mul(e.mul(part, depth), block.aheadBytes())) : next;
         TouchedRows elsewhere{panel, e.constant(0)};
         block.touches = touched && lines && onlyTall && isTall;
@@ -419,12 +419,11 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
     });
   };
   auto oneBlock = [&] { passes(all, c.level.isOfIntel ? page : 0, 0, /*onlyTall=*/false); };
-  if (digits > 1)
-    return oneBlock();
   Value most = e.constant(bytesPass(roundedRows->segment));
+  auto few = [&] { passes(most, 0, half, /*onlyTall=*/false); };
+  auto many = [&] { passes(most, 0, 1, /*onlyTall=*/true); };
   e.ifElse(e.le(slab.count, tallest), oneBlock, [&] {
-    e.ifElse(
-        e.le(slab.count, fewBlocks * tallest), [&] { passes(most, 0, half, /*onlyTall=*/false); },
-        [&] { passes(most, 0, 1, /*onlyTall=*/true); });
+    constexpr int64_t fewBlocks = 3;
+    digits > 1 ? few() : e.ifElse(e.le(slab.count, fewBlocks * tallest), few, many);
   });
 }
