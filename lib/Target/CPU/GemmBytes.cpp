@@ -419,6 +419,8 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
     });
   };
   auto oneBlock = [&] { passes(all, c.level.isOfIntel ? page : 0, 0, /*onlyTall=*/false); };
+  if (digits > 1 && mostRowsOfDigits() <= tallest)
+    return oneBlock();
   Value most = e.constant(bytesPass(roundedRows->segment));
   auto few = [&] { passes(most, 0, half, /*onlyTall=*/false); };
   auto many = [&] { passes(most, 0, 1, /*onlyTall=*/true); };
