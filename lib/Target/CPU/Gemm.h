@@ -188,7 +188,7 @@ private:
   /// The most rows of a launch that have as many digits: with more, f32 products are as fast, or rows may be rounded. Where two dot
   /// products begin in each cycle, three take less time than a multiply-add of f32 and what widens codes for it.
   int64_t mostRowsOfDigits() const {
-    return roundsManyRows || c.level.byteDots == Dots::pairwise || !c.level.isOfIntel ? 2 : linearFewRows / 2;
+    return roundsManyRows || c.level.byteDots == Dots::pairwise || !c.level.isOfIntel ? 2 : linearFewRows;
   }
   /// Whether rows that can be rounded are, i1: to all digits, or to one where the products allow that and there are more than few.
   Value usesDigits() { return e.bitAnd(e.le(c.rows, mostRowsOfDigits()), e.constantBool(digitsAreFaster())); }

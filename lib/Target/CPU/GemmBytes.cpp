@@ -387,7 +387,9 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
   constexpr int64_t page = 4096, rowsOfDigits = 2;
   const ds_plan::PanelCodes &codes = *weight.codes;
   const int64_t tallest = digits > 1 ? rowsOfDigits : tallestBlock(c.level, codes);
-  const int64_t half = llvm::divideCeil(codes.bytes() * PanelReader::step, region.depth * 2 * BytesBlock::lineBytes);
+  auto partOf = [&](int64_t blocks) { // of 16 k of a panel, in lines
+    return llvm::divideCeil(codes.bytes() * PanelReader::step, region.depth * blocks * BytesBlock::lineBytes);
+  };
   SmallVector<int64_t> blocks{4, 2, 1};
   llvm::erase_if(blocks, [&](int64_t height) { return height > tallest; });
   Value all = e.constant(region.depth);
@@ -422,10 +424,11 @@ void GemmKernel::emitProductOfBytes(const KernelOperand &weight, const Slab &sla
   if (digits > 1 && mostRowsOfDigits() <= tallest)
     return oneBlock();
   Value most = e.constant(bytesPass(roundedRows->segment));
-  auto few = [&] { passes(most, 0, half, /*onlyTall=*/false); };
+  auto few = [&] { passes(most, 0, partOf(2), /*onlyTall=*/false); };
+  auto several = [&] { passes(most, 0, partOf(8), /*onlyTall=*/false); };
   auto many = [&] { passes(most, 0, 1, /*onlyTall=*/true); };
   e.ifElse(e.le(slab.count, tallest), oneBlock, [&] {
-    constexpr int64_t fewBlocks = 3;
-    digits > 1 ? few() : e.ifElse(e.le(slab.count, fewBlocks * tallest), few, many);
+    const int64_t mostOfFew = digits > 1 ? 4 : 3;
+    e.ifElse(e.le(slab.count, mostOfFew * tallest), few, [&] { digits > 1 ? several() : many(); });
   });
 }
