@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import models
+import tiny_models
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,14 @@ def compiled(tmp_path_factory):
         return made[key]
 
     return compile_once
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(torch, compiled, tmp_path_factory):
+    """The package of a tiny decoder."""
+    folder = tmp_path_factory.mktemp("llama")
+    tiny_models.make_model("llama", folder)
+    return compiled(folder)
 
 
 @pytest.fixture(scope="session")

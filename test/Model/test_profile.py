@@ -21,13 +21,6 @@ def bert(torch, compiled, tmp_path_factory):
     return compiled(folder), source
 
 
-@pytest.fixture(scope="module")
-def llama(torch, compiled, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("llama")
-    tiny_models.make_model("llama", folder)
-    return compiled(folder)
-
-
 def test_the_largest_table_counts(bert):
     """Those of positions and token types are small, and each step reads the same rows of them."""
     package, source = bert
@@ -133,10 +126,10 @@ def test_the_page_holds_everything(bert, tmp_path):
     assert len(program["launches"]) > 10
 
 
-def test_generation_and_a_trace(llama, tmp_path):
+def test_generation_and_a_trace(tiny_llama, tmp_path):
     import ds_mlir
 
-    model = ds_mlir.load(llama)
+    model = ds_mlir.load(tiny_llama)
     made = ds_mlir.profile(model, [[1, 5, 9]], max_new_tokens=6, repetitions=2)
     programs = {program["program"]: program for program in made.data()["programs"]}
     assert set(programs) == {"prefill", "decode"}
@@ -175,14 +168,13 @@ def run(*arguments):
     return subprocess.run([str(argument) for argument in arguments], capture_output=True, text=True)
 
 
-def test_the_tools_profile(bert, llama, tmp_path):
+def test_the_tools_profile(bert, tiny_llama, tmp_path):
     done = run(BIN / "ds-run", "--profile", bert[0], "--input", "input_ids=1x4xi32=3")
     assert done.returncode == 0, done.stderr
     assert "Detailed Profile" in done.stdout, done.stderr
     files = [tmp_path / name for name in ("a.html", "a.json", "a.trace.json", "a.txt")]
-    done = run(
-        BIN / "ds-bench", llama, "-p", 8, "-n", 4, "-r", 2, *(f"--profile={file}" for file in files), "--profile-counting", "compatible"
-    )
+    reports = [f"--profile={file}" for file in files]
+    done = run(BIN / "ds-bench", tiny_llama, "-p", 8, "-n", 4, "-r", 2, *reports, "--profile-counting", "compatible")
     assert done.returncode == 0, done.stderr
     assert json.loads(files[1].read_text())["counting"] == "compatible"
     assert parse_page(files[0].read_text())[1]["programs"][0]["steps"] >= 2

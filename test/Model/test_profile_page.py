@@ -10,7 +10,6 @@ import subprocess
 import numpy as np
 import PIL.Image
 import pytest
-import tiny_models
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "build" / "release" / "bin"
@@ -94,13 +93,6 @@ def screenshot(page, tmp_path):
     return np.asarray(PIL.Image.open(file).convert("RGB"))
 
 
-@pytest.fixture(scope="module")
-def llama(torch, compiled, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("llama")
-    tiny_models.make_model("llama", folder)
-    return compiled(folder)
-
-
 def profile(*command):
     return subprocess.run([str(word) for word in command], capture_output=True, text=True)
 
@@ -126,14 +118,14 @@ def check(found, program, has_machine):
 
 
 @pytest.mark.parametrize("has_machine", [True, False])
-def test_a_browser_shows_the_page(llama, tmp_path, has_machine):
+def test_a_browser_shows_the_page(tiny_llama, tmp_path, has_machine):
     page, data = tmp_path / "p.html", tmp_path / "p.json"
     machine = json.loads(MACHINE.read_text())
     (limits,) = machine["limits"]
     limits.update(flops_f32=1e11, flops_bf16=2e11, l2_read=1e11, l3_read=3e10, memory_read=1e10)
     (tmp_path / "machine.json").write_text(json.dumps(machine))
     options = ("--profile-machine", tmp_path / "machine.json") if has_machine else ()
-    done = profile(BIN / "ds-bench", llama, "-p", 8, "-n", 4, "-r", 2, "-t", 1, f"--profile={page}", f"--profile={data}", *options)
+    done = profile(BIN / "ds-bench", tiny_llama, "-p", 8, "-n", 4, "-r", 2, "-t", 1, f"--profile={page}", f"--profile={data}", *options)
     assert done.returncode == 0, done.stderr
     programs = json.loads(data.read_text())["programs"]
     found = probe(page, tmp_path)
@@ -155,9 +147,9 @@ def test_a_browser_shows_the_page(llama, tmp_path, has_machine):
         assert vivid > 200, f"{place}: {vivid} pixels of {len(colors)} colours"
 
 
-def test_a_browser_shows_a_failing_run(llama, tmp_path):
+def test_a_browser_shows_a_failing_run(tiny_llama, tmp_path):
     page = tmp_path / "failed.html"
-    done = profile(BIN / "ds-run", llama, "--tokens", "999999", f"--profile={page}")
+    done = profile(BIN / "ds-run", tiny_llama, "--tokens", "999999", f"--profile={page}")
     assert done.returncode == 2, done.stderr
     found = probe(page, tmp_path)
     assert found["errors"] == []
