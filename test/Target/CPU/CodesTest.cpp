@@ -295,7 +295,7 @@ TEST_P(Codes, roundedActivations) {
     Matrix matrix(quantized, 100, depth, 48);
     CompiledPlan code(productPlan(matrix, 100, depth, true), level());
     ASSERT_TRUE(code) << code.error();
-    for (int64_t rows : {2, 3, 8, 13, 17, 31, 130}) {
+    for (int64_t rows : {1, 3, 8, 9, 16, 17, 31, 130}) {
       ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 100, rows, static_cast<int32_t>(rows % 3 + 1), roundsRows(rows))) << matrix.tensor;
     }
   }
@@ -332,7 +332,7 @@ TEST_P(Codes, roundedActivationsOfPlanes) {
     Matrix matrix(quantized, 52, depth, 48);
     CompiledPlan code(productPlan(matrix, 52, depth, true), level());
     ASSERT_TRUE(code) << code.error();
-    for (int64_t rows : {1, 2, 4, 9, 31}) {
+    for (int64_t rows : {1, 2, 4, 8, 9, 31}) {
       const bool rounds = level().byteDots != Dots::none && roundsRows(rows);
       ASSERT_NO_FATAL_FAILURE(checkProduct(code, matrix, 52, rows, 2, rounds)) << matrix.tensor;
     }
@@ -363,7 +363,7 @@ TEST_P(Codes, largestSums) {
     });
     CompiledPlan code(productPlan(matrix, columns, depth, true), level());
     ASSERT_TRUE(code) << code.error();
-    for (int64_t rows : {1, 2, 4, 24}) {
+    for (int64_t rows : {1, 2, 4, 9, 24}) {
       // By rows: the largest of one sign, in turns, and values whose lower digits are the largest.
       std::vector<float> x;
       for (int64_t i = 0; i < rows * depth; ++i)
