@@ -37,6 +37,7 @@ def DS_AttentionOp : DS_Op<"attention",
     Key `s` is seen by token `t` when all of these hold; where none is seen the output is zero:
     `mask[b, s] != 0`; with `past`, `s < past[b] + T`; with `causal`, `s <= past[b] + t` (`past` is 0 when absent);
     with `window`, `s > past[b] + t - window`. A constant mask without zeros folds away.
+    With `rounded` a target may round queries, keys, values and weights of the softmax to 16 bits.
     With `dropout`, each weight of the softmax goes through `ds.dropout`, but for its word: that of sequence `b`, head `h`, token `t` and
     key `s` is word `t mod 4` of the counter `(t / 4, s, site, b * heads + h)`.
     - (C1) `query` is `[B, T, heads * D]`; `key` and `value` are `[B, S, kv_heads * D]` of one type, if of codes in groups of D.
@@ -55,12 +56,13 @@ def DS_AttentionOp : DS_Op<"attention",
   let arguments = (ins DS_FloatTensor:$query, DS_CacheTensor:$key, DS_CacheTensor:$value, Optional<DS_IntTensor>:$mask,
                        Optional<DS_IntTensor>:$past, Optional<DS_FloatTensor>:$slopes, Optional<DS_IntTensor>:$seed,
                        OptionalAttr<F64Attr>:$rate, OptionalAttr<I64Attr>:$site, I64Attr:$heads, I64Attr:$kv_heads, F64Attr:$scale,
-                       UnitAttr:$causal, OptionalAttr<I64Attr>:$window);
+                       UnitAttr:$causal, OptionalAttr<I64Attr>:$window, UnitAttr:$rounded);
   let results = (outs DS_FloatTensor:$output);
   let assemblyFormat = [{
     $query `,` $key `,` $value (`mask` $mask^ `:` type($mask))? (`past` $past^ `:` type($past))? (`slopes` $slopes^ `:` type($slopes))?
     (`dropout` $seed^ `:` type($seed) `rate` $rate `site` $site)?
-    `heads` $heads `kv_heads` $kv_heads `scale` $scale (`causal` $causal^)? (`window` $window^)? attr-dict
+    `heads` $heads `kv_heads` $kv_heads `scale` $scale (`causal` $causal^)? (`window` $window^)?
+    (`rounded` $rounded^)? attr-dict
     `:` type($query) `,` type($key)
   }];
   let hasCanonicalizeMethod = 1;

@@ -179,8 +179,11 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
     if (auto store = dyn_cast<StoreCacheOp>(op); store && store.getKind() == CacheKind::keys) // 16 slots of each value and scale
       facts.keyBlockBytes += static_cast<double>(16 * elementBytes(store.getOutput().getType()) * widthOf(store.getInput())) +
                              (isOfCodes(store.getOutput()) ? 64.0 * static_cast<double>(store.getKvHeads()) : 0);
-    if (auto attention = dyn_cast<AttentionOp>(op))
+    if (auto attention = dyn_cast<AttentionOp>(op)) {
       facts.heads = static_cast<double>(attention.getHeads());
+      if (attention.getRounded())
+        facts.matrix = MatrixType::rounded;
+    }
     facts.rowsAreTiles |= needsRows(&op);
   }
   facts.rowsAreTiles &= facts.macsPerRow == 0;

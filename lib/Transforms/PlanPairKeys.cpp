@@ -1,4 +1,4 @@
-// Keys and values of a step without a cache in pairs of bf16.
+// Keys and values of a step without a cache in pairs of bf16, and attention to a cache that may round.
 #include "dialects/DS/DSDialect.h"
 #include "dialects/DSPlan/CacheLayout.h"
 #include "dialects/DSPlan/DSPlanDialect.h"
@@ -44,8 +44,15 @@ namespace {
 struct PlanPairKeys : ds::impl::PlanPairKeysBase<PlanPairKeys> {
   void runOnOperation() override {
     SymbolTable symbols(getOperation());
-    // Beside a cache they would be others than what decoding sees.
     const bool hasCaches = getOperation()->walk([](ds_plan::CacheOp) { return WalkResult::interrupt(); }).wasInterrupted();
+    // Keys and values stay what decoding sees.
+    for (auto kernel : getOperation().getOps<KernelOp>())
+      kernel.walk([&](AttentionOp attention) {
+        if (!attention.getPast())
+          return;
+        attention.setRounded(true);
+        remark::passed(kernel.getLoc(), remark::RemarkOpts::name("rounded").category("ds-plan-pair-keys").function(kernel.getSymName()));
+      });
     for (auto program : getOperation().getOps<ProgramOp>()) {
       auto buffers = llvm::to_vector(llvm::make_filter_range(program.getOps<BufferOp>(), [](BufferOp buffer) {
         return buffer.getRows() == Rows::packed && cast<MemRefType>(buffer.getType()).getElementType().isF32();

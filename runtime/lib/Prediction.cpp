@@ -18,8 +18,11 @@ const char *dsrt::nameOf(Bound bound) {
   return "";
 }
 
-static constexpr std::pair<MatrixType, const char *> matrixNames[] = {
-    {MatrixType::f32, "f32"}, {MatrixType::bf16, "bf16"}, {MatrixType::f16, "f16"}, {MatrixType::halves, "halves"}};
+static constexpr std::pair<MatrixType, const char *> matrixNames[] = {{MatrixType::f32, "f32"},
+                                                                      {MatrixType::bf16, "bf16"},
+                                                                      {MatrixType::f16, "f16"},
+                                                                      {MatrixType::halves, "halves"},
+                                                                      {MatrixType::rounded, "rounded"}};
 
 const char *dsrt::nameOf(MatrixType type) {
   for (auto [of, name] : matrixNames)
@@ -113,7 +116,8 @@ static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::st
 }
 
 static bool multipliesHalves(const LaunchWork &work, std::string_view level) {
-  return work.matrix == MatrixType::bf16 && level == nameOf(CpuLevel::v4Fp16) && work.rows >= halvesRows;
+  const bool mayRound = work.matrix == MatrixType::bf16 || work.matrix == MatrixType::rounded;
+  return mayRound && level == nameOf(CpuLevel::v4Fp16) && work.rows >= halvesRows;
 }
 
 /// How many multiply-adds of f32 count as one: of 16, Winograd's inner products (lib/Target/CPU/GemmWinograd.cpp) do 5 pairs by one each,
@@ -121,8 +125,10 @@ static bool multipliesHalves(const LaunchWork &work, std::string_view level) {
 static double multiplyAddsOfOne(const LaunchWork &work, std::string_view level) {
   if (work.matrix == MatrixType::halves)
     return 2;
+  if (multipliesHalves(work, level))
+    return 2;
   if (work.matrix == MatrixType::bf16)
-    return multipliesHalves(work, level) ? 2 : 1;
+    return 1;
   const bool isF32 = work.matrix != MatrixType::none;
   return isF32 && level == nameOf(CpuLevel::znver4) && work.rows > fewRows ? 16.0 / 11 : 1;
 }

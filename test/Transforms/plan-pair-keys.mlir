@@ -4,6 +4,7 @@
 // REMARK: Function=encode | buffers=2
 // REMARK: Function=encode | Reason="the head size is no multiple of 16"
 // REMARK: Function=encode | Reason="more than attention reads them"
+// REMARK: Function=attend
 // REMARK: Function=forward | Reason="the model has a cache"
 
 ds_plan.kernel @store "store_cache" schedule {} {
@@ -73,11 +74,27 @@ ds_plan.program @encode max_batch 2 max_rows 64 arena 0 kv_bytes 0 {
 
 // -----
 
-/// Beside a decoder's steps with a cache, its step without one keeps f32 too.
+/// Beside a decoder's steps with a cache, its step without one keeps f32 too. Attention to the cache may round.
 ds_plan.kernel @store "store_cache" schedule {} {
 ^bb0(%x: tensor<?x?x64xf32>):
   %k = ds_plan.store_cache keys heads 4 %x : tensor<?x?x64xf32> -> tensor<?x?x64xf32>
   ds_plan.return %k : tensor<?x?x64xf32>
+}
+
+// CHECK-LABEL: ds_plan.kernel @attend
+// CHECK:         ds.attention {{.*}} past %{{.*}} scale 2.500000e-01 causal rounded :
+ds_plan.kernel @attend "attention" schedule {} {
+^bb0(%q: tensor<?x?x64xf32>, %k: tensor<?x16x64xf32>, %past: tensor<?xi32>):
+  %y = ds.attention %q, %k, %k past %past : tensor<?xi32> heads 4 kv_heads 4 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x16x64xf32>
+  ds_plan.return %y : tensor<?x?x64xf32>
+}
+
+// CHECK-LABEL: ds_plan.kernel @attend_step
+// CHECK:         ds.attention {{.*}} causal :
+ds_plan.kernel @attend_step "attention" schedule {} {
+^bb0(%q: tensor<?x?x64xf32>, %k: tensor<?x?x64xf32>):
+  %y = ds.attention %q, %k, %k heads 4 kv_heads 4 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+  ds_plan.return %y : tensor<?x?x64xf32>
 }
 
 // CHECK-LABEL: ds_plan.program @forward

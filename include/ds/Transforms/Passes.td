@@ -425,18 +425,20 @@ def PlanNarrowBuffers : Pass<"ds-plan-narrow-buffers", "::mlir::ModuleOp"> {
 }
 
 def PlanPairKeys : Pass<"ds-plan-pair-keys", "::mlir::ModuleOp"> {
-  let summary = "keys and values of a step without a cache in pairs of bf16";
+  let summary = "attention to keys and values of 16 bits";
   let description = [{
     The packed buffers of a program, which hold keys and values for attention, have elements of bf16 where heads have a multiple of 16
     values, attention without dropout alone reads them, and the module has no cache. They then lie in pairs (`CacheLayout.h`): a level
     with dot products of bf16 multiplies them by queries and probabilities that are rounded too, one with multiply-adds of f16 makes all of
-    them f16, others multiply f32.
+    them f16, others multiply f32. A cache stays what it is, and attention to it becomes `rounded`: a level with multiply-adds of f16 makes
+    keys and values f16 where enough queries read them.
 
     Before: `%k = ds_plan.buffer packed : memref<?x384xf32>`
     After: `%k = ds_plan.buffer packed : memref<?x384xbf16>`
 
-    Needs: launches of kernels.   Keeps: everything but the type of the buffers.
-    Numerics: lossy, keys and values are rounded to 8 bits of fraction, at some levels queries and probabilities as well.
+    Needs: launches of kernels.   Keeps: everything but the type of the buffers, and `rounded`.
+    Numerics: lossy, keys and values are rounded to 8 bits of fraction (those of a cache to 11, at one level), at some levels queries and
+    probabilities as well.
     Saves: half the bytes of each such buffer, and half the multiply-adds of attention where a level has those of 16 bits.
   }];
 }

@@ -2,9 +2,11 @@
 //
 // bf16 and codes of a cache become f32 in registers; the scale of a key multiplies its finished score, that of a value its probability.
 // Pairs of bf16 meet queries and probabilities rounded to bf16 where the level has dot products of them, become f16 where it has
-// multiply-adds of those, and f32 elsewhere.
-// Follows Milakov and Gimelshein 2018 (arXiv:1805.02867) and Dao et al. 2022 (arXiv:2205.14135). A row that sees no key gives zeros. Values
-// of keys that a row does not see are multiplied by zero, so they have to be finite when another row of its block sees them.
+// multiply-adds of those, and f32 elsewhere. A cache becomes f16 there too, where attention is `rounded` and many queries read it.
+//
+// Follows Milakov and Gimelshein 2018 (arXiv:1805.02867) and Dao et al. 2022 (arXiv:2205.14135). A row that sees no key gives zeros.
+// Values of keys that a row does not see are multiplied by zero, so they have to be finite when another row of its block sees them, or in
+// f16 one that sees any of the 32 keys they lie with.
 #ifndef LIB_TARGET_CPU_ATTENTION_H
 #define LIB_TARGET_CPU_ATTENTION_H
 
@@ -128,13 +130,13 @@ protected:
   Emitter &e;
   int64_t count, lanes, headSize, paddedSize;
   ds_plan::CacheLayout layout;
-  bool hasDots;               // queries and probabilities are rounded to bf16
-  int64_t multipliedBytes;    // of one of those
-  int64_t together;           // numbers that one `add` multiplies: 2 of pairs
-  int64_t tileVectors;        // vectors of keys in one register block, a multiple of 16 keys
-  int64_t stepKeys;           // keys of one step of the online softmax
-  int64_t unitKeys = 16;      // a step begins at a multiple of as many, and keys are hidden in units of them
-  Value queryArray;           // [rows][paddedSize], scaled
+  bool hasDots;                            // queries and probabilities are rounded to bf16
+  int64_t multipliedBytes;                 // of one of those
+  int64_t together;                        // numbers that one `add` multiplies: 2 of pairs
+  int64_t tileVectors;                     // vectors of keys in one register block, a multiple of 16 keys
+  static constexpr int64_t stepKeys = 128; // keys of one step of the online softmax
+  int64_t unitKeys = 16;                   // a step begins at a multiple of as many, and keys are hidden in units of them
+  Value queryArray;                        // [rows][paddedSize], scaled
   Value scoreArray;           // [rows][stepKeys], in units of log 2; then probabilities, rounded ones in the first half of a row
   Value sumArray;             // [rows][lanes]: partial sums of probabilities
   Value outputArray;          // [rows][paddedSize]
@@ -148,14 +150,15 @@ class HalvesOfHead {
 public:
   explicit HalvesOfHead(AttentionKernel &kernel);
   /// Whether the level and the kernel go that way.
-  static bool serves(const AttentionKernel &kernel) {
-    return kernel.context.level.multipliesF16 && kernel.keys.layout.hasPairs && !kernel.slopes && !kernel.seed && kernel.headSize() < 512;
-  }
-  /// The most slots of a sequence.
-  int64_t capacity() const { return slots; }
+  static bool serves(const AttentionKernel &kernel);
+  /// Keys of a block of values: those that words hold 16 apart.
+  static constexpr int64_t blockKeys = 32, distance = 16;
+  /// How they lie here, but that of 32 values the first and the 17th stand in a pair: [16][headSize][2].
+  static ds_plan::CacheLayout layoutOf(int64_t headSize) { return ds_plan::CacheLayout(headSize, /*elementBytes=*/2, /*hasPairs=*/true); }
+  /// Whether keys [0, end) have room here, and so many tokens read them that the way to f16 pays; i1.
+  mlir::Value isWorthIt(mlir::Value end);
   /// Makes them those of keys [0, end) of head `head` of sequence `b`, unless they are.
   void take(mlir::Value b, mlir::Value head, mlir::Value end);
-  /// Keys lie as before; of 32 values the first and the 17th stand in a pair, [16][headSize][2].
   mlir::Value keys, values;
   mlir::Value factors; // f32: what takes the scale of keys back, and that of values
 
@@ -169,9 +172,18 @@ private:
   /// Words with ones in the halves for those of keys `key` and `key + 1` that are below `end`.
   Value wordBelow(Value key, Value end);
 
+  void takeCachedKeys(Value from, Value end);
+  void takeCachedValues(Value from, Value end);
+  /// A vector of a cache as f32; one of codes has a `scale`.
+  Value cachedAt(Value place, Value scale);
+  /// Stores the factor of what is as large as `largest`; returns what it is multiplied by, in all lanes.
+  Value scaleOfCached(Value largest, int64_t factor);
+  /// Stores the words of which each has a number of `low` and one of `high`, f32 that f16 holds.
+  void storePairs(Value low, Value high, Value to);
+
   AttentionKernel &kernel;
   Emitter &e;
-  int64_t slots;
+  int64_t slots;     // the most of a sequence
   mlir::Value taken; // stack: i64, whose they are
 };
 

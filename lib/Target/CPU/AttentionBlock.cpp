@@ -11,10 +11,10 @@ AttentionBlock::AttentionBlock(AttentionKernel &kernel, int64_t rows)
       paddedSize(llvm::alignTo(headSize, lanes)), layout(kernel.keys.layout),
       hasDots(layout.hasPairs && kernel.context.level.bf16Dots != Dots::none), multipliedBytes(hasDots ? 2 : 4),
       together(layout.hasPairs ? 2 : 1) {
-  // About 24 sums of 32 registers, 12 of 16.
-  int64_t sums = kernel.context.level.registers >= 32 ? 24 : 12, whole = 16 / lanes;
-  tileVectors = std::max(std::min<int64_t>(sums / rows, 8) / whole * whole, whole);
-  stepKeys = std::max<int64_t>(128, tileVectors * lanes);
+  // As many of a step as registers hold with their sums, a query and what LLVM wants.
+  const int64_t lines = hasDots ? 1 : together, whole = 16 / lanes;
+  for (tileVectors = 8; tileVectors > whole && (rows + lines) * tileVectors + 2 > kernel.context.level.registers;)
+    tileVectors /= 2;
   queryArray = e.stack(rows * paddedSize * 4);
   scoreArray = e.stack(rows * stepKeys * 4);
   sumArray = e.stack(rows * lanes * 4);
@@ -164,11 +164,6 @@ void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value e
       }
     };
     Emitter::Values sums(turns * count * vectors, e.zero(e.vec()));
-    for (int64_t r = 0; r < count; ++r) {
-      Value shrunk = e.splat(e.load(e.f32(), e.at(shrink, r * 4)));
-      for (int64_t v = 0; v < vectors; ++v)
-        sums[r * vectors + v] = e.mul(e.load(e.vec(), e.at(outputArray, (r * paddedSize + d + v * lanes) * 4)), shrunk);
-    }
     const int64_t unroll = std::max<int64_t>(turns, 2) * together;
     Value whole = e.add(begin, e.mul(e.div(e.sub(end, begin), unroll), unroll));
     sums = e.forRange(begin, whole, unroll, ValueRange(sums), [&](Value key, ValueRange carried) {
@@ -183,10 +178,11 @@ void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value e
       return next;
     });
     for (int64_t i = 0; i < count * vectors; ++i) {
-      Value sum = sums[i];
+      Value sum = sums[i], place = e.at(outputArray, (i / vectors * paddedSize + d + i % vectors * lanes) * 4);
       for (int64_t turn = 1; turn < turns; ++turn)
         sum = e.add(sum, sums[turn * count * vectors + i]);
-      e.store(sum, e.at(outputArray, (i / vectors * paddedSize + d + i % vectors * lanes) * 4));
+      Value shrunk = e.splat(e.load(e.f32(), e.at(shrink, i / vectors * 4)));
+      e.store(e.fma(e.load(e.vec(), place), shrunk, sum), place);
     }
     d += vectors * lanes;
   }

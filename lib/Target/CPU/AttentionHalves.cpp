@@ -1,4 +1,4 @@
-// Attention by multiply-adds of f16, for processors with AVX512_FP16: of keys and values that lie in pairs of bf16.
+// Attention by multiply-adds of f16, for processors with AVX512_FP16: of keys and values that HalvesOfHead.cpp made f16.
 //
 // Scores stay f16 through the softmax, in units that the scales of queries and keys give; probabilities below 2^-15 of the largest are 0.
 // Sums over 64 keys are f16, those of their parts too, and each step goes on in f32.
@@ -10,110 +10,11 @@ using namespace ds;
 using mlir::Value;
 using mlir::ValueRange;
 
-static constexpr int64_t lineBytes = 64;
-/// Keys of a block of values: those that words hold 16 apart.
-static constexpr int64_t blockKeys = 32, distance = 16;
-/// The first bf16 that is no finite number, as i16.
-static constexpr int64_t notFinite = 0x7f80;
-
-HalvesOfHead::HalvesOfHead(AttentionKernel &kernel) : kernel(kernel), e(kernel.context.e) {
-  constexpr int64_t mostBytes = 256 * 1024, bytesOfSlot = 4;
-  const int64_t size = kernel.headSize();
-  slots = std::max(mostBytes / (bytesOfSlot * size) / blockKeys, int64_t(1)) * blockKeys;
-  keys = e.stack(slots * size * 2);
-  values = e.stack(slots * size * 2);
-  factors = e.stack(2 * 4);
-  taken = e.stack(8);
-  e.store(e.constant(-1), taken);
-}
-
-void HalvesOfHead::take(Value b, Value head, Value end) {
-  Value which = e.add(e.mul(b, kernel.keys.heads), head);
-  e.ifThen(e.ne(e.load(e.i64(), taken), which), [&] {
-    takeKeys(kernel.keys.head(e, kernel.keys.sequence(e, b), head), end);
-    takeValues(kernel.values.head(e, kernel.values.sequence(e, b), head), end);
-    e.store(which, taken);
-  });
-}
-
-/// Absolute values as bits, 0 for what is not finite.
-static Value sizeOf(Emitter &e, Value bits) {
-  Value size = e.bitAnd(bits, e.constantOf(bits.getType(), 0x7fff));
-  return e.select(e.lt(size, notFinite), size, e.zero(bits.getType()));
-}
-
-Value HalvesOfHead::numbersOf(Value bits, Value least) {
-  Value size = e.bitAnd(bits, e.constantOf(bits.getType(), 0x7fff));
-  return e.select(e.lt(size, notFinite), Halves::ofBf16(e, bits, least), e.constantOf(bits.getType(), Halves::notANumber));
-}
-
-Value HalvesOfHead::scale(Value sizes, int64_t factor) {
-  Value largest = e.reduceMax(Halves::largerOfPairs(e, sizes)), down = Halves::down(e, e.shiftRight(largest, Halves::fractionOfBf16));
-  e.store(Halves::back(e, down), e.at(factors, factor * 4));
-  return e.bitcast(e.splat(Halves::twice(e, e.shiftLeft(down, Halves::fractionOfBf16))), sizes.getType());
-}
-
-void HalvesOfHead::takeKeys(Value from, Value end) {
-  const int64_t lanes = e.getLevel().lanes, lines = kernel.headSize() / 2;
-  mlir::Type words = e.vec(lanes, e.i32()), halves = e.vec(2 * lanes, e.i16());
-  Value zero = e.constant(0), blocks = e.ceilDiv(end, kernel.keys.layout.slots);
-  Value sizes = e.forRange(zero, blocks, 1, ValueRange{e.zero(halves)}, [&](Value block, ValueRange before) {
-    Value below = e.laneMask(e.sub(end, e.mul(block, kernel.keys.layout.slots)), lanes);
-    Value isKey = e.bitcast(e.select(below, e.constantOf(words, -1), e.zero(words)), halves);
-    Value line = e.at(from, e.mul(block, lines * lineBytes));
-    return e.forRange(zero, e.constant(lines), 1, before, [&](Value i, ValueRange most) {
-      Value bits = e.bitAnd(e.load(halves, e.at(line, e.mul(i, lineBytes))), isKey);
-      return Emitter::Values{e.max(sizeOf(e, bits), most[0])};
-    });
-  })[0];
-  Value least = scale(sizes, 0);
-  e.forRange(zero, e.mul(blocks, lines * lineBytes), lineBytes,
-             [&](Value place) { e.store(numbersOf(e.load(halves, e.at(from, place)), least), e.at(keys, place)); });
-}
-
-Value HalvesOfHead::wordBelow(Value key, Value end) {
-  auto below = [&](Value key, int32_t bits) { return e.select(e.lt(key, end), e.constantI32(bits), e.constantI32(0)); };
-  return e.splat(e.bitOr(below(key, 0xffff), below(e.add(key, 1), -0x10000)));
-}
-
-void HalvesOfHead::takeValues(Value from, Value end) {
-  const int64_t lanes = e.getLevel().lanes, rowBytes = kernel.headSize() * 4;
-  mlir::Type words = e.vec(lanes, e.i32()), halves = e.vec(2 * lanes, e.i16());
-  Value zero = e.constant(0), known = e.roundUp(end, kernel.values.layout.slots);
-  // Two pairs of neighbours, 16 apart, are two pairs of what is 16 apart. What lies behind the end is 0, whatever stands there.
-  using Body = llvm::function_ref<Emitter::Values(Value key, Value place, Value near, Value far, ValueRange)>;
-  auto forPairs = [&](ValueRange initial, Body body) {
-    return e.forRange(zero, end, blockKeys, initial, [&](Value block, ValueRange before) {
-      return e.forRange(block, e.add(block, distance), 2, before, [&](Value key, ValueRange before) {
-        Value farKey = e.add(key, distance), isNear = wordBelow(key, end), isFar = wordBelow(farKey, end);
-        Value near = e.at(from, e.mul(e.div(key, 2), rowBytes));
-        Value far = e.at(from, e.mul(e.div(e.select(e.lt(farKey, known), farKey, key), 2), rowBytes));
-        return e.forRange(zero, e.constant(rowBytes), lineBytes, before, [&](Value place, ValueRange before) {
-          auto load = [&](Value line, Value isKey) { return e.bitcast(e.bitAnd(e.load(words, e.at(line, place)), isKey), halves); };
-          return body(key, place, load(near, isNear), load(far, isFar), before);
-        });
-      });
-    });
-  };
-  Value sizes = forPairs(ValueRange{e.zero(halves)}, [&](Value, Value, Value near, Value far, ValueRange most) {
-    return Emitter::Values{e.max(e.max(sizeOf(e, near), sizeOf(e, far)), most[0])};
-  })[0];
-  Value least = scale(sizes, 1);
-  forPairs({}, [&](Value key, Value place, Value near, Value far, ValueRange) {
-    near = e.bitcast(numbersOf(near, least), words), far = e.bitcast(numbersOf(far, least), words);
-    // Row `p` of a block has keys p and p + 16.
-    Value row = e.sub(key, e.mul(e.div(key, blockKeys), distance));
-    Value to = e.at(values, e.add(e.mul(row, rowBytes), place));
-    auto low = [&](Value word) { return e.bitAnd(word, e.constantOf(words, 0xffff)); };
-    auto high = [&](Value word) { return e.bitAnd(word, e.constantOf(words, -0x10000)); };
-    e.store(e.bitOr(low(near), e.shiftLeft(far, 16)), to);
-    e.store(e.bitOr(e.shiftRight(near, 16), high(far)), e.at(to, rowBytes));
-    return Emitter::Values{};
-  });
-}
+static constexpr int64_t lineBytes = 64, blockKeys = HalvesOfHead::blockKeys, distance = HalvesOfHead::distance;
 
 HalvesBlock::HalvesBlock(AttentionKernel &kernel, const HalvesOfHead &head, int64_t rows)
     : AttentionBlock(kernel, rows), head(head), half(e.getBuilder().getF16Type()), halves(e.vec(2 * lanes, half)) {
+  layout = HalvesOfHead::layoutOf(headSize);
   unitKeys = blockKeys;
   tileVectors = rows > 6 ? 2 : 4; // 24 sums, or as many as steps are whole
   halfQueries = e.stack(rows * paddedSize * 2);

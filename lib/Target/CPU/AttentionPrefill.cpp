@@ -35,44 +35,54 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, Value b, 
   block.emit(rows, keys);
 }
 
-/// Emits the tokens of all heads in blocks `whole`, or `few` where few are left.
-static void emitBlocks(AttentionKernel &kernel, AttentionBlock &whole, AttentionBlock &few, HalvesOfHead *halves = nullptr) {
+namespace {
+/// Blocks of queries that one kernel has: `few` for where few are left.
+struct Blocks {
+  AttentionBlock &whole, &few;
+};
+} // namespace
+
+/// Emits the tokens of all heads in `plain` blocks, or in those of `halves` where there are some and f16 is worth it.
+static void emitBlocks(AttentionKernel &kernel, Blocks plain, std::optional<Blocks> halves = {}, HalvesOfHead *head = nullptr) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
-  Value blocks = e.ceilDiv(context.tokens, whole.rows());
+  Value blocks = e.ceilDiv(context.tokens, plain.whole.rows());
   context.forTiles(e.mul(e.mul(context.batch, kernel.heads()), blocks), [&](Value tile) {
     Value pair = e.div(tile, blocks), b = e.div(pair, kernel.heads()), h = e.rem(pair, kernel.heads());
-    Value first = e.mul(e.rem(tile, blocks), whole.rows()), left = e.sub(context.tokens, first);
+    Value first = e.mul(e.rem(tile, blocks), plain.whole.rows()), left = e.sub(context.tokens, first);
     AttentionKernel::MaskOf mask = kernel.maskOf(b);
     Value limit = e.min(e.add(kernel.pastOf(b), context.tokens), kernel.keys.capacity);
     if (kernel.mask)
       limit = e.min(limit, mask.end);
-    if (halves)
-      halves->take(b, e.div(h, kernel.group()), limit);
-    auto emit = [&](AttentionBlock &block, Value token) { emitTokens(kernel, block, b, h, token, limit, mask, halves); };
+    auto emit = [&](const Blocks &blocks, const HalvesOfHead *head) {
+      auto emitFrom = [&](AttentionBlock &block, Value token) { emitTokens(kernel, block, b, h, token, limit, mask, head); };
+      e.ifElse(
+          e.le(left, 2 * blocks.few.rows()),
+          [&] { e.forRange(first, context.tokens, blocks.few.rows(), [&](Value token) { emitFrom(blocks.few, token); }); },
+          [&] { emitFrom(blocks.whole, first); });
+    };
+    if (!halves)
+      return emit(plain, nullptr);
     e.ifElse(
-        e.le(left, 2 * few.rows()), [&] { e.forRange(first, context.tokens, few.rows(), [&](Value token) { emit(few, token); }); },
-        [&] { emit(whole, first); });
+        head->isWorthIt(limit),
+        [&] {
+          head->take(b, e.div(h, kernel.group()), limit);
+          emit(*halves, head);
+        },
+        [&] { emit(plain, nullptr); });
   });
 }
 
 void ds::emitAttentionPrefill(AttentionKernel &kernel) {
   KernelContext &context = kernel.context;
-  Emitter &e = context.e;
   // Register blocks are 12 rows by 2 vectors of 32 registers, 6 by 2 of 16; without multiply-add a product needs a register too.
   // Dropout takes rows by four.
   int64_t wholeRows = context.level.registers >= 32 ? 12 : kernel.seed ? 4 : context.level.fma ? 6 : 3;
   int64_t fewRows = kernel.seed ? 4 : wholeRows / 3;
-  auto plain = [&] {
-    AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
-    emitBlocks(kernel, whole, few);
-  };
+  AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
   if (!HalvesOfHead::serves(kernel))
-    return plain();
+    return emitBlocks(kernel, {whole, few});
   HalvesOfHead head(kernel);
-  auto halves = [&] {
-    HalvesBlock whole(kernel, head, wholeRows), few(kernel, head, fewRows);
-    emitBlocks(kernel, whole, few, &head);
-  };
-  e.ifElse(e.le(context.tokens, head.capacity()), halves, plain);
+  HalvesBlock wholeHalves(kernel, head, wholeRows), fewHalves(kernel, head, fewRows);
+  emitBlocks(kernel, {whole, few}, Blocks{wholeHalves, fewHalves}, &head);
 }

@@ -50,8 +50,9 @@ std::string machineText(const MachineDescription &machine);
 
 // ---- Launches -------------------------------------------------------------------------------------------------------------------
 
-enum class MatrixType { none, f32, bf16, f16, halves }; // halves: as products of f16 read them
-/// `f32`, `bf16` and `f16`; f32 for none and for other names.
+/// halves: as products of f16 read them; rounded: f32, or f16 where a level multiplies those and many rows read it.
+enum class MatrixType { none, f32, bf16, f16, halves, rounded };
+/// The names above; f32 for none and for other names.
 const char *nameOf(MatrixType type);
 MatrixType matrixTypeNamed(std::string_view name);
 enum class LaunchRows { tokens, selected, batch };
