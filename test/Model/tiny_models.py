@@ -124,13 +124,13 @@ ENCODERS = {
 }
 
 
-def make_model(name, folder):
+def make_model(name, folder, **other_sizes):
     """Make a model with weights large enough for differences to show, save it to a folder, and return it."""
     import torch
     import transformers
 
     config_name, class_name, sizes = {**DECODERS, **ENCODERS}[name]
-    config = getattr(transformers, config_name)(**sizes, attn_implementation="eager")
+    config = getattr(transformers, config_name)(**{**sizes, **other_sizes}, attn_implementation="eager")
     torch.manual_seed(sum(map(ord, name)))
     model = getattr(transformers, class_name)(config).eval().float()
     with torch.no_grad():
