@@ -94,8 +94,6 @@ protected:
   /// Asks for what lies `ahead` bytes behind `place`, unless that is null or the line of `place` has been asked for: `inLine` bytes of it
   /// lie before.
   void ask(Value place, Value ahead, int64_t inLine);
-  /// Values of a cache from `place` on, a vector of them, `count` of which are of the head.
-  Value loadCached(Value place, int64_t count);
   /// What one `add` adds to a sum: a number that all lanes share times a vector of a key's or value's numbers, or two of each.
   using Factors = llvm::SmallVector<Value, 2>;
   /// The numbers at `place`, of f32 or rounded to pairs.
@@ -174,8 +172,6 @@ private:
 
   void takeCachedKeys(Value from, Value end);
   void takeCachedValues(Value from, Value end);
-  /// A vector of a cache as f32; one of codes has a `scale`.
-  Value cachedAt(Value place, Value scale);
   /// Stores the factor of what is as large as `largest`; returns what it is multiplied by, in all lanes.
   Value scaleOfCached(Value largest, int64_t factor);
   /// Stores the words of which each has a number of `low` and one of `high`, f32 that f16 holds.

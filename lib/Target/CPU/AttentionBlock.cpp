@@ -43,13 +43,6 @@ void AttentionBlock::begin(llvm::ArrayRef<AttentionRow> rows) {
   }
 }
 
-Value AttentionBlock::loadCached(Value place, int64_t count) {
-  if (!layout.hasCodes)
-    return e.loadRow(kernel.keys.element(), place, count, lanes);
-  // Rows of codes are padded to whole vectors.
-  return e.toF32(e.toI32(e.load(e.vec(lanes, e.i8()), place)));
-}
-
 AttentionBlock::Factors AttentionBlock::shared(Value place) {
   if (hasDots)
     return {e.splat(e.load(e.i32(), place))};
@@ -90,7 +83,7 @@ void AttentionBlock::scoreTile(Value keys, Value ahead, Value first, int64_t vec
       int64_t block = v * lanes / 16 * layout.blockBytes() + layout.scaleBytes(), inBlock = offset * 16 + v * lanes % 16 * together;
       Value place = e.at(line, block + inBlock * layout.elementBytes);
       ask(place, ahead, inBlock * layout.elementBytes);
-      lines.push_back(layout.hasPairs ? pairsAt(place) : Factors{loadCached(place, lanes)});
+      lines.push_back(layout.hasPairs ? pairsAt(place) : Factors{kernel.keys.load(e, place, lanes)});
     }
     for (int64_t r = 0; r < count; ++r) {
       Factors query = shared(e.at(queryAt(r, d), offset * multipliedBytes));
@@ -153,7 +146,7 @@ void AttentionBlock::weighValues(const AttentionKeys &keys, Value begin, Value e
       for (int64_t v = 0; v < vectors; ++v) {
         Value place = e.at(line, row + (d + v * lanes) * layout.elementBytes * together);
         ask(place, keys.aheadValues, (d + v * lanes) * layout.elementBytes * together);
-        lines.push_back(layout.hasPairs ? pairsAt(place) : Factors{loadCached(place, headSize - d - v * lanes)});
+        lines.push_back(layout.hasPairs ? pairsAt(place) : Factors{kernel.values.load(e, place, headSize - d - v * lanes)});
       }
       for (int64_t r = 0; r < count; ++r) {
         Factors weights = shared(e.at(weightAt(r, key), offset * multipliedBytes));

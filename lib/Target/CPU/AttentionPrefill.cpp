@@ -36,14 +36,15 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, Value b, 
 }
 
 namespace {
-/// Blocks of queries that one kernel has: `few` for where few are left.
+/// Blocks of queries that one kernel has: `few` for where few are left. Those of f16 share a head.
 struct Blocks {
   AttentionBlock &whole, &few;
+  HalvesOfHead *head = nullptr;
 };
 } // namespace
 
-/// Emits the tokens of all heads in `plain` blocks, or in those of `halves` where there are some and f16 is worth it.
-static void emitBlocks(AttentionKernel &kernel, Blocks plain, std::optional<Blocks> halves = {}, HalvesOfHead *head = nullptr) {
+/// Emits the tokens of all heads in `plain` blocks, or in those of `halves`, unless null, where f16 is worth it.
+static void emitBlocks(AttentionKernel &kernel, const Blocks &plain, const Blocks *halves) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
   Value blocks = e.ceilDiv(context.tokens, plain.whole.rows());
@@ -54,22 +55,19 @@ static void emitBlocks(AttentionKernel &kernel, Blocks plain, std::optional<Bloc
     Value limit = e.min(e.add(kernel.pastOf(b), context.tokens), kernel.keys.capacity);
     if (kernel.mask)
       limit = e.min(limit, mask.end);
-    auto emit = [&](const Blocks &blocks, const HalvesOfHead *head) {
-      auto emitFrom = [&](AttentionBlock &block, Value token) { emitTokens(kernel, block, b, h, token, limit, mask, head); };
+    auto emit = [&](const Blocks &those) {
+      if (those.head)
+        those.head->take(b, e.div(h, kernel.group()), limit);
+      auto emitFrom = [&](AttentionBlock &block, Value token) { emitTokens(kernel, block, b, h, token, limit, mask, those.head); };
       e.ifElse(
-          e.le(left, 2 * blocks.few.rows()),
-          [&] { e.forRange(first, context.tokens, blocks.few.rows(), [&](Value token) { emitFrom(blocks.few, token); }); },
-          [&] { emitFrom(blocks.whole, first); });
+          e.le(left, 2 * those.few.rows()),
+          [&] { e.forRange(first, context.tokens, those.few.rows(), [&](Value token) { emitFrom(those.few, token); }); },
+          [&] { emitFrom(those.whole, first); });
     };
-    if (!halves)
-      return emit(plain, nullptr);
-    e.ifElse(
-        head->isWorthIt(limit),
-        [&] {
-          head->take(b, e.div(h, kernel.group()), limit);
-          emit(*halves, head);
-        },
-        [&] { emit(plain, nullptr); });
+    if (halves)
+      e.ifElse(halves->head->isWorthIt(limit), [&] { emit(*halves); }, [&] { emit(plain); });
+    else
+      emit(plain);
   });
 }
 
@@ -81,8 +79,9 @@ void ds::emitAttentionPrefill(AttentionKernel &kernel) {
   int64_t fewRows = kernel.seed ? 4 : wholeRows / 3;
   AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
   if (!HalvesOfHead::serves(kernel))
-    return emitBlocks(kernel, {whole, few});
+    return emitBlocks(kernel, {whole, few}, nullptr);
   HalvesOfHead head(kernel);
   HalvesBlock wholeHalves(kernel, head, wholeRows), fewHalves(kernel, head, fewRows);
-  emitBlocks(kernel, {whole, few}, Blocks{wholeHalves, fewHalves}, &head);
+  const Blocks halves{wholeHalves, fewHalves, &head};
+  emitBlocks(kernel, {whole, few}, &halves);
 }

@@ -21,6 +21,14 @@ llvm::Expected<CacheView> CacheView::get(KernelContext &context, const KernelOpe
   return CacheView{operand, kind, heads, headSize, capacity, layout};
 }
 
+Value CacheView::load(Emitter &e, Value place, int64_t count) const {
+  const int64_t lanes = e.getLevel().lanes;
+  if (!layout.hasCodes)
+    return e.loadRow(element(), place, count, lanes);
+  // Rows of codes are padded to whole vectors.
+  return e.toF32(e.toI32(e.load(e.vec(lanes, e.i8()), place)));
+}
+
 Value CacheView::sequence(Emitter &e, Value b) const {
   if (operand->kind == KernelOperand::Kind::cache)
     return e.at(e.load(e.ptr(), e.element(operand->pointer, e.ptr(), b)), operand->cacheOffset);

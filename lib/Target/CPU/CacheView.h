@@ -21,6 +21,8 @@ struct CacheView {
   /// Fails when `operand` is no cache of this kind, of f32, bf16 or codes, nor a packed buffer of f32 or of bf16 in pairs.
   static llvm::Expected<CacheView> get(KernelContext &context, const KernelOperand *operand, ds_plan::CacheKind kind, int64_t heads);
 
+  /// A vector from `place` on as f32, `count` of whose numbers are of the head; codes are without their scales.
+  mlir::Value load(Emitter &e, mlir::Value place, int64_t count) const;
   /// First byte of sequence `b`.
   mlir::Value sequence(Emitter &e, mlir::Value b) const;
   /// First byte of a head, in a sequence.

@@ -131,13 +131,6 @@ void HalvesOfHead::takeValues(Value from, Value end) {
   });
 }
 
-Value HalvesOfHead::cachedAt(Value place, Value scale) {
-  const int64_t lanes = e.getLevel().lanes;
-  if (!scale)
-    return e.loadRow(kernel.keys.element(), place, lanes, lanes);
-  return e.mul(e.toF32(e.toI32(e.load(e.vec(lanes, e.i8()), place))), scale);
-}
-
 /// The larger of `most` and the absolute values that are finite.
 static Value largerFinite(Emitter &e, Value numbers, Value most) {
   Value size = e.abs(numbers);
@@ -165,7 +158,8 @@ void HalvesOfHead::takeCachedKeys(Value from, Value end) {
   auto blockAt = [&](Value block) { return e.at(from, e.mul(block, layout.blockBytes())); };
   auto scalesOf = [&](Value place) { return layout.hasCodes ? e.load(e.vec(), place) : Value(); };
   auto numbersAt = [&](Value place, Value d, Value scales) {
-    return cachedAt(e.at(place, e.add(e.mul(d, rowBytes), layout.scaleBytes())), scales);
+    Value numbers = kernel.keys.load(e, e.at(place, e.add(e.mul(d, rowBytes), layout.scaleBytes())), lanes);
+    return scales ? e.mul(numbers, scales) : numbers;
   };
   Value largest = e.forRange(zero, blocks, 1, ValueRange{e.zero(e.vec())}, [&](Value block, ValueRange before) {
     Value place = blockAt(block), scales = scalesOf(place), below = e.laneMask(e.sub(end, e.mul(block, layout.slots)), lanes);
@@ -198,7 +192,10 @@ void HalvesOfHead::takeCachedValues(Value from, Value end) {
     Value scale = e.element(e.at(from, e.mul(block, layout.blockBytes())), e.f32(), e.rem(slot, layout.slots));
     return Slot{e.at(place, e.mul(e.add(block, 1), layout.scaleBytes())), e.splat(e.load(e.f32(), scale))};
   };
-  auto numbersAt = [&](const Slot &slot, Value d) { return cachedAt(e.at(slot.place, e.mul(d, layout.elementBytes)), slot.scale); };
+  auto numbersAt = [&](const Slot &slot, Value d) {
+    Value numbers = kernel.values.load(e, e.at(slot.place, e.mul(d, layout.elementBytes)), lanes);
+    return slot.scale ? e.mul(numbers, slot.scale) : numbers;
+  };
   Value largest = e.forRange(zero, end, 1, ValueRange{e.zero(e.vec())}, [&](Value slot, ValueRange before) {
     Slot row = slotAt(slot);
     return e.forRange(zero, e.constant(size), lanes, before,
