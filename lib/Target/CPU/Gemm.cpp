@@ -267,12 +267,14 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
       });
     });
   };
-  // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache. Each whole block asks for a part
-  // of what the next passes read, of this panel or the one behind it: a deep panel that is asked for as a whole leaves the rows no place in
-  // the second-level cache. Two-byte weights are widened once for all blocks, or meet rows of bf16; row-major ones are packed.
+  // Many rows: a pass over the slab's rows takes a part of the panel that stays in the first-level cache, or is asked for there a few k
+  // before it is read. Each whole block asks for a part of what the next passes read, of this panel or the one behind it: a deep panel that
+  // is asked for as a whole leaves the rows no place in the second-level cache. Two-byte weights are widened once for all blocks, or meet
+  // rows of bf16; row-major ones are packed.
   auto manyBlocks = [&](bool dots) {
     const bool widens = (isNarrowMatrix(weight) && !dots) || isRowMajor(weight);
-    passes(passDepth(dots), [&](Value k, Value depth, Value next) {
+    const bool isLong = c.level.isOfIntel && !widens && !dots;
+    passes(isLong ? gemmLongPass : passDepth(dots), [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes));
       if (weight.codes)
         emitWidenedCodes(e, *weight.codes, from, widened, k, e.add(k, depth));
@@ -284,10 +286,11 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
       forBlocks(heights, zero, slab.count, [&](Value row, int64_t height) {
         const bool tall = height == heights.front();
         // Codes are few, and who widens them asks for the next ones.
-        GemmBlock block = blockFor(height, weight.codes || matrix.transposed ? 0 : tall ? 32 : lineBytes, dots);
+        GemmBlock block = blockFor(height, weight.codes || matrix.transposed ? 0 : tall ? gemmAhead : lineBytes, dots);
+        block.panelAhead = isLong ? gemmPanelAhead : 0;
         if (widens)
           block.element = dots ? Type(e.getBuilder().getBF16Type()) : e.f32();
-        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), 32), nextPart = tall ? e.at(next, part) : next;
+        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), gemmAhead), nextPart = tall ? e.at(next, part) : next;
         if (matrix.transposed && tall) {
           block.aheadRows = 2;
           block.aheadRowBytes = matrix.columns * 4;
@@ -300,10 +303,18 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
           touches = touchedRows(*touched, e.add(slab.first, row), e.add(k, depth));
         }
         auto emit = [&] { blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, nextPart, touches); };
+        if (isLong && tall) { // two or three blocks ask for a half each
+          auto asking = [&](int64_t bytes) {
+            block.aheadBytes = bytes;
+            nextPart = e.at(next, e.mul(e.mul(e.div(row, height), depth), bytes));
+            emit();
+          };
+          return e.ifElse(e.lt(slab.count, 4 * height), [&] { asking(lineBytes / 2); }, [&] { asking(gemmAhead); });
+        }
         if (!isRowMajor(weight) || !tall)
           return emit();
         // Slabs are long: the first blocks have asked for all that is packed next.
-        const int64_t asking = matrix.transposed ? linearGroup / block.aheadRows : width * 4 / 32;
+        const int64_t asking = matrix.transposed ? linearGroup / block.aheadRows : width * 4 / gemmAhead;
         e.ifElse(e.lt(row, asking * height), emit, [&] {
           block.aheadBytes = block.aheadRows = 0;
           emit();

@@ -28,6 +28,7 @@ struct GemmBlock {
   int64_t stepBytes = 4;   // of f32 in no groups, or pairs of bf16: from one k, or pair of k, of a row to the next
   /// Instead of `aheadBytes`: rows, of as many f32 as the panel has columns, that are read ahead for every 16 k, and from one to the next.
   int64_t aheadRows = 0, aheadRowBytes = 0;
+  int64_t panelAhead = 0; // of f32: so many k of the panel are asked for into the first-level cache before they are read
 };
 
 /// Rows of the register blocks there is code for where rows, in groups of `groupRows` or with 0 in none, meet weights in
@@ -144,6 +145,11 @@ mlir::Value placeInGroups(Emitter &e, mlir::Value row, mlir::Value groupBytes, m
 
 /// The depth of one pass over the rows of a slab: its part of a panel stays in the first-level cache.
 inline constexpr int64_t gemmPass = 128;
+/// A longer one, of f32 that comes from the second-level cache for each block: blocks begin and end less often. Of 256 and 384 k there was
+/// no gain before the panel was asked for; `gemmPanelAhead` of 4 and 8 are as good.
+inline constexpr int64_t gemmLongPass = 768, gemmPanelAhead = 4;
+/// Bytes of later passes that each of many blocks asks for with every k.
+inline constexpr int64_t gemmAhead = 32;
 static_assert(gemmPass % 2 == 0, "a pass begins at a pair of k");
 /// The most panels of a deep product that share what a pass copies of the rows.
 inline constexpr int64_t gemmDeepPanels = 8;

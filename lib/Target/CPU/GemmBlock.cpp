@@ -96,6 +96,8 @@ private:
     auto chain = [&](int64_t at) { return sums.slice(at % (sums.size() / size()) * size(), size()); };
     auto place = [&](int64_t v) { return e.at(panelAtK, step * lineBytes() + v * lanes * elementBytes() * depthOfStep()); };
     if (!inPairs()) {
+      for (int64_t v = 0; v < vectors && block.panelAhead; ++v)
+        e.prefetch(e.at(place(v), block.panelAhead * lineBytes()));
       for (int64_t v = 0; v < vectors; ++v)
         weights.push_back(e.loadF32(block.element, place(v), lanes));
       return multiplyAdd(rowsAtK, step, weights, chain(step));
@@ -205,6 +207,7 @@ void ds::emitGemmBlock(Emitter &e, const GemmBlock &block, Value rows, Value pan
                      (block.dots ? "_dots_" : "_") + std::to_string(block.rows) + "x" + std::to_string(block.panel) + "_" +
                      (block.groupRows ? "groups" + std::to_string(block.groupRows) : std::to_string(block.rowBytes)) + "_" +
                      std::to_string(block.aheadBytes) + (block.aheadIsNear ? "" : "_far") + (block.touches ? "_touches" : "") +
+                     (block.panelAhead ? "_panel" + std::to_string(block.panelAhead) : "") +
                      (block.stepBytes == 4 ? "" : "_steps" + std::to_string(block.stepBytes)) +
                      (block.aheadRows ? "_ahead" + std::to_string(block.aheadRows) + "x" + std::to_string(block.aheadRowBytes) : "");
   e.call(name, {rows, panel, sums, sumBytes, depth, accumulate, ahead, touched, touchedBytes},

@@ -245,7 +245,7 @@ TEST_P(Gemm, slabsOfADeepProductStayInTheirBuffers) {
     Data data({40, 2048, true, element});
     CompiledPlan code(plan(data.shape), *GetParam());
     ASSERT_TRUE(code) << code.error();
-    for (int64_t rows : {251, 252, 256})
+    for (int64_t rows : {20, 31, 251, 252, 256})
       for (int32_t threads : {1, 2, 3})
         checkRows(code, *GetParam(), data, rows, threads);
   }
