@@ -48,7 +48,6 @@ static bool packsPairsOf(const KernelContext &c, const LinearRegion &region, con
 
 GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
     : c(context), e(context.e), region(std::move(matched)), input(operandOf(context, region.input)) {
-  // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less; those that would fill the stack stay where they are.
   const int64_t copiedBytes = llvm::alignTo(region.depth, linearGroup) * 4;
   groupRows = input->grouped ? c.level.groupRows() : 0;
   packs = llvm::any_of(c.ins, isRowMajor);
@@ -73,8 +72,14 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   roundedRows = roundedRowsOf(c, region);
   roundsManyRows = region.roundsActivations();
   const bool isReadInPlace = packsPairs || hasPanelHalves || groupRows || (roundedRows && roundsManyRows);
-  copies = !isDeep && (region.norm || (!isF32Rows(input) && !packsPairs) ||
-                       (!isReadInPlace && region.depth * 4 % 1024 == 0 && linearRowsFit(region.depth)));
+  const bool goesLong = llvm::all_of(c.ins, [&](const KernelOperand &in) {
+    return in.kind != KernelOperand::Kind::weight || in.layout == ds_plan::Layout::vector || hasLongPasses(in);
+  });
+  // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less, which long passes do not mind, of 4 KiB in one; those that would
+  // fill the stack stay where they are.
+  const bool evictEachOther = region.depth * 4 % (goesLong ? 4096 : 1024) == 0;
+  copies =
+      !isDeep && (region.norm || (!isF32Rows(input) && !packsPairs) || (!isReadInPlace && evictEachOther && linearRowsFit(region.depth)));
   rowBytes = copies ? copiedBytes : region.depth * (isDeep ? elementBytes(*input) : 4);
   copiedRowBytes = (gemmPass * 4 / 64 | 1) * 64;
   if (isDeep)
@@ -273,7 +278,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   // rows of bf16; row-major ones are packed.
   auto manyBlocks = [&](bool dots) {
     const bool widens = (isNarrowMatrix(weight) && !dots) || isRowMajor(weight);
-    const bool isLong = c.level.isOfIntel && !widens && !dots;
+    const bool isLong = hasLongPasses(weight);
     passes(isLong ? gemmLongPass : passDepth(dots), [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes));
       if (weight.codes)

@@ -208,6 +208,10 @@ private:
   }
   /// The depth of a pass: a part of a panel is of as many bytes in pairs of bf16.
   static int64_t passDepth(bool pairs) { return pairs ? 2 * gemmPass : gemmPass; }
+  /// Whether many rows meet a weight in passes of `gemmLongPass`: f32 in panels.
+  bool hasLongPasses(const KernelOperand &weight) const {
+    return c.level.isOfIntel && weight.layout == ds_plan::Layout::panels && weight.element().isF32();
+  }
   bool hasDots(const KernelOperand &weight) const {
     return packsPairs || (roundedBytes > 0 && weight.layout == ds_plan::Layout::panel_pairs);
   }
