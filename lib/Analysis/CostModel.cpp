@@ -139,6 +139,7 @@ std::string ds::costJson(ModuleOp planned, const CostStep &step, const dsrt::Mac
                           {"cache_bytes", work.cacheBytes},
                           {"scratch_bytes", work.scratchBytes},
                           {"line_bytes", work.lineBytes},
+                          {"slot_bytes", work.slotBytes},
                           {"working_set", work.workingSet},
                           {"ns", launch.prediction.ns},
                           {"mac_ns", launch.prediction.macNs},

@@ -9,7 +9,7 @@ using namespace ds_plan;
 
 /// What sharing rows gains beside what is predicted, as they stay in a thread's own caches and threads meet less: so far products by rows
 /// were measured to be as fast (docs/cost-model.md).
-static constexpr double gainOfRows = 1.04;
+static constexpr double gainOfRows = 1.037;
 
 int64_t ds::rowsOfThread(KernelOp kernel) {
   auto rows = kernel.getSchedule().getAs<IntegerAttr>(rowsOfThreadName);

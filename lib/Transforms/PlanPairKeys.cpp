@@ -40,6 +40,16 @@ static StringRef whyNot(OpOperand &use, const SymbolTable &symbols) {
   return areAttended ? "" : "more than attention reads them";
 }
 
+/// Why `attention` to a cache stays f32; empty where it may round.
+static StringRef whyNotRounded(AttentionOp attention) {
+  if (attention.getWindow())
+    return "a window sees a part of the cache alone";
+  if (attention.getSlopes())
+    return "its scores have slopes";
+  const int64_t width = attention.getQuery().getType().getDimSize(2);
+  return width / static_cast<int64_t>(attention.getHeads()) % CacheLayout::pairedHead == 0 ? "" : "the head size is no multiple of 16";
+}
+
 namespace {
 struct PlanPairKeys : ds::impl::PlanPairKeysBase<PlanPairKeys> {
   void runOnOperation() override {
@@ -50,8 +60,13 @@ struct PlanPairKeys : ds::impl::PlanPairKeysBase<PlanPairKeys> {
       kernel.walk([&](AttentionOp attention) {
         if (!attention.getPast())
           return;
+        auto opts = remark::RemarkOpts::name("rounded").category("ds-plan-pair-keys").function(kernel.getSymName());
+        if (StringRef reason = whyNotRounded(attention); !reason.empty()) {
+          remark::missed(kernel.getLoc(), opts) << remark::reason("{0}", reason);
+          return;
+        }
         attention.setRounded(true);
-        remark::passed(kernel.getLoc(), remark::RemarkOpts::name("rounded").category("ds-plan-pair-keys").function(kernel.getSymName()));
+        remark::passed(kernel.getLoc(), opts);
       });
     for (auto program : getOperation().getOps<ProgramOp>()) {
       auto buffers = llvm::to_vector(llvm::make_filter_range(program.getOps<BufferOp>(), [](BufferOp buffer) {

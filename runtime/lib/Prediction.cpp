@@ -61,7 +61,7 @@ LaunchWork dsrt::workOf(const LaunchFacts &facts, const StepSizes &step) {
   work.lookups = facts.tableSize > pagedBytes ? work.rows : 0;
   // A line is brought and written back. Whole blocks are what writtenBytes has.
   if (step.tokens < 16)
-    work.lineBytes += 2 * facts.keyBlockBytes * step.batch;
+    work.slotBytes = 2 * facts.keyBlockBytes * step.batch;
   work.workingSet = step.workingSet;
   return work;
 }
@@ -166,8 +166,10 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
   Prediction prediction;
   prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops * multiplyAddsOfOne(work, level)) * slowest;
   prediction.laneNs = 1e9 * laneOps / (flops / 2) * slowest; // a multiply-add is two FLOP a lane
+  // Columns of keys and values are the last ones: half of the threads write them.
+  const double lineBytes = work.lineBytes + work.slotBytes * std::min(threads, 2);
   prediction.feedNs = slowest * (1e9 * (work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) +
-                                 1e9 * work.lineBytes / limits.memoryBytes + work.lookups * lookupNs / threads + activationNs(work, feeds));
+                                 1e9 * lineBytes / limits.memoryBytes + work.lookups * lookupNs / threads + activationNs(work, feeds));
   prediction.computeNs = prediction.macNs / cost.macs + prediction.laneNs / cost.lanes;
   prediction.memoryNs = prediction.feedNs / cost.bytes;
   prediction.ns = std::max(prediction.computeNs, prediction.memoryNs) +

@@ -157,6 +157,25 @@ TEST(Machine, SeveralThreadsWaitForTheSlowest) {
   EXPECT_LT(two, 1.25 * one);
 }
 
+/// A new key goes to one line for each of its values, and one thread of two has the columns of keys.
+TEST(Machine, SlotsOfKeysAreNotShared) {
+  LaunchFacts facts;
+  facts.family = "gemm";
+  facts.keyBlockBytes = 4096;
+  StepSizes step;
+  step.batch = 16;
+  step.tokens = 1;
+  LaunchWork work = workOf(facts, step);
+  EXPECT_EQ(work.slotBytes, 2 * 4096 * 16);
+  step.tokens = 16; // whole blocks
+  EXPECT_EQ(workOf(facts, step).slotBytes, 0);
+  MachineDescription machine = builtInMachine();
+  auto feedNs = [&](int threads) { return predict(work, machine, threads).feedNs * limitsAt(machine, threads).memoryBytes; };
+  const double two = feedNs(2), one = feedNs(1);
+  EXPECT_GT(two, 2 * one);
+  EXPECT_LT(feedNs(4), 1.01 * two);
+}
+
 TEST(Machine, CountsAStep) {
   LaunchFacts facts;
   facts.family = "attention";

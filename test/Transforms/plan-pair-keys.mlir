@@ -5,6 +5,8 @@
 // REMARK: Function=encode | Reason="the head size is no multiple of 16"
 // REMARK: Function=encode | Reason="more than attention reads them"
 // REMARK: Function=attend
+// REMARK: Function=attend_window | Reason="a window sees a part of the cache alone"
+// REMARK: Function=attend_narrow | Reason="the head size is no multiple of 16"
 // REMARK: Function=forward | Reason="the model has a cache"
 
 ds_plan.kernel @store "store_cache" schedule {} {
@@ -74,7 +76,8 @@ ds_plan.program @encode max_batch 2 max_rows 64 arena 0 kv_bytes 0 {
 
 // -----
 
-/// Beside a decoder's steps with a cache, its step without one keeps f32 too. Attention to the cache may round.
+/// Beside a decoder's steps with a cache, its step without one keeps f32 too. Attention to the cache may round, but with a window or heads of
+/// no multiple of 16.
 ds_plan.kernel @store "store_cache" schedule {} {
 ^bb0(%x: tensor<?x?x64xf32>):
   %k = ds_plan.store_cache keys heads 4 %x : tensor<?x?x64xf32> -> tensor<?x?x64xf32>
@@ -86,6 +89,22 @@ ds_plan.kernel @store "store_cache" schedule {} {
 ds_plan.kernel @attend "attention" schedule {} {
 ^bb0(%q: tensor<?x?x64xf32>, %k: tensor<?x16x64xf32>, %past: tensor<?xi32>):
   %y = ds.attention %q, %k, %k past %past : tensor<?xi32> heads 4 kv_heads 4 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x16x64xf32>
+  ds_plan.return %y : tensor<?x?x64xf32>
+}
+
+// CHECK-LABEL: ds_plan.kernel @attend_window
+// CHECK:         ds.attention {{.*}} causal window 5 :
+ds_plan.kernel @attend_window "attention" schedule {} {
+^bb0(%q: tensor<?x?x64xf32>, %k: tensor<?x16x64xf32>, %past: tensor<?xi32>):
+  %y = ds.attention %q, %k, %k past %past : tensor<?xi32> heads 4 kv_heads 4 scale 0.25 causal window 5 : tensor<?x?x64xf32>, tensor<?x16x64xf32>
+  ds_plan.return %y : tensor<?x?x64xf32>
+}
+
+// CHECK-LABEL: ds_plan.kernel @attend_narrow
+// CHECK:         ds.attention {{.*}} causal :
+ds_plan.kernel @attend_narrow "attention" schedule {} {
+^bb0(%q: tensor<?x?x64xf32>, %k: tensor<?x16x64xf32>, %past: tensor<?xi32>):
+  %y = ds.attention %q, %k, %k past %past : tensor<?xi32> heads 8 kv_heads 8 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x16x64xf32>
   ds_plan.return %y : tensor<?x?x64xf32>
 }
 

@@ -93,7 +93,8 @@ struct LaunchWork {
   double macs = 0, flops = 0, laneOps = 0; // flops: all of them, also those of macs
   double weightBytes = 0, readBytes = 0, writtenBytes = 0, cacheBytes = 0, scratchBytes = 0, lookupBytes = 0;
   double outputBytes = 0; // of those written
-  double lineBytes = 0;   // cache lines that lookups and single slots bring from memory
+  double lineBytes = 0;   // cache lines that lookups bring from memory
+  double slotBytes = 0;   // those that single slots of a cache of keys bring and write back
   double lookups = 0;     // rows of a table that is larger than the pages a processor knows
   double workingSet = 0;
 
