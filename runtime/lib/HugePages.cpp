@@ -2,7 +2,9 @@
 #include "runtime/lib/HugePages.h"
 #include "runtime/lib/Cgroup.h"
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 #include <sys/mman.h>
 
@@ -12,36 +14,57 @@ static constexpr int64_t hugePage = 2 << 20;
 /// Moved at once: few calls, and little memory beside what is moved.
 static constexpr int64_t pieceBytes = 8 * hugePage;
 
-int64_t dsrt::moveToHugePages(uint8_t *data, int64_t bytes) {
+/// Moves `size` bytes from `data` on, both multiples of a huge page. False where the system refuses.
+static bool movePiece(uint8_t *data, int64_t size) {
+  void *block = mmap(nullptr, size + hugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (block == MAP_FAILED)
+    return false;
+  auto *begin = static_cast<uint8_t *>(block), *aligned = begin + (hugePage - reinterpret_cast<uintptr_t>(begin) % hugePage) % hugePage;
+  bool placed = madvise(aligned, size, MADV_HUGEPAGE) == 0;
+  if (placed) {
+    std::memcpy(aligned, data, size);
+    mprotect(aligned, size, PROT_READ);
+    placed = mremap(aligned, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, data) != MAP_FAILED;
+  }
+  if (!placed) {
+    munmap(block, size + hugePage);
+    return false;
+  }
+  if (aligned > begin)
+    munmap(begin, aligned - begin);
+  if (begin + hugePage > aligned)
+    munmap(aligned + size, begin + hugePage - aligned);
+  return true;
+}
+
+int32_t dsrt::readerOf(const std::vector<MatrixRange> &matrices, int64_t place, int32_t threads) {
+  auto behind = std::upper_bound(matrices.begin(), matrices.end(), place, [](int64_t at, const MatrixRange &m) { return at < m.begin; });
+  if (behind == matrices.begin() || place >= std::prev(behind)->end)
+    return 0;
+  const MatrixRange &matrix = *std::prev(behind);
+  return static_cast<int32_t>(static_cast<double>(place - matrix.begin) / static_cast<double>(matrix.end - matrix.begin) * threads);
+}
+
+int64_t dsrt::moveToHugePages(uint8_t *data, int64_t bytes, const std::vector<MatrixRange> &matrices, WorkerPool &pool) {
   const auto address = reinterpret_cast<uintptr_t>(data);
   const int64_t skipped = static_cast<int64_t>((hugePage - address % hugePage) % hugePage);
-  data += skipped;
-  bytes = (bytes - skipped) / hugePage * hugePage;
-  if (bytes <= 0 || !memoryForHugePages(bytes))
+  const int64_t end = skipped + (bytes - skipped) / hugePage * hugePage;
+  if (end <= skipped || !memoryForHugePages(end - skipped))
     return 0;
-  int64_t moved = 0;
-  while (moved < bytes) {
-    const int64_t size = std::min(pieceBytes, bytes - moved);
-    void *block = mmap(nullptr, size + hugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (block == MAP_FAILED)
-      return moved;
-    auto *begin = static_cast<uint8_t *>(block), *aligned = begin + (hugePage - reinterpret_cast<uintptr_t>(begin) % hugePage) % hugePage;
-    bool placed = madvise(aligned, size, MADV_HUGEPAGE) == 0;
-    if (placed) {
-      std::memcpy(aligned, data + moved, size);
-      mprotect(aligned, size, PROT_READ);
-      placed = mremap(aligned, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, data + moved) != MAP_FAILED;
+  std::atomic<int64_t> moved = 0;
+  pool.run([&](int32_t worker) {
+    auto isOwn = [&](int64_t page) { return readerOf(matrices, page + hugePage / 2, pool.size()) == worker; };
+    int64_t begin = skipped;
+    while (begin < end) {
+      int64_t size = 0;
+      while (begin + size < end && size < pieceBytes && isOwn(begin + size))
+        size += hugePage;
+      if (size > 0 && !movePiece(data + begin, size))
+        return;
+      moved += size;
+      begin += std::max(size, hugePage);
     }
-    if (!placed) {
-      munmap(block, size + hugePage);
-      return moved;
-    }
-    if (aligned > begin)
-      munmap(begin, aligned - begin);
-    if (begin + hugePage > aligned)
-      munmap(aligned + size, begin + hugePage - aligned);
-    moved += size;
-  }
+  });
   return moved;
 }
 

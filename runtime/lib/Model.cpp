@@ -34,7 +34,7 @@ Status Model::load(const std::string &path, const dsrt_load_options &options) {
   DSRT_TRY(package.check(options.skip_hashes != 0, *pool));
   levelName = nameOf(package.level);
   if (options.huge_pages)
-    package.moveWeights();
+    package.moveWeights(*pool);
   for (const ProgramRecord &record : manifest().programs) {
     Program program{&record, nullptr, 0};
     DSRT_TRY(package.code.find(record.symbol, program.function));

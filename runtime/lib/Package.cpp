@@ -1,6 +1,7 @@
 // The order of checks is that of docs/package-format.md.
 #include "runtime/lib/Package.h"
 #include "runtime/lib/Hash.h"
+#include "runtime/lib/Json.h"
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -191,4 +192,31 @@ Status Package::open(const std::string &path, CpuLevel level, DeviceName &device
 Status Package::check(bool skipWeightHashes, WorkerPool &pool) {
   DSRT_TRY(checkHashes(skipWeightHashes, pool));
   return chosenCode ? openCode(chosenCode->file, code) : Status();
+}
+
+/// The tensors in the header of a safetensors file of `size` bytes at `data`, in order, those of a page or less left out.
+static std::vector<MatrixRange> matricesOf(const uint8_t *data, int64_t size) {
+  std::vector<MatrixRange> matrices;
+  uint64_t length = 0;
+  JsonValue header;
+  constexpr int64_t lengthBytes = sizeof(length);
+  if (size < lengthBytes)
+    return matrices;
+  std::memcpy(&length, data, lengthBytes);
+  if (length > static_cast<uint64_t>(size - lengthBytes))
+    return matrices;
+  if (!parseJson({reinterpret_cast<const char *>(data) + lengthBytes, length}, "weights", header).ok())
+    return matrices;
+  const int64_t first = lengthBytes + static_cast<int64_t>(length);
+  for (const JsonValue &tensor : header.elements)
+    if (const JsonValue *offsets = tensor.find("data_offsets"); offsets && offsets->elements.size() == 2)
+      if (const int64_t begin = offsets->elements[0].integer, end = offsets->elements[1].integer; end - begin > 4096)
+        matrices.push_back({first + begin, first + end});
+  std::sort(matrices.begin(), matrices.end(), [](const MatrixRange &a, const MatrixRange &b) { return a.begin < b.begin; });
+  return matrices;
+}
+
+void Package::moveWeights(WorkerPool &pool) {
+  const int64_t bytes = std::min(weightsMapping.size(), manifest.weightsOffset + manifest.weightsBytes);
+  hugeBytes = moveToHugePages(weightsMapping.data(), bytes, matricesOf(weightsMapping.data(), weightsMapping.size()), pool);
 }

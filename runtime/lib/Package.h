@@ -8,7 +8,6 @@
 #include "runtime/lib/LaunchTable.h"
 #include "runtime/lib/Memory.h"
 #include "runtime/lib/WorkerPool.h"
-#include <algorithm>
 
 namespace dsrt {
 
@@ -34,10 +33,8 @@ public:
   Status readSmallFile(std::string_view name, std::string &text) const;
   /// Copies host code of the package, such as the emulator's, to sealed memory, checks it again and opens it. Fails as Code does.
   Status openCode(const std::string &file, Code &opened) const;
-  /// Moves the weights to huge pages, as far as the system gives them.
-  void moveWeights() {
-    hugeBytes = moveToHugePages(weightsMapping.data(), std::min(weightsMapping.size(), manifest.weightsOffset + manifest.weightsBytes));
-  }
+  /// Moves the weights to huge pages, as far as the system gives them, each part of a matrix by the worker that reads it.
+  void moveWeights(WorkerPool &pool);
   int64_t hugeBytes = 0; // of the weights, moved to huge pages
   /// Gives the memory of the weights back; who reads them again finds them in their file.
   void forgetWeights() {

@@ -2,6 +2,7 @@
 #include "runtime/lib/HugePages.h"
 #include "FakePackage.h"
 #include "runtime/lib/Memory.h"
+#include <array>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
@@ -67,6 +68,27 @@ TEST(HugePages, memory) {
     EXPECT_EQ(holds(one.files, 1 << 20), one.expected) << one.name;
 }
 
+TEST(HugePages, eachWorkerMovesWhatItReads) {
+  const std::vector<MatrixRange> matrices = {{100, 1100}, {2000, 2004}};
+  for (auto [place, two, three] : {std::array{0, 0, 0},
+                                   {99, 0, 0},
+                                   {100, 0, 0},
+                                   {433, 0, 0},
+                                   {434, 0, 1},
+                                   {599, 0, 1},
+                                   {600, 1, 1},
+                                   {1099, 1, 2},
+                                   {1100, 0, 0},
+                                   {1999, 0, 0},
+                                   {2003, 1, 2},
+                                   {2004, 0, 0}}) {
+    EXPECT_EQ(readerOf(matrices, place, 1), 0) << place;
+    EXPECT_EQ(readerOf(matrices, place, 2), two) << place;
+    EXPECT_EQ(readerOf(matrices, place, 3), three) << place;
+  }
+  EXPECT_EQ(readerOf({}, 5, 4), 0);
+}
+
 TEST(HugePages, movedBytesAreTheSame) {
   constexpr int64_t bytes = (21 << 20) + 12345;
   const std::filesystem::path root = fake::temporaryFolder();
@@ -81,13 +103,15 @@ TEST(HugePages, movedBytesAreTheSame) {
     Mapping mapping;
     ASSERT_TRUE(Mapping::file(file.get(), bytes, path, mapping).ok());
     // Whole huge pages are moved, wherever the mapping begins; none where the system has none.
-    const int64_t moved = moveToHugePages(mapping.data(), bytes);
+    std::unique_ptr<WorkerPool> pool;
+    ASSERT_TRUE(WorkerPool::create(3, -1, pool).ok());
+    const int64_t moved = moveToHugePages(mapping.data(), bytes, {{4096, 9 << 20}, {9 << 20, bytes}}, *pool);
     if (memoryForHugePages(bytes))
       EXPECT_GE(moved, bytes - (4 << 20));
     else
       EXPECT_EQ(moved, 0);
     EXPECT_EQ(std::memcmp(values.data(), mapping.data(), bytes), 0);
-    EXPECT_EQ(moveToHugePages(mapping.data(), 12345), 0) << "less than a page";
+    EXPECT_EQ(moveToHugePages(mapping.data(), 12345, {}, *pool), 0) << "less than a page";
   }
   std::filesystem::remove_all(root);
 }
