@@ -12,7 +12,7 @@ from ds_mlir.text import TextStreamer
 from ds_mlir.training import command as training
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(evaluator: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ds_mlir", description="Run and make packages of compiled transformer models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     compile_.add_argument("--task")
 
-    eval_ = commands.add_parser("eval", help="measure perplexity on a text, or accuracy on labelled texts")
+    eval_ = commands.add_parser("eval", prog=evaluator, help="measure perplexity on a text, or accuracy on labelled texts")
     eval_.add_argument("package")
     data = eval_.add_mutually_exclusive_group(required=True)
     data.add_argument("--text", type=pathlib.Path, metavar="FILE", help="a UTF-8 text: perplexity of a causal language model")
@@ -195,9 +195,12 @@ def _compare(options) -> None:
         print(f"{row.variant:{width}}{numbers}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status: those of the tools."""
-    options = _parser().parse_args(arguments)
+def main(arguments: list[str] | None = None, evaluator: str | None = None) -> int:
+    """Run the command line and return its exit status: those of the tools.
+    Args:
+      evaluator: what the usage of `eval` calls itself.
+    """
+    options = _parser(evaluator).parse_args(arguments)
     try:
         commands = {
             "generate": _generate,
@@ -221,7 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate_main() -> int:
     """Run `ds-eval`, which is `python -m ds_mlir eval`, and return its exit status."""
-    return main(["eval", *sys.argv[1:]])
+    return main(["eval", *sys.argv[1:]], evaluator="ds-eval")
 
 
 if __name__ == "__main__":

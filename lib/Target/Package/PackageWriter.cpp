@@ -101,6 +101,7 @@ static std::string weightsHeader(ArrayRef<PlacedStorage> storages) {
 static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorSource &tensors, const PackageOptions &options, int file,
                                  int64_t dataOffset) {
   std::vector<ParameterReader> readers;
+  std::vector<ParameterOp> parameters; // of the readers
   readers.reserve(storages.size());
   const bool isQuantized = !storages.empty() && !mainScheme(StorageOp(storages.front().storage)->getParentOfType<ModuleOp>()).empty();
   std::vector<Work> work;
@@ -117,6 +118,7 @@ static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorS
       if (isQuantized && !created->quantizedType()) // rounding refuses them itself
         created->expectFinite();
       reader = &readers.emplace_back(std::move(*created));
+      parameters.push_back(parameter);
     }
     int64_t units = unitCount(storage), step = std::max<int64_t>(1, workBytes / unitBytes(storage));
     for (int64_t first = 0; first < units; first += step)
@@ -124,7 +126,7 @@ static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorS
   }
   const int64_t dataBytes = storages.empty() ? 0 : storages.back().end();
   std::atomic<int64_t> done = 0;
-  return forEach(work.size(), options.threads, [&](size_t index) -> Result<void> {
+  Result<void> written = forEach(work.size(), options.threads, [&](size_t index) -> Result<void> {
     if (options.cancelled && options.cancelled())
       return Error::cannotWrite("interrupted: nothing was written");
     Work &item = work[index];
@@ -141,6 +143,10 @@ static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorS
       options.progress(done += item.count * bytes, dataBytes);
     return {};
   });
+  for (auto [parameter, reader] : llvm::zip_equal(parameters, readers))
+    if (const int64_t element = reader.firstNotFinite(); written && element != ParameterReader::none)
+      parameter.emitWarning() << "parameter '" << parameter.getSymName() << "': element " << element << ": is NaN or infinite, as stored";
+  return written;
 }
 
 static Result<void> hashChunks(const std::string &name, int64_t bytes, unsigned threads, FileRecord &record) {

@@ -1,6 +1,7 @@
 #include "ParameterReader.h"
 #include "ds/Quantize/QuantizedType.h"
 #include "llvm/ADT/STLExtras.h"
+#include <algorithm>
 #include <cmath>
 
 using namespace mlir;
@@ -110,12 +111,19 @@ Result<void> ParameterReader::readElements(int64_t first, int64_t count, float *
 }
 
 Result<void> ParameterReader::read(int64_t first, int64_t count, float *out) const {
-  if (Result<void> read = readRows(first, count, out); !read || !expectsFinite)
+  if (Result<void> read = readRows(first, count, out); !read)
     return read;
-  for (int64_t i = 0; i < count * columnCount; ++i)
-    if (!std::isfinite(out[i]))
-      return Error::badData("parameter '" + name + "'" + (tensor ? ": tensor '" + tensor->name + "'" : "") + ": element " +
-                            std::to_string(first * columnCount + i) + ": expects a finite value, got " + std::to_string(out[i]));
+  const float *begin = out, *end = begin + count * columnCount,
+              *found = std::find_if(begin, end, [](float value) { return !std::isfinite(value); });
+  if (found == end)
+    return {};
+  const int64_t element = first * columnCount + (found - begin);
+  if (expectsFinite)
+    return Error::badData("parameter '" + name + "'" + (tensor ? ": tensor '" + tensor->name + "'" : "") + ": element " +
+                          std::to_string(element) + ": expects a finite value, got " + std::to_string(*found));
+  int64_t lowest = *notFinite;
+  while (element < lowest && !notFinite->compare_exchange_weak(lowest, element))
+    ;
   return {};
 }
 

@@ -5,6 +5,9 @@
 #include "dialects/DS/DSDialect.h"
 #include "ds/Import/TensorSource.h"
 #include "ds/Quantize/QuantizedMatrix.h"
+#include <atomic>
+#include <limits>
+#include <memory>
 
 namespace ds {
 
@@ -22,6 +25,9 @@ public:
   QuantizedType quantizedType() const { return quantized; }
   /// From now on `read` refuses what is NaN or infinite, as codes do.
   void expectFinite() { expectsFinite = true; }
+  /// The element of lowest number that `read` found to be NaN or infinite; `none` while there is none.
+  int64_t firstNotFinite() const { return *notFinite; }
+  static constexpr int64_t none = std::numeric_limits<int64_t>::max();
   /// Writes rows [first, first + count) to `out` [count, columns]. Errors: BadData, by the element's number, where that is expected.
   Result<void> read(int64_t first, int64_t count, float *out) const;
   /// Row `index` of a quantized parameter as codes: those chosen for it, or of its grid, or of the source where it is stored as the type
@@ -48,6 +54,7 @@ private:
   QuantizedType quantized;
   bool keepsCodes = false; // of the source
   bool expectsFinite = false;
+  std::unique_ptr<std::atomic<int64_t>> notFinite = std::make_unique<std::atomic<int64_t>>(none); // readers are moved
   std::optional<MoqGrid> grid;
   std::vector<MoqFit> fits; // of the grid's groups
   int64_t rowCount = 0, columnCount = 0, offset = 0;
