@@ -36,10 +36,12 @@ inline constexpr double fewRows = 16, blockRows = 8, slabRows = 128, laneOpsOfWi
 inline constexpr double halvesRows = 14, laneOpsOfHalves = 16;
 
 inline constexpr FamilyCost familyCosts[] = {
-    {"attention", 0.89, 1.47, 0.80, 0.00}, {"gemm", 0.91, 1.04, 0.91, 0.75},  {"row", 0.50, 1.42, 0.90, 1.00},
-    {"copy", 0.50, 0.60, 1.07, 0.20},      {"embed", 0.50, 0.42, 1.43, 0.20}, // of two lines that a processor fetches together the second
-                                                                              // is free in part
-    {"", 0.50, 0.60, 1.19, 0.20}, // any other; more of its rows are in the caches than is assumed
+    {"attention", 0.89, 1.47, 0.80, 0.00}, // products and softmax take turns
+    {"gemm", 0.91, 1.04, 0.91, 0.75},      // weights are asked for while others are multiplied
+    {"row", 0.50, 1.42, 0.90, 1.00},       // norms, most of all
+    {"copy", 0.50, 0.60, 1.07, 0.20},      // to the caller
+    {"embed", 0.50, 0.42, 1.43, 0.20},     // of two lines that a processor fetches together the second is free in part
+    {"", 0.50, 0.60, 1.19, 0.20},          // any other; more of its rows are in the caches than is assumed
 };
 
 inline const FamilyCost &costOfFamily(std::string_view family) {
