@@ -199,7 +199,7 @@ static std::vector<MatrixRange> matricesOf(const uint8_t *data, int64_t size) {
   std::vector<MatrixRange> matrices;
   uint64_t length = 0;
   JsonValue header;
-  constexpr int64_t lengthBytes = sizeof(length);
+  constexpr int64_t lengthBytes = sizeof(length), pageBytes = 4096;
   if (size < lengthBytes)
     return matrices;
   std::memcpy(&length, data, lengthBytes);
@@ -210,7 +210,8 @@ static std::vector<MatrixRange> matricesOf(const uint8_t *data, int64_t size) {
   const int64_t first = lengthBytes + static_cast<int64_t>(length);
   for (const JsonValue &tensor : header.elements)
     if (const JsonValue *offsets = tensor.find("data_offsets"); offsets && offsets->elements.size() == 2)
-      if (const int64_t begin = offsets->elements[0].integer, end = offsets->elements[1].integer; end - begin > 4096)
+      if (const int64_t begin = offsets->elements[0].integer, end = offsets->elements[1].integer;
+          0 <= begin && end <= size - first && begin < end - pageBytes)
         matrices.push_back({first + begin, first + end});
   std::sort(matrices.begin(), matrices.end(), [](const MatrixRange &a, const MatrixRange &b) { return a.begin < b.begin; });
   return matrices;

@@ -295,7 +295,8 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
         block.panelAhead = isLong ? gemmPanelAhead : 0;
         if (widens)
           block.element = dots ? Type(e.getBuilder().getBF16Type()) : e.f32();
-        Value part = e.mul(e.mul(e.div(row, heights.front()), depth), gemmAhead), nextPart = tall ? e.at(next, part) : next;
+        auto partOf = [&](int64_t bytes) { return e.at(next, e.mul(e.mul(e.div(row, heights.front()), depth), bytes)); };
+        Value nextPart = tall ? partOf(gemmAhead) : next;
         if (matrix.transposed && tall) {
           block.aheadRows = 2;
           block.aheadRowBytes = matrix.columns * 4;
@@ -308,14 +309,12 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
           touches = touchedRows(*touched, e.add(slab.first, row), e.add(k, depth));
         }
         auto emit = [&] { blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, nextPart, touches); };
-        if (isLong && tall) { // two or three blocks ask for a half each
-          auto asking = [&](int64_t bytes) {
-            block.aheadBytes = bytes;
-            nextPart = e.at(next, e.mul(e.mul(e.div(row, height), depth), bytes));
+        if (isLong && tall)
+          return e.ifElse(e.ge(slab.count, 4 * height), emit, [&] { // two or three blocks ask for a half each
+            block.aheadBytes = lineBytes / 2;
+            nextPart = partOf(lineBytes / 2);
             emit();
-          };
-          return e.ifElse(e.lt(slab.count, 4 * height), [&] { asking(lineBytes / 2); }, [&] { asking(gemmAhead); });
-        }
+          });
         if (!isRowMajor(weight) || !tall)
           return emit();
         // Slabs are long: the first blocks have asked for all that is packed next.
