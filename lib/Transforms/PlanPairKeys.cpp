@@ -17,6 +17,12 @@ namespace ds {
 using namespace ds;
 using namespace ds_plan;
 
+/// Why `rows` of so many heads stay f32; empty where they need not.
+static StringRef whyNotOfHeads(Value rows, uint64_t heads) {
+  const int64_t width = cast<RankedTensorType>(rows.getType()).getDimSize(2);
+  return width / static_cast<int64_t>(heads) % CacheLayout::pairedHead == 0 ? "" : "the head size is no multiple of 16";
+}
+
 /// Why what `launch` reads or writes by `use` cannot lie in pairs; empty where it can.
 static StringRef whyNot(OpOperand &use, const SymbolTable &symbols) {
   auto launch = dyn_cast<LaunchOp>(use.getOwner());
@@ -28,8 +34,7 @@ static StringRef whyNot(OpOperand &use, const SymbolTable &symbols) {
     auto store = body.getTerminator()->getOperand(number - inputs).getDefiningOp<StoreCacheOp>();
     if (!store)
       return "what writes them does not store keys or values";
-    const int64_t width = cast<RankedTensorType>(store.getInput().getType()).getDimSize(2);
-    return width / static_cast<int64_t>(store.getKvHeads()) % CacheLayout::pairedHead == 0 ? "" : "the head size is no multiple of 16";
+    return whyNotOfHeads(store.getInput(), store.getKvHeads());
   }
   const bool areAttended = number < ins && llvm::all_of(
                                                body.getArgument(number).getUses(),
@@ -46,8 +51,7 @@ static StringRef whyNotRounded(AttentionOp attention) {
     return "a window sees a part of the cache alone";
   if (attention.getSlopes())
     return "its scores have slopes";
-  const int64_t width = attention.getQuery().getType().getDimSize(2);
-  return width / static_cast<int64_t>(attention.getHeads()) % CacheLayout::pairedHead == 0 ? "" : "the head size is no multiple of 16";
+  return whyNotOfHeads(attention.getQuery(), attention.getHeads());
 }
 
 namespace {

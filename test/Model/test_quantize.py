@@ -137,6 +137,18 @@ def test_bad_schemes(tiny, tmp_path, text, message):
             assert not (tmp_path / "package").exists()
 
 
+def model_with(folder, ending, place, value):
+    """Make a tiny model with one value changed, in the first tensor whose name ends so. Returns the tensor and its name."""
+    from safetensors.numpy import load_file, save_file
+
+    tiny_models.make_model("llama-3", folder)
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith(ending))
+    tensors[name][place] = value
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return tensors[name], name
+
+
 @pytest.mark.parametrize(
     ("ending", "place", "value", "message"),
     [
@@ -146,13 +158,7 @@ def test_bad_schemes(tiny, tmp_path, text, message):
     ],
 )
 def test_a_weight_that_is_not_finite_is_named(tmp_path, ending, place, value, message):
-    from safetensors.numpy import load_file, save_file
-
-    tiny_models.make_model("llama-3", tmp_path / "model")
-    tensors = load_file(tmp_path / "model" / "model.safetensors")
-    name = next(name for name in tensors if name.endswith(ending))
-    tensors[name][place] = value
-    save_file(tensors, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    model_with(tmp_path / "model", ending, place, value)
     with pytest.raises(ds_mlir.errors.BadData, match=message):
         ds_mlir.compile(tmp_path / "model", tmp_path / "package", quantize="int8")
     assert not (tmp_path / "package").exists()
@@ -160,16 +166,11 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path, ending, place, value, me
 
 def test_a_weight_that_is_not_finite_is_a_warning_where_none_is_quantized(tmp_path):
     from ds_mlir.compiler import compiler_path
-    from safetensors.numpy import load_file, save_file
 
-    tiny_models.make_model("llama-3", tmp_path / "model")
-    tensors = load_file(tmp_path / "model" / "model.safetensors")
-    name = next(name for name in tensors if name.endswith("o_proj.weight"))
-    tensors[name][3, 5] = np.nan
-    save_file(tensors, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    matrix, name = model_with(tmp_path / "model", "o_proj.weight", (3, 5), np.nan)
     command = [str(compiler_path()), str(tmp_path / "model"), "-o", str(tmp_path / "package"), "--target-cpu=x86-64-v2"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    element = 3 * tensors[name].shape[1] + 5
+    element = 3 * matrix.shape[1] + 5
     warnings = [line for line in ran.stderr.splitlines() if "warning:" in line]
     assert len(warnings) == 1
     assert warnings[0].endswith(f"parameter '{name}': element {element}: is NaN or infinite, as stored")

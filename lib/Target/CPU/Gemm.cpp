@@ -63,18 +63,17 @@ GemmKernel::GemmKernel(KernelContext &context, LinearRegion matched)
   }
   isDeep = isDeepProduct();
   packsPairs &= isDeep || linearRowsFit(region.depth);
-  auto allIn = [&](ds_plan::Layout layout) {
+  auto allMatrices = [&](llvm::function_ref<bool(const KernelOperand &)> are) {
     return llvm::all_of(c.ins, [&](const KernelOperand &o) {
-      return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || o.layout == layout;
+      return o.kind != KernelOperand::Kind::weight || o.layout == ds_plan::Layout::vector || are(o);
     });
   };
+  auto allIn = [&](ds_plan::Layout layout) { return allMatrices([&](const KernelOperand &o) { return o.layout == layout; }); };
   hasPanelHalves = allIn(ds_plan::Layout::panel_halves); // whose rows are scaled from where they lie
   roundedRows = roundedRowsOf(c, region);
   roundsManyRows = region.roundsActivations();
   const bool isReadInPlace = packsPairs || hasPanelHalves || groupRows || (roundedRows && roundsManyRows);
-  const bool goesLong = llvm::all_of(c.ins, [&](const KernelOperand &in) {
-    return in.kind != KernelOperand::Kind::weight || in.layout == ds_plan::Layout::vector || hasLongPasses(in);
-  });
+  const bool goesLong = allMatrices([&](const KernelOperand &o) { return hasLongPasses(o); });
   // Rows a multiple of 1 KiB apart meet in a quarter of the sets or less, which long passes do not mind, of 4 KiB in one; those that would
   // fill the stack stay where they are.
   const bool evictEachOther = region.depth * 4 % (goesLong ? 4096 : 1024) == 0;

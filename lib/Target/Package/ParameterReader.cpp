@@ -177,7 +177,7 @@ Result<void> ParameterReader::readCodes(int64_t index, QuantizedRow &row) const 
     return {};
   }
   std::vector<float> values(columnCount);
-  if (Result<void> read = this->read(index, 1, values.data()); !read)
+  if (Result<void> read = readRows(index, 1, values.data()); !read) // rounding refuses what is not finite
     return read;
   if (grid) {
     readGrid(index, values.data(), row);
