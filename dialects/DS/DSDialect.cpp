@@ -57,8 +57,8 @@ LogicalResult QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError
     if (isSymmetric ? !scale.isSignedInteger(8) : kind != QuantizedKind::asymmetric || !scale.isUnsignedInteger(6))
       return emitError() << "expects integer scales of si8 with symmetric codes or of ui6 with asymmetric ones, got " << scale << " with "
                          << stringifyQuantizedKind(kind);
-    if (group != (isSymmetric ? 16 : 32))
-      return emitError() << "expects groups of " << (isSymmetric ? 16 : 32) << " with scales of " << scale << ", got " << group;
+    if (group != 16 && group != 32)
+      return emitError() << "expects groups of 16 or 32 with scales of " << scale << ", got " << group;
   } else if (!scale.isF16() && !scale.isF32()) {
     return emitError() << "expects scales of f16 or f32, or of si8 or ui6 in blocks, got " << scale;
   }

@@ -19,7 +19,7 @@ namespace ds_plan {
 /// A unit has the rows of its planes one behind the other, those of the highest bits first: each row of these is read with several of the
 /// others, so that memory is read forward. In a word of p bits stand 32 / p k, k in byte k % 4, and in a byte the k that are 4 apart, the
 /// first lowest. A plane of 1 bit holds 32 k in a word, so that its row stands before two units of a group, for both, and half of it is
-/// unused where the group has one unit left.
+/// unused where the group has one unit left. Groups of one unit in blocks of 256 k have it in common with their neighbour.
 struct PanelCodes {
   PanelCodes(ds::QuantizedType type, int64_t depth, int64_t width)
       : type(type), depth(depth), width(width), group(type.getGroup() ? type.getGroup() : depth), half(type.getScale().isF16()),
@@ -48,22 +48,27 @@ struct PanelCodes {
   int64_t rowBytes() const { return width * 4; }
   int64_t scaleBytes() const { return width * (half || factors ? 2 : 4); } // of the scales of one group, of those of a block of factors
   int64_t unitRows() const { return bits() / 2; }                          // without a plane of 1 bit
-  int64_t groupRows() const { return group / unit * unitRows() + (hasBitPlane() ? llvm::divideCeil(group, 2 * unit) : 0); } // of codes
-  int64_t groupBytes() const { return groupRows() * rowBytes(); }
+  /// Groups whose codes lie like those of one.
+  int64_t groupsOfRun() const { return factors && hasBitPlane() && group == unit ? 2 : 1; }
+  int64_t runLength() const { return groupsOfRun() * group; } // k
+  int64_t runRows() const { return runLength() / unit * unitRows() + (hasBitPlane() ? llvm::divideCeil(runLength(), 2 * unit) : 0); }
+  int64_t runBytes() const { return runRows() * rowBytes(); }
   int64_t groupsOfSpan() const { return factors ? ds::QuantizedType::kBlock / group : half && !type.isAsymmetric() ? 2 : 1; }
   int64_t scaleRows() const { return factors ? 1 + factorRows() : !half && type.isAsymmetric() ? 2 : 1; } // of a span
   int64_t factorRows() const { return groupsOfSpan() * (type.isAsymmetric() ? 12 : 8) / 32; }
-  int64_t spanBytes() const { return scaleRows() * rowBytes() + groupsOfSpan() * groupBytes(); }
+  int64_t spanBytes() const { return scaleRows() * rowBytes() + groupsOfSpan() / groupsOfRun() * runBytes(); }
   /// Rows of the panel; where groups are odd the last span is one group short.
-  int64_t rows() const { return llvm::divideCeil(groups(), groupsOfSpan()) * scaleRows() + groups() * groupRows(); }
+  int64_t rows() const { return llvm::divideCeil(groups(), groupsOfSpan()) * scaleRows() + groups() / groupsOfRun() * runRows(); }
   int64_t bytes() const { return rows() * rowBytes(); }
 
   // Bytes from the beginning of the panel.
   int64_t scalesOf(int64_t g) const { return g / groupsOfSpan() * spanBytes() + (factors ? 0 : g % groupsOfSpan() * scaleBytes()); }
   int64_t offsetsOf(int64_t g) const { return scalesOf(g) + scaleBytes(); }
-  int64_t codesOf(int64_t g) const {
-    return g / groupsOfSpan() * spanBytes() + scaleRows() * rowBytes() + g % groupsOfSpan() * groupBytes();
+  int64_t codesOf(int64_t g) const { // of its run
+    return g / groupsOfSpan() * spanBytes() + scaleRows() * rowBytes() + g % groupsOfSpan() / groupsOfRun() * runBytes();
   }
+  /// The k of its run that a group begins with.
+  int64_t firstOfRun(int64_t g) const { return g % groupsOfRun() * group; }
 
   // Of factors.
   int64_t factorsOf(int64_t g) const { return scalesOf(g) + rowBytes() + g % groupsOfSpan() * width; }
@@ -72,7 +77,7 @@ struct PanelCodes {
 
   /// What a symmetric code has added.
   int64_t zeroCode() const { return type.getKind() == ds::QuantizedKind::symmetric ? int64_t(1) << (bits() - 1) : 0; }
-  /// The row of the group's codes that holds a plane of k, counted in the group.
+  /// The row of the run's codes that holds a plane of k, counted in the run.
   int64_t rowOf(Plane plane, int64_t k) const {
     const int64_t u = k / unit, pair = hasBitPlane() ? u / 2 * bits() : 0;
     if (plane.bits == 1)

@@ -5,8 +5,8 @@
 using namespace ds;
 
 double QuantizationScheme::bitsOfWeight(int64_t columns) const {
-  if (factors) // of 256 k: numbers of 16 bits for two, 8 pairs of 6 bits or 16 factors of 8
-    return static_cast<double>(bits) + (asymmetric ? 32 + 96 : 32 + 128) / 256.0;
+  if (factors) // of 256 k: two numbers of 16 bits, pairs of 6 bits or factors of 8
+    return static_cast<double>(bits) + static_cast<double>(32 + 256 / group * (asymmetric ? 12 : 8)) / 256;
   const int64_t numbers = asymmetric ? 2 : 1, group = groupOf(columns), unused = bits % 2 ? (32 - group % 32) % 32 : 0;
   return static_cast<double>(bits) + static_cast<double>(numbers * (halfScales ? 16 : 32) + unused) / static_cast<double>(group);
 }
@@ -91,20 +91,28 @@ std::optional<QuantizationScheme> ds::schemeOfStored(StoredType type) {
     return QuantizationScheme{4, 32, false, true};
   case StoredType::Q4_1:
     return QuantizationScheme{4, 32, true, true};
+  case StoredType::Q2_K:
+    return QuantizationScheme{2, 16, true, false, false, true};
+  case StoredType::Q3_K:
+    return QuantizationScheme{3, 16, false, false, false, true};
   case StoredType::Q4_K:
     return QuantizationScheme{4, 32, true, false, false, true};
   case StoredType::Q5_K:
     return QuantizationScheme{5, 32, true, false, false, true};
   case StoredType::Q6_K:
     return QuantizationScheme{6, 16, false, false, false, true};
+  case StoredType::IQ4_NL: // the numbers that its codes stand for
+    return QuantizationScheme{8, 32, false, true};
+  case StoredType::IQ4_XS:
+    return QuantizationScheme{8, 32, false, false, false, true};
   default:
     return std::nullopt;
   }
 }
 
 std::optional<StoredType> ds::blockTypeNamed(std::string_view name) {
-  for (StoredType type : {StoredType::Q8_0, StoredType::Q4_0, StoredType::Q4_1, StoredType::Q5_0, StoredType::Q5_1, StoredType::Q4_K,
-                          StoredType::Q5_K, StoredType::Q6_K})
+  for (StoredType type : {StoredType::Q8_0, StoredType::Q4_0, StoredType::Q4_1, StoredType::Q5_0, StoredType::Q5_1, StoredType::Q2_K,
+                          StoredType::Q3_K, StoredType::Q4_K, StoredType::Q5_K, StoredType::Q6_K, StoredType::IQ4_NL, StoredType::IQ4_XS})
     if (name == storedTypeName(type))
       return type;
   return std::nullopt;

@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 
 HIDDEN, INNER, HEADS, KV_HEADS, VOCABULARY = 256, 512, 8, 4, 64
-TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
+
+# Bits of a weight in a package of blocks as stored.
+BITS = {"Q5_0": 5.5, "Q5_1": 6, "Q2_K": 2.875, "Q3_K": 3.625, "Q4_K": 4.5, "Q5_K": 5.5, "Q6_K": 6.625, "IQ4_NL": 8.5, "IQ4_XS": 8.375}
 
 
 def random_blocks(generator, rows, columns, kind):
     """Random stored bytes [rows, bytes of a row] with scales of a sane size."""
     elements, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = generator.integers(0, 256, (rows * columns // elements, size), dtype=np.uint8)
-    scales = {"Q4_K": slice(0, 4), "Q5_K": slice(0, 4), "Q6_K": slice(-2, None), "Q4_1": slice(0, 4), "Q5_1": slice(0, 4)}
+    first, last = slice(0, 4), slice(-2, None)
+    scales = {"Q2_K": slice(-4, None), "Q3_K": last, "Q4_K": first, "Q5_K": first, "Q6_K": last, "Q4_1": first, "Q5_1": first}
     place = scales.get(kind.name, slice(0, 2))
-    small = 0.0004 if kind.name.endswith("K") else 0.004
+    small = {"IQ4_NL": 0.0005, "IQ4_XS": 0.00003}.get(kind.name, 0.0004 if kind.name.endswith("K") else 0.004)
     count = len(range(size)[place]) // 2
     blocks[:, place] = (generator.normal(size=(len(blocks), count)) * small).astype(np.float16).view(np.uint8)
     return blocks.reshape(rows, -1)
@@ -103,9 +107,9 @@ def test_type(kind, torch, compiled, tmp_path):
     assert np.abs(model.logits(ids) - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("kind", "bits"), [("Q5_0", 5.5), ("Q5_1", 6), ("Q4_K", 4.5), ("Q5_K", 5.5), ("Q6_K", 6.625)])
+@pytest.mark.parametrize(("kind", "bits"), list(BITS.items()))
 def test_stored_blocks(kind, bits, compiled, tmp_path):
-    """The values of the file, in as many bits (Q6_K: 6.5625, and two bytes for 256 values)."""
+    """The values of the file, in as many bits or little more (docs/quantization.md)."""
     import ds_mlir
 
     path = write_llama(tmp_path / f"{kind}.gguf", kind)
@@ -132,11 +136,18 @@ def test_stored_scale_that_is_no_number(number, tmp_path):
     assert not (tmp_path / "package").exists()
 
 
-def test_blocks_of_several_types(compiled, tmp_path):
-    """As llama.cpp mixes them in Q4_K_M: groups of 32 and of 16 meet in one launch. Prompts and single tokens have the file's values."""
+@pytest.mark.parametrize(
+    ("most", "others"),
+    [
+        ("Q4_K", {"attn_v": "Q6_K", "ffn_down": "Q6_K", "output.": "Q6_K", "ffn_up": "Q5_K"}),
+        ("Q2_K", {"attn_v": "Q4_K", "ffn_down": "Q3_K", "output.": "Q6_K", "ffn_up": "IQ4_XS", "attn_k": "IQ4_NL"}),
+    ],
+)
+def test_blocks_of_several_types(most, others, compiled, tmp_path):
+    """As llama.cpp mixes them: groups of 32 and of 16 meet in one launch. Prompts and single tokens have the file's values."""
     import ds_mlir
 
-    path = write_llama(tmp_path / "mixed.gguf", "Q4_K", others={"attn_v": "Q6_K", "ffn_down": "Q6_K", "output.": "Q6_K", "ffn_up": "Q5_K"})
+    path = write_llama(tmp_path / "mixed.gguf", most, others=others)
     ids = np.random.default_rng(1).integers(0, VOCABULARY, (2, 19), dtype=np.int32)
     stored, plain = (ds_mlir.load(compiled(path, quantize=scheme, target_cpu="native")) for scheme in ("stored", "none"))
     expected = plain.logits(ids)

@@ -30,7 +30,8 @@ std::vector<QuantizationScheme> allSchemes() {
                            "int4-g128", "int4-g32-asym", "int4-g64-asym", "int4-g128-asym", "int2-g32", "int2-g32-asym", "int3-g64",
                            "int5-g32", "int5-g16-asym", "int6-g64", "int7-g128"})
     schemes.push_back(schemeNamed(name));
-  for (StoredType type : {StoredType::Q4_K, StoredType::Q5_K, StoredType::Q6_K}) {
+  for (StoredType type :
+       {StoredType::Q2_K, StoredType::Q3_K, StoredType::Q4_K, StoredType::Q5_K, StoredType::Q6_K, StoredType::IQ4_NL, StoredType::IQ4_XS}) {
     schemes.push_back(*schemeOfStored(type));
     schemes.back().factors = false; // nothing is rounded to them
   }
@@ -159,6 +160,9 @@ TEST(Scheme, bitsOfAWeight) {
   EXPECT_EQ(schemeOfStored(StoredType::Q4_K)->bitsOfWeight(256), 144 * 8 / 256.0); // as in the file
   EXPECT_EQ(schemeOfStored(StoredType::Q5_K)->bitsOfWeight(256), 176 * 8 / 256.0);
   EXPECT_EQ(schemeOfStored(StoredType::Q6_K)->bitsOfWeight(256), 212 * 8 / 256.0); // two bytes more than there
+  EXPECT_EQ(schemeOfStored(StoredType::Q2_K)->bitsOfWeight(256), 92 * 8 / 256.0);  // eight more
+  EXPECT_EQ(schemeOfStored(StoredType::Q3_K)->bitsOfWeight(256), 116 * 8 / 256.0); // six more
+  EXPECT_EQ(schemeOfStored(StoredType::IQ4_XS)->bitsOfWeight(256), 8 + 12 * 8 / 256.0);
 }
 
 TEST(Scheme, ofStoredTypes) {
@@ -169,7 +173,8 @@ TEST(Scheme, ofStoredTypes) {
   const Case cases[] = {
       {StoredType::Q8_0, "int8-g32"},        {StoredType::Q4_0, "int4-g32"},      {StoredType::Q4_1, "int4-g32-asym"},
       {StoredType::Q5_0, "int5-g32"},        {StoredType::Q5_1, "int5-g32-asym"}, {StoredType::Q4_K, "int4-g32-asym-k"},
-      {StoredType::Q5_K, "int5-g32-asym-k"}, {StoredType::Q6_K, "int6-g16-k"},
+      {StoredType::Q5_K, "int5-g32-asym-k"}, {StoredType::Q6_K, "int6-g16-k"},    {StoredType::Q2_K, "int2-g16-asym-k"},
+      {StoredType::Q3_K, "int3-g16-k"},      {StoredType::IQ4_NL, "int8-g32"},    {StoredType::IQ4_XS, "int8-g32-k"},
   };
   for (const Case &test : cases) {
     const std::optional<QuantizationScheme> scheme = schemeOfStored(test.type);
@@ -182,7 +187,7 @@ TEST(Scheme, ofStoredTypes) {
     EXPECT_EQ(schemeOfStored(type), std::nullopt) << storedTypeName(type);
     EXPECT_EQ(blockTypeNamed(storedTypeName(type)), std::nullopt) << storedTypeName(type);
   }
-  for (const char *name : {"", "Q4", "q4_0", "Q4_0 ", "Q2_K"})
+  for (const char *name : {"", "Q4", "q4_0", "Q4_0 ", "Q8_K"})
     EXPECT_EQ(blockTypeNamed(name), std::nullopt) << name;
 }
 

@@ -42,6 +42,59 @@ static void decodeNibbles(const uint8_t *block, bool fiveBits, BlockCodes &out) 
   }
 }
 
+/// Bits 2 j and 2 j + 1 of 64 bytes: of each half of the block four runs of 32.
+static int pairOfBits(const uint8_t *pairs, int i) { return pairs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
+
+/// Q2_K: 16 bytes of scales (low nibbles) and minima, 64 of codes, two halves.
+static void decodeTwo(const uint8_t *block, BlockCodes &out) {
+  const float scaleOfScales = half(block + 80), scaleOfMinima = half(block + 82);
+  for (int group = 0; group < 16; ++group) {
+    const int scale = block[group] & 15, minimum = block[group] >> 4;
+    out.scales[group] = scaleOfScales * static_cast<float>(scale);
+    out.offsets[group] = -(scaleOfMinima * static_cast<float>(minimum));
+    out.factors[group] = {scaleOfScales, -scaleOfMinima, static_cast<int16_t>(scale), static_cast<int16_t>(minimum)};
+  }
+  for (int i = 0; i < 256; ++i)
+    out.codes[i] = static_cast<int16_t>(pairOfBits(block + 16, i));
+}
+
+/// Q3_K: 32 bytes of high bits, 64 of low pairs, 12 of scales (low nibbles of 8, then high pairs of 4 bytes), one half.
+static void decodeThree(const uint8_t *block, BlockCodes &out) {
+  const uint8_t *high = block, *low = block + 32, *scales = block + 96;
+  const float d = half(block + 108);
+  for (int group = 0; group < 16; ++group) {
+    const int nibble = scales[group % 8] >> (group / 8 * 4) & 15, pair = scales[8 + group % 4] >> (group / 4 * 2) & 3;
+    const auto scale = static_cast<int16_t>((nibble | pair << 4) - 32);
+    out.scales[group] = d * static_cast<float>(scale);
+    out.factors[group] = {d, 0, scale, 0};
+  }
+  for (int i = 0; i < 256; ++i)
+    out.codes[i] = static_cast<int16_t>((pairOfBits(low, i) | (high[i % 32] >> (i / 32) & 1) << 2) - 4);
+}
+
+/// What the nibbles of IQ4_NL and IQ4_XS stand for.
+static constexpr int8_t unevenCodes[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+/// `groups` of 32 codes in 16 bytes each: element i and i + 16 share a byte.
+static void decodeUneven(const uint8_t *nibbles, int groups, BlockCodes &out) {
+  for (int i = 0; i < groups * 32; ++i)
+    out.codes[i] = unevenCodes[nibbles[i / 32 * 16 + i % 16] >> (i % 32 / 16 * 4) & 15];
+}
+
+/// IQ4_XS: one half, 8 scales of 6 bits (16 bits of high pairs, 4 bytes of low nibbles), 8 groups of 32.
+static void decodeUnevenGroups(const uint8_t *block, BlockCodes &out) {
+  const float d = half(block);
+  uint16_t high;
+  std::memcpy(&high, block + 2, 2);
+  for (int group = 0; group < 8; ++group) {
+    const int nibble = block[4 + group / 2] >> (group % 2 * 4) & 15, pair = high >> (group * 2) & 3;
+    const auto scale = static_cast<int16_t>((nibble | pair << 4) - 32);
+    out.scales[group] = d * static_cast<float>(scale);
+    out.factors[group] = {d, 0, scale, 0};
+  }
+  decodeUneven(block + 8, 8, out);
+}
+
 /// The 6-bit scale and minimum of group `group` of 8, from the 12 bytes Q4_K and Q5_K pack them in.
 static void scaleAndMinimum(const uint8_t *packed, int group, int &scale, int &minimum) {
   if (group < 4) {
@@ -104,6 +157,12 @@ void ds::decodeBlock(StoredType type, const uint8_t *block, BlockCodes &out) {
   case StoredType::Q5_1:
     shape(32, 32, type == StoredType::Q4_1 || type == StoredType::Q5_1);
     return decodeNibbles(block, type == StoredType::Q5_0 || type == StoredType::Q5_1, out);
+  case StoredType::Q2_K:
+    shape(256, 16, true);
+    return decodeTwo(block, out);
+  case StoredType::Q3_K:
+    shape(256, 16, false);
+    return decodeThree(block, out);
   case StoredType::Q4_K:
   case StoredType::Q5_K:
     shape(256, 32, true);
@@ -111,6 +170,13 @@ void ds::decodeBlock(StoredType type, const uint8_t *block, BlockCodes &out) {
   case StoredType::Q6_K:
     shape(256, 16, false);
     return decodeSix(block, out);
+  case StoredType::IQ4_NL:
+    shape(32, 32, false);
+    out.scales[0] = half(block);
+    return decodeUneven(block + 2, 1, out);
+  case StoredType::IQ4_XS:
+    shape(256, 32, false);
+    return decodeUnevenGroups(block, out);
   default:
     out.size = 0;
     return;

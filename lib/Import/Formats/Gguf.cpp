@@ -206,6 +206,12 @@ static bool parseType(uint32_t number, StoredType &type) {
   case 8:
     type = StoredType::Q8_0;
     return true;
+  case 10:
+    type = StoredType::Q2_K;
+    return true;
+  case 11:
+    type = StoredType::Q3_K;
+    return true;
   case 12:
     type = StoredType::Q4_K;
     return true;
@@ -214,6 +220,12 @@ static bool parseType(uint32_t number, StoredType &type) {
     return true;
   case 14:
     type = StoredType::Q6_K;
+    return true;
+  case 20:
+    type = StoredType::IQ4_NL;
+    return true;
+  case 23:
+    type = StoredType::IQ4_XS;
     return true;
   case 30:
     type = StoredType::BF16;
@@ -226,9 +238,8 @@ static bool parseType(uint32_t number, StoredType &type) {
 /// The name of any ggml type, for messages.
 static std::string ggmlTypeName(uint32_t number) {
   static const std::map<uint32_t, const char *> names = {
-      {9, "Q8_1"},   {10, "Q2_K"},   {11, "Q3_K"},  {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"},
-      {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"}, {23, "IQ4_XS"},  {24, "I8"},     {25, "I16"},
-      {26, "I32"},   {27, "I64"},    {28, "F64"},   {29, "IQ1_M"}, {34, "TQ1_0"},   {35, "TQ2_0"},  {39, "MXFP4"}};
+      {9, "Q8_1"}, {15, "Q8_K"}, {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {21, "IQ3_S"}, {22, "IQ2_S"}, {24, "I8"},
+      {25, "I16"}, {26, "I32"},  {27, "I64"},     {28, "F64"},    {29, "IQ1_M"},   {34, "TQ1_0"}, {35, "TQ2_0"}, {39, "MXFP4"}};
   auto found = names.find(number);
   return found == names.end() ? "number " + std::to_string(number) : found->second;
 }
@@ -255,7 +266,8 @@ Result<void> Parser::readTensors(uint64_t count) {
     if (!reader.read(type) || !reader.read(offset))
       return truncated(place);
     if (!parseType(type, tensor.type))
-      return wrong(place + ": expects type F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K, found " + ggmlTypeName(type));
+      return wrong(place + ": expects type F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL or IQ4_XS, found " +
+                   ggmlTypeName(type));
     int64_t elements = 1;
     for (int64_t length : tensor.shape)
       if (__builtin_mul_overflow(elements, length, &elements))

@@ -9,8 +9,8 @@
 using namespace ds;
 
 const char *ds::storedTypeName(StoredType type) {
-  static const char *const names[] = {"F64",  "F32",  "F16",  "BF16", "I64",  "I32",  "I16",  "I8",   "U8",
-                                      "BOOL", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
+  static const char *const names[] = {"F64",  "F32",  "F16",  "BF16", "I64",  "I32",  "I16",  "I8",   "U8",   "BOOL",   "Q8_0",
+                                      "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"};
   return names[static_cast<int>(type)];
 }
 
@@ -40,12 +40,20 @@ BlockSize ds::blockSize(StoredType type) {
     return {32, 22};
   case StoredType::Q5_1:
     return {32, 24};
+  case StoredType::Q2_K:
+    return {256, 84};
+  case StoredType::Q3_K:
+    return {256, 110};
   case StoredType::Q4_K:
     return {256, 144};
   case StoredType::Q5_K:
     return {256, 176};
   case StoredType::Q6_K:
     return {256, 210};
+  case StoredType::IQ4_NL:
+    return {32, 18};
+  case StoredType::IQ4_XS:
+    return {256, 136};
   }
   return {1, 1};
 }

@@ -11,8 +11,9 @@ namespace {
 struct GroupPlace {
   GroupPlace(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value g)
       : span(e.at(panel, e.mul(e.div(g, codes.groupsOfSpan()), codes.spanBytes()))), inSpan(e.rem(g, codes.groupsOfSpan())),
-        codes(e.at(span, e.add(e.mul(inSpan, codes.groupBytes()), codes.scaleRows() * codes.rowBytes()))) {}
-  Value span, inSpan, codes;
+        codes(e.at(span, e.add(e.mul(codes.groupsOfRun() == 1 ? inSpan : e.div(inSpan, codes.groupsOfRun()), codes.runBytes()),
+                               codes.scaleRows() * codes.rowBytes()))) {}
+  Value span, inSpan, codes; // codes of its run
 };
 
 /// By what codes are multiplied, and what is added where they are asymmetric.
@@ -51,7 +52,7 @@ static Scale loadScale(Emitter &e, const ds_plan::PanelCodes &codes, const Group
 
 void PanelReader::enterGroup(Value g) {
   group = g;
-  groupCodes = e.at(GroupPlace(e, codes, panel, g).codes, e.mul(column, 4));
+  runCodes = e.at(GroupPlace(e, codes, panel, g).codes, e.mul(column, 4));
 }
 
 void PanelReader::loadScales() {
@@ -111,10 +112,12 @@ void PanelReader::forPlanes(Value inGroup, int64_t aheadBytes, llvm::function_re
         e.prefetch(e.at(row, line + aheadBytes));
     return words;
   };
-  Value unit = e.div(inGroup, step), first = codes.hasBitPlane() ? Value() : e.at(groupCodes, e.mul(unit, unitBytes));
+  Value unit = e.div(inGroup, step), first = codes.hasBitPlane() ? Value() : e.at(runCodes, e.mul(unit, unitBytes));
+  if (codes.groupsOfRun() > 1) // of one unit each
+    unit = e.add(unit, e.rem(group, codes.groupsOfRun()));
   PlaneWords words(planes.size());
   if (codes.hasBitPlane()) {
-    Value pair = e.at(groupCodes, e.mul(e.div(unit, 2), codes.bits() * rowBytes)), second = e.rem(unit, 2);
+    Value pair = e.at(runCodes, e.mul(e.div(unit, 2), codes.bits() * rowBytes)), second = e.rem(unit, 2);
     first = e.at(pair, e.add(e.mul(second, unitBytes), rowBytes));
     words.back() = load(pair);
     Value shift = e.splat(e.toI32(e.mul(second, 4)), lanes);
@@ -202,7 +205,7 @@ static Value valueOf(Emitter &e, const ds_plan::PanelCodes &codes, Value code, c
 Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value panel, Value column, Value k) {
   const GroupPlace group(e, codes, panel, e.div(k, codes.group));
   // As `PanelCodes::rowOf` and `shiftOf` have it.
-  Value inGroup = e.rem(k, codes.group), unit = e.div(inGroup, PanelReader::step), row = e.mul(unit, codes.unitRows()), bitRow;
+  Value inRun = e.rem(k, codes.runLength()), unit = e.div(inRun, PanelReader::step), row = e.mul(unit, codes.unitRows()), bitRow;
   if (codes.hasBitPlane()) {
     bitRow = e.mul(e.div(unit, 2), codes.bits());
     row = e.add(bitRow, e.add(e.mul(e.rem(unit, 2), codes.unitRows()), 1));
@@ -213,7 +216,7 @@ Value ds::emitPanelValue(Emitter &e, const ds_plan::PanelCodes &codes, Value pan
         plane.bits == 1 ? bitRow : e.add(row, e.add(e.div(e.mul(e.rem(k, PanelReader::step), plane.bits), 32), codes.firstRowOf(plane)));
     Value word = e.at(group.codes, e.add(e.mul(ofPlane, codes.rowBytes()), column4));
     Value byte = e.bitAnd(e.toI64(e.load(e.i8(), e.at(word, e.rem(k, 4)))), e.constant(255));
-    Value part = e.shiftRight(byte, e.rem(e.mul(e.div(inGroup, 4), plane.bits), 8));
+    Value part = e.shiftRight(byte, e.rem(e.mul(e.div(inRun, 4), plane.bits), 8));
     if (plane.bits < 8)
       part = e.bitAnd(part, e.constant((1 << plane.bits) - 1));
     code = code ? e.bitOr(code, e.shiftLeft(part, plane.low)) : part;

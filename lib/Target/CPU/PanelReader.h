@@ -52,7 +52,7 @@ private:
 
   Emitter &e;
   const ds_plan::PanelCodes &codes;
-  Value panel, column, group, groupCodes;
+  Value panel, column, group, runCodes;
   int64_t vectors, lanes;
   llvm::SmallVector<Value> groupScales, groupOffsets;
 };

@@ -128,13 +128,14 @@ static Result<void> packCodes(const ds_plan::PanelCodes &panel, const ParameterR
       uint8_t *codes = out + panel.codesOf(g) + n * 4;
       for (const ds_plan::PanelCodes::Plane plane : planes)
         for (int64_t k = 0; k < panel.group; k += 4) { // which share a word of every plane
+          const int64_t inRun = panel.firstOfRun(g) + k;
           uint32_t parts = 0;
           for (int64_t i = 0; i < 4; ++i) {
             const auto code = static_cast<uint32_t>(row.codes[g * panel.group + k + i] + panel.zeroCode());
-            parts |= (code >> plane.low & ((1U << plane.bits) - 1)) << panel.shiftOf(plane, k + i);
+            parts |= (code >> plane.low & ((1U << plane.bits) - 1)) << panel.shiftOf(plane, inRun + i);
           }
           uint32_t word;
-          uint8_t *place = codes + panel.rowOf(plane, k) * panel.rowBytes();
+          uint8_t *place = codes + panel.rowOf(plane, inRun) * panel.rowBytes();
           std::memcpy(&word, place, 4);
           word |= parts;
           std::memcpy(place, &word, 4);

@@ -15,8 +15,9 @@ struct NoTensors : ds::TensorSource {
 
 TEST(Dequantize, EqualsGolden) {
   using enum ds::StoredType;
-  std::map<std::string, ds::StoredType> types = {{"Q8_0", Q8_0}, {"Q4_0", Q4_0}, {"Q4_1", Q4_1}, {"Q5_0", Q5_0},
-                                                 {"Q5_1", Q5_1}, {"Q4_K", Q4_K}, {"Q5_K", Q5_K}, {"Q6_K", Q6_K}};
+  std::map<std::string, ds::StoredType> types = {{"Q8_0", Q8_0}, {"Q4_0", Q4_0}, {"Q4_1", Q4_1},     {"Q5_0", Q5_0},
+                                                 {"Q5_1", Q5_1}, {"Q2_K", Q2_K}, {"Q3_K", Q3_K},     {"Q4_K", Q4_K},
+                                                 {"Q5_K", Q5_K}, {"Q6_K", Q6_K}, {"IQ4_NL", IQ4_NL}, {"IQ4_XS", IQ4_XS}};
   std::string golden = readFile(DS_SOURCE_DIR "/test/Import/Formats/golden.bin");
   size_t seen = 0;
   for (size_t at = 0; at + 16 <= golden.size(); ++seen) {

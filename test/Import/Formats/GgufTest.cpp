@@ -58,9 +58,9 @@ TEST(Gguf, Refuses) {
   EXPECT_FALSE(
       parse(padded(header(0, 2) + text("k") + raw<uint32_t>(4) + raw<uint32_t>(1) + text("k") + raw<uint32_t>(4) + raw<uint32_t>(1), 0)));
   EXPECT_FALSE(parse(padded(header(0, 1) + text("k") + raw<uint32_t>(9) + raw<uint32_t>(4) + raw<uint64_t>(UINT64_MAX), 64)));
-  auto named = parse(padded(header(1, 0) + tensor("a", {256}, 10, 0), 256));
+  auto named = parse(padded(header(1, 0) + tensor("a", {256}, 16, 0), 256));
   ASSERT_FALSE(named);
-  EXPECT_NE(named.error().message.find("Q2_K"), std::string::npos);
+  EXPECT_NE(named.error().message.find("IQ2_XXS"), std::string::npos);
 }
 
 TEST(GgufTokenizer, NamesWhatItDoesNotKnow) {

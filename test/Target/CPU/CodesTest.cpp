@@ -41,8 +41,9 @@ const Quantized inPlanes[] = {{2, false, 64, true}, {2, false, 0, false},  {2, t
                               {6, false, 64, true}, {6, false, 16, false}, {6, true, 32, true},  {6, false, 0, false},
                               {7, false, 0, false}, {7, false, 128, true}, {7, true, 16, true}};
 
-/// GGUF's Q4_K, Q5_K and Q6_K: scales and offsets are integers that an f16 for 256 k multiplies.
-const Quantized inBlocks[] = {{4, true, 32, false, false, true}, {5, true, 32, false, false, true}, {6, false, 16, false, false, true}};
+/// GGUF's K blocks, Q2_K to Q6_K, and IQ4_XS: scales and offsets are integers that an f16 for 256 k multiplies.
+const Quantized inBlocks[] = {{4, true, 32, false, false, true}, {5, true, 32, false, false, true},  {6, false, 16, false, false, true},
+                              {2, true, 16, false, false, true}, {3, false, 16, false, false, true}, {8, false, 32, false, false, true}};
 
 using CodeAt = std::function<int64_t(int64_t n, int64_t k)>;
 
@@ -119,11 +120,12 @@ private:
         code = codeAt(n, g * codes.group + k);
       if (quantized.e4m3 && code % half == half - 1) // no NaN
         code = 0;
+      const int64_t inRun = codes.firstOfRun(g) + k;
       for (const auto plane : codes.planes()) {
         uint32_t word;
-        uint8_t *at = panel + codes.codesOf(g) + codes.rowOf(plane, k) * width * 4 + n % width * 4;
+        uint8_t *at = panel + codes.codesOf(g) + codes.rowOf(plane, inRun) * width * 4 + n % width * 4;
         memcpy(&word, at, 4);
-        word |= (static_cast<uint32_t>(code + codes.zeroCode()) >> plane.low & ((1U << plane.bits) - 1)) << codes.shiftOf(plane, k);
+        word |= (static_cast<uint32_t>(code + codes.zeroCode()) >> plane.low & ((1U << plane.bits) - 1)) << codes.shiftOf(plane, inRun);
         memcpy(at, &word, 4);
       }
       values[n * codes.depth + g * codes.group + k] =

@@ -160,9 +160,10 @@ QuantizedRow unpack(const std::vector<uint8_t> &bytes, const QuantizationScheme 
       }
     }
     next();
-    for (const int64_t last = g + together; g < last; ++g) {
+    const int64_t run = scheme.factors && scheme.bits % 2 ? std::max<int64_t>(32, group) : group; // two of 16 have the highest bits in common
+    for (const int64_t last = g + together; g < last; g += run / group) {
       const uint8_t *ones = nullptr; // the highest bits of 32 k, where bits are odd
-      for (int64_t k = 0; k < group; k += 16) {
+      for (int64_t k = 0; k < run; k += 16) {
         if (scheme.bits % 2 && k % 32 == 0) {
           ones = row + column * 4;
           next();
@@ -317,6 +318,10 @@ TEST(WeightPackerCodes, keepsStoredCodes) {
       {{StoredType::Q4_K, 256, 144, {0, 2}}, {rows, 256, 32, 4 + 32}},
       {{StoredType::Q5_K, 256, 176, {0, 2}}, {rows, 256, 48, 4 + 40}},
       {{StoredType::Q6_K, 256, 210, {208}}, {rows, 512, 32, 2 * 5 + 96}},
+      {{StoredType::Q2_K, 256, 84, {80, 82}}, {rows, 256, 32, 1 + 6 + 16}},
+      {{StoredType::Q3_K, 256, 110, {108}}, {rows, 512, 48, 2 * (1 + 4 + 24)}},
+      {{StoredType::IQ4_NL, 32, 18, {0}}, {rows, 64, 32, 1 + 16}},
+      {{StoredType::IQ4_XS, 256, 136, {0}}, {rows, 256, 32, 1 + 2 + 64}},
   };
   for (const auto &[blocks, shape] : cases) {
     SCOPED_TRACE(storedTypeName(blocks.type));

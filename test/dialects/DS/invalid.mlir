@@ -106,8 +106,8 @@ ds.parameter @quantized_scale_e4m3 from "w" : tensor<32x256x!ds.quantized<8 e4m3
 
 // -----
 
-// expected-error @+1 {{expects groups of 32 with scales of 'ui6', got 16}}
-ds.parameter @quantized_scale_group from "w" : tensor<32x256x!ds.quantized<4 asymmetric group 16 scale ui6>>
+// expected-error @+1 {{expects groups of 16 or 32 with scales of 'ui6', got 64}}
+ds.parameter @quantized_scale_group from "w" : tensor<32x256x!ds.quantized<4 asymmetric group 64 scale ui6>>
 
 // -----
 
