@@ -36,13 +36,23 @@ CostStep ds::stepOf(ProgramOp program, const CostStep &wanted) {
   return step;
 }
 
-dsrt::StepSizes ds::sizesOf(const CostStep &step) {
+dsrt::StepSizes ds::sizesOf(const CostStep &step, const std::vector<dsrt::LaunchFacts> &launches) {
   dsrt::StepSizes sizes;
   sizes.batch = static_cast<int>(step.batch);
   sizes.tokens = static_cast<int>(step.tokens);
   sizes.rows = sizes.batch;
-  sizes.keys = static_cast<double>(step.batch * (step.past + step.tokens));
-  sizes.pairs = static_cast<double>(step.batch * (step.tokens * step.past + step.tokens * (step.tokens + 1) / 2));
+  const auto sequences = static_cast<double>(step.batch);
+  auto seenThrough = [&](double window) {
+    const dsrt::SeenKeys one = dsrt::seenKeys(static_cast<int64_t>(window), step.past, step.tokens);
+    return dsrt::SeenKeys{sequences * one.keys, sequences * one.pairs};
+  };
+  const dsrt::SeenKeys all = seenThrough(0);
+  sizes.keys = all.keys;
+  sizes.pairs = all.pairs;
+  for (const dsrt::LaunchFacts &launch : launches)
+    if (launch.window > 0 && llvm::none_of(sizes.windows, [&](const auto &known) { return known.first == launch.window; }))
+      sizes.windows.emplace_back(launch.window, seenThrough(launch.window));
+  sizes.workingSet = dsrt::workingSetOf(launches, sizes);
   return sizes;
 }
 
@@ -50,11 +60,10 @@ ProgramCost ds::costOf(ProgramOp program, const SymbolTable &symbols, const Cost
                        llvm::StringRef level) {
   ProgramCost cost;
   const CostStep step = cost.step = stepOf(program, wanted);
-  dsrt::StepSizes sizes = sizesOf(step);
   std::vector<dsrt::LaunchFacts> facts;
   for (LaunchOp launch : program.getOps<LaunchOp>())
     facts.push_back(factsOf(launch, symbols));
-  sizes.workingSet = dsrt::workingSetOf(facts, sizes);
+  const dsrt::StepSizes sizes = sizesOf(step, facts);
   for (auto [launch, known] : llvm::zip_equal(program.getOps<LaunchOp>(), facts)) {
     dsrt::LaunchWork work = dsrt::workOf(known, sizes);
     cost.launches.push_back(

@@ -12,11 +12,10 @@ using namespace ds_plan;
 GpuProgramCost ds::gpuCostOf(ProgramOp program, const SymbolTable &symbols, const CostStep &wanted, const dsrt::GpuMachine &machine) {
   GpuProgramCost cost;
   cost.step = stepOf(program, wanted);
-  dsrt::StepSizes sizes = sizesOf(cost.step);
   std::vector<dsrt::LaunchFacts> facts;
   for (LaunchOp launch : program.getOps<LaunchOp>())
     facts.push_back(factsOf(launch, symbols));
-  sizes.workingSet = dsrt::workingSetOf(facts, sizes);
+  const dsrt::StepSizes sizes = sizesOf(cost.step, facts);
   for (auto [launch, known] : llvm::zip_equal(program.getOps<LaunchOp>(), facts)) {
     dsrt::GpuLaunchFacts of = dsrt::gpuLaunchOf(known, sizes);
     const dsrt::GpuPrediction prediction = dsrt::predict(of, machine);

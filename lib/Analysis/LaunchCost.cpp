@@ -63,10 +63,14 @@ void ds::addOp(LaunchFacts &facts, Operation *op) {
   facts.laneOpsPerRow += static_cast<double>(cost.laneOpsPerRow);
   facts.laneOpsPerPair += static_cast<double>(cost.laneOpsPerPair);
   facts.laneOpsPerKey += static_cast<double>(cost.laneOpsPerKey);
-  if (auto attention = dyn_cast<AttentionOp>(op))
+  auto addSight = [&](auto attention) {
     facts.causal = attention.getCausal();
+    facts.window = static_cast<double>(attention.getWindow().value_or(0));
+  };
+  if (auto attention = dyn_cast<AttentionOp>(op))
+    addSight(attention);
   if (auto gradient = dyn_cast<AttentionGradOp>(op))
-    facts.causal = gradient.getCausal();
+    addSight(gradient);
 }
 
 /// What a product multiplies that finds its weight stored as `type`; f32 of codes.

@@ -111,10 +111,10 @@ OpCost ds::costOf(Operation *op) {
       .Case([&](L2NormalizeOp) { return perRow(3 * n + 2, 0, (2 + laneOpsOfDivision) * n + laneOpsOfReduction); })
       .Case([&](SoftmaxOp) { return perRow(5 * n, n, (6 + laneOpsOfExpNonPositive) * n + 2 * laneOpsOfReduction); })
       .Case([&](GeluOp gelu) {
-        if (gelu.getCoarse())
-          return perRow((gelu.getKind() == GeluKind::erf ? 5 : 9) * n, n, 13 * n);
-        return gelu.getKind() == GeluKind::erf ? perRow(5 * n, n, (8 + laneOpsOfExpNonPositive) * n)
-                                               : perRow(9 * n, n, (4 + laneOpsOfExp + laneOpsOfDivision) * n);
+        if (gelu.getKind() == GeluKind::erf)
+          return perRow(5 * n, n, gelu.getCoarse() ? 13 * n : (8 + laneOpsOfExpNonPositive) * n);
+        // The models that have it write it in operators (transformers' gelu_new and BLOOM's own).
+        return perRow(9 * n, 0, gelu.getCoarse() ? 13 * n : (4 + laneOpsOfExp + laneOpsOfDivision) * n);
       })
       .Case([&](SiluOp) { return perRow(4 * n, n, (2 + laneOpsOfExp + laneOpsOfDivision) * n); })
       .Case([&](QuickGeluOp) { return perRow(5 * n, 0, (2 + laneOpsOfExp + laneOpsOfDivision) * n); })

@@ -9,13 +9,22 @@ static Result<void> check(const StoredTensor &tensor) {
   const std::string place = "'" + tensor.file + "': tensor '" + tensor.name + "': ";
   if (tensor.type != StoredType::F32 || tensor.shape.size() != 2 || tensor.shape[0] != tensor.shape[1])
     return Error::badData(place + "expects a square matrix of f32");
-  for (int64_t i = 0, columns = tensor.shape[0]; i < columns; ++i)
+  const int64_t columns = tensor.shape[0];
+  auto at = [&](int64_t i, int64_t j) {
+    float value;
+    std::memcpy(&value, tensor.data + 4 * (i * columns + j), 4);
+    return value;
+  };
+  for (int64_t i = 0; i < columns; ++i)
     for (int64_t j = 0; j < columns; ++j) {
-      float value;
-      std::memcpy(&value, tensor.data + 4 * (i * columns + j), 4);
+      const float value = at(i, j);
       if (!std::isfinite(value) || (i == j && value < 0))
         return Error::badData(place + "element [" + std::to_string(i) + ", " + std::to_string(j) +
                               "]: expects a finite moment, not negative on the diagonal, found " + std::to_string(value));
+      if (j < i && !(std::fabs(value - at(j, i)) <= 1e-3f * std::sqrt(at(i, i) * at(j, j))))
+        return Error::badData(place + "element [" + std::to_string(i) + ", " + std::to_string(j) + "]: expects the moment of [" +
+                              std::to_string(j) + ", " + std::to_string(i) + "], " + std::to_string(at(j, i)) + ", found " +
+                              std::to_string(value));
     }
   return {};
 }

@@ -8,7 +8,10 @@ double QuantizationScheme::bitsOfWeight(int64_t columns) const {
   if (factors) // of 256 k: two numbers of 16 bits, pairs of 6 bits or factors of 8
     return static_cast<double>(bits) + static_cast<double>(32 + 256 / group * (asymmetric ? 12 : 8)) / 256;
   const int64_t numbers = asymmetric ? 2 : 1, group = groupOf(columns), unused = bits % 2 ? (32 - group % 32) % 32 : 0;
-  return static_cast<double>(bits) + static_cast<double>(numbers * (halfScales ? 16 : 32) + unused) / static_cast<double>(group);
+  // Two scales of f16 share a word: the last of an odd number has one of its own.
+  const int64_t unpaired = halfScales && !asymmetric && columns / group % 2 ? 16 : 0;
+  return static_cast<double>(bits) + static_cast<double>(numbers * (halfScales ? 16 : 32) + unused) / static_cast<double>(group) +
+         static_cast<double>(unpaired) / static_cast<double>(columns);
 }
 
 Result<QuantizationScheme> ds::parseScheme(std::string_view name) {

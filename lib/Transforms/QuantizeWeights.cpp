@@ -1,4 +1,5 @@
 // Types of quantized matrices; what their codes are follows from the parameter's source (ds/Quantize/Quantizer.h).
+#include "ds/Quantize/Pattern.h"
 #include "ds/Quantize/QuantizedType.h"
 #include "ds/Quantize/Quantizer.h"
 #include "ds/Transforms/Passes.h"
@@ -67,8 +68,9 @@ private:
       Result<SchemeChoice> choice = parseSchemeChoice(name);
       if (!choice)
         return getOperation().emitError("quantization: ") << choice.error().message, failure();
-      if (std::string reason; !llvm::Regex(pattern).isValid(reason))
-        return getOperation().emitError("quantization: expects a regular expression, got '") << pattern << "': " << reason, failure();
+      if (std::string reason = whyNotPattern(pattern); !reason.empty())
+        return getOperation().emitError("quantization: expects a POSIX extended regular expression, got '") << pattern << "': " << reason,
+               failure();
       parsed.push_back({pattern.str(), *choice, false, false, false, {}});
       return success();
     };

@@ -42,7 +42,6 @@ def _parser(evaluator: str | None) -> argparse.ArgumentParser:
     calibrate_.add_argument("--text", type=pathlib.Path, required=True, metavar="FILE", help="a UTF-8 text")
     calibrate_.add_argument("-o", "--output", required=True, metavar="FILE", help="the .safetensors file to write")
     calibrate_.add_argument("--tokens", type=int, default=24576, metavar="N", help="of the text (default: %(default)s)")
-    calibrate_.add_argument("--window", type=int, default=512, metavar="N", help="tokens of a run (default: %(default)s)")
     calibrate_.add_argument("--task")
     calibrate_.add_argument("-t", "--threads", type=int)
 
@@ -98,8 +97,9 @@ def _parser(evaluator: str | None) -> argparse.ArgumentParser:
 
     for command in (generate, embed, eval_):
         command.add_argument("--device", help="cpu, cuda, cuda:N or emulate (default: what the package has code for)")
+    for command in (calibrate_, eval_, compare):
+        command.add_argument("--window", type=int, metavar="N", help=f"tokens of a run (default: {evaluate.WINDOW}, or a shorter context)")
     for command in (eval_, compare):
-        command.add_argument("--window", type=int, default=512, metavar="N", help="tokens of a run over the text (default: %(default)s)")
         command.add_argument("--stride", type=int, metavar="N", help="tokens from one window to the next (default: those of the window)")
         command.add_argument("-t", "--threads", type=int)
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -142,7 +142,10 @@ def _embed(options) -> None:
         raise errors.InvalidArgument("invalid argument: expects at least one text, got none")
     vectors = loaded.encode(texts)
     if options.output:
-        np.save(options.output, vectors)
+        try:
+            np.save(options.output, vectors)
+        except OSError as error:
+            raise errors.CannotWrite(f"cannot write '{options.output}': {error.strerror}") from error
         return
     for text, vector in zip(texts, vectors, strict=True):
         print(json.dumps({"text": text, "embedding": [float(np.format_float_positional(value)) for value in vector]}, ensure_ascii=False))

@@ -5,15 +5,15 @@ import os
 import pathlib
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ds_mlir import compiler, errors
-from ds_mlir.evaluate import accuracy, open_for, perplexity, read_text, tokens_of
+from ds_mlir.evaluate import accuracy, open_for, perplexity, read_text, tokens_of, window_of
 from ds_mlir.model import Model
+from ds_mlir.text import tokenizer_of
 
 VARIANTS = ("f32", "bf16", "int8", "int4-g64")
 
@@ -94,14 +94,16 @@ def _teller(progress: str) -> Callable[[str], None]:
     return say
 
 
-def _compiled(model, variants, calibration, folder, say, options) -> tuple[list[pathlib.Path], list[float]]:
-    """Compile each variant into `folder`. Returns: the packages and their megabytes."""
-    packages = []
-    for variant in variants:
+def _packages(model, variants, calibration, folder, say, options) -> Iterator[pathlib.Path]:
+    """Compile the variants into `folder` one by one, so that what is wrong with the first is said before minutes of compiling others."""
+    for index, variant in enumerate(variants):
         say(f"{variant}: compiling")
         of_variant = {"target_cpu": "native", "progress": "off", **_options_of(variant, calibration), **options}
-        packages.append(compiler.compile(model, pathlib.Path(folder) / f"{len(packages)}", **of_variant))
-    return packages, [sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6 for package in packages]
+        yield compiler.compile(model, folder / f"{index}", **of_variant)
+
+
+def _megabytes(package: pathlib.Path) -> float:
+    return sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6
 
 
 def compare(
@@ -109,7 +111,7 @@ def compare(
     text: str | os.PathLike,
     variants: Sequence[str] = VARIANTS,
     *,
-    window: int = 512,
+    window: int | None = None,
     stride: int | None = None,
     threads: int | None = None,
     calibration: str | os.PathLike | None = None,
@@ -133,16 +135,20 @@ def compare(
             "invalid argument: expects prompt_tokens and repetitions of at least 1 and new_tokens of at least 2, "
             f"got {prompt_tokens}, {repetitions} and {new_tokens}"
         )
+    # Before minutes of compiling:
     if not isinstance(text, str):
-        read_text(text)  # before minutes of compiling
+        read_text(text)
+    tokenizer_of(model)
 
     say = _teller(progress)
-    with tempfile.TemporaryDirectory(prefix="ds-compare-") as folder:
-        packages, sizes = _compiled(model, variants, calibration, folder, say, {"task": "causal-lm", **options})
-        loaded = [open_for(package, threads, "causal-lm") for package in packages]
+    with compiler.scratch_folder(model, "ds-compare-") as folder:
+        packages = _packages(model, variants, calibration, folder, say, {"task": "causal-lm", **options})
+        first = open_for(next(packages), threads, "causal-lm")
+        window = window_of(first, window)
+        ids, _ = tokens_of(first, text, window, window if stride is None else stride)
+        loaded = [first, *(open_for(package, threads, "causal-lm") for package in packages)]
         say("speed")
-        ids, _ = tokens_of(loaded[0], text, window, window if stride is None else stride)
-        context = loaded[0].info["context"]
+        context = first.info["context"]
         new_tokens = max(2, min(new_tokens, context // 2))
         prompt = ids[: max(1, min(prompt_tokens, context - new_tokens))]
         speeds = _speeds(loaded, prompt, new_tokens, repetitions)
@@ -151,8 +157,8 @@ def compare(
             say(f"{variant}: perplexity")
             scores.append(perplexity(one, text, window=window, stride=stride).perplexity)
         return [
-            Comparison(variant, size, *speed, score, 100 * (score / scores[0] - 1))
-            for variant, size, speed, score in zip(variants, sizes, speeds, scores, strict=True)
+            Comparison(variant, _megabytes(one.path), *speed, score, 100 * (score / scores[0] - 1))
+            for variant, one, speed, score in zip(variants, loaded, speeds, scores, strict=True)
         ]
 
 
@@ -172,15 +178,17 @@ def compare_classifier(
     Raises: what `compile` and `accuracy` raise.
     """
     variants, say, rows = _different(variants), _teller(progress), []
-    read_text(labels)  # before minutes of compiling
-    with tempfile.TemporaryDirectory(prefix="ds-compare-") as folder:
-        packages, sizes = _compiled(model, variants, calibration, folder, say, {"task": "sequence-classification", **options})
-        for variant, package, size in zip(variants, packages, sizes, strict=True):
+    # Before minutes of compiling:
+    read_text(labels)
+    tokenizer_of(model)
+    with compiler.scratch_folder(model, "ds-compare-") as folder:
+        packages = _packages(model, variants, calibration, folder, say, {"task": "sequence-classification", **options})
+        for variant, package in zip(variants, packages, strict=True):
             say(f"{variant}: accuracy")
             loaded = open_for(package, threads, "sequence-classification")
             start = time.perf_counter()
             found = accuracy(loaded, labels)
             speed = found.examples / (time.perf_counter() - start)
             change = 100 * (found.accuracy - rows[0].accuracy) if rows else 0.0
-            rows.append(ClassifierComparison(variant, size, speed, found.accuracy, change))
+            rows.append(ClassifierComparison(variant, _megabytes(package), speed, found.accuracy, change))
     return rows

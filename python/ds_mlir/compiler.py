@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,19 @@ def _scheme(quantize: str | os.PathLike | Mapping[str, Any] | None) -> Iterator[
             yield str(path)
         except errors.Error as error:
             raise type(error)(str(error).replace(str(path), "quantize")) from None
+
+
+@contextlib.contextmanager
+def scratch_folder(model: str | os.PathLike, prefix: str) -> Iterator[pathlib.Path]:
+    """Give a folder for packages of a model for as long as they are read. An error that names one of them names the model instead."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        try:
+            yield pathlib.Path(folder)
+        except errors.CannotWrite:  # where there is no room is about the folder
+            raise
+        except errors.Error as error:
+            named = re.sub(f"'{re.escape(folder)}/[^']*'", lambda _: f"'{os.fspath(model)}'", str(error))
+            raise type(error)(named) from None
 
 
 def compile(

@@ -15,6 +15,7 @@ from ds_mlir import errors
 from ds_mlir.model import Model, load
 
 SCORED_ROWS = 64  # rows of logits that are widened to f64 at a time
+WINDOW = 512  # tokens of a run over a text where neither the caller nor the context says less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +91,20 @@ def _nll(logits: np.ndarray, targets: np.ndarray) -> float:
     return total
 
 
+def window_of(model: Model, window: int | None) -> int:
+    """Check the window of a run over a text; None becomes `WINDOW`, or the context where that is shorter."""
+    limit = min(value for value in (model.info["context"], model.info["max_positions"]) if value > 0)
+    window = min(WINDOW, limit) if window is None else window
+    if not 2 <= window <= limit:
+        raise errors.InvalidArgument(f"invalid argument: window: expects 2 to {limit} tokens, the context of '{model.path}', got {window}")
+    return window
+
+
 def tokens_of(model: Model, text: str | os.PathLike, window: int, stride: int) -> tuple[np.ndarray, float]:
-    """Check what `perplexity` is given.
+    """Check the stride and the text that `perplexity` is given.
     Returns: tokens [T] int32 of the text with the special ones that the tokenizer adds, and tokens a byte without those.
     """
     place, text = ("text", text) if isinstance(text, str) else (f"'{os.fspath(text)}'", read_text(text))
-    limit = min(value for value in (model.info["context"], model.info["max_positions"]) if value > 0)
-    if not 2 <= window <= limit:
-        raise errors.InvalidArgument(f"invalid argument: window: expects 2 to {limit} tokens, the context of '{model.path}', got {window}")
     if not 1 <= stride <= window:
         raise errors.InvalidArgument(f"invalid argument: stride: expects 1 to {window} tokens, the window, got {stride}")
     tokenizer = model.tokenizer.raw
@@ -114,20 +121,22 @@ def perplexity(
     package: str | os.PathLike | Model,
     text: str | os.PathLike,
     *,
-    window: int = 512,
+    window: int | None = None,
     stride: int | None = None,
     threads: int | None = None,
     device: str | None = None,
 ) -> Perplexity:
     """Measure how well a causal language model predicts a text.
     The whole text is tokenized once. Windows of `window` tokens begin every `stride` tokens; a token is scored in the first window that
-    holds it together with one before it, as in transformers' guide to perplexity. No stride: windows do not overlap.
+    holds it together with one before it, as in transformers' guide to perplexity. No window: 512, or the context where that is shorter.
+    No stride: windows do not overlap.
     Args: package, a folder or a loaded model; text, the text itself, or a `pathlib.Path` of a UTF-8 file; threads and device, for a folder.
     Returns: a Perplexity; log-softmax and sums are in f64.
     Raises: InvalidArgument (window, stride, a text of fewer than two tokens, a package of another task), BadData, Missing, Internal (the
         model gives NaN).
     """
     model = open_for(package, threads, "causal-lm", device)
+    window = window_of(model, window)
     stride = window if stride is None else stride
     ids, tokens_per_byte = tokens_of(model, text, window, stride)
     total, scored, count = 0.0, 0, 0

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ds_mlir import compiler, errors
-from ds_mlir.evaluate import read_text
+from ds_mlir.evaluate import WINDOW, read_text, window_of
 from ds_mlir.model import Model, load
+from ds_mlir.text import Tokenizer, tokenizer_of
 
 PREFIX = "input:"  # of outputs and moments, as in ds/Quantize/Calibration.h
+MOST_ROWS = 65536  # of one step, as in ds-compile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,14 @@ class Calibration:
     path: pathlib.Path
     tokens: int
     moments: int
+
+
+def _check_window(window: int, tokenizer: Tokenizer | None) -> None:
+    """Refuse a window that has no room for the text beside the special tokens, or more tokens than a step."""
+    special = 0 if tokenizer is None else tokenizer.raw.num_special_tokens_to_add(False)
+    least = max(2, special + 1)
+    if not least <= window <= MOST_ROWS:
+        raise errors.InvalidArgument(f"invalid argument: window: expects {least} to {MOST_ROWS} tokens, got {window}")
 
 
 def _windows(model: Model, place: str, text: str, window: int, tokens: int) -> list[list[int]]:
@@ -78,7 +89,7 @@ def calibrate(
     output: str | os.PathLike,
     *,
     tokens: int = 24576,
-    window: int = 512,
+    window: int | None = None,
     threads: int | None = None,
     task: str | None = None,
     progress: str = "auto",
@@ -88,27 +99,26 @@ def calibrate(
     tokens of x^T x / |x|^2, [K, K] float32: tokens count alike, however large their values are, as a few tokens of decoders (the first
     ones) are hundreds of times larger than others and would decide alone.
     Args: model, a Hugging Face folder or a GGUF file; text, the text itself, or a `pathlib.Path` of a UTF-8 file; output, the safetensors
-        file to write, 4 K^2 bytes a value; tokens, of the text, special ones of each window included; window, tokens of a run; threads,
-        of the runs.
+        file to write, 4 K^2 bytes a value; tokens, of the text, special ones of each window included; window, tokens of a run (None: 512,
+        or the context where that is shorter); threads, of the runs.
     Returns: a Calibration.
-    Raises: InvalidArgument (a text that is shorter, a window beyond the model's context), BadData, Missing, Internal (NaN in the model);
-        what `compile` raises.
+    Raises: InvalidArgument (a text that is shorter, a window beyond the model's context or of special tokens alone), BadData, Missing,
+        Internal (NaN in the model), CannotWrite; what `compile` raises.
     """
+    output = pathlib.Path(output)
     place, text = ("text", text) if isinstance(text, str) else (f"'{os.fspath(text)}'", read_text(text))
-    if tokens < 1 or window < 2:
-        raise errors.InvalidArgument(
-            f"invalid argument: expects tokens of at least 1 and a window of at least 2, got {tokens} and {window}"
-        )
+    if tokens < 1:
+        raise errors.InvalidArgument(f"invalid argument: tokens: expects at least 1, got {tokens}")
+    rows = WINDOW if window is None else window
+    _check_window(rows, tokenizer_of(model))
+    _check_output(output)
     shown = progress == "on" or (progress == "auto" and sys.stderr.isatty())
-    with tempfile.TemporaryDirectory(prefix="ds-calibrate-") as folder:
-        options = {"fusion": "generic", "target_cpu": "native", "max_batch": 1, "max_rows": window, "task": task, "progress": progress}
-        package = compiler.compile(model, pathlib.Path(folder) / "observed", observe_inputs=True, **options)
+    with compiler.scratch_folder(model, "ds-calibrate-") as folder:
+        options = {"fusion": "generic", "target_cpu": "native", "max_batch": 1, "max_rows": rows, "task": task, "progress": progress}
+        package = compiler.compile(model, folder / "observed", observe_inputs=True, **options)
         loaded = load(package, "cpu", threads, verify=False)
-        limit = min(value for value in (loaded.info["context"], loaded.info["max_positions"]) if value > 0)
-        if window > limit:
-            raise errors.InvalidArgument(
-                f"invalid argument: window: expects at most {limit} tokens, the context of the model, got {window}"
-            )
+        window = window_of(loaded, window)
+        _check_window(window, loaded.tokenizer)
         moments: dict[str, np.ndarray] = {}
         windows = _windows(loaded, place, text, window, tokens)
         for index, step in enumerate(_steps(loaded, windows)):
@@ -122,17 +132,31 @@ def calibrate(
                 print(f"\rcalibrating: {index + 1} of {len(windows)}", end="", file=sys.stderr, flush=True)
         if shown:
             print(file=sys.stderr)
-    _save({name: value / np.float32(tokens) for name, value in moments.items()}, pathlib.Path(output))
-    return Calibration(pathlib.Path(output), tokens, len(moments))
+    _save({name: value / np.float32(tokens) for name, value in moments.items()}, output)
+    return Calibration(output, tokens, len(moments))
+
+
+def _check_output(output: pathlib.Path) -> None:
+    """Refuse an output that cannot be written, before minutes of measuring."""
+    try:
+        tempfile.TemporaryFile(dir=output.parent).close()
+        taken = output.exists() and not output.is_file()
+    except OSError as error:
+        raise errors.CannotWrite(f"cannot write '{output}': {error.strerror}") from error
+    if taken:
+        raise errors.CannotWrite(f"cannot write '{output}': expects a file or nothing there, found something else")
 
 
 def _save(moments: dict[str, np.ndarray], output: pathlib.Path) -> None:
     """Write a safetensors file, all or nothing."""
     unfinished = output.with_name(f".{output.name}.{os.getpid()}")
     try:
+        unfinished.touch()
+        mode = stat.S_IMODE(unfinished.stat().st_mode)  # what is usual here, where safetensors lets nobody else read
         save_file(moments, unfinished)
+        unfinished.chmod(mode)
         unfinished.replace(output)
     except (OSError, SafetensorError) as error:
-        raise errors.CannotWrite(f"cannot write '{output}': {error}") from error
+        raise errors.CannotWrite(f"cannot write '{output}': {getattr(error, 'strerror', None) or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)

@@ -30,7 +30,8 @@ class Profile:
     def __exit__(self, kind, error, traceback) -> None:
         self._model._model.stop_trace()
         if error is not None:
-            self._failure = " ".join(f"{kind.__name__}: {error}".split())
+            printable = f"{kind.__name__}: {error}".encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+            self._failure = " ".join(printable.split())
 
     def _options(self, depth: int, top: int, counting: str, machine: str | os.PathLike | None) -> tuple:
         if self._model._profile is not self:

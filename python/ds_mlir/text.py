@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 import sys
 from typing import Any
@@ -19,8 +20,11 @@ class Tokenizer:
 
         file = package / "tokenizer.json"
         if not file.is_file():
-            raise errors.Missing(f"missing: '{file}': the package has no tokenizer")
-        self.raw = tokenizers.Tokenizer.from_file(str(file))
+            raise errors.Missing(f"missing: '{package}': expects a tokenizer, found no tokenizer.json")
+        try:
+            self.raw = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # it has no class of its own
+            raise errors.BadData(f"bad data: '{file}': expects a tokenizer, found: {error}") from error
         config = package / "tokenizer_config.json"
         self.config: dict[str, Any] = json.loads(config.read_text()) if config.is_file() else {}
         sentence = package / "sentence_bert_config.json"
@@ -72,6 +76,14 @@ class Tokenizer:
     def stream(self) -> "TextStream":
         """A decoder of tokens that come one by one."""
         return TextStream(self)
+
+
+def tokenizer_of(model: str | os.PathLike) -> Tokenizer | None:
+    """Open the tokenizer of a model that is yet to be compiled; None for a GGUF file, whose tokenizer the compiler makes.
+    Raises: Missing when a model's folder has none.
+    """
+    folder = pathlib.Path(model)
+    return Tokenizer(folder) if (folder / "config.json").is_file() else None
 
 
 @functools.lru_cache(maxsize=8)

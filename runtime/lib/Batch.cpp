@@ -4,6 +4,24 @@
 
 using namespace dsrt;
 
+/// Slots of a cache are counted without padding between tokens, columns of a step with it: both are what the model means where there is
+/// none.
+static Status checkGaps(const TokenBatch &batch) {
+  for (int32_t row = 0; row < batch.batch; ++row) {
+    int32_t last = -1;
+    for (int32_t column = 0; column < batch.tokens; ++column) {
+      if (!batch.isToken(row, column))
+        continue;
+      if (last >= 0 && last + 1 < column)
+        return Status::invalidArgument("attention_mask[", row, "][", last + 1,
+                                       "]: expects 1 between tokens, as attention counts how far apart "
+                                       "they are (a window or slopes), got 0");
+      last = column;
+    }
+  }
+  return Status();
+}
+
 static Status checkTokens(const Manifest &manifest, const TokenBatch &batch) {
   for (int32_t row = 0; row < batch.batch; ++row)
     for (int32_t column = 0; column < batch.tokens; ++column) {
@@ -32,7 +50,8 @@ Status dsrt::readBatch(const Manifest &manifest, const dsrt_batch *given, TokenB
   if (!known.input_ids)
     return Status::invalidArgument("input_ids: expects an array, got none");
   batch = {known.batch, known.tokens, known.input_ids, known.attention_mask, known.token_type_ids};
-  return checkTokens(manifest, batch);
+  DSRT_TRY(checkTokens(manifest, batch));
+  return manifest.countsDistances ? checkGaps(batch) : Status();
 }
 
 int32_t dsrt::firstPosition(const Manifest &manifest) {

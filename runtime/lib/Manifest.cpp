@@ -241,6 +241,8 @@ Status dsrt::parseManifest(std::string_view text, std::string_view place, Manife
     DSRT_TRY(root.member("cache", JsonKind::object, found));
     DSRT_TRY(found.integer("context", 1, int32Most, manifest.context));
     DSRT_TRY(found.integer("bytes_per_sequence", 1, bytesMost, manifest.kvBytes));
+    if (const JsonValue *distances = found.value->find("counts_distances"))
+      manifest.countsDistances = distances->boolean;
     manifest.cacheType = "f32"; // of packages older than the key
     if (found.value->find("type"))
       DSRT_TRY(found.text("type", manifest.cacheType));

@@ -83,10 +83,11 @@ struct Manifest {
   ModelRecord model;
   PositionRule positionRule = PositionRule::arange;
   int32_t positionOffset = 0, positionPad = 0;
-  int32_t context = 0;   // 0: no cache
-  int64_t kvBytes = 0;   // of one sequence
-  std::string cacheType; // f32, bf16 or int8; empty without a cache
-  int64_t partBytes = 0; // of each part of the state that training keeps; 0: not a training package
+  int32_t context = 0;          // 0: no cache
+  int64_t kvBytes = 0;          // of one sequence
+  std::string cacheType;        // f32, bf16 or int8; empty without a cache
+  bool countsDistances = false; // between tokens: attention has a window or slopes
+  int64_t partBytes = 0;        // of each part of the state that training keeps; 0: not a training package
   std::string weightsFile;
   int64_t weightsOffset = 0, weightsBytes = 0;
   std::vector<CodeRecord> code; // of CPU levels; may be empty where there are launches

@@ -38,6 +38,22 @@ MatrixType dsrt::matrixTypeNamed(std::string_view name) {
   return MatrixType::f32;
 }
 
+SeenKeys dsrt::seenKeys(int64_t window, int64_t past, int64_t tokens) {
+  const int64_t whole = past + tokens;
+  if (window <= 0 || window >= whole)
+    return {static_cast<double>(whole), static_cast<double>(tokens * past + tokens * (tokens + 1) / 2)};
+  const int64_t partial = std::clamp<int64_t>(window - past, 0, tokens); // tokens that see fewer keys than the window has
+  return {static_cast<double>(std::min(whole, window + tokens - 1)),
+          static_cast<double>(partial * past + partial * (partial + 1) / 2 + (tokens - partial) * window)};
+}
+
+SeenKeys StepSizes::seen(double window) const {
+  for (const auto &[of, seen] : windows)
+    if (of == window)
+      return seen;
+  return {keys, pairs};
+}
+
 LaunchWork dsrt::workOf(const LaunchFacts &facts, const StepSizes &step) {
   LaunchWork work;
   work.family = facts.family;
@@ -45,15 +61,16 @@ LaunchWork dsrt::workOf(const LaunchFacts &facts, const StepSizes &step) {
   double tokens = static_cast<double>(step.batch) * step.tokens;
   work.rows = facts.rows == LaunchRows::tokens ? tokens : facts.rows == LaunchRows::selected ? step.rows : step.batch;
   work.tiles = facts.rowsAreTiles ? work.rows : 0;
-  double pairs = facts.causal ? step.pairs : step.keys * step.tokens;
-  auto all = [&](double perRow, double perPair, double perKey) { return perRow * work.rows + perPair * pairs + perKey * step.keys; };
+  const SeenKeys seen = step.seen(facts.window);
+  const double pairs = facts.causal ? seen.pairs : step.keys * step.tokens;
+  auto all = [&](double perRow, double perPair, double perKey) { return perRow * work.rows + perPair * pairs + perKey * seen.keys; };
   work.macs = all(facts.macsPerRow, facts.macsPerPair, 0);
   work.flops = all(facts.flopsPerRow, facts.flopsPerPair, facts.flopsPerKey);
   work.laneOps = all(facts.laneOpsPerRow, facts.laneOpsPerPair, facts.laneOpsPerKey);
   work.weightBytes = work.rows > 0 ? facts.weightBytes : 0;
   work.readBytes = facts.readBytesPerRow * work.rows;
   work.writtenBytes = facts.writtenBytesPerRow * work.rows;
-  work.cacheBytes = facts.bytesPerKey * step.keys;
+  work.cacheBytes = facts.bytesPerKey * seen.keys;
   work.scratchBytes = facts.scratchBytesPerRow * work.rows;
   work.outputBytes = facts.outputBytesPerRow * work.rows;
   work.lookupBytes = facts.lookupBytesPerRow * work.rows;

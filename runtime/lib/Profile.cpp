@@ -1,5 +1,6 @@
 #include "runtime/lib/Profile.h"
 #include <algorithm>
+#include <set>
 
 using namespace dsrt;
 
@@ -129,7 +130,7 @@ static bool sameShape(const dsrt_traced_step &a, const dsrt_traced_step &b) {
 /// What one op does in a step.
 static Totals countsOf(const DescribedOp &op, const LaunchWork &work, const StepSizes &sizes, bool compatible) {
   double all = sizes.keys * sizes.tokens; // DeepSpeed counts every pair, seen or not
-  double pairs = op.causal && !compatible ? sizes.pairs : all;
+  double pairs = op.causal && !compatible ? sizes.seen(op.window).pairs : all;
   Totals totals;
   totals.macs = op.macsPerRow * work.rows + op.macsPerPair * pairs;
   totals.flops = compatible ? op.compatibleFlopsPerRow * work.rows + op.compatibleFlopsPerPair * pairs
@@ -259,6 +260,18 @@ static void summarise(const std::vector<const dsrt_traced_step *> &steps, StepPr
   takeTimeline(*steps[middle], profile.timeline);
 }
 
+/// What attention with `window` sees, on average over steps of one shape.
+static SeenKeys seenKeys(const std::vector<const dsrt_traced_step *> &steps, double window) {
+  SeenKeys mean;
+  for (const dsrt_traced_step *step : steps)
+    for (int32_t row = 0; row < step->batch; ++row) {
+      const SeenKeys seen = seenKeys(static_cast<int64_t>(window), step->past[row], step->tokens);
+      mean.keys += seen.keys / static_cast<double>(steps.size());
+      mean.pairs += seen.pairs / static_cast<double>(steps.size());
+    }
+  return mean;
+}
+
 static StepProfile profileOf(const std::vector<const dsrt_traced_step *> &steps, const ProfileInput &input,
                              const DescribedLaunch &unknown) {
   StepProfile profile;
@@ -275,6 +288,12 @@ static StepProfile profileOf(const std::vector<const dsrt_traced_step *> &steps,
   for (size_t i = 0; i < profile.launches.size(); ++i)
     profile.launches[i].described = fits ? &program->launches[i] : &unknown;
   StepSizes sizes{profile.batch, profile.tokens, profile.rows, profile.keys, profile.pairs, 0};
+  std::set<double> windows;
+  for (const LaunchProfile &launch : profile.launches)
+    windows.insert(launch.described->facts.window);
+  windows.erase(0);
+  for (double window : windows)
+    sizes.windows.emplace_back(window, seenKeys(steps, window));
   sizes.workingSet = workingSet(profile.launches, sizes);
   for (LaunchProfile &launch : profile.launches) {
     countLaunch(input, sizes, profile.threads, launch);

@@ -52,7 +52,8 @@ static Status readOp(const JsonPlace &place, DescribedOp &op, LaunchFacts &facts
                             {"compatible_flops_per_pair", &op.compatibleFlopsPerPair},
                             {"lane_ops_per_row", &facts.laneOpsPerRow},
                             {"lane_ops_per_pair", &facts.laneOpsPerPair},
-                            {"lane_ops_per_key", &facts.laneOpsPerKey}};
+                            {"lane_ops_per_key", &facts.laneOpsPerKey},
+                            {"window", &op.window}};
   for (const NumberKey &key : keys)
     DSRT_TRY(addNumber(place, key));
   if (const JsonValue *causal = place.value->find("causal"))
@@ -109,6 +110,7 @@ static Status readLaunch(const JsonPlace &place, DescribedLaunch &launch) {
     facts.flopsPerPair += op.flopsPerPair;
     facts.flopsPerKey += op.flopsPerKey;
     facts.causal |= op.causal;
+    facts.window = std::max(facts.window, op.window);
   }
   return Status();
 }

@@ -14,6 +14,7 @@ struct DescribedOp {
   double macsPerRow = 0, macsPerPair = 0, flopsPerRow = 0, flopsPerPair = 0, flopsPerKey = 0;
   double compatibleFlopsPerRow = 0, compatibleFlopsPerPair = 0;
   bool causal = false;
+  double window = 0; // as LaunchFacts has it
 };
 
 struct DescribedLaunch {

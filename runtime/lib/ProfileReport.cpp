@@ -1,8 +1,6 @@
 #include "runtime/lib/ProfileReport.h"
 #include "runtime/lib/Profile.h"
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
+#include "runtime/lib/SavedText.h"
 
 using namespace dsrt;
 
@@ -114,12 +112,5 @@ Status dsrt::saveReport(Model *model, dsrt_profile_options options, const std::s
   std::string text;
   DSRT_TRY(formatOf(path, options.format));
   DSRT_TRY(makeReport(model, options, text));
-  FILE *file = std::fopen(path.c_str(), "wb");
-  bool written = file && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  int error = errno;
-  if (file && std::fclose(file) != 0 && written) {
-    written = false;
-    error = errno;
-  }
-  return written ? Status() : Status::cannotWrite(path, ": ", std::strerror(error));
+  return saveText(path, text);
 }

@@ -1,4 +1,5 @@
 #include "runtime/lib/Trace.h"
+#include "dsrt/machine.h"
 #include "runtime/lib/Manifest.h"
 #include <algorithm>
 #include <ctime>
@@ -63,10 +64,12 @@ uint64_t *Trace::begin(const ProgramRecord &program, int32_t launches, int32_t t
   traced.threads = threads;
   traced.launches = launches;
   traced.keys = traced.pairs = 0;
-  for (int32_t row = 0; row < sizes.batch; ++row) {
-    int64_t before = static_cast<size_t>(row) < past.size() ? past[row] : 0, tokens = sizes.tokens;
-    traced.keys += before + tokens;
-    traced.pairs += tokens * before + tokens * (tokens + 1) / 2;
+  traced.past = past;
+  traced.past.resize(sizes.batch, 0);
+  for (int64_t before : traced.past) {
+    const SeenKeys seen = seenKeys(/*window=*/0, before, sizes.tokens);
+    traced.keys += static_cast<int64_t>(seen.keys);
+    traced.pairs += static_cast<int64_t>(seen.pairs);
   }
   traced.stamps.assign(static_cast<size_t>(threads) * launches * 2, 0);
   traced.begin = __builtin_ia32_rdtsc();
@@ -90,5 +93,6 @@ dsrt_traced_step Trace::get(int32_t index) const {
   step.begin = toNs(traced.begin);
   step.end = toNs(traced.end);
   step.times = traced.times.data();
+  step.past = traced.past.data();
   return step;
 }

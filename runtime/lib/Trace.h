@@ -24,6 +24,7 @@ struct TracedStep {
   int32_t batch, tokens, rows, threads, launches;
   TraceClock clock;
   int64_t keys, pairs;
+  std::vector<int32_t> past;    // of each sequence
   uint64_t begin, end;          // time stamps
   std::vector<uint64_t> stamps; // [threads][launches][2], both 0 where a launch did not run
   std::vector<int64_t> times;   // the same in ns since tracing began

@@ -111,27 +111,76 @@ def test_command_line(llama, tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text(random_text(120))
     output = tmp_path / "moments.safetensors"
-    command = ["calibrate", str(llama), "--text", str(text), "-o", str(output), "--tokens", "64", "--window", "32"]
+    command = ["calibrate", str(llama), "--text", str(text), "-o", str(output), "--tokens", "100"]  # windows of 64, the context
     assert main(command) == 0
-    assert capsys.readouterr().out == f"{output}: {len(load_file(output))} matrices of moments, 64 tokens\n"
+    assert capsys.readouterr().out == f"{output}: {len(load_file(output))} matrices of moments, 100 tokens\n"
+    assert output.stat().st_mode == text.stat().st_mode
     assert main(["compile", str(llama), "-o", str(tmp_path / "package"), "--quantize=int4-g16", f"--calibration={output}"]) == 0
     capsys.readouterr()
-    compared = ["compare", str(llama), "--text", str(text), "--window", "16", "--variants", "f32,int4-g16", "--calibration", str(output)]
+    compared = ["compare", str(llama), "--text", str(text), "--variants", "f32,int4-g16", "--calibration", str(output)]
     assert main(compared) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["variant", "f32", "int4-g16"]
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("options", "message"),
     [
-        ({"tokens": 200}, ds_mlir.errors.InvalidArgument, "text: expects a text of at least 200 tokens, got 100"),
-        ({"tokens": 0}, ds_mlir.errors.InvalidArgument, "expects tokens of at least 1 and a window of at least 2, got 0 and 32"),
-        ({"tokens": 50, "window": 4096}, ds_mlir.errors.InvalidArgument, "window: expects at most"),
-        ({"tokens": 50, "output": "nowhere/moments.safetensors"}, ds_mlir.errors.CannotWrite, "nowhere/moments.safetensors"),
+        ({"tokens": 200, "window": 32}, "text: expects a text of at least 200 tokens, got 100"),
+        ({"tokens": 50, "window": 4096}, "window: expects 2 to 64 tokens, the context of '{}', got 4096"),
     ],
 )
-def test_bad_input_leaves_nothing(llama, tmp_path, options, error, message):
-    options = {"window": 32, "output": "moments.safetensors", **options}
-    with pytest.raises(error, match=message):
-        ds_mlir.calibrate(llama, random_text(100), tmp_path / options.pop("output"), **options)
+def test_bad_input_leaves_nothing(llama, tmp_path, options, message):
+    with pytest.raises(ds_mlir.errors.InvalidArgument) as raised:
+        ds_mlir.calibrate(llama, random_text(100), tmp_path / "moments.safetensors", **options)
+    assert str(raised.value) == f"invalid argument: {message.format(llama)}"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def described(tmp_path, monkeypatch):
+    """A model's folder without weights, whose texts have a token before and one behind; to compile it fails."""
+    import tokenizers
+
+    monkeypatch.setattr(ds_mlir.compiler, "compile", lambda *_, **__: pytest.fail("compiled"))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    add_tokenizer(folder)
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens": 0}, "invalid argument: tokens: expects at least 1, got 0"),
+        ({"window": 2}, "invalid argument: window: expects 3 to 65536 tokens, got 2"),
+        ({"window": 100000}, "invalid argument: window: expects 3 to 65536 tokens, got 100000"),
+        ({"output": "nowhere/file"}, "cannot write '{}/nowhere/file': No such file or directory"),
+        ({"output": "model"}, "cannot write '{}/model': expects a file or nothing there, found something else"),
+    ],
+)
+def test_bad_input_is_noticed_before_compiling(described, tmp_path, options, message):
+    output = tmp_path / options.get("output", "file")
+    with pytest.raises(ds_mlir.Error) as raised:
+        ds_mlir.calibrate(described, random_text(100), **{**options, "output": output})
+    assert str(raised.value) == message.format(tmp_path)
+    assert list(tmp_path.iterdir()) == [described]
+
+
+def test_a_model_without_a_tokenizer_is_noticed_before_compiling(described, tmp_path):
+    (described / "tokenizer.json").write_text("{")
+    with pytest.raises(ds_mlir.errors.BadData, match=r"tokenizer\.json': expects a tokenizer, found"):
+        ds_mlir.compare(described, "a text")
+    (described / "tokenizer.json").unlink()
+    (tmp_path / "set.jsonl").write_text("")
+    for run in (
+        lambda: ds_mlir.calibrate(described, "a text", tmp_path / "file"),
+        lambda: ds_mlir.compare(described, "a text"),
+        lambda: ds_mlir.compare_classifier(described, tmp_path / "set.jsonl"),
+    ):
+        with pytest.raises(ds_mlir.errors.Missing) as raised:
+            run()
+        assert str(raised.value) == f"missing: '{described}': expects a tokenizer, found no tokenizer.json"

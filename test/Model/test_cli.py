@@ -43,6 +43,11 @@ def test_embed_writes_an_array(minilm, tmp_path):
     assert np.load(tmp_path / "cat.npy").shape == (1, 384)
 
 
+def test_embed_that_cannot_write(minilm, tmp_path, capsys):
+    assert main(["embed", str(minilm.path), "a cat", "-o", str(tmp_path / "nowhere" / "cat.npy")]) == 73
+    assert capsys.readouterr().err == f"ds_mlir: cannot write '{tmp_path}/nowhere/cat.npy': No such file or directory\n"
+
+
 def test_compile_and_its_errors(tmp_path, capsys, torch):
     tiny_models.make_model("llama", tmp_path / "model")
     assert main(["compile", str(tmp_path / "model"), "-o", str(tmp_path / "package"), "--target-cpu", "x86-64-v2"]) == 0

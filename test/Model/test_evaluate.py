@@ -85,13 +85,17 @@ def labelled(classifier, torch):
     return texts, labels, sum(map(int.__eq__, found, labels))
 
 
-@pytest.mark.parametrize(("window", "stride"), [(64, None), (64, 64), (33, None), (32, 32), (48, 16), (20, 19), (20, 3), (2, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("window", "stride"),
+    [(64, None), (None, None), (None, 48), (64, 64), (33, None), (32, 32), (48, 16), (20, 19), (20, 3), (2, 1), (2, 2)],
+)
 def test_perplexity(decoder, torch, window, stride):
     import ds_mlir
 
     reference, model, _ = decoder
     text = random_text(97)  # 97 = 3 * 32 + 1: a last window of one token, which scores nothing
-    mean, tokens, windows = torch_perplexity(torch, reference, model.tokenizer.encode(text), window, stride or window)
+    used = window or SIZES["context"]  # the default of 512 is too long
+    mean, tokens, windows = torch_perplexity(torch, reference, model.tokenizer.encode(text), used, stride or used)
     found = ds_mlir.perplexity(model, text, window=window, stride=stride)
     assert (found.tokens, found.windows) == (tokens, windows)
     assert found.nll == pytest.approx(mean, rel=1e-5)
@@ -187,7 +191,7 @@ def test_arguments_that_are_wrong(decoder, classifier, tmp_path):
     for text, options, message in [
         ("", {"window": 8}, "text: expects at least 2 tokens, got 0"),
         ("a", {"window": 8}, "text: expects at least 2 tokens, got 1"),
-        ("ab", {}, f"window: expects 2 to 64 tokens, the context of '{model.path}', got 512"),
+        ("ab", {"window": 65}, f"window: expects 2 to 64 tokens, the context of '{model.path}', got 65"),
         ("ab", {"window": 1}, f"window: expects 2 to 64 tokens, the context of '{model.path}', got 1"),
         ("ab", {"window": 8, "stride": 9}, "stride: expects 1 to 8 tokens, the window, got 9"),
         ("ab", {"window": 8, "stride": 0}, "stride: expects 1 to 8 tokens, the window, got 0"),
@@ -240,6 +244,17 @@ def test_compare(decoder, capfd):
     assert 0 < abs(rows[2].change) < abs(rows[1].change)
     assert rows[1].change == pytest.approx(100 * (rows[1].perplexity / rows[0].perplexity - 1))
     assert capfd.readouterr().err.splitlines()[-4:] == ["speed", "f32: perplexity", "bf16: perplexity", "f16: perplexity"]
+
+
+def test_a_window_beyond_the_context_of_a_comparison(decoder, capfd):
+    """It is noticed when the context is known, before the other variants are compiled, and the model is the one that was given."""
+    import ds_mlir
+
+    folder = decoder[2]
+    with pytest.raises(ds_mlir.errors.InvalidArgument) as raised:
+        ds_mlir.compare(folder, "ab", ("f32", "bf16"), window=65, progress="on", **SIZES)
+    assert str(raised.value) == f"invalid argument: window: expects 2 to 64 tokens, the context of '{folder}', got 65"
+    assert capfd.readouterr().err == "f32: compiling\n"
 
 
 def test_compare_classifier(classifier, labelled, tmp_path, capsys):
@@ -297,7 +312,7 @@ def test_command_line_of_a_comparison(tmp_path, monkeypatch, capsys):
     ]
     ((model, text, variants), options), *_ = calls
     assert (model, str(text), variants) == ("model.gguf", "text", ["f32", "int4-g64"])
-    assert options == {"window": 512, "stride": 256, "threads": 2, "calibration": None}
+    assert options == {"window": None, "stride": 256, "threads": 2, "calibration": None}
     assert main(["compare", "model.gguf", "--text", "text", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[1] == dataclasses.asdict(rows[1])
     assert calls[1][0][2] == ["f32", "bf16", "int8", "int4-g64"]
@@ -314,7 +329,7 @@ def test_command_line_errors(decoder, tmp_path, capsys):
     (tmp_path / "empty").write_bytes(b"")
     assert main(["eval", package, "--text", str(tmp_path / "empty"), "--window", "8"]) == 2
     assert capsys.readouterr().err == f"ds_mlir: invalid argument: '{tmp_path}/empty': expects at least 2 tokens, got 0\n"
-    assert main(["eval", package, "--text", str(tmp_path / "empty")]) == 2
+    assert main(["eval", package, "--text", str(tmp_path / "empty"), "--window", "512"]) == 2
     assert capsys.readouterr().err.startswith("ds_mlir: invalid argument: window: expects 2 to 64 tokens, the context of")
     assert main(["eval", str(tmp_path), "--text", str(tmp_path / "empty")]) == 66
     assert main(["compare", str(tmp_path / "nowhere"), "--text", str(tmp_path / "none")]) == 66

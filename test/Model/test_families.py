@@ -48,6 +48,25 @@ def test_decoder_logits(decoder, torch):
     assert np.abs(model.logits(ids) - expected).max() <= BOUND
 
 
+def test_gaps_in_masks(decoder, torch):
+    """They are like no tokens, or refused where attention counts how far apart tokens are."""
+    import ds_mlir
+
+    reference, model = decoder
+    ids, mask = padded((13, 13), "right")
+    mask[1, [4, 5, 9]] = 0
+    config = reference.config
+    if getattr(config, "sliding_window", None) or config.model_type in ("gpt_neo", "bloom"):
+        with pytest.raises(ds_mlir.errors.InvalidArgument, match=r"attention_mask\[1\]\[4\]: expects 1 between tokens"):
+            model.logits(ids, mask)
+        with pytest.raises(ds_mlir.errors.InvalidArgument, match=r"attention_mask\[1\]\[4\]: expects 1 between tokens"):
+            model.generate(ids, mask, max_new_tokens=2)
+        return
+    with torch.no_grad():
+        expected = reference(*tensors(torch, ids), attention_mask=tensors(torch, mask)[0]).logits.numpy()
+    assert np.abs((model.logits(ids, mask) - expected)[mask == 1]).max() <= BOUND
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_decoder_logits_masked(decoder, torch, side):
     reference, model = decoder

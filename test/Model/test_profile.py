@@ -153,6 +153,10 @@ def test_a_run_that_fails_still_has_a_report(bert, tmp_path):
     with pytest.raises(ds_mlir.errors.InvalidArgument), made:
         model.hidden_states([[9999]])
     assert "the run failed: InvalidArgument: invalid argument: input_ids[0][0]" in str(made)
+    text = "RuntimeError: half of \udc80 and what is behind \0"
+    with pytest.raises(RuntimeError), model.profile() as made:
+        raise RuntimeError(text.removeprefix("RuntimeError: "))
+    assert made.data()["failure"] == text.replace("\udc80", "\\udc80").replace("\0", "\\x00")
     with model.profile() as other:
         model.hidden_states([[1, 2]])
     assert len(other.data()["programs"]) == 1

@@ -119,6 +119,9 @@ def test_schemes_by_name(tiny, tmp_path):
         ("[]", "expects an object"),
         ('{"scheme": "int4-g64", "rule": []}', "unknown key 'rule'"),
         ('{"rules": [{"match": "x"}]}', "rules[0]"),
+        ('{"rules": [1]}', "rules[0]': expects an object of match and scheme, found"),
+        ('{"rules": [{"match": "(", "scheme": "int8"}]}', "rules[0]': key 'match': expects a POSIX extended regular expression, found '('"),
+        ('{"rules": [{"match": "x", "scheme": "y=int8"}]}', "rules[0]': key 'scheme': expects int8,"),
         ('{"rules": [{"match": "nowhere", "scheme": "int8"}]}', "expects 'nowhere' to match a matrix of the model, found none"),
         ('{"scheme": "int3"}', "got 'int3'"),
     ],
@@ -135,6 +138,19 @@ def test_bad_schemes(tiny, tmp_path, text, message):
             assert "ds-schemes-" not in str(caught.value)
             assert name in str(caught.value) or "'" in message
             assert not (tmp_path / "package").exists()
+
+
+def test_scales_that_vanish_are_named(tmp_path):
+    """The greatest weight over 127 is below half of the least f16."""
+    from ds_mlir.compiler import compiler_path
+
+    matrix, name = model_with(tmp_path / "model", "o_proj.weight", (slice(0, 2),), 3e-6)
+    command = [str(compiler_path()), str(tmp_path / "model"), "-o", str(tmp_path / "package"), "--target-cpu=x86-64-v2"]
+    ran = subprocess.run([*command, "--quantize=int8-g16"], capture_output=True, text=True, check=True)
+    warnings = [line for line in ran.stderr.splitlines() if "warning:" in line]
+    assert len(warnings) == 1
+    groups = 2 * matrix.shape[1] // 16
+    assert warnings[0].endswith(f"'{name}': {groups} groups become zeros, as their scale is below f16; int8-row has scales of f32")
 
 
 def model_with(folder, ending, place, value):

@@ -153,6 +153,7 @@ TEST(Scheme, bitsOfAWeight) {
   EXPECT_EQ(schemeNamed("int6-g64").bitsOfWeight(128), 6.25);
   EXPECT_EQ(schemeNamed("int5-g32-asym").bitsOfWeight(128), 6);
   EXPECT_EQ(schemeNamed("int3-g16").bitsOfWeight(128), 3 + 2);
+  EXPECT_EQ(schemeNamed("int4-g64").bitsOfWeight(192), 4 + 4 * 16 / 192.0); // three scales have room for four
   EXPECT_EQ(schemeNamed("int2-g16").bitsOfWeight(128), 2 + 1);
   EXPECT_EQ((QuantizationScheme{7, 0, false, false}.bitsOfWeight(64)), 7 + 0.5);
   EXPECT_EQ((QuantizationScheme{5, 0, false, false}.bitsOfWeight(80)), 5 + (32 + 16) / 80.0);

@@ -176,6 +176,22 @@ TEST(Machine, SlotsOfKeysAreNotShared) {
   EXPECT_LT(feedNs(4), 1.01 * two);
 }
 
+/// Against counting key by key.
+TEST(Machine, CountsKeysInAWindow) {
+  for (int64_t window : {0, 1, 2, 5, 16, 100})
+    for (int64_t past : {0, 1, 4, 5, 15, 40})
+      for (int64_t tokens : {1, 2, 5, 17}) {
+        int64_t pairs = 0, first = past + tokens; // the first key that any token sees
+        for (int64_t t = past; t < past + tokens; ++t)
+          for (int64_t s = 0; s <= t; ++s)
+            if (window == 0 || s > t - window)
+              ++pairs, first = std::min(first, s);
+        const SeenKeys seen = seenKeys(window, past, tokens);
+        EXPECT_EQ(seen.pairs, pairs) << window << " " << past << " " << tokens;
+        EXPECT_EQ(seen.keys, past + tokens - first) << window << " " << past << " " << tokens;
+      }
+}
+
 TEST(Machine, CountsAStep) {
   LaunchFacts facts;
   facts.family = "attention";
@@ -195,6 +211,11 @@ TEST(Machine, CountsAStep) {
   EXPECT_EQ(work.macs, 128 * 72);
   EXPECT_EQ(work.cacheBytes, 512 * 26);
   EXPECT_EQ(work.bytes(), 512 * 26 + 6 * 512);
+  facts.window = 4;
+  step.windows = {{2, {8, 12}}, {4, {12, 24}}};
+  EXPECT_EQ(workOf(facts, step).macs, 128 * 24);
+  EXPECT_EQ(workOf(facts, step).cacheBytes, 512 * 12);
+  facts.window = 0;
   facts.causal = false;
   EXPECT_EQ(workOf(facts, step).macs, 128 * 3 * 26);
   facts.rows = LaunchRows::selected;

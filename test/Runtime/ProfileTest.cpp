@@ -47,6 +47,8 @@ dsrt_traced_step stepOf(const std::vector<int64_t> &times, int32_t batch, int32_
   step.begin = begin;
   step.end = end;
   step.times = times.data();
+  static const std::vector<int32_t> nothing(64, 0);
+  step.past = nothing.data();
   return step;
 }
 
@@ -145,6 +147,27 @@ TEST(ProfileCounts, AreThoseOfDeepSpeedInItsMode) {
     EXPECT_EQ(profile.steps.at(0).totals.flops, test.flops) << test.op;
     EXPECT_EQ(profile.steps.at(0).totals.macs, test.macs) << test.op;
   }
+}
+
+/// Two steps of one shape behind 3 and 5 tokens, with a window of 4: tokens see 4 and 4 keys, of which each step reads 5.
+TEST(ProfileCounts, AWindowHidesKeys) {
+  ProfileDescription description;
+  const char *attention = R"("causal": true, "window": 4, "macs_per_pair": 128, "flops_per_pair": 276, "compatible_flops_per_pair": 256)";
+  const std::string launch = launchJson("k", R"("bytes_per_key": 64, )", opJson("attention", "net", attention));
+  ASSERT_TRUE(parseProfileDescription(programJson(launch), "p: ", description).ok());
+  std::vector<int64_t> times = {100, 200, 100, 200};
+  const int32_t three = 3, five = 5;
+  ProfileInput input;
+  input.description = &description;
+  input.steps = {stepOf(times, 1, 2, 100, 200), stepOf(times, 1, 2, 100, 200)};
+  input.steps[0].past = &three, input.steps[0].keys = 5, input.steps[0].pairs = 9;
+  input.steps[1].past = &five, input.steps[1].keys = 7, input.steps[1].pairs = 13;
+  Profile exact = makeProfile(input);
+  EXPECT_EQ(exact.steps.at(0).totals.macs, 128 * 8);
+  EXPECT_EQ(exact.steps.at(0).totals.flops, 276 * 8);
+  EXPECT_EQ(exact.steps.at(0).totals.bytes, 64 * 5);
+  input.compatible = true; // which counts every pair
+  EXPECT_EQ(makeProfile(input).steps.at(0).totals.macs, 128 * 6 * 2);
 }
 
 TEST_F(Described, StepsOfOneShapeAreSummarisedByMedians) {

@@ -97,6 +97,7 @@ TEST(Tools, RunNamesBadInput) {
       {path + " --tokens 1 --device tpu", 2, "ds-run: invalid argument: device: expects cpu, cuda, cuda:N or emulate, got 'tpu'\n"},
       {path + " --tokens 1 --device cuda", 69, "ds-run: unavailable: " + path + " has code for x86-64-v2, nothing for the device cuda:0\n"},
       {path + " --tokens 1,x", 2, "ds-run: invalid argument: --tokens: expects a number, got 'x'\n"},
+      {path + " --tokens 1 --benchmark 3", 2, "ds-run: invalid argument: --tokens expects no --benchmark\n"},
   };
   for (const auto &test : cases) {
     Ran ran = run(test.arguments);
@@ -120,6 +121,39 @@ TEST(Tools, RunNamesBadInput) {
   }
   writeFile(bad, npy("<i8", "(1, 2)", std::string(16, '\0')));
   EXPECT_EQ(run(path + " --input input_ids=@" + bad).code, 0);
+}
+
+/// What does not fit the place it is printed to.
+TEST(Tools, OutputThatIsLostIsAnError) {
+  Package decoder(Package::decoder), encoder(Package::encoder);
+  for (const std::string &command :
+       {DS_RUN " " + decoder.path() + " --info", DS_RUN " " + decoder.path() + " --tokens 1",
+        DS_RUN " " + encoder.path() + " --input input_ids=1x3xi32=1 --profile", DS_BENCH " " + encoder.path() + " -p 8 -r 1 -o json"}) {
+    Ran ran = shell("{ " + command + " >/dev/full; }");
+    EXPECT_EQ(ran.code, 73) << command;
+    EXPECT_TRUE(contains(ran.text, ": cannot write: standard output")) << ran.text;
+  }
+}
+
+TEST(Tools, BenchPrintsWholeJson) {
+  Package decoder(Package::decoder);
+  Ran ran = bench(decoder.path() + " -p 4 -n 0 -r 1 -o json --profile");
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_EQ(ran.text, "ds-bench: invalid argument: --profile expects a file beside -o json, such as --profile=profile.txt\n");
+  ran = shell(DS_BENCH " " + decoder.path() + " -p 4,100000 -n 0 -r 1 -o json 2>/dev/null");
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_EQ(ran.text.substr(ran.text.size() - 3), "\n]\n") << ran.text;
+}
+
+TEST(Tools, CalibrateRefusesWhatItCannotServe) {
+  for (const char *option : {"-p 5", "--isa x86-64-v9", "--device cuda", "--profile", "-r 2"}) {
+    Ran ran = bench(std::string("--calibrate --quick ") + option);
+    EXPECT_EQ(ran.code, 2) << option;
+    EXPECT_TRUE(contains(ran.text, "ds-bench: invalid argument: --calibrate expects no -")) << ran.text;
+  }
+  Ran ran = bench("--calibrate -o /nowhere/machine.json"); // before anything is measured
+  EXPECT_EQ(ran.code, 73);
+  EXPECT_EQ(ran.text, "ds-bench: cannot write: /nowhere/machine.json: No such file or directory\n");
 }
 
 TEST(Tools, BenchPrintsLlamaBenchsWords) {

@@ -10,6 +10,7 @@
 // RUN: not ds-opt --ds-quantize-weights='rules=turned=moq4-groups128' %s 2>&1 | FileCheck %s --check-prefix=ORDER
 // RUN: not ds-opt --ds-quantize-weights='scheme=stored' %s 2>&1 | FileCheck %s --check-prefix=GROUP-STORED
 // RUN: not ds-opt --ds-quantize-weights='rules=q[=int8' %s 2>&1 | FileCheck %s --check-prefix=REGEX
+// RUN: not ds-opt --ds-quantize-weights='rules=q\d|o=int8' %s 2>&1 | FileCheck %s --check-prefix=DIGIT
 // RUN: not ds-opt --ds-quantize-weights='scheme=int8 rules=o\.weight=int8-g16,^q$=none' %s 2>&1 | FileCheck %s --check-prefix=UNMATCHED
 // RUN: not ds-opt --ds-quantize-weights='scheme=int8 rules=q.weight=int8,q\.=int8-g16' %s 2>&1 | FileCheck %s --check-prefix=BEHIND
 // RUN: not ds-opt --ds-quantize-weights='rules=bias=int8' %s 2>&1 | FileCheck %s --check-prefix=VECTOR
@@ -20,7 +21,7 @@
 // SCHEME:         error: quantization: expects int8, {{.*}}, fp8, fp8-row, fp8-gN, moqB with B from 1 to 8, stored or none, got 'int3'
 // SCHEME-OF-RULE: error: quantization: expects int8, {{.*}}, got 'int4'
 // NO-SCHEME:      error: quantization: expects int8, {{.*}}, got ''
-// GROUP:          quantize-weights-invalid.mlir:[[@LINE+18]]:{{.*}}error: quantization: expects groups that divide the 64 columns of 'q.weight', got groups of 48
+// GROUP:          quantize-weights-invalid.mlir:[[@LINE+19]]:{{.*}}error: quantization: expects groups that divide the 64 columns of 'q.weight', got groups of 48
 // FP8-GROUP:      error: quantization: expects groups that divide the 64 columns of 'q.weight', got groups of 48
 // BITS:           error: quantization: expects moqB with B from 1 to 8, or moqB-asym or moqB-inference from 3 on, each also with -groupsN, got 'moq9'
 // TERNARY:        error: quantization: expects moqB with B from 1 to 8, or moqB-asym or moqB-inference from 3 on, each also with -groupsN, got 'moq2-asym'
@@ -28,8 +29,9 @@
 // RUNS:           error: quantization: 'q.weight': expects groups of whole rows, or {{.*}} 16 columns, got runs of 8 values for rows of 64
 /// A row of the tensor is a column of the matrix, and groups are half a row of the tensor.
 // ORDER:          error: quantization: 'turned.weight': expects groups {{.*}}, got runs of 32 values for rows of 64 in another order
-// GROUP-STORED:   quantize-weights-invalid.mlir:[[@LINE+11]]:{{.*}}error: quantization: expects groups that divide the 80 columns of 'o.weight', got groups of 32
-// REGEX:          error: quantization: expects a regular expression, got 'q[': {{.+}}
+// GROUP-STORED:   quantize-weights-invalid.mlir:[[@LINE+12]]:{{.*}}error: quantization: expects groups that divide the 80 columns of 'o.weight', got groups of 32
+// REGEX:          error: quantization: expects a POSIX extended regular expression, got 'q[': {{.+}}
+// DIGIT:          error: quantization: expects a POSIX extended regular expression, got 'q\d|o': '\d' has no meaning there; a digit is [0-9]
 // UNMATCHED:      error: quantization: expects '^q$' to match a matrix of the model, found none
 /// A rule of which another one leaves nothing.
 // BEHIND:         error: quantization: expects 'q\.' to match a matrix of the model, found none that no rule before it matches

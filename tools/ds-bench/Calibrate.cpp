@@ -5,6 +5,7 @@
 #include "runtime/lib/CpuBudget.h"
 #include "runtime/lib/CpuLevel.h"
 #include "runtime/lib/Memory.h"
+#include "runtime/lib/SavedText.h"
 #include "runtime/lib/WorkerPool.h"
 #include <algorithm>
 #include <atomic>
@@ -285,6 +286,12 @@ int calibrate(const CalibrateOptions &options, MachineDescription &machine, cons
 
 int runCalibrate(const CalibrateOptions &options, bool json, const std::string &output, std::string &error) {
   MachineDescription machine;
+  auto failed = [&](const Status &status) {
+    error = status.message();
+    return status.code();
+  };
+  if (Status writable = output.empty() ? Status() : expectWritable(output); !writable.ok())
+    return failed(writable);
   if (!json)
     std::printf("| %7s | %-26s | %-7s | %9s | %9s |\n| ------: | %s | ------- | --------: | --------: |\n", "threads", "limit", "unit",
                 "median", "limit", std::string(26, '-').c_str());
@@ -305,12 +312,6 @@ int runCalibrate(const CalibrateOptions &options, bool json, const std::string &
     std::printf("\n%s, %s\n", machine.processor.c_str(), machine.level.c_str());
   if (output.empty())
     return 0;
-  FILE *file = std::fopen(output.c_str(), "we");
-  bool written = file && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  if (file && std::fclose(file) != 0)
-    written = false;
-  if (written)
-    return 0;
-  error = "cannot write: " + output + ": " + std::strerror(errno);
-  return DSRT_CANNOT_WRITE;
+  Status written = saveText(output, text);
+  return written.ok() ? 0 : failed(written);
 }

@@ -1,6 +1,7 @@
 // Measures tokens a second of a package, with the words of llama-bench.
 #include "Calibrate.h"
 #include "Report.h"
+#include "tools/profiling/Printed.h"
 #include "tools/profiling/Profiling.h"
 #include <CLI/CLI.hpp>
 #include <charconv>
@@ -132,9 +133,12 @@ void addOptions(CLI::App &app, Options &options) {
   app.add_flag("--quick", options.quick, "with --calibrate: rough numbers in a moment");
 }
 
-int runCalibrate(const Options &options) {
+int runCalibrate(const CLI::App &app, const Options &options) {
   if (!options.package.empty())
     return fail(2, "invalid argument: --calibrate expects no package, got '" + options.package + "'");
+  for (const char *option : {"-p", "-n", "--pg", "-b", "-r", "--device", "--isa", "--skip-hashes", "--profile"})
+    if (app.count(option))
+      return fail(2, std::string("invalid argument: --calibrate expects no ") + option);
   std::string error;
   int code = runCalibrate(CalibrateOptions{options.threads, options.quick}, options.json, options.output, error);
   return code ? fail(code, error) : 0;
@@ -151,7 +155,7 @@ bool readFormat(Options &options) {
 }
 } // namespace
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
   Options options;
   CLI::App app("Measures tokens a second of a package, with the words of llama-bench.", "ds-bench");
   app.set_version_flag("--version", std::string("ds-bench ") + dsrt_version());
@@ -168,7 +172,7 @@ int main(int argc, char **argv) {
     return fail(2, std::string("invalid argument: ") + error.what());
   }
   if (options.calibrate)
-    return runCalibrate(options);
+    return runCalibrate(app, options);
   if (options.json || options.quick)
     return fail(2, std::string("invalid argument: ") + (options.json ? "--json" : "--quick") + " expects --calibrate");
   if (options.package.empty())
@@ -177,6 +181,8 @@ int main(int argc, char **argv) {
     return fail(2, "invalid argument: --profile expects one number of threads");
   if (!readFormat(options))
     return fail(2, "invalid argument: -o: expects md, json, jsonl or csv, got '" + options.output + "'");
+  if (options.profiling.prints() && options.format != Format::md)
+    return fail(2, "invalid argument: --profile expects a file beside -o " + options.output + ", such as --profile=profile.txt");
   if (app.count("-p") == 0 && app.count("-n") == 0 && app.count("--pg") == 0) {
     options.prompts = {128};
     options.generated = {128};
@@ -184,9 +190,13 @@ int main(int argc, char **argv) {
   bool showBatch = options.batches != std::vector<int32_t>{1};
   Report report(options.format, showBatch);
   report.begin();
+  int code = 0;
   for (int32_t threads : options.threads)
-    if (int code = runThreads(options, threads, report))
-      return code;
-  report.end();
-  return 0;
+    if (code == 0)
+      code = runThreads(options, threads, report);
+  if (code == 0 || options.format == Format::json) // of which a part is none
+    report.end();
+  return code;
 }
+
+int main(int argc, char **argv) { return afterPrinting("ds-bench", run(argc, argv)); }

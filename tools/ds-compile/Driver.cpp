@@ -88,6 +88,8 @@ private:
   Result<void> readGpuMachine();
   /// Reads the machines and the step of the cost model; another machine than this one is a warning.
   Result<void> readMachine();
+  /// Says which sequences of --cost-step are longer than the context.
+  void noteCostStep(ModuleOp module) const;
 
   const CompileOptions &options;
   Progress progress;
@@ -256,6 +258,22 @@ Result<void> Driver::readMachine() {
   return {};
 }
 
+void Driver::noteCostStep(ModuleOp module) const {
+  if (options.quiet || options.costStep.empty())
+    return;
+  for (ds_plan::ProgramOp program : module.getOps<ds_plan::ProgramOp>()) {
+    CostStep wanted = costStep;
+    wanted.past = 0;
+    const CostStep step = stepOf(program, costStep), first = stepOf(program, wanted);
+    const bool isCut =
+        program.getMaxRows() != program.getMaxBatch() && first.tokens < std::min(wanted.tokens, options.maxRows / step.batch);
+    if (!program.getOps<ds_plan::CacheOp>().empty() && (isCut || step.past < costStep.past))
+      llvm::errs() << "ds-compile: note: --cost-step: program " << program.getSymName() << ": " << step.tokens
+                   << (step.tokens == 1 ? " token" : " tokens") << " behind " << step.past << (step.tokens == 1 ? " is" : " are")
+                   << " predicted, as many as a sequence can have\n";
+  }
+}
+
 std::string Driver::text(ModuleOp module) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -290,15 +308,17 @@ Result<void> Driver::dump(const std::string &name, const std::string &content, c
 
 Result<void> Driver::write(const std::string &content) const {
   std::error_code error;
-  llvm::ToolOutputFile file(options.output.empty() ? "-" : options.output, error, llvm::sys::fs::OF_None);
+  const bool prints = options.output.empty() || options.output == "-";
+  const std::string place = prints ? "standard output" : "'" + options.output + "'";
+  llvm::ToolOutputFile file(prints ? "-" : options.output, error, llvm::sys::fs::OF_None);
   if (error)
-    return Error::cannotWrite("cannot write '" + options.output + "': " + error.message());
+    return Error::cannotWrite("cannot write " + place + ": " + error.message());
   file.os() << content;
   file.os().flush();
   if (file.os().has_error()) {
     std::string reason = file.os().error().message();
     file.os().clear_error();
-    return Error::cannotWrite("cannot write '" + options.output + "': " + reason);
+    return Error::cannotWrite("cannot write " + place + ": " + reason);
   }
   file.keep();
   return {};
@@ -481,6 +501,7 @@ Result<void> Driver::run() {
     return writePackageOf();
   if (options.emit == "costs") {
     progress.finish();
+    noteCostStep(*model->module);
     return write(targets.cpu ? costJson(*model->module, costStep, machine, predictedLevel())
                              : gpuCostJson(*model->module, costStep, gpuMachine));
   }
@@ -530,6 +551,8 @@ Result<void> Driver::report() {
       return quantized.error();
     llvm::errs() << *quantized;
   }
+  if (options.reportCosts)
+    noteCostStep(plans.front().module);
   if (options.reportCosts)
     for (const TargetModule &plan : plans)
       llvm::errs() << (plans.size() < 2 ? ""

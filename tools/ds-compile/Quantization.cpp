@@ -1,5 +1,6 @@
 #include "Quantization.h"
 #include "dialects/DSPlan/TileCodes.h"
+#include "ds/Quantize/Pattern.h"
 #include "ds/Quantize/QuantizedType.h"
 #include "ds/Target/Package/QuantizationReport.h"
 #include "ds/Transforms/Passes.h"
@@ -37,6 +38,8 @@ Result<void> Quantization::prepare() {
     auto [pattern, name] = rule.rsplit('=');
     if (Result<SchemeChoice> scheme = parseSchemeChoice(rule.contains('=') ? name.str() : ""); !scheme)
       return Error::usage("rule '" + rule.str() + "': expects regex=scheme: " + scheme.error().message);
+    if (std::string reason = whyNotPattern(pattern); !reason.empty())
+      return Error::usage("rule '" + rule.str() + "': expects a POSIX extended regular expression, got '" + pattern.str() + "': " + reason);
   }
   if (options.activations != "f32" && options.activations != "int8")
     return Error::usage("--activations: expects f32 or int8, got '" + options.activations + "'");

@@ -1,6 +1,7 @@
 // Runs a package: arrays in, arrays out, compared or timed; or continues token ids.
 #include "Forward.h"
 #include "Npy.h"
+#include "tools/profiling/Printed.h"
 #include "tools/profiling/Profiling.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -213,10 +214,7 @@ void addOptions(CLI::App &app, Options &options) {
 }
 } // namespace
 
-int main(int argc, char **argv) {
-  for (int i = 1; i < argc; ++i)
-    if (std::string(argv[i]).rfind("--reference", 0) == 0)
-      return runReference(argc, argv);
+static int run(int argc, char **argv) {
   Options options;
   dsrt_generation_init(&options.generation);
   CLI::App app("Runs a package: arrays in, arrays out, compared or timed; or continues token ids.", "ds-run");
@@ -232,6 +230,9 @@ int main(int argc, char **argv) {
       return app.exit(error);
     return fail({2, std::string("invalid argument: ") + error.what()});
   }
+  for (const char *option : {"--input", "--output", "--compare", "--program", "--benchmark", "--print"})
+    if (app.count("--tokens") && app.count(option))
+      return fail({2, std::string("invalid argument: --tokens expects no ") + option});
   dsrt_load_options load;
   dsrt_load_options_init(&load);
   load.threads = options.threads;
@@ -258,4 +259,11 @@ int main(int argc, char **argv) {
   failure = writeProfile(model, options, failure);
   dsrt_free(model);
   return failure ? fail(failure) : 0;
+}
+
+int main(int argc, char **argv) {
+  for (int i = 1; i < argc; ++i)
+    if (std::string(argv[i]).rfind("--reference", 0) == 0)
+      return runReference(argc, argv);
+  return afterPrinting("ds-run", run(argc, argv));
 }

@@ -1,4 +1,5 @@
 #include "Profiling.h"
+#include <algorithm>
 #include <cstdio>
 
 std::string profileArgument(const std::string &argument) { return argument == "--profile" ? "--profile=-" : argument; }
@@ -26,6 +27,8 @@ void Profiling::addOptions(CLI::App &app) {
                  "the machine's limits, as ds-bench --calibrate -o FILE writes them; of a GPU a100, h100, h200 or a file")
       ->needs(profile);
 }
+
+bool Profiling::prints() const { return std::find(files.begin(), files.end(), "-") != files.end(); }
 
 dsrt_status Profiling::begin(dsrt_model *model, std::string &error) const {
   dsrt_status status = write(model, "it has not ended", /*prints=*/false, error);

@@ -13,6 +13,8 @@ struct Profiling {
   int32_t depth = -1, top = 3;
 
   bool isOn() const { return !files.empty(); }
+  /// Whether a report goes to standard output.
+  bool prints() const;
   void addOptions(CLI::App &app);
   /// Before the run: files that say it has not ended, so that one which cannot be written, or a machine that cannot be read, costs no run
   /// and one that is killed leaves reports. Returns as `write`.

@@ -20,8 +20,8 @@ struct CostStep {
 
 /// The step as `program` can take it.
 CostStep stepOf(ds_plan::ProgramOp program, const CostStep &wanted);
-/// The sizes of a step in which the last token of each sequence is selected, but for the working set.
-dsrt::StepSizes sizesOf(const CostStep &step);
+/// The sizes of a step of `launches` in which the last token of each sequence is selected.
+dsrt::StepSizes sizesOf(const CostStep &step, const std::vector<dsrt::LaunchFacts> &launches);
 
 struct LaunchCost {
   ds_plan::LaunchOp launch;

@@ -26,7 +26,7 @@ struct QuantizationScheme {
   /// k of one scale in rows of `columns`.
   int64_t groupOf(int64_t columns) const { return group ? group : columns; }
   /// Bits of a weight in rows of `columns`, its share of scales and offsets included, and of bits that are left unused: an odd number of
-  /// bits lies in parts for 32 k (dialects/DSPlan/PanelCodes.h).
+  /// bits lies in parts for 32 k, scales of f16 in pairs (dialects/DSPlan/PanelCodes.h).
   double bitsOfWeight(int64_t columns) const;
   /// The codes there are, both included.
   int64_t leastCode() const { return asymmetric || e4m3 ? 0 : -(int64_t(1) << (bits - 1)); }

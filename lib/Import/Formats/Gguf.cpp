@@ -119,7 +119,7 @@ bool Parser::readScalar(uint32_t type, GgufValue &value) {
   case F64:
     return readNumber<double>(reader, value);
   case Bool: {
-    if (!readInteger<uint8_t>(reader, value) || value.integer > 1)
+    if (!readInteger<uint8_t>(reader, value))
       return false;
     value.kind = GgufValue::Kind::Boolean;
     return true;
@@ -179,6 +179,8 @@ Result<GgufValue> Parser::readValue(const std::string &key) {
     return wrong("key '" + key + "': expects a type of 0 to 12, found " + std::to_string(type));
   if (!readScalar(type, value))
     return truncated("key '" + key + "'");
+  if (type == Bool && value.integer > 1)
+    return wrong("key '" + key + "': expects a boolean of 0 or 1, found " + std::to_string(value.integer));
   return value;
 }
 

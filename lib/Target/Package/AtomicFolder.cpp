@@ -64,7 +64,7 @@ Result<int> AtomicFolder::openFile(const std::string &name) {
   fs::create_directories(full.parent_path(), error);
   int file = open(full.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (file < 0)
-    return cannotWrite(full.string(), errno);
+    return cannotWrite(finalName(name), errno);
   return file;
 }
 
@@ -73,7 +73,7 @@ Result<void> AtomicFolder::closeFile(int file, const std::string &name) {
   if (close(file) != 0 && error == 0)
     error = errno;
   if (error != 0)
-    return cannotWrite(name, error);
+    return cannotWrite(finalName(name), error);
   return {};
 }
 
@@ -94,7 +94,7 @@ Result<void> AtomicFolder::writeFile(const std::string &name, const std::string 
   Result<int> file = openFile(name);
   if (!file)
     return file.error();
-  Result<void> written = writeAt(*file, content.data(), content.size(), 0, name);
+  Result<void> written = writeAt(*file, content.data(), content.size(), 0, finalName(name));
   Result<void> closed = closeFile(*file, name);
   return written ? closed : written;
 }

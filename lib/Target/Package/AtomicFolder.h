@@ -24,6 +24,8 @@ public:
   Result<void> writeFile(const std::string &name, const std::string &content);
   /// Where file `name` lies until the commit.
   std::string fullName(const std::string &name) const { return work + "/" + name; }
+  /// What it will be called.
+  std::string finalName(const std::string &name) const { return path + "/" + name; }
   Result<void> commit();
 
 private:

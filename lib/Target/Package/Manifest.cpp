@@ -127,6 +127,15 @@ static int64_t contextOf(ModuleOp planned) {
   return context;
 }
 
+/// Whether a key counts by how far before the query it stands.
+static bool countsDistances(ModuleOp planned) {
+  return planned
+      .walk([](AttentionOp attention) {
+        return attention.getWindow() || attention.getSlopes() ? WalkResult::interrupt() : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
 std::string ds::interfaceText(ModuleOp planned) {
   Json json = {{"context", contextOf(planned)}, {"programs", Json::array()}};
   for (ProgramOp program : planned.getOps<ProgramOp>())
@@ -176,7 +185,10 @@ Result<std::string> ds::manifestText(ModuleOp planned, const TensorSource &tenso
                         {"outputs", placesOf<OutputOp>(program)}});
   }
   if (kvBytes > 0)
-    json["cache"] = {{"context", contextOf(planned)}, {"bytes_per_sequence", kvBytes}, {"type", cacheType}};
+    json["cache"] = {{"context", contextOf(planned)},
+                     {"bytes_per_sequence", kvBytes},
+                     {"type", cacheType},
+                     {"counts_distances", countsDistances(planned)}};
   Result<Json> state = stateOf(planned, tensors);
   if (!state)
     return state.error();

@@ -98,8 +98,24 @@ static std::string weightsHeader(ArrayRef<PlacedStorage> storages) {
   return std::string(reinterpret_cast<const char *>(&length), 8) + text;
 }
 
+/// An error about what a parameter is made of names the file.
+static Error inFileOf(const ParameterReader *reader, const Error &error) {
+  const std::string file = reader ? reader->file() : "";
+  return error.code == ErrorCode::BadData && !file.empty() ? Error::badData("'" + file + "': " + error.message) : error;
+}
+
+static void warn(ParameterOp parameter, const ParameterReader &reader) {
+  const std::string place = "parameter '" + parameter.getSymName().str() + "': ";
+  if (const int64_t element = reader.firstNotFinite(); element != ParameterReader::none)
+    parameter.emitWarning() << place << "element " << element << ": is NaN or infinite, as stored";
+  if (const int64_t groups = reader.vanishedGroups())
+    parameter.emitWarning() << place << groups << (groups == 1 ? " group becomes zeros, as its" : " groups become zeros, as their")
+                            << " scale is below f16; int8-row has scales of f32";
+}
+
+/// Writes to `file`, which is called `name`, from `dataOffset` on.
 static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorSource &tensors, const PackageOptions &options, int file,
-                                 int64_t dataOffset) {
+                                 const std::string &name, int64_t dataOffset) {
   std::vector<ParameterReader> readers;
   std::vector<ParameterOp> parameters; // of the readers
   readers.reserve(storages.size());
@@ -133,9 +149,9 @@ static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorS
     int64_t bytes = unitBytes(item.to.storage);
     std::vector<uint8_t> packed(item.count * bytes);
     if (Result<void> result = packUnits(item.to.storage, item.reader, item.first, item.count, packed.data()); !result)
-      return result;
+      return inFileOf(item.reader, result.error());
     int64_t offset = dataOffset + item.to.place + item.first * bytes;
-    if (Result<void> result = writeAt(file, packed.data(), packed.size(), offset, weightsFile); !result)
+    if (Result<void> result = writeAt(file, packed.data(), packed.size(), offset, name); !result)
       return result;
     if (item.last && item.reader)
       item.reader->release();
@@ -144,8 +160,8 @@ static Result<void> writeWeights(ArrayRef<PlacedStorage> storages, const TensorS
     return {};
   });
   for (auto [parameter, reader] : llvm::zip_equal(parameters, readers))
-    if (const int64_t element = reader.firstNotFinite(); written && element != ParameterReader::none)
-      parameter.emitWarning() << "parameter '" << parameter.getSymName() << "': element " << element << ": is NaN or infinite, as stored";
+    if (written)
+      warn(parameter, reader);
   return written;
 }
 
@@ -214,9 +230,10 @@ Result<void> ds::writePackage(ArrayRef<PackagePart> parts, const TensorSource &t
   Result<int> file = folder->openFile(weightsFile);
   if (!file)
     return file.error();
-  Result<void> written = writeAt(*file, header.data(), header.size(), 0, weightsFile);
+  const std::string weightsName = folder->finalName(weightsFile);
+  Result<void> written = writeAt(*file, header.data(), header.size(), 0, weightsName);
   if (written)
-    written = writeWeights(storages, tensors, options, *file, weights.dataOffset);
+    written = writeWeights(storages, tensors, options, *file, weightsName, weights.dataOffset);
   Result<void> closed = folder->closeFile(*file, weightsFile);
   if (!written)
     return written;

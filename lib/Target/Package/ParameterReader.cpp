@@ -185,6 +185,11 @@ Result<void> ParameterReader::readCodes(int64_t index, QuantizedRow &row) const 
   }
   if (Result<void> rounded = quantizeRow(scheme, values.data(), columnCount, row); !rounded)
     return Error::badData("parameter '" + name + "', row " + std::to_string(index) + ", " + rounded.error().message);
+  const int64_t group = scheme.groupOf(columnCount);
+  for (auto [g, scale] : llvm::enumerate(row.scales))
+    if (auto first = values.begin() + static_cast<int64_t>(g) * group;
+        scale == 0 && (!scheme.asymmetric || row.offsets[g] == 0) && std::any_of(first, first + group, [](float v) { return v != 0; }))
+      ++*vanished;
   return {};
 }
 

@@ -27,6 +27,10 @@ public:
   void expectFinite() { expectsFinite = true; }
   /// The element of lowest number that `read` found to be NaN or infinite; `none` while there is none.
   int64_t firstNotFinite() const { return *notFinite; }
+  /// Groups that `readCodes` rounded to zeros, as their scale is too small for its type.
+  int64_t vanishedGroups() const { return *vanished; }
+  /// The file the parameter comes from; empty where its values are in the program.
+  std::string file() const { return tensor ? tensor->file : ""; }
   static constexpr int64_t none = std::numeric_limits<int64_t>::max();
   /// Writes rows [first, first + count) to `out` [count, columns]. Errors: BadData, by the element's number, where that is expected.
   Result<void> read(int64_t first, int64_t count, float *out) const;
@@ -54,7 +58,9 @@ private:
   QuantizedType quantized;
   bool keepsCodes = false; // of the source
   bool expectsFinite = false;
-  std::unique_ptr<std::atomic<int64_t>> notFinite = std::make_unique<std::atomic<int64_t>>(none); // readers are moved
+  // Readers are moved.
+  std::unique_ptr<std::atomic<int64_t>> notFinite = std::make_unique<std::atomic<int64_t>>(none);
+  std::unique_ptr<std::atomic<int64_t>> vanished = std::make_unique<std::atomic<int64_t>>(0);
   std::optional<MoqGrid> grid;
   std::vector<MoqFit> fits; // of the grid's groups
   int64_t rowCount = 0, columnCount = 0, offset = 0;

@@ -51,10 +51,15 @@ Json Description::op(Operation *op, const std::string &module, LaunchOp launch, 
   json["lane_ops_per_key"] = cost.laneOpsPerKey;
   json["compatible_flops_per_row"] = cost.compatibleFlopsPerRow;
   json["compatible_flops_per_pair"] = cost.compatibleFlopsPerPair;
-  if (auto attention = dyn_cast<AttentionOp>(op))
+  auto addSight = [&](auto attention) {
     json["causal"] = attention.getCausal();
+    if (std::optional<uint64_t> window = attention.getWindow())
+      json["window"] = *window;
+  };
+  if (auto attention = dyn_cast<AttentionOp>(op))
+    addSight(attention);
   if (auto gradient = dyn_cast<AttentionGradOp>(op))
-    json["causal"] = gradient.getCausal();
+    addSight(gradient);
   return json;
 }
 

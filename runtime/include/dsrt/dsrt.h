@@ -110,7 +110,9 @@ typedef struct dsrt_batch {
   size_t size;
   int32_t batch, tokens;
   const int32_t *input_ids;
-  const int32_t *attention_mask; // [batch, tokens], 1 = a token, 0 = padding anywhere in the row; NULL: all ones
+  // [batch, tokens], 1 = a token, 0 = padding anywhere in the row, but not between tokens where attention has a window or slopes; NULL: all
+  // ones
+  const int32_t *attention_mask;
   const int32_t *token_type_ids; // [batch, tokens]; NULL: zeros; ignored by models without segments
 } dsrt_batch;
 
@@ -205,6 +207,7 @@ typedef struct dsrt_traced_step {
   int64_t pairs;        // sum over sequences and their tokens of the keys up to the token: what causal attention sees without a window
   int64_t begin, end;   // ns since tracing began: of the whole step, as the calling thread sees it
   const int64_t *times; // [threads][launches][2] ns since tracing began; begin and end are both 0 where a launch did not run
+  const int32_t *past;  // [batch] tokens that each sequence had before the step
 } dsrt_traced_step;
 
 /// Traces the first `max_steps` steps of `model` from now on; what was traced before is forgotten. Costs a few cycles a launch.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #define DS_MACHINE_FORMAT "ds-machine"
@@ -63,6 +64,7 @@ struct LaunchFacts {
   MatrixType matrix = MatrixType::none;
   LaunchRows rows = LaunchRows::tokens;
   bool causal = false;       // pairs count the keys up to each token alone
+  double window = 0;         // keys that a token sees, itself included; 0: all up to it
   bool rowsAreTiles = false; // threads share whole rows only, as in a norm
   double macsPerRow = 0, macsPerPair = 0;
   double flopsPerRow = 0, flopsPerPair = 0, flopsPerKey = 0;       // all, two for a multiply-add
@@ -77,12 +79,25 @@ struct LaunchFacts {
   double keyBlockBytes = 0;     // 16 slots of a cache of keys lie side by side: lines that one new token of a sequence touches
 };
 
+/// What attention of a step has to do with keys.
+struct SeenKeys {
+  double keys = 0;  // sum over sequences of the keys that one of their tokens sees
+  double pairs = 0; // sum over tokens of the keys that each sees, those up to it
+};
+
+/// That of one sequence of `tokens` behind `past` others. `window` is as LaunchFacts has it.
+SeenKeys seenKeys(int64_t window, int64_t past, int64_t tokens);
+
 /// The sizes of a step, as dsrt_traced_step has them.
 struct StepSizes {
   int batch = 1, tokens = 1, rows = 1; // B, T, R
   double keys = 0;                     // sum over sequences of the keys they have behind the step
   double pairs = 0;                    // sum over tokens of the keys up to each
   double workingSet = 0;               // bytes the whole step touches: what caches must hold for the next step to find its weights there
+  std::vector<std::pair<double, SeenKeys>> windows = {}; // by window, of all launches that have one
+
+  /// Those that attention with `window` sees.
+  SeenKeys seen(double window) const;
 };
 
 /// What one launch of one step computes and moves.
