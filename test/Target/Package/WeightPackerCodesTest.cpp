@@ -160,7 +160,8 @@ QuantizedRow unpack(const std::vector<uint8_t> &bytes, const QuantizationScheme 
       }
     }
     next();
-    const int64_t run = scheme.factors && scheme.bits % 2 ? std::max<int64_t>(32, group) : group; // two of 16 have the highest bits in common
+    // Two groups of 16 in a block have the row of their highest bits in common.
+    const int64_t run = scheme.factors && scheme.bits % 2 ? std::max<int64_t>(32, group) : group;
     for (const int64_t last = g + together; g < last; g += run / group) {
       const uint8_t *ones = nullptr; // the highest bits of 32 k, where bits are odd
       for (int64_t k = 0; k < run; k += 16) {
