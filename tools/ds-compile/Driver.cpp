@@ -262,11 +262,9 @@ void Driver::noteCostStep(ModuleOp module) const {
   if (options.quiet || options.costStep.empty())
     return;
   for (ds_plan::ProgramOp program : module.getOps<ds_plan::ProgramOp>()) {
-    CostStep wanted = costStep;
-    wanted.past = 0;
-    const CostStep step = stepOf(program, costStep), first = stepOf(program, wanted);
-    const bool isCut =
-        program.getMaxRows() != program.getMaxBatch() && first.tokens < std::min(wanted.tokens, options.maxRows / step.batch);
+    const CostStep step = stepOf(program, costStep);
+    const bool takesOne = program.getMaxRows() == program.getMaxBatch();
+    const bool isCut = !takesOne && step.tokens < std::min(costStep.tokens, options.maxRows / step.batch);
     if (!program.getOps<ds_plan::CacheOp>().empty() && (isCut || step.past < costStep.past))
       llvm::errs() << "ds-compile: note: --cost-step: program " << program.getSymName() << ": " << step.tokens
                    << (step.tokens == 1 ? " token" : " tokens") << " behind " << step.past << (step.tokens == 1 ? " is" : " are")
