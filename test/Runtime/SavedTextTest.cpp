@@ -14,17 +14,12 @@ using namespace fake;
 namespace {
 class SavedText : public ::testing::Test {
 protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "saved-text-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder = name;
-  }
   void TearDown() override { std::filesystem::remove_all(folder); }
 
   std::string in(const std::string &name) const { return folder + "/" + name; }
   int64_t files() const { return std::distance(std::filesystem::directory_iterator(folder), {}); }
 
-  std::string folder;
+  const std::string folder = temporaryFolder();
 };
 
 /// No file of this process may be longer while it lives: a full disk.

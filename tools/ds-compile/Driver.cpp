@@ -549,15 +549,15 @@ Result<void> Driver::report() {
       return quantized.error();
     llvm::errs() << *quantized;
   }
-  if (options.reportCosts)
-    noteCostStep(plans.front().module);
-  if (options.reportCosts)
-    for (const TargetModule &plan : plans)
-      llvm::errs() << (plans.size() < 2 ? ""
-                       : plan.isCuda    ? "target cuda\n"
-                                        : "target cpu\n")
-                   << (plan.isCuda ? gpuCostReport(plan.module, costStep, gpuMachine)
-                                   : costReport(plan.module, costStep, machine, predictedLevel()));
+  if (!options.reportCosts)
+    return {};
+  noteCostStep(plans.front().module);
+  for (const TargetModule &plan : plans)
+    llvm::errs() << (plans.size() < 2 ? ""
+                     : plan.isCuda    ? "target cuda\n"
+                                      : "target cpu\n")
+                 << (plan.isCuda ? gpuCostReport(plan.module, costStep, gpuMachine)
+                                 : costReport(plan.module, costStep, machine, predictedLevel()));
   return {};
 }
 

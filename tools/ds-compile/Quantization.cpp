@@ -34,7 +34,7 @@ Result<void> Quantization::prepare() {
     return Error::usage("--quantize=" + schemes.scheme + ": expects --calibration as well");
   if (Result<SchemeChoice> scheme = parseSchemeChoice(budget ? "none" : schemes.scheme); !scheme)
     return Error::usage("--quantize: " + scheme.error().message + "; also auto:BITS, auto:DECIBELSdB or FILE.json");
-  for (StringRef rule : schemes.rules) {
+  for (StringRef rule : options.quantizeRules) { // a file's are checked where they stand
     auto [pattern, name] = rule.rsplit('=');
     if (Result<SchemeChoice> scheme = parseSchemeChoice(rule.contains('=') ? name.str() : ""); !scheme)
       return Error::usage("rule '" + rule.str() + "': expects regex=scheme: " + scheme.error().message);

@@ -42,18 +42,21 @@ static void decodeNibbles(const uint8_t *block, bool fiveBits, BlockCodes &out) 
   }
 }
 
+/// Scale and minimum of a group of a block that multiplies them by `d` and `dMinimum`.
+static void setFactors(BlockCodes &out, int group, float d, int scale, float dMinimum = 0, int minimum = 0) {
+  out.scales[group] = d * static_cast<float>(scale);
+  out.offsets[group] = -(dMinimum * static_cast<float>(minimum));
+  out.factors[group] = {d, -dMinimum, static_cast<int16_t>(scale), static_cast<int16_t>(minimum)};
+}
+
 /// Bits 2 j and 2 j + 1 of 64 bytes: of each half of the block four runs of 32.
 static int pairOfBits(const uint8_t *pairs, int i) { return pairs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
 
 /// Q2_K: 16 bytes of scales (low nibbles) and minima, 64 of codes, two halves.
 static void decodeTwo(const uint8_t *block, BlockCodes &out) {
   const float scaleOfScales = half(block + 80), scaleOfMinima = half(block + 82);
-  for (int group = 0; group < 16; ++group) {
-    const int scale = block[group] & 15, minimum = block[group] >> 4;
-    out.scales[group] = scaleOfScales * static_cast<float>(scale);
-    out.offsets[group] = -(scaleOfMinima * static_cast<float>(minimum));
-    out.factors[group] = {scaleOfScales, -scaleOfMinima, static_cast<int16_t>(scale), static_cast<int16_t>(minimum)};
-  }
+  for (int group = 0; group < 16; ++group)
+    setFactors(out, group, scaleOfScales, block[group] & 15, scaleOfMinima, block[group] >> 4);
   for (int i = 0; i < 256; ++i)
     out.codes[i] = static_cast<int16_t>(pairOfBits(block + 16, i));
 }
@@ -64,9 +67,7 @@ static void decodeThree(const uint8_t *block, BlockCodes &out) {
   const float d = half(block + 108);
   for (int group = 0; group < 16; ++group) {
     const int nibble = scales[group % 8] >> (group / 8 * 4) & 15, pair = scales[8 + group % 4] >> (group / 4 * 2) & 3;
-    const auto scale = static_cast<int16_t>((nibble | pair << 4) - 32);
-    out.scales[group] = d * static_cast<float>(scale);
-    out.factors[group] = {d, 0, scale, 0};
+    setFactors(out, group, d, (nibble | pair << 4) - 32);
   }
   for (int i = 0; i < 256; ++i)
     out.codes[i] = static_cast<int16_t>((pairOfBits(low, i) | (high[i % 32] >> (i / 32) & 1) << 2) - 4);
@@ -88,9 +89,7 @@ static void decodeUnevenGroups(const uint8_t *block, BlockCodes &out) {
   std::memcpy(&high, block + 2, 2);
   for (int group = 0; group < 8; ++group) {
     const int nibble = block[4 + group / 2] >> (group % 2 * 4) & 15, pair = high >> (group * 2) & 3;
-    const auto scale = static_cast<int16_t>((nibble | pair << 4) - 32);
-    out.scales[group] = d * static_cast<float>(scale);
-    out.factors[group] = {d, 0, scale, 0};
+    setFactors(out, group, d, (nibble | pair << 4) - 32);
   }
   decodeUneven(block + 8, 8, out);
 }
@@ -113,9 +112,7 @@ static void decodeGroups(const uint8_t *block, bool fiveBits, BlockCodes &out) {
   for (int group = 0; group < 8; ++group) {
     int scale, minimum;
     scaleAndMinimum(block + 4, group, scale, minimum);
-    out.scales[group] = scaleOfScales * static_cast<float>(scale);
-    out.offsets[group] = -(scaleOfMinima * static_cast<float>(minimum));
-    out.factors[group] = {scaleOfScales, -scaleOfMinima, static_cast<int16_t>(scale), static_cast<int16_t>(minimum)};
+    setFactors(out, group, scaleOfScales, scale, scaleOfMinima, minimum);
     for (int i = 0; i < 32; ++i) {
       int value = low[group / 2 * 32 + i] >> (group % 2 * 4) & 15;
       if (fiveBits)
@@ -130,10 +127,8 @@ static void decodeSix(const uint8_t *block, BlockCodes &out) {
   const uint8_t *low = block, *high = block + 128;
   const int8_t *scales = reinterpret_cast<const int8_t *>(block + 192);
   float d = half(block + 208);
-  for (int group = 0; group < 16; ++group) {
-    out.scales[group] = d * static_cast<float>(scales[group]);
-    out.factors[group] = {d, 0, scales[group], 0};
-  }
+  for (int group = 0; group < 16; ++group)
+    setFactors(out, group, d, scales[group]);
   for (int i = 0; i < 256; ++i) {
     int part = i / 128, run = i % 128 / 32, at = i % 32;
     int nibble = low[part * 64 + run % 2 * 32 + at] >> (run / 2 * 4) & 15;

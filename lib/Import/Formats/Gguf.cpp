@@ -54,7 +54,7 @@ private:
     return wrong(what + ": expects it whole, found the end of the file's " + std::to_string(size) +
                  " bytes (or a length beyond it) at byte " + std::to_string(reader.place()));
   }
-  bool readScalar(uint32_t type, GgufValue &value);
+  Result<void> readScalar(const std::string &key, uint32_t type, GgufValue &value);
   Result<GgufValue> readValue(const std::string &key);
   Result<GgufValue> readArray(const std::string &key);
   Result<void> readTensors(uint64_t count);
@@ -96,7 +96,8 @@ template <typename T> static bool readNumber(Reader &reader, GgufValue &value) {
   return true;
 }
 
-bool Parser::readScalar(uint32_t type, GgufValue &value) {
+/// False where the file ends first.
+static bool readScalar(Reader &reader, uint32_t type, GgufValue &value) {
   switch (type) {
   case U8:
     return readInteger<uint8_t>(reader, value);
@@ -129,6 +130,14 @@ bool Parser::readScalar(uint32_t type, GgufValue &value) {
   }
 }
 
+Result<void> Parser::readScalar(const std::string &key, uint32_t type, GgufValue &value) {
+  if (!::readScalar(reader, type, value))
+    return truncated("key '" + key + "'");
+  if (type == Bool && value.integer > 1)
+    return wrong("key '" + key + "': expects a boolean of 0 or 1, found " + std::to_string(value.integer));
+  return {};
+}
+
 Result<GgufValue> Parser::readArray(const std::string &key) {
   uint32_t type = 0;
   uint64_t count = 0;
@@ -152,8 +161,8 @@ Result<GgufValue> Parser::readArray(const std::string &key) {
       continue;
     }
     GgufValue element;
-    if (!readScalar(type, element))
-      return truncated("key '" + key + "'");
+    if (Result<void> read = readScalar(key, type, element); !read)
+      return read.error();
     if (array.kind == GgufValue::Kind::Numbers)
       array.numbers.push_back(static_cast<float>(element.number));
     else
@@ -177,10 +186,8 @@ Result<GgufValue> Parser::readValue(const std::string &key) {
   }
   if (scalarBytes(type) == 0)
     return wrong("key '" + key + "': expects a type of 0 to 12, found " + std::to_string(type));
-  if (!readScalar(type, value))
-    return truncated("key '" + key + "'");
-  if (type == Bool && value.integer > 1)
-    return wrong("key '" + key + "': expects a boolean of 0 or 1, found " + std::to_string(value.integer));
+  if (Result<void> read = readScalar(key, type, value); !read)
+    return read.error();
   return value;
 }
 

@@ -63,6 +63,17 @@ TEST(Gguf, Refuses) {
   EXPECT_NE(named.error().message.find("IQ2_XXS"), std::string::npos);
 }
 
+TEST(Gguf, BooleansAreZeroOrOne) {
+  const std::string one = text("k") + raw<uint32_t>(7), several = text("k") + raw<uint32_t>(9) + raw<uint32_t>(7) + raw<uint64_t>(2);
+  EXPECT_TRUE(parse(header(0, 1) + one + '\1'));
+  EXPECT_TRUE(parse(header(0, 1) + several + std::string("\0\1", 2)));
+  for (const std::string &bytes : {one + '\2', several + std::string("\0\2", 2)}) {
+    auto parsed = parse(header(0, 1) + bytes);
+    ASSERT_FALSE(parsed);
+    EXPECT_EQ(parsed.error().message, "'t.gguf': key 'k': expects a boolean of 0 or 1, found 2");
+  }
+}
+
 TEST(GgufTokenizer, NamesWhatItDoesNotKnow) {
   auto string = [](const char *key, const char *value) { return text(key) + raw<uint32_t>(8) + text(value); };
   auto parsed = parse(header(0, 1) + string("tokenizer.ggml.model", "bert"));
