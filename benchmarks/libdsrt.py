@@ -68,17 +68,19 @@ def library(path=None):
 class Model:
     """A package, by libdsrt's C API.
     Args: device, "cuda:0" and the like; None: as the library chooses. library_path, of libdsrt; None: beside the Python package.
+        huge_pages, whether weights are copied to such pages; None: on CPUs.
     """
 
     owner = None  # the model that has the handle; None: this one
 
-    def __init__(self, path, threads, device=None, library_path=None, skip_hashes=False):
+    def __init__(self, path, threads, device=None, library_path=None, skip_hashes=False, huge_pages=None):
         self.handle, self.session = ctypes.c_void_p(), ctypes.c_void_p()
         self.lib = library(library_path)
         options = LoadOptions()
         options.size = ctypes.sizeof(options)
         self.lib.dsrt_load_options_init(ctypes.byref(options))
-        options.size, options.threads, options.huge_pages = ctypes.sizeof(options), threads, int(device is None)
+        options.size, options.threads = ctypes.sizeof(options), threads
+        options.huge_pages = int(device is None if huge_pages is None else huge_pages)
         options.skip_hashes, options.device = int(skip_hashes), device.encode() if device else None
         self.check(self.lib.dsrt_load(str(path).encode(), ctypes.byref(options), ctypes.byref(self.handle)))
 

@@ -18,6 +18,8 @@ config.environment["PATH"] = os.pathsep.join(
 )
 config.environment["PYTHONPATH"] = os.path.join(config.ds_build_dir, "python")
 config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input=fail"
+# Allocators of LLVM's library, which has no sanitizers, do not tell them what they hand out.
+config.environment["ASAN_OPTIONS"] = "allow_user_poisoning=0:detect_leaks=0"
 for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "DS_NUM_THREADS"):
     if name in os.environ:
         config.environment[name] = os.environ[name]

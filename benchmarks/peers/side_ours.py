@@ -1,5 +1,7 @@
 """This project: compiles a model to a package once, and runs it."""
 
+import dataclasses
+import filecmp
 import hashlib
 import re
 import sys
@@ -34,6 +36,19 @@ def package(task):
         except ds_mlir.Error as error:
             raise Unserved(f"ds-compile of {weights} weights, --fusion={task.fusion} --cache={task.cache}: {error}") from error
     return target
+
+
+def package_of_level(task):
+    """Compile the model at a fusion level, whose weights are those of every level.
+    Returns: the package's folder, with the weights of `none` as links: where a file lies in memory decides how fast it is read.
+    """
+    path, none = package(task), package(dataclasses.replace(task, fusion="none"))
+    for file in path.glob("weights-*"):
+        same = none / file.name
+        if not file.samefile(same) and filecmp.cmp(file, same, shallow=False):
+            file.unlink()
+            file.hardlink_to(same)
+    return path
 
 
 def versions():
@@ -82,12 +97,12 @@ class Decoder(GreedyDecoder):
 
 
 class Traced:
-    """Where the time of a step goes: seconds of the step and of each of its launches."""
+    """Where the time of a step goes: seconds of the step and of each of its launches. All levels read their weights at one place."""
 
-    def __init__(self, task):
+    def __init__(self, task, huge_pages=False):
         self.task, self.versions = task, versions
-        path = package(task)
-        self.model, info = libdsrt.Model(path, task.threads), ds_mlir.load(path, threads=1, verify=False).info
+        path = package_of_level(task)
+        self.model, info = libdsrt.Model(path, task.threads, huge_pages=huge_pages), ds_mlir.load(path, threads=1, verify=False).info
         self.ids = token_ids(task).astype(np.int32)
         self.program = {"encode": "encode", "prefill": "prefill", "decode": "decode"}[task.within]
         if task.within == "encode":
@@ -125,7 +140,7 @@ class Product(Traced):
     """A matrix product as it is inside a model, where other layers push its matrix out of the caches: the mean of all such launches."""
 
     def __init__(self, task):
-        super().__init__(task)
+        super().__init__(task, huge_pages=True)
         wanted = (str(task.inputs), str(task.outputs))
         names = [KERNEL.match(launch["kernel"]) for launch in self.launches]
         self.places = [index for index, name in enumerate(names) if name and name.groups() == wanted]

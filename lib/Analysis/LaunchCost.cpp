@@ -78,6 +78,12 @@ static MatrixType matrixTypeOf(MemRefType type) {
   return type.getElementType().isBF16() ? MatrixType::bf16 : type.getElementType().isF16() ? MatrixType::f16 : MatrixType::f32;
 }
 
+/// Whether a linear's codes multiply bytes in steps of more than two rows: numbers of 8 bits are no integers.
+static bool multipliesBytes(LinearOp linear) {
+  auto codes = dyn_cast<QuantizedType>(cast<ShapedType>(linear.getWeight().getType()).getElementType());
+  return linear.getActivationBits() && codes && !codes.isE4m3();
+}
+
 /// Bytes of a weight as it is stored; of a quantized one its scales as well.
 static double storedBytes(RankedTensorType type) {
   auto quantized = dyn_cast<QuantizedType>(type.getElementType());
@@ -190,6 +196,9 @@ LaunchFacts ds::factsOf(LaunchOp launch, const SymbolTable &symbols) {
     }
     facts.rowsAreTiles |= needsRows(&op);
   }
+  auto linears = kernel.getBody().front().getOps<LinearOp>();
+  if (!linears.empty() && llvm::all_of(linears, multipliesBytes))
+    facts.matrix = MatrixType::bytes;
   facts.rowsAreTiles &= facts.macsPerRow == 0;
   return facts;
 }

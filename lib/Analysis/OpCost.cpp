@@ -111,9 +111,9 @@ OpCost ds::costOf(Operation *op) {
       .Case([&](L2NormalizeOp) { return perRow(3 * n + 2, 0, (2 + laneOpsOfDivision) * n + laneOpsOfReduction); })
       .Case([&](SoftmaxOp) { return perRow(5 * n, n, (6 + laneOpsOfExpNonPositive) * n + 2 * laneOpsOfReduction); })
       .Case([&](GeluOp gelu) {
+        // The models write it in operators or hold the function from before it is counted (transformers' GELUActivation).
         if (gelu.getKind() == GeluKind::erf)
-          return perRow(5 * n, n, gelu.getCoarse() ? 13 * n : (8 + laneOpsOfExpNonPositive) * n);
-        // The models that have it write it in operators (transformers' gelu_new and BLOOM's own).
+          return perRow(5 * n, 0, gelu.getCoarse() ? 13 * n : (8 + laneOpsOfExpNonPositive) * n);
         return perRow(9 * n, 0, gelu.getCoarse() ? 13 * n : (4 + laneOpsOfExp + laneOpsOfDivision) * n);
       })
       .Case([&](SiluOp) { return perRow(4 * n, n, (2 + laneOpsOfExp + laneOpsOfDivision) * n); })

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -106,10 +107,23 @@ def _parser(evaluator: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _standard_input() -> str:
+    if sys.stdin is None:
+        raise errors.Missing("missing: standard input: expects text, found it closed")
+    if not hasattr(sys.stdin, "buffer"):  # text that stands in for it
+        return sys.stdin.read()
+    try:
+        return sys.stdin.buffer.read().decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise errors.BadData(
+            f"bad data: standard input: byte {error.start}: expects UTF-8, found {error.object[error.start]:#04x}"
+        ) from error
+
+
 def _generate(options) -> None:
     loaded = model.load(options.package, options.device, options.threads)
     tokenizer = loaded.tokenizer
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    prompt = _standard_input() if options.prompt == "-" else options.prompt
     chat = options.chat if options.chat is not None else bool(tokenizer.chat_template)
     if chat:
         messages = [{"role": "system", "content": options.system}] if options.system else []
@@ -137,7 +151,7 @@ def _embed(options) -> None:
     import numpy as np
 
     loaded = model.load(options.package, options.device, options.threads)
-    texts = options.text or [line.rstrip("\n") for line in sys.stdin]
+    texts = options.text or [line.rstrip("\n") for line in io.StringIO(_standard_input(), newline="\n")]
     if not texts:
         raise errors.InvalidArgument("invalid argument: expects at least one text, got none")
     vectors = loaded.encode(texts)
@@ -214,12 +228,21 @@ def main(arguments: list[str] | None = None, evaluator: str | None = None) -> in
             "compare": _compare,
             "train": training.run,
         }
+        if sys.stdout is None and options.command in ("generate", "embed"):
+            raise errors.CannotWrite("cannot write standard output: it is closed")
         commands[options.command](options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except errors.Error as error:
         print(f"ds_mlir: {error}", file=sys.stderr)
         return error.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # files are opened where their names are known
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"ds_mlir: cannot write standard output: {error.strerror}", file=sys.stderr)
+        return errors.CannotWrite.code
     except KeyboardInterrupt:
         return 130
     return 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from ds_mlir import _dsrt, errors
 from ds_mlir.profile import Profile
-from ds_mlir.text import Tokenizer
+from ds_mlir.text import Tokenizer, read_checked
 
 FINISH = ("none", "eos", "stop", "length", "cancelled")
 
@@ -74,21 +74,23 @@ class Model:
             os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify, huge_pages=huge_pages, device=device
         )
         self.info: dict[str, Any] = self._model.info()
+        self._folder = self.path.absolute()  # of files that are read later
+        self._hashes = {name: file["sha256"] for name, file in self.manifest["files"].items() if "sha256" in file}
         self._defaults = self._generation_defaults()
         self._tokenizer: Tokenizer | None = None
         self._profile: Profile | None = None  # the one whose steps the runtime holds
 
     def _generation_defaults(self) -> dict[str, Any]:
-        file = self.path / "generation_config.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        text = read_checked(self._folder / "generation_config.json", self._hashes)
+        return json.loads(text) if text is not None else {}
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The package's tokenizer.
-        Raises: Missing when the package has none.
+        Raises: Missing when the package has none, BadData when it was changed.
         """
         if self._tokenizer is None:
-            self._tokenizer = Tokenizer(self.path)
+            self._tokenizer = Tokenizer(self._folder, self._hashes)
         return self._tokenizer
 
     @property
@@ -163,8 +165,9 @@ class Model:
     ) -> np.ndarray | Generation:
         """Continue prompts, by the names and defaults of transformers: what is None comes from generation_config.json, then from there.
         Shapes: B = batch, T = tokens of the prompt, N = most new tokens of a row.
-        Args: streamer, an object with `put(tokens)` and `end()`, for a batch of one; it is given the prompt first; seed, for sampling: the
-            same seed and row give the same tokens at any batch size; stop_strings, end a row whose new text holds one.
+        Args: streamer, an object with `put(tokens)` and `end()`, for a batch of one; it is given the prompt first and must not use this
+            model; seed, for sampling: the same seed and row give the same tokens at any batch size; stop_strings, end a row whose new text
+            holds one.
         Returns: sequences [B, T + N] int32, or a Generation.
         Raises: InvalidArgument; a prompt that fills the context is not one: its row ends with `length`.
         """
@@ -191,10 +194,13 @@ class Model:
 
         if streamer is not None:
             streamer.put(ids)
+        most = setting(max_new_tokens, "max_new_tokens", 20)
+        if self.info["context"] > 0:  # no row has more
+            most = min(most, self.info["context"])
         tokens, lengths, finish = self._model.generate(
             ids,
             mask,
-            max_new_tokens=setting(max_new_tokens, "max_new_tokens", 20),
+            max_new_tokens=most,
             do_sample=do_sample,
             temperature=setting(temperature, "temperature", 1.0) if do_sample else 1.0,
             top_k=setting(top_k, "top_k", 50) if do_sample else 0,
@@ -202,7 +208,7 @@ class Model:
             min_p=setting(min_p, "min_p", 0.0) if do_sample else 0.0,
             repetition_penalty=setting(repetition_penalty, "repetition_penalty", 1.0),
             seed=seed,
-            eos=[eos_token_id] if isinstance(eos_token_id, int) else None if eos_token_id is None else list(eos_token_id),
+            eos=[eos_token_id] if isinstance(eos_token_id, (int, np.integer)) else None if eos_token_id is None else list(eos_token_id),
             pad=pad_token_id,
             prefill_chunk=prefill_chunk,
             callback=on_token if streamer is not None or stops else None,

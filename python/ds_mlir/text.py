@@ -1,10 +1,13 @@
 """Text to tokens and back, with the package's tokenizer.json and chat template."""
 
 import functools
+import hashlib
 import json
 import os
 import pathlib
 import sys
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,25 +15,40 @@ import numpy as np
 from ds_mlir import errors
 
 
-class Tokenizer:
-    """The tokenizer of a package."""
+def read_checked(file: pathlib.Path, hashes: Mapping[str, str]) -> bytes | None:
+    """Read a file of a package; None when there is none.
+    Args: hashes, sha256 by name, of the files that are to have one.
+    Raises: BadData when the file is another one than when the package was made.
+    """
+    if not file.is_file():
+        return None
+    data = file.read_bytes()
+    expected = hashes.get(file.name)
+    if expected is not None and (found := hashlib.sha256(data).hexdigest()) != expected:
+        raise errors.BadData(f"bad data: '{file}': expects sha256 {expected}, found {found}")
+    return data
 
-    def __init__(self, package: pathlib.Path):
+
+class Tokenizer:
+    """The tokenizer of a package, whose files have these `hashes`, or of a model's folder."""
+
+    def __init__(self, package: pathlib.Path, hashes: Mapping[str, str] = types.MappingProxyType({})):
         import tokenizers
 
         file = package / "tokenizer.json"
-        if not file.is_file():
+        text = read_checked(file, hashes)
+        if text is None:
             raise errors.Missing(f"missing: '{package}': expects a tokenizer, found no tokenizer.json")
         try:
-            self.raw = tokenizers.Tokenizer.from_file(str(file))
+            self.raw = tokenizers.Tokenizer.from_buffer(text)
         except Exception as error:  # it has no class of its own
             raise errors.BadData(f"bad data: '{file}': expects a tokenizer, found: {error}") from error
-        config = package / "tokenizer_config.json"
-        self.config: dict[str, Any] = json.loads(config.read_text()) if config.is_file() else {}
-        sentence = package / "sentence_bert_config.json"
-        self.sentence_limit = json.loads(sentence.read_text()).get("max_seq_length") if sentence.is_file() else None
-        template = package / "chat_template.jinja"
-        self.chat_template = template.read_text() if template.is_file() else self.config.get("chat_template")
+        config = read_checked(package / "tokenizer_config.json", hashes)
+        self.config: dict[str, Any] = json.loads(config) if config is not None else {}
+        sentence = read_checked(package / "sentence_bert_config.json", hashes)
+        self.sentence_limit = json.loads(sentence).get("max_seq_length") if sentence is not None else None
+        template = read_checked(package / "chat_template.jinja", hashes)
+        self.chat_template = template.decode() if template is not None else self.config.get("chat_template")
         if isinstance(self.chat_template, list):
             self.chat_template = {entry["name"]: entry["template"] for entry in self.chat_template}.get("default")
 

@@ -1,6 +1,8 @@
 // The binding of libdsrt's C API: arrays in, arrays out, errors as exceptions of ds_mlir.errors.
 #include "dsrt/dsrt.h"
+#include <chrono>
 #include <memory>
+#include <mutex>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -45,10 +47,33 @@ static dsrt_batch makeBatch(const Ids &ids, const OptionalIds &mask, const Optio
 }
 
 namespace {
+using Clock = std::chrono::steady_clock;
+
+/// Hands each token on, and asks for signals where nobody takes it: Ctrl-C ends a generation then. Asking waits for Python's lock, so it is
+/// done ten times a second.
 struct TokenStream {
-  nb::callable callback;
-  bool failed = false;
-  nb::python_error *error = nullptr;
+  std::optional<nb::callable> callback;
+  std::optional<nb::python_error> error;
+  Clock::time_point asked = Clock::now();
+
+  static int32_t call(void *user, int32_t row, int32_t token, int32_t reason) {
+    auto &self = *static_cast<TokenStream *>(user);
+    const Clock::time_point now = Clock::now();
+    if (!self.callback && now - self.asked < std::chrono::milliseconds(100))
+      return 0;
+    nb::gil_scoped_acquire acquire;
+    self.asked = now;
+    try {
+      if (self.callback)
+        return nb::cast<int32_t>((*self.callback)(row, token, reason));
+      if (PyErr_CheckSignals() != 0)
+        throw nb::python_error();
+      return 0;
+    } catch (nb::python_error &raised) {
+      self.error.emplace(std::move(raised));
+      return 2;
+    }
+  }
 };
 
 class Model {
@@ -62,12 +87,7 @@ public:
     options.device = device ? device->c_str() : nullptr;
     options.skip_hashes = skipHashes;
     options.huge_pages = hugePages;
-    dsrt_status status;
-    {
-      nb::gil_scoped_release release;
-      status = dsrt_load(path.c_str(), &options, &model);
-    }
-    check(status);
+    check(unlocked([&] { return dsrt_load(path.c_str(), &options, &model); }));
   }
   ~Model() { dsrt_free(model); }
   Model(const Model &) = delete;
@@ -115,7 +135,7 @@ public:
   nb::dict memory() const {
     dsrt_memory memory = {};
     memory.size = sizeof(memory);
-    check(dsrt_get_memory(model, &memory));
+    check(unlocked([&] { return dsrt_get_memory(model, &memory); }));
     nb::dict result;
     result["weights"] = memory.weights;
     result["arena"] = memory.arena;
@@ -134,12 +154,7 @@ public:
     for (int32_t i = 0; i < rank; ++i)
       elements *= static_cast<size_t>(shape[i]);
     std::unique_ptr<float[]> out(new float[elements]);
-    dsrt_status status;
-    {
-      nb::gil_scoped_release release;
-      status = dsrt_forward(model, &batch, output.c_str(), out.get(), elements);
-    }
-    check(status);
+    check(unlocked([&] { return dsrt_forward(model, &batch, output.c_str(), out.get(), elements); }));
     if (rank == 2)
       return makeArray(std::move(out), {static_cast<size_t>(shape[0]), static_cast<size_t>(shape[1])});
     return makeArray(std::move(out), {static_cast<size_t>(shape[0]), static_cast<size_t>(shape[1]), static_cast<size_t>(shape[2])});
@@ -156,13 +171,10 @@ public:
     }
     for (const auto &[name, array] : outputs)
       wanted.push_back({name.c_str(), array.data(), array.size()});
-    dsrt_status status;
-    {
-      nb::gil_scoped_release release;
-      status = dsrt_run_program(model, program.c_str(), batch, tokens, rows, given.data(), static_cast<int32_t>(given.size()),
-                                wanted.data(), static_cast<int32_t>(wanted.size()));
-    }
-    check(status);
+    check(unlocked([&] {
+      return dsrt_run_program(model, program.c_str(), batch, tokens, rows, given.data(), static_cast<int32_t>(given.size()), wanted.data(),
+                              static_cast<int32_t>(wanted.size()));
+    }));
   }
 
   nb::tuple generate(const Ids &ids, const OptionalIds &mask, int32_t maxNewTokens, bool doSample, float temperature, int32_t topK,
@@ -188,38 +200,22 @@ public:
       generation.pad_token = *pad;
     size_t rows = ids.shape(0), most = maxNewTokens > 0 ? static_cast<size_t>(maxNewTokens) : 0;
     std::unique_ptr<int32_t[]> tokens(new int32_t[rows * most]), lengths(new int32_t[rows]), finish(new int32_t[rows]);
-    TokenStream stream;
-    if (callback)
-      stream.callback = *callback;
-    std::unique_ptr<nb::python_error> error;
-    auto forwardToken = [](void *user, int32_t row, int32_t token, int32_t reason) -> int32_t {
-      nb::gil_scoped_acquire acquire;
-      auto *state = static_cast<TokenStream *>(user);
-      try {
-        return nb::cast<int32_t>(state->callback(row, token, reason));
-      } catch (nb::python_error &raised) {
-        state->error = new nb::python_error(std::move(raised));
-        return 2;
-      }
-    };
-    dsrt_status status;
-    {
-      nb::gil_scoped_release release;
-      status = dsrt_generate(model, &batch, &generation, callback ? static_cast<dsrt_token_callback>(forwardToken) : nullptr, &stream,
-                             tokens.get(), lengths.get(), finish.get());
-    }
-    if (stream.error) {
-      nb::python_error raised = std::move(*stream.error);
-      delete stream.error;
-      throw raised;
-    }
+    TokenStream stream{std::move(callback), {}};
+    dsrt_status status = unlocked(
+        [&] { return dsrt_generate(model, &batch, &generation, TokenStream::call, &stream, tokens.get(), lengths.get(), finish.get()); });
+    if (stream.error)
+      throw std::move(*stream.error);
     check(status);
     return nb::make_tuple(makeArray(std::move(tokens), {rows, most}), makeArray(std::move(lengths), {rows}),
                           makeArray(std::move(finish), {rows}));
   }
 
-  void startTrace(int32_t maxSteps) { check(dsrt_trace_start(model, maxSteps)); }
-  void stopTrace() { check(dsrt_trace_stop(model)); }
+  void startTrace(int32_t maxSteps) {
+    check(unlocked([&] { return dsrt_trace_start(model, maxSteps); }));
+  }
+  void stopTrace() {
+    check(unlocked([&] { return dsrt_trace_stop(model); }));
+  }
 
   nb::str profile(const std::string &format, int32_t depth, int32_t top, bool compatible, const std::optional<std::string> &machine,
                   const std::optional<std::string> &failure) {
@@ -228,19 +224,31 @@ public:
                      : format == "json" ? DSRT_PROFILE_JSON
                      : format == "html" ? DSRT_PROFILE_HTML
                                         : DSRT_PROFILE_TRACE;
-    const char *text = nullptr;
-    size_t length = 0;
-    check(dsrt_profile_report(model, &options, &text, &length));
-    return nb::str(text, length);
+    std::string text;
+    check(unlocked([&] {
+      std::lock_guard<std::mutex> lock(reporting); // the next report replaces this one
+      const char *made = nullptr;
+      size_t length = 0;
+      dsrt_status status = dsrt_profile_report(model, &options, &made, &length);
+      text.assign(made ? made : "", length);
+      return status;
+    }));
+    return nb::str(text.data(), text.size());
   }
 
   void saveProfile(const std::string &path, int32_t depth, int32_t top, bool compatible, const std::optional<std::string> &machine,
                    const std::optional<std::string> &failure) {
     dsrt_profile_options options = profileOptions(depth, top, compatible, machine, failure);
-    check(dsrt_profile_write(model, &options, path.c_str()));
+    check(unlocked([&] { return dsrt_profile_write(model, &options, path.c_str()); }));
   }
 
 private:
+  /// Calls the library without Python's lock: another thread may hold the model and wait for that lock.
+  template <typename Callable> static dsrt_status unlocked(Callable &&call) {
+    nb::gil_scoped_release release;
+    return call();
+  }
+
   static dsrt_profile_options profileOptions(int32_t depth, int32_t top, bool compatible, const std::optional<std::string> &machine,
                                              const std::optional<std::string> &failure) {
     dsrt_profile_options options;
@@ -254,7 +262,9 @@ private:
   }
 
   dsrt_model *model = nullptr;
+  std::mutex reporting;
 };
+
 /// A view that keeps the model.
 nb::object stateOf(nb::handle self) {
   void *data = nullptr;

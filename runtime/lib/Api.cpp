@@ -224,6 +224,7 @@ static Status forward(Model &model, const dsrt_batch *given, const char *output,
   int64_t expected = outputElements(model.forwardProgram().record->outputs[index], batch.batch, batch.tokens);
   if (outElements != static_cast<size_t>(expected))
     return Status::invalidArgument("out: expects room for ", expected, " elements, got ", outElements);
+  DSRT_TRY(model.checkProcess());
   Lock lock(model.mutex);
   WorkerPool::CallerPin pin(*model.pool);
   if (!model.isDecoder())
@@ -289,6 +290,7 @@ static Status sessionForward(Session &session, const dsrt_batch *given, float *l
   size_t expected = static_cast<size_t>(batch.batch) * manifest.model.vocabSize;
   if (logits && logitsElements != expected)
     return Status::invalidArgument("logits: expects room for ", expected, " elements, got ", logitsElements);
+  DSRT_TRY(session.model.checkProcess());
   Lock lock(session.model.mutex);
   WorkerPool::CallerPin pin(*session.model.pool);
   return session.forward(batch, logits);
@@ -313,8 +315,22 @@ void dsrt_generation_init(dsrt_generation *generation) {
   generation->pad_token = -1;
 }
 
-static Status generateChecked(Model &model, const dsrt_batch *givenBatch, const dsrt_generation *givenGeneration,
-                              const GenerateTarget &target) {
+/// The caller's callback, which runs on the CPUs that the caller had.
+struct UnpinnedCallback {
+  WorkerPool::CallerPin &pin;
+  dsrt_token_callback callback;
+  void *user;
+
+  static int32_t call(void *context, int32_t row, int32_t token, int32_t finish) {
+    auto &self = *static_cast<UnpinnedCallback *>(context);
+    self.pin.suspend();
+    int32_t answer = self.callback(self.user, row, token, finish);
+    self.pin.resume();
+    return answer;
+  }
+};
+
+static Status generateChecked(Model &model, const dsrt_batch *givenBatch, const dsrt_generation *givenGeneration, GenerateTarget target) {
   if (!model.isDecoder())
     return Status::invalidArgument("generate needs a model of task causal-lm, this one is of task ", nameOf(model.manifest().model.task));
   TokenBatch batch;
@@ -322,8 +338,14 @@ static Status generateChecked(Model &model, const dsrt_batch *givenBatch, const 
   dsrt_generation_init(&generation);
   DSRT_TRY(readBatch(model.manifest(), givenBatch, batch));
   DSRT_TRY(readSized(givenGeneration, "generation", generation));
+  DSRT_TRY(model.checkProcess());
   Lock lock(model.mutex);
   WorkerPool::CallerPin pin(*model.pool);
+  UnpinnedCallback unpinned{pin, target.callback, target.user};
+  if (target.callback) {
+    target.callback = UnpinnedCallback::call;
+    target.user = &unpinned;
+  }
   return generate(model, batch, generation, target);
 }
 
@@ -338,6 +360,8 @@ dsrt_status dsrt_run_program(dsrt_model *model, const char *program, int32_t bat
                              int32_t input_count, const dsrt_array *outputs, int32_t output_count) {
   if (!model || !program || (input_count > 0 && !inputs) || (output_count > 0 && !outputs))
     return null(!model ? "model" : !program ? "program" : "inputs or outputs");
+  if (Status status = model->checkProcess(); !status.ok())
+    return report(status);
   Lock lock(model->mutex);
   WorkerPool::CallerPin pin(*model->pool);
   return report(runRawStep(*model, program, batch, tokens, rows, inputs, input_count, outputs, output_count));

@@ -52,6 +52,8 @@ bool dsrt::canRun(CpuLevel machine, CpuLevel code) { return code <= machine && !
 
 bool dsrt::hasBf16Dots(CpuLevel level) { return level == CpuLevel::v4Bf16 || level == CpuLevel::znver4; }
 
+bool dsrt::hasByteDots(CpuLevel level) { return level == CpuLevel::v4Vnni || level == CpuLevel::v4Fp16 || hasBf16Dots(level); }
+
 #if defined(__x86_64__)
 static uint64_t enabledStates() {
   uint32_t low, high;

@@ -26,6 +26,9 @@ bool canRun(CpuLevel machine, CpuLevel code);
 /// Whether code of a level multiplies pairs of bf16 by dot products.
 bool hasBf16Dots(CpuLevel level);
 
+/// Whether one instruction of a level multiplies and adds four bytes a lane.
+bool hasByteDots(CpuLevel level);
+
 /// What this processor and its operating system offer, from cpuid and xgetbv.
 CpuLevel machineCpuLevel();
 

@@ -74,6 +74,12 @@ const Program *Model::program(std::string_view name) const {
   return nullptr;
 }
 
+Status Model::checkProcess() const {
+  if (!pool->usable())
+    return Status::invalidArgument("the model was loaded before this process was forked; load it again in the new process");
+  return Status();
+}
+
 Status Model::run(const Program &program, const StepArrays &arrays) {
   const ProgramRecord &record = *program.record;
   int64_t tokenRows = static_cast<int64_t>(arrays.batch) * arrays.tokens;
@@ -82,8 +88,7 @@ Status Model::run(const Program &program, const StepArrays &arrays) {
       rows > static_cast<size_t>(record.maxRows))
     return Status::internal(record.name, ": a step of batch ", arrays.batch, ", ", arrays.tokens, " tokens and ", rows,
                             " rows exceeds max_batch ", record.maxBatch, " and max_rows ", record.maxRows);
-  if (!pool->usable())
-    return Status::invalidArgument("the model was loaded before this process was forked; load it again in the new process");
+  DSRT_TRY(checkProcess());
   if (onDevice)
     return onDevice->run(&record - manifest().programs.data(), arrays, trace);
   if (arena.size() == 0) {

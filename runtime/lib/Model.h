@@ -33,7 +33,10 @@ public:
   const Program &forwardProgram() const { return *program(manifest().trains() ? "evaluate" : isDecoder() ? "prefill" : "encode"); }
   /// What training keeps from step to step, parameters first; empty in other packages.
   const Mapping &state() const { return stateMemory; }
-  /// Runs a step. Fails with out of memory (the arena) and internal (sizes beyond the program's; a forked process).
+  /// Fails with invalid argument in a process forked after the load, which has no workers. Asked before the lock, which another thread may
+  /// have held when the process was forked.
+  Status checkProcess() const;
+  /// Runs a step. Fails with out of memory (the arena) and internal (sizes beyond the program's), and as `checkProcess`.
   Status run(const Program &program, const StepArrays &arrays);
 
   /// True where a step of prefill or decode chooses its tokens itself (StepArrays::sampling): on a device, by a package that has it.

@@ -4,9 +4,11 @@
 #include "runtime/lib/Json.h"
 #include <algorithm>
 #include <atomic>
+#include <climits>
 #include <cstring>
 #include <mutex>
 #include <sys/mman.h>
+#include <unistd.h>
 
 using namespace dsrt;
 
@@ -164,10 +166,11 @@ Status Package::readSmallFile(std::string_view name, std::string &text) const {
   const FileRecord *file = manifest.file(std::string(name));
   if (!file)
     return Status();
-  DSRT_TRY(readWholeFile(pathOf(file->name), file->bytes, text));
+  const std::string place = concat(folder, "/", file->name);
+  DSRT_TRY(readWholeFile(place, file->bytes, text));
   if (std::string hash = sha256Hex(text.data(), text.size()); hash != file->sha256) {
     text.clear();
-    return Status::badData(pathOf(file->name), ": expects sha256 ", file->sha256, ", found ", hash);
+    return Status::badData(place, ": expects sha256 ", file->sha256, ", found ", hash);
   }
   return Status();
 }
@@ -184,6 +187,9 @@ Status Package::open(const std::string &path, CpuLevel level, DeviceName &device
   package.path = path;
   while (package.path.size() > 1 && package.path.back() == '/')
     package.path.pop_back();
+  package.folder = package.path;
+  if (char here[PATH_MAX]; !package.path.empty() && package.path.front() != '/' && getcwd(here, sizeof(here)))
+    package.folder = concat(here, "/", package.path);
   DSRT_TRY(package.readManifest());
   DSRT_TRY(package.checkSizes());
   return package.chooseFor(device, level);

@@ -21,7 +21,8 @@ public:
   /// workers of `pool`; then code for the CPU is opened. Fails with missing and bad data.
   Status check(bool skipWeightHashes, WorkerPool &pool);
 
-  std::string path;
+  std::string path;   // as it was given
+  std::string folder; // from the root, for files that are read later, when the process may be elsewhere
   std::string manifestText;
   Manifest manifest;               // its weights and the bytes of a cache are those of the device
   CpuLevel level = CpuLevel::none; // of the opened code

@@ -18,11 +18,9 @@ const char *dsrt::nameOf(Bound bound) {
   return "";
 }
 
-static constexpr std::pair<MatrixType, const char *> matrixNames[] = {{MatrixType::f32, "f32"},
-                                                                      {MatrixType::bf16, "bf16"},
-                                                                      {MatrixType::f16, "f16"},
-                                                                      {MatrixType::halves, "halves"},
-                                                                      {MatrixType::rounded, "rounded"}};
+static constexpr std::pair<MatrixType, const char *> matrixNames[] = {{MatrixType::f32, "f32"},         {MatrixType::bf16, "bf16"},
+                                                                      {MatrixType::f16, "f16"},         {MatrixType::halves, "halves"},
+                                                                      {MatrixType::rounded, "rounded"}, {MatrixType::bytes, "bytes"}};
 
 const char *dsrt::nameOf(MatrixType type) {
   for (auto [of, name] : matrixNames)
@@ -137,9 +135,13 @@ static bool multipliesHalves(const LaunchWork &work, std::string_view level) {
   return mayRound && level == nameOf(CpuLevel::v4Fp16) && work.rows >= halvesRows;
 }
 
+static bool multipliesBytes(const LaunchWork &work) { return work.matrix == MatrixType::bytes && work.rows >= bytesRows; }
+
 /// How many multiply-adds of f32 count as one: of 16, Winograd's inner products (lib/Target/CPU/GemmWinograd.cpp) do 5 pairs by one each,
-/// and f16 has two for one.
+/// f16 has two for one, and bytes four, or, where two instructions take the place of one, two; of f32 they do that at x86-64-v2 as well.
 static double multiplyAddsOfOne(const LaunchWork &work, std::string_view level) {
+  if (multipliesBytes(work))
+    return hasByteDots(cpuLevelOf(level).value_or(CpuLevel::none)) || level == nameOf(CpuLevel::v2) ? 4 : 2;
   if (work.matrix == MatrixType::halves)
     return 2;
   if (multipliesHalves(work, level))
@@ -182,6 +184,8 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
     laneOps += wideningOps(work, level);
   Prediction prediction;
   prediction.macNs = 2e9 * work.macs / (dots ? limits.flopsBf16 : flops * multiplyAddsOfOne(work, level)) * slowest;
+  if (multipliesBytes(work))
+    prediction.macNs /= bytesReached;
   prediction.laneNs = 1e9 * laneOps / (flops / 2) * slowest; // a multiply-add is two FLOP a lane
   // Columns of keys and values are the last ones: half of the threads write them.
   const double lineBytes = work.lineBytes + work.slotBytes * std::min(threads, 2);

@@ -35,6 +35,10 @@ inline constexpr double fewRows = 16, blockRows = 8, slabRows = 128, laneOpsOfWi
 /// Products of bf16 as f16 (GemmHalves.cpp): from how many rows, and what one vector of weights takes on its way to f16, once a slab.
 inline constexpr double halvesRows = 14, laneOpsOfHalves = 16;
 
+/// Products of bytes (GemmBytes.cpp): from how many rows, and what they reach of the rate of their instructions, scales and rounding
+/// included.
+inline constexpr double bytesRows = 3, bytesReached = 0.8;
+
 inline constexpr FamilyCost familyCosts[] = {
     {"attention", 0.89, 1.47, 0.80, 0.00}, // products and softmax take turns
     {"gemm", 0.91, 1.04, 0.91, 0.75},      // weights are asked for while others are multiplied

@@ -148,9 +148,9 @@ private:
   std::string fewerBytes(const Totals &totals) const {
     if (totals.weightBytes < totals.bytes / 2)
       return "only fewer bytes help: a smaller cache (fewer key-value heads, bf16), or more queries for each key that is read";
-    bool halves = profile.input->weightsType == "f32";
-    return concat("only fewer bytes help: ", halves ? "bf16 or int8" : "int8 or int4",
-                  " weights, or more rows for each weight that is read");
+    const std::string &type = profile.input->weightsType;
+    const char *narrower = type == "f32" ? "bf16 or int8 weights, or " : type == "bf16" || type == "f16" ? "int8 or int4 weights, or " : "";
+    return concat("only fewer bytes help: ", narrower, "more rows for each weight that is read");
   }
 
   void finish() {

@@ -11,6 +11,9 @@ namespace {
 // those that are waited for.
 constexpr uint32_t insideRounds = 3000, betweenRounds = 20000, crowdedRounds = 20;
 
+// Kernels keep slabs of rows on the stack, 2.3 MB of hidden width 16384. What the system gives a thread depends on `ulimit -s`.
+constexpr size_t workerStackBytes = size_t(16) << 20;
+
 struct ThreadStart {
   WorkerPool *pool;
   int32_t worker;
@@ -31,17 +34,21 @@ Status WorkerPool::create(int32_t threads, int32_t pin, std::unique_ptr<WorkerPo
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, workerStackBytes);
   Status status;
   for (int32_t worker = 1; worker < threads && status.ok(); ++worker) {
     auto start = std::make_unique<ThreadStart>(ThreadStart{pool.get(), worker});
     pthread_t thread;
-    if (pthread_create(&thread, nullptr, enter, start.get()) == 0) {
+    if (pthread_create(&thread, &attributes, enter, start.get()) == 0) {
       start.release();
       pool->threads.push_back(thread);
     } else {
       status = Status::outOfMemory("the system gave ", worker, " threads, ", threads, " were asked for");
     }
   }
+  pthread_attr_destroy(&attributes);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (!status.ok()) {
     // Those that did start never meet the missing ones: they leave at the first epoch.
@@ -105,14 +112,17 @@ void WorkerPool::run(Job newJob, void *context) {
   finished.arrive();
 }
 
-WorkerPool::CallerPin::CallerPin(const WorkerPool &pool) {
+WorkerPool::CallerPin::CallerPin(const WorkerPool &pool) : pool(pool) { resume(); }
+
+void WorkerPool::CallerPin::resume() {
   if (pool.cpus.empty() || pool.cpus[0] >= CPU_SETSIZE || sched_getaffinity(0, sizeof(before), &before) != 0)
     return;
   pinTo(pool.cpus[0]);
   pinned = true;
 }
 
-WorkerPool::CallerPin::~CallerPin() {
+void WorkerPool::CallerPin::suspend() {
   if (pinned)
     sched_setaffinity(0, sizeof(before), &before);
+  pinned = false;
 }

@@ -38,11 +38,15 @@ public:
   class CallerPin {
   public:
     explicit CallerPin(const WorkerPool &pool);
-    ~CallerPin();
+    ~CallerPin() { suspend(); }
+    /// Gives the thread its own CPUs back, while it runs code of the user, and takes them again.
+    void suspend();
+    void resume();
     CallerPin(const CallerPin &) = delete;
     CallerPin &operator=(const CallerPin &) = delete;
 
   private:
+    const WorkerPool &pool;
     cpu_set_t before;
     bool pinned = false;
   };

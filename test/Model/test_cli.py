@@ -38,6 +38,28 @@ def test_embed_writes_json_lines(minilm, capsys, monkeypatch):
     assert np.abs(np.array([line["embedding"] for line in lines]) - minilm.encode(["a cat", "a dog"])).max() <= 1e-6
 
 
+@pytest.mark.parametrize(
+    ("command", "redirection", "status", "line"),
+    [
+        ("generate", "< word", 65, "bad data: standard input: byte 3: expects UTF-8, found 0xe9"),
+        ("embed", "< word", 65, "bad data: standard input: byte 3: expects UTF-8, found 0xe9"),
+        ("generate", "<&-", 66, "missing: standard input: expects text, found it closed"),
+        ("embed", "<&-", 66, "missing: standard input: expects text, found it closed"),
+        ("generate", "< text > /dev/full", 73, "cannot write standard output: No space left on device"),
+        ("embed", "< text > /dev/full", 73, "cannot write standard output: No space left on device"),
+        ("generate", "< text >&-", 73, "cannot write standard output: it is closed"),
+    ],
+)
+def test_standard_input_and_output_that_fail(command, redirection, status, line, minilm, smollm2, tmp_path):
+    (tmp_path / "word").write_bytes(b"caf\xe9")
+    (tmp_path / "text").write_text("a cat\n")
+    words = [f"'{smollm2.path}'", "-", "--no-chat", "-n", "2"] if command == "generate" else [f"'{minilm.path}'"]
+    shell = " ".join([f"'{sys.executable}' -m ds_mlir", command, *words, redirection])
+    done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == status
+    assert done.stderr.splitlines()[-1] == f"ds_mlir: {line}"
+
+
 def test_embed_writes_an_array(minilm, tmp_path):
     assert main(["embed", str(minilm.path), "a cat", "-o", str(tmp_path / "cat.npy")]) == 0
     assert np.load(tmp_path / "cat.npy").shape == (1, 384)

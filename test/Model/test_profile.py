@@ -42,8 +42,6 @@ def deepspeed_counts(torch, source, positions):
             flops += 2 * positions * module.in_features * module.out_features
         elif isinstance(module, torch.nn.LayerNorm):
             flops += 5 * positions * module.normalized_shape[0]
-        elif name.endswith("intermediate_act_fn"):
-            flops += positions * config.intermediate_size
     attention = 2 * BATCH * TOKENS * TOKENS * config.hidden_size * config.num_hidden_layers
     return macs + attention, flops + 2 * attention
 

@@ -1,7 +1,13 @@
 """SmolLM2, the real model from its GGUF file, against eager torch on the same dequantized weights."""
 
+import contextlib
 import json
+import os
 import pathlib
+import shutil
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -71,6 +77,71 @@ def test_same_seed_same_tokens_at_any_batch(smollm2, prompts):
     assert batch[0].tolist() == alone.tolist()
     assert smollm2.generate(short, seed=7, **options)[0].tolist() == alone.tolist()
     assert smollm2.generate(short, seed=8, **options)[0].tolist() != alone.tolist()
+
+
+class Waiting:
+    """A streamer that lets another thread call the model, and notes where it runs."""
+
+    def __init__(self, call):
+        self.thread, self.cpus = threading.Thread(target=call, daemon=True), set()
+
+    def put(self, tokens):
+        if not self.thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # it ran already
+                self.thread.start()
+        time.sleep(0.05)
+        self.cpus |= os.sched_getaffinity(0)
+
+    def end(self):
+        pass
+
+
+@pytest.mark.parametrize("call", ["memory", "profile"])
+def test_other_threads_may_call_while_tokens_are_streamed(call, smollm2):
+    """Both wait for the model, and must not hold Python's lock meanwhile."""
+    done = []
+
+    def other():
+        if call == "memory":
+            done.append(smollm2.memory())
+        else:
+            with smollm2.profile():
+                done.append(1)
+
+    waiting = Waiting(other)
+    smollm2.generate([[1, 2, 3]], max_new_tokens=4, eos_token_id=[], streamer=waiting)
+    waiting.thread.join(60)
+    assert len(done) == 1
+    assert waiting.cpus == os.sched_getaffinity(0)
+
+
+def test_a_package_is_found_from_another_folder_and_changed_files_are_noticed(smollm2, tmp_path, monkeypatch):
+    import ds_mlir
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(smollm2.path, "package", copy_function=os.link)
+    model = ds_mlir.load("package", threads=1)
+    other = ds_mlir.load("package", threads=1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    with model.profile() as profile:
+        model.generate([[1, 2]], max_new_tokens=10**12, eos_token_id=np.int64(model.generate([[1, 2]], max_new_tokens=1)[0, -1]))
+    assert profile.data()["programs"]
+    assert model.tokenizer.encode("hello") == smollm2.tokenizer.encode("hello")
+    changed = tmp_path / "package" / "tokenizer.json"
+    text = changed.read_text()
+    changed.unlink()
+    changed.write_text(text + " ")
+    with pytest.raises(ds_mlir.errors.BadData, match=r"tokenizer\.json': expects sha256"):
+        _ = other.tokenizer
+
+
+def test_an_interrupt_ends_a_generation_without_a_streamer(smollm2):
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        smollm2.generate([[1, 2, 3]] * 4, max_new_tokens=1500, eos_token_id=[])
+    timer.join()
 
 
 def test_stop_strings_and_streamer(smollm2):

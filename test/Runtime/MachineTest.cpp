@@ -145,6 +145,20 @@ TEST(Machine, PredictsForALevel) {
   EXPECT_EQ(macNs(1, MatrixType::halves, "x86-64-v4-fp16"), macNs(1, MatrixType::f32, "x86-64-v4") / 2);
   machine.level = "x86-64-v4-bf16";
   EXPECT_EQ(macNs(512, MatrixType::bf16, ""), f32 / 2);
+
+  // Bytes are multiplied from three rows on, four or two for one; what is left of that rate is within the prediction, not the roofline.
+  auto roof = [&](double rows, MatrixType type, const char *level) {
+    LaunchWork work = product(rows, 1e9);
+    work.matrix = type;
+    return roofline(work, machine, 1, level).computeNs;
+  };
+  EXPECT_EQ(macNs(2, MatrixType::bytes, "x86-64-v4-vnni"), macNs(2, MatrixType::f32, "x86-64-v4"));
+  for (auto [level, times] :
+       {std::pair("x86-64-v2", 4), {"x86-64-v3", 2}, {"x86-64-v4", 2}, {"x86-64-v4-vnni", 4}, {"x86-64-v4-fp16", 4}}) {
+    EXPECT_DOUBLE_EQ(roof(512, MatrixType::f32, level) / roof(512, MatrixType::bytes, level), times) << level;
+    EXPECT_GT(macNs(3, MatrixType::bytes, level), macNs(3, MatrixType::f32, level) / times) << level;
+    EXPECT_LT(macNs(3, MatrixType::bytes, level), macNs(3, MatrixType::f32, level)) << level;
+  }
 }
 
 /// Of what threads share the slowest has more than its part.

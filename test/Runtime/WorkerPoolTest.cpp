@@ -2,6 +2,8 @@
 #include "runtime/lib/WorkerPool.h"
 #include <gtest/gtest.h>
 #include <numeric>
+#include <pthread.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,9 +65,36 @@ TEST(WorkerPool, PinnedWorkersRun) {
     std::vector<int> counts(2);
     pool->run([&](int32_t worker) { ++counts[worker]; });
     EXPECT_EQ(counts, std::vector<int>(2, 1));
+    pin.suspend(); // while code of the user runs
+    ASSERT_EQ(sched_getaffinity(0, sizeof(after), &after), 0);
+    EXPECT_TRUE(CPU_EQUAL(&before, &after));
+    pin.resume();
+    ASSERT_EQ(sched_getaffinity(0, sizeof(after), &after), 0);
+    EXPECT_EQ(CPU_COUNT(&after), 1);
   }
   ASSERT_EQ(sched_getaffinity(0, sizeof(after), &after), 0);
   EXPECT_TRUE(CPU_EQUAL(&before, &after));
+}
+
+/// Whatever `ulimit -s` says: kernels keep slabs of rows there.
+TEST(WorkerPool, WorkersHaveRoomOnTheirStacks) {
+  rlimit limit, small;
+  ASSERT_EQ(getrlimit(RLIMIT_STACK, &limit), 0);
+  small = limit;
+  small.rlim_cur = 256 << 10;
+  ASSERT_EQ(setrlimit(RLIMIT_STACK, &small), 0);
+  std::unique_ptr<WorkerPool> pool;
+  ASSERT_TRUE(WorkerPool::create(2, -1, pool).ok());
+  setrlimit(RLIMIT_STACK, &limit);
+  size_t bytes = 0;
+  pool->run([&](int32_t worker) {
+    pthread_attr_t attributes;
+    if (worker != 1 || pthread_getattr_np(pthread_self(), &attributes) != 0)
+      return;
+    pthread_attr_getstacksize(&attributes, &bytes);
+    pthread_attr_destroy(&attributes);
+  });
+  EXPECT_GE(bytes, size_t(16) << 20);
 }
 
 TEST(WorkerPool, AForkedProcessIsToldSo) {

@@ -88,7 +88,7 @@ Result<std::vector<size_t>> ds::allocateBits(const BitBudget &budget, const std:
     char reached[32];
     std::snprintf(reached, sizeof(reached), "%.1f", std::floor(-100 * std::log10(most)) / 10);
     return Error::usage("expects a budget of at most " + std::string(reached) + "dB, what " + std::to_string(rungs.back()) +
-                        " bits reach in all matrices");
+                        " bits are estimated to reach in all matrices");
   }
   return chosen;
 }

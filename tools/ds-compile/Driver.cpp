@@ -482,6 +482,9 @@ Result<void> Driver::run() {
       if (Result<void> done = runPhase(phase, plan); !done)
         return done;
     if (last == phase) {
+      if (phase != Phase::planned && (options.quantize != "none" || !options.quantizeRules.empty()) && !options.quiet)
+        llvm::errs() << "ds-compile: note: --quantize: weights are quantized after the phase '" << stringifyPhase(phase)
+                     << "', so this module has floats; ds-opt --ds-quantize-weights gives it codes\n";
       progress.finish();
       return write(text(*model->module));
     }

@@ -55,9 +55,15 @@ Failure generate(dsrt_model *model, const Options &options) {
   batch.batch = 1;
   batch.tokens = static_cast<int32_t>(ids.size());
   batch.input_ids = ids.data();
-  std::vector<int32_t> made(std::max(options.generation.max_new_tokens, 1));
-  int32_t length = 0, finish = 0;
+  dsrt_info info = {};
+  info.size = sizeof(info);
+  if (dsrt_status status = dsrt_get_info(model, &info); status != DSRT_OK)
+    return lastFailure(status);
   dsrt_generation generation = options.generation;
+  if (info.context > 0) // no row has more
+    generation.max_new_tokens = std::min(generation.max_new_tokens, info.context);
+  std::vector<int32_t> made(std::max(generation.max_new_tokens, 1));
+  int32_t length = 0, finish = 0;
   generation.do_sample =
       generation.do_sample || generation.temperature != 1 || generation.top_k > 0 || generation.top_p != 1 || generation.min_p > 0;
   if (options.profiling.isOn()) { // what runs for the first time is slower

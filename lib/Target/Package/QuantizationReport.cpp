@@ -53,6 +53,10 @@ Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &
   llvm::raw_string_ostream out(text);
   if (mainScheme(module).empty())
     return text;
+  auto nameOf = [](ParameterOp parameter) { // of a part of a tensor its own as well: q, k and v of one
+    std::string name = parameter.getSource()->str();
+    return parameter.getView() ? name + " (" + parameter.getSymName().str() + ")" : name;
+  };
   for (ParameterOp parameter : module.getOps<ParameterOp>()) {
     QuantizedType type = quantizedTypeOf(parameter);
     const bool isMatrix = parameter.getSource() && parameter.getTensorType().getRank() == 2;
@@ -62,7 +66,7 @@ Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &
       out << "quantized:  bits  SQNR dB  greatest error" << (corrected ? "  output dB" : "") << "  scheme          tensor\n";
     if (!type) { // --weights says what it is
       out << llvm::format("%16s%9s%16s", "-", "-", "-") << (corrected ? "          -" : "") << llvm::format("  %-15s ", "none")
-          << *parameter.getSource() << "\n";
+          << nameOf(parameter) << "\n";
       continue;
     }
     const QuantizationScheme scheme = schemeOf(type);
@@ -80,7 +84,7 @@ Result<std::string> ds::quantizationReport(ModuleOp module, const TensorSource &
       else
         out << "        -";
     }
-    out << llvm::format("  %-15s ", schemeNameOf(parameter).c_str()) << *parameter.getSource() << "\n";
+    out << llvm::format("  %-15s ", schemeNameOf(parameter).c_str()) << nameOf(parameter) << "\n";
   }
   return text;
 }

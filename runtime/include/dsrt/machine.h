@@ -51,8 +51,9 @@ std::string machineText(const MachineDescription &machine);
 
 // ---- Launches -------------------------------------------------------------------------------------------------------------------
 
-/// halves: as products of f16 read them; rounded: f32, or f16 where a level multiplies those and many rows read it.
-enum class MatrixType { none, f32, bf16, f16, halves, rounded };
+/// halves: as products of f16 read them; rounded: f32, or f16 where a level multiplies those and many rows read it; bytes: codes that
+/// multiply bytes where more than two rows read them, else f32.
+enum class MatrixType { none, f32, bf16, f16, halves, rounded, bytes };
 /// The names above; f32 for none and for other names.
 const char *nameOf(MatrixType type);
 MatrixType matrixTypeNamed(std::string_view name);
