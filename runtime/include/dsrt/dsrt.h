@@ -3,7 +3,8 @@
 //   A structure that begins with `size` is versioned by it: set it with its _init function or to sizeof, before anything else.
 //   Calls on one model (and its sessions) from several threads are safe and run one after the other.
 //   The calling thread is one of the model's workers: it needs 2 MiB of stack (4 MiB for widths above 8192);
-//   the others have 16 MiB. Weights, caches and buffers that the system refuses are DSRT_UNAVAILABLE; small allocations that it refuses end the process.
+//   the others have 16 MiB. Weights, caches and buffers that the system refuses are DSRT_UNAVAILABLE; small allocations that it refuses
+//   end the process.
 #ifndef DSRT_DSRT_H
 #define DSRT_DSRT_H
 
