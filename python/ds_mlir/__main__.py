@@ -1,6 +1,7 @@
 """Text in, text out: `python -m ds_mlir generate | embed | calibrate | compile | eval | compare | train`."""
 
 import argparse
+import contextlib
 import dataclasses
 import io
 import json
@@ -212,6 +213,31 @@ def _compare(options) -> None:
         print(f"{row.variant:{width}}{numbers}")
 
 
+class _StandardOutput:
+    """Standard output, whose errors name it."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def _checked(self, function, *arguments):
+        try:
+            return function(*arguments)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            raise errors.CannotWrite(f"cannot write standard output: {error.strerror}") from error
+
+    def write(self, text):
+        return self._checked(self._stream.write, text)
+
+    def flush(self):
+        self._checked(self._stream.flush)
+
+
 def main(arguments: list[str] | None = None, evaluator: str | None = None) -> int:
     """Run the command line and return its exit status: those of the tools.
     Args:
@@ -228,20 +254,22 @@ def main(arguments: list[str] | None = None, evaluator: str | None = None) -> in
             "compare": _compare,
             "train": training.run,
         }
-        if sys.stdout is None and options.command in ("generate", "embed"):
-            raise errors.CannotWrite("cannot write standard output: it is closed")
-        commands[options.command](options)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        if sys.stdout is None:
+            if options.command in ("generate", "embed"):
+                raise errors.CannotWrite("cannot write standard output: it is closed")
+            commands[options.command](options)
+        else:
+            with contextlib.redirect_stdout(_StandardOutput(sys.stdout)):
+                commands[options.command](options)
+                sys.stdout.flush()
     except errors.Error as error:
         print(f"ds_mlir: {error}", file=sys.stderr)
         return error.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # files are opened where their names are known
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"ds_mlir: cannot write standard output: {error.strerror}", file=sys.stderr)
+    except OSError as error:
+        place = f" '{error.filename}'" if error.filename else ""
+        print(f"ds_mlir: cannot write{place}: {error.strerror or error}", file=sys.stderr)
         return errors.CannotWrite.code
     except KeyboardInterrupt:
         return 130

@@ -1,5 +1,6 @@
 """`python -m ds_mlir`: text in, text out, and errors by their exit status."""
 
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import tiny_models
+from ds_mlir import compiler
 from ds_mlir.__main__ import main
 from ds_mlir.compiler import compiler_path
 
@@ -58,6 +60,15 @@ def test_standard_input_and_output_that_fail(command, redirection, status, line,
     done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == status
     assert done.stderr.splitlines()[-1] == f"ds_mlir: {line}"
+
+
+def test_files_that_fail_are_not_taken_for_standard_output(monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "/folder/schemes.json")
+
+    monkeypatch.setattr(compiler, "compile", full)
+    assert main(["compile", "model", "-o", "package"]) == 73
+    assert capsys.readouterr().err == "ds_mlir: cannot write '/folder/schemes.json': No space left on device\n"
 
 
 def test_embed_writes_an_array(minilm, tmp_path):

@@ -1,6 +1,7 @@
 """`ds-train`: the file, the logs, and a run that was cut and resumed."""
 
 import csv
+import errno
 import json
 import shutil
 
@@ -187,6 +188,24 @@ def test_a_masked_model_needs_a_tokenizer(folder):
     shutil.rmtree(folder / "model")
     with pytest.raises(errors.InvalidArgument, match="expects a tokenizer for a text"):
         command.train(read_recipe(recipe(folder)), model=backend(), progress="off")
+
+
+def test_a_log_is_whole_until_the_next_one_is(tmp_path, monkeypatch):
+    lines = '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n'
+    (tmp_path / "log.jsonl").write_text(lines)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log.RunLog, "_write", full)
+        with pytest.raises(errors.CannotWrite, match=f"cannot write '{tmp_path}': no space left on device"):
+            log.RunLog(tmp_path, 9, resumed=1)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("log.jsonl", lines)]
+    log.RunLog(tmp_path, 9, resumed=1).close()
+    assert (tmp_path / "log.jsonl").read_text() == lines.splitlines(keepends=True)[0]
+    assert [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().splitlines()] == ["step", "1"]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_lines_and_pictures(tmp_path):

@@ -1,5 +1,6 @@
 """What a run tells: lines on a terminal, JSON lines, CSV, a picture of the loss."""
 
+import contextlib
 import csv
 import dataclasses
 import importlib.util
@@ -8,6 +9,7 @@ import math
 import os
 import pathlib
 import sys
+from collections.abc import Iterable
 from typing import IO, Any
 
 from ds_mlir import errors
@@ -52,24 +54,39 @@ class RunLog:
     def __init__(self, folder: str | os.PathLike, total: int, *, every: int = 10, terminal: bool | None = None, resumed: int | None = None):
         self.folder, self.total, self.every = pathlib.Path(folder), total, every
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
+        names = ("log.jsonl", "log.csv")
+        parts = [self.folder / f"{name}.part" for name in names]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            rows = read_log(self.folder / "log.jsonl") if resumed is not None and (self.folder / "log.jsonl").is_file() else []
-            self._json: IO[str] = (self.folder / "log.jsonl").open("w", encoding="utf-8")
-            self._file: IO[str] = (self.folder / "log.csv").open("w", encoding="utf-8", newline="")
+            rows = read_log(self.folder / names[0]) if resumed is not None and (self.folder / names[0]).is_file() else []
+            self._json: IO[str] = parts[0].open("w", encoding="utf-8")
+            self._file: IO[str] = parts[1].open("w", encoding="utf-8", newline="")
+            self._csv = csv.DictWriter(self._file, COLUMNS, restval="", extrasaction="ignore")
+            self._csv.writeheader()
+            self._write([row for row in rows if row["step"] <= resumed])
+            for part, name in zip(parts, names, strict=True):  # an earlier log is whole until the new one is
+                part.replace(self.folder / name)
         except OSError as error:
-            raise errors.CannotWrite(f"cannot write '{self.folder}': {(error.strerror or str(error)).lower()}") from error
-        self._csv = csv.DictWriter(self._file, COLUMNS, restval="", extrasaction="ignore")
-        self._csv.writeheader()
-        for row in rows:
-            if row["step"] <= resumed:
-                self._row(row)
+            for part in parts:
+                with contextlib.suppress(OSError):
+                    part.unlink()
+            raise self._unwritable(error) from error
 
-    def _row(self, row: dict[str, Any]) -> None:
-        self._json.write(json.dumps({key: as_json(value) for key, value in row.items()}) + "\n")
-        self._csv.writerow(row)
+    def _unwritable(self, error: OSError) -> errors.CannotWrite:
+        return errors.CannotWrite(f"cannot write '{self.folder}': {(error.strerror or str(error)).lower()}")
+
+    def _write(self, rows: Iterable[dict[str, Any]]) -> None:
+        for row in rows:
+            self._json.write(json.dumps({key: as_json(value) for key, value in row.items()}) + "\n")
+            self._csv.writerow(row)
         self._json.flush()
         self._file.flush()
+
+    def _row(self, row: dict[str, Any]) -> None:
+        try:
+            self._write([row])
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def step(self, record: Record) -> None:
         """Log a step; on a terminal the line is overwritten by the next."""

@@ -34,7 +34,9 @@ class CsvMonitor:
             for path in self.folder.glob("*.csv"):
                 lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
                 kept = lines[:1] + [line for line in lines[1:] if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= samples]
-                path.write_text("".join(kept), encoding="utf-8")
+                part = path.with_suffix(".part")  # the file is whole until it is replaced
+                part.write_text("".join(kept), encoding="utf-8")
+                part.replace(path)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
