@@ -1,11 +1,13 @@
 """A loaded package: logits, hidden states, embeddings, generation."""
 
+import contextlib
 import dataclasses
 import json
+import operator
 import os
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,15 @@ def _ids(values: Any, name: str) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
+def _integer(value: Any, name: str, bits: int = 32) -> int:
+    """Check an integer that the runtime takes, of 32 bits with a sign or of 64 without."""
+    least, greatest = (-(2**31), 2**31 - 1) if bits == 32 else (0, 2**64 - 1)
+    with contextlib.suppress(TypeError):
+        if least <= (number := operator.index(value)) <= greatest:
+            return number
+    raise errors.InvalidArgument(f"invalid argument: {name}: expects an integer from {least} to {greatest}, got {value!r}")
+
+
 def _optional(values: Any, name: str) -> np.ndarray | None:
     return None if values is None else _ids(values, name)
 
@@ -71,7 +82,12 @@ class Model:
     ):
         self.path = pathlib.Path(path)
         self._model = _dsrt.Model(
-            os.fspath(path), threads=threads or 0, isa=isa, skip_hashes=not verify, huge_pages=huge_pages, device=device
+            os.fspath(path),
+            threads=_integer(threads or 0, "threads"),
+            isa=isa,
+            skip_hashes=not verify,
+            huge_pages=huge_pages,
+            device=device,
         )
         self.info: dict[str, Any] = self._model.info()
         self._folder = self.path.absolute()  # of files that are read later
@@ -179,6 +195,12 @@ class Model:
             value = self._defaults.get(name) if value is None else value
             return neutral if value is None else value
 
+        def integer(value, name, neutral):
+            return _integer(setting(value, name, neutral), name)
+
+        if eos_token_id is not None:
+            several = isinstance(eos_token_id, Iterable) and not isinstance(eos_token_id, str)
+            eos_token_id = [_integer(token, "eos_token_id") for token in (eos_token_id if several else [eos_token_id])]
         stops = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings or [])
         texts = [self.tokenizer.stream() for _ in ids] if stops else []
         seen = [""] * len(ids)
@@ -194,7 +216,7 @@ class Model:
 
         if streamer is not None:
             streamer.put(ids)
-        most = setting(max_new_tokens, "max_new_tokens", 20)
+        most = integer(max_new_tokens, "max_new_tokens", 20)
         if self.info["context"] > 0:  # no row has more
             most = min(most, self.info["context"])
         tokens, lengths, finish = self._model.generate(
@@ -203,14 +225,14 @@ class Model:
             max_new_tokens=most,
             do_sample=do_sample,
             temperature=setting(temperature, "temperature", 1.0) if do_sample else 1.0,
-            top_k=setting(top_k, "top_k", 50) if do_sample else 0,
+            top_k=integer(top_k, "top_k", 50) if do_sample else 0,
             top_p=setting(top_p, "top_p", 1.0) if do_sample else 1.0,
             min_p=setting(min_p, "min_p", 0.0) if do_sample else 0.0,
             repetition_penalty=setting(repetition_penalty, "repetition_penalty", 1.0),
-            seed=seed,
-            eos=[eos_token_id] if isinstance(eos_token_id, (int, np.integer)) else None if eos_token_id is None else list(eos_token_id),
-            pad=pad_token_id,
-            prefill_chunk=prefill_chunk,
+            seed=_integer(seed, "seed", 64),
+            eos=eos_token_id,
+            pad=None if pad_token_id is None else _integer(pad_token_id, "pad_token_id"),
+            prefill_chunk=_integer(prefill_chunk, "prefill_chunk"),
             callback=on_token if streamer is not None or stops else None,
         )
         if streamer is not None:

@@ -142,6 +142,14 @@ def test_errors_carry_the_same_text(minilm, smollm2):
         smollm2.generate([[1]], do_sample=True, temperature=0.0)
     with pytest.raises(ds_mlir.errors.InvalidArgument, match="embedding"):
         smollm2.encode([[1]])
+    wrong = {"seed": (-1, 2**64), "max_new_tokens": (2.5, np.array([2])), "top_k": (2**31,), "eos_token_id": ("2", [2, "2"])}
+    for name, value in ((name, value) for name, values in wrong.items() for value in values):
+        with pytest.raises(ds_mlir.errors.InvalidArgument, match=rf"{name}: expects an integer from .*, got "):
+            smollm2.generate([[1]], do_sample=True, **{name: value})
+    for eos in (np.int64(2), {2}, np.array([2]), None):
+        assert smollm2.generate([[1]], eos_token_id=eos, max_new_tokens=1).shape == (1, 2)
+    with pytest.raises(ds_mlir.errors.InvalidArgument, match="got 4294967296"):
+        ds_mlir.load(minilm.path, threads=2**32)
 
 
 def test_a_changed_byte_is_refused(compiled, torch, tmp_path):
