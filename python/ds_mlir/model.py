@@ -216,13 +216,13 @@ class Model:
 
         if streamer is not None:
             streamer.put(ids)
-        most = integer(max_new_tokens, "max_new_tokens", 20)
-        if self.info["context"] > 0:  # no row has more
+        most = setting(max_new_tokens, "max_new_tokens", 20)
+        if self.info["context"] > 0 and hasattr(most, "__index__"):  # no row has more
             most = min(most, self.info["context"])
         tokens, lengths, finish = self._model.generate(
             ids,
             mask,
-            max_new_tokens=most,
+            max_new_tokens=_integer(most, "max_new_tokens"),
             do_sample=do_sample,
             temperature=setting(temperature, "temperature", 1.0) if do_sample else 1.0,
             top_k=integer(top_k, "top_k", 50) if do_sample else 0,

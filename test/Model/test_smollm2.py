@@ -137,11 +137,15 @@ def test_a_package_is_found_from_another_folder_and_changed_files_are_noticed(sm
 
 
 def test_an_interrupt_ends_a_generation_without_a_streamer(smollm2):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        smollm2.generate([[1, 2, 3]] * 4, max_new_tokens=1500, eos_token_id=[])
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            smollm2.generate([[1, 2, 3]] * 4, max_new_tokens=1500, eos_token_id=[])
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_stop_strings_and_streamer(smollm2):
