@@ -149,7 +149,7 @@ static double multiplyAddsOfOne(const LaunchWork &work, std::string_view level) 
   if (work.matrix == MatrixType::bf16)
     return 1;
   const bool isF32 = work.matrix != MatrixType::none;
-  return isF32 && level == nameOf(CpuLevel::znver4) && work.rows > fewRows ? 16.0 / 11 : 1;
+  return isF32 && level == nameOf(CpuLevel::znver4) && work.rows >= winogradRows ? 16.0 / 11 : 1;
 }
 
 /// Lane operations that take a matrix of 16 bits to what is multiplied: by each block of few rows, or once for a slab of many.

@@ -32,6 +32,9 @@ inline constexpr double writeBack = 1.1;
 /// that widen one vector of bf16 or f16 to f32; of f16 without an instruction of its own they are counted in its code.
 inline constexpr double fewRows = 16, blockRows = 8, slabRows = 128, laneOpsOfWidening = 1, laneOpsOfWideningF16V2 = 10;
 
+/// From how many rows on products of f32 are Winograd's where the level has them.
+inline constexpr double winogradRows = 13;
+
 /// Products of bf16 as f16 (GemmHalves.cpp): from how many rows, and what one vector of weights takes on its way to f16, once a slab.
 inline constexpr double halvesRows = 14, laneOpsOfHalves = 16;
 

@@ -246,17 +246,23 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   // The weights of a few rows come from memory as fast as it gives them. One block: it asks for them a page ahead. Two: each asks for a
   // half of what the next pass needs, so that memory does not rest while the second one computes; short passes leave it fewer gaps.
   constexpr int64_t page = 4096;
+  const int64_t mostOfShort = gemmShortBlocks(heights).front();
   auto oneBlock = [&](bool dots) {
     forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
-      if (!dots) {
-        // Eight rows compute while two pages come; four are slowed on a Zen 4 by what they do not need soon.
-        GemmBlock block = blockFor(height, lineBytes, dots);
-        block.aheadIsNear = height == 4 && c.level.addsBeside;
-        return blockOf(block, row, from, zero, all, e.at(from, height == 8 ? 2 * page : block.aheadIsNear ? page / 4 : page));
+      if (dots) {
+        // Behind full blocks, which compute for long, hardware does not ask early enough; short ones are faster if it is left alone.
+        const bool isFull = height == heights.front();
+        return blockOf(blockFor(height, isFull ? lineBytes : 0, dots), row, from, zero, e.roundUp(all, 2), e.at(from, 2 * page));
       }
-      // Behind full blocks, which compute for long, hardware does not ask early enough; short ones are faster if it is left alone.
-      const bool isFull = height == heights.front();
-      blockOf(blockFor(height, isFull ? lineBytes : 0, dots), row, from, zero, e.roundUp(all, 2), e.at(from, 2 * page));
+      GemmBlock block = blockFor(height, lineBytes, dots);
+      const int64_t vectors = width / c.level.lanes;
+      if (vectors > 2 * gemmBlockVectors(vectors, std::max<int64_t>(1, c.level.gemmSums / height)))
+        return passes(gemmPass / 2, [&](Value k, Value depth, Value next) { // stripe by stripe, each of a pass
+          blockOf(block, row, e.at(from, e.mul(k, lineBytes)), k, depth, next);
+        });
+      // Many rows compute while two pages come; three and four are slowed on a Zen 4 by what they do not need soon.
+      block.aheadIsNear = (height == 3 || height == 4) && c.level.addsBeside;
+      blockOf(block, row, from, zero, all, e.at(from, height > 4 ? 2 * page : block.aheadIsNear ? page / 4 : page));
     });
   };
   auto twoBlocks = [&](bool dots) {
@@ -265,7 +271,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
     passes(gemmPass / 2, [&](Value k, Value depth, Value next) {
       Value panelAtK = e.at(from, e.mul(k, lineBytes));
       forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
-        Value half = e.mul(e.mul(e.div(row, linearFewRows / 2), depth), lineBytes / 2);
+        Value half = e.mul(e.mul(e.div(row, mostOfShort), depth), lineBytes / 2);
         blockOf(blockFor(height, lineBytes / 2, dots), row, panelAtK, k, dots ? e.roundUp(depth, 2) : depth,
                 e.at(e.at(next, half), further));
       });
@@ -328,7 +334,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   auto fewBlocks = [&](bool dots) {
     if (weight.codes)
       return emitFewRowsOfCodes(weight, slab, from, sums);
-    e.ifElse(e.gt(slab.count, linearFewRows / 2), [&] { twoBlocks(dots); }, [&] { oneBlock(dots); });
+    e.ifElse(e.gt(slab.count, mostOfShort), [&] { twoBlocks(dots); }, [&] { oneBlock(dots); });
   };
   if (packs)
     return manyBlocks(packsPairs);
@@ -360,7 +366,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
 
 void GemmKernel::emitFewRowsOfCodes(const KernelOperand &weight, const Slab &slab, Value panel, Value sums) {
   // Two blocks: the second finds a pass's codes in the first-level cache.
-  Value all = e.constant(region.depth), most = e.select(e.gt(slab.count, linearFewRows / 2), e.constant(gemmPass), all);
+  Value all = e.constant(region.depth), most = e.select(e.gt(slab.count, gemmShortBlocks(heights).front()), e.constant(gemmPass), all);
   e.forRange(e.constant(0), all, most, [&](Value k) {
     forBlocks(gemmShortBlocks(heights), e.constant(0), slab.count, [&](Value row, int64_t height) {
       constexpr int64_t page = 4096;

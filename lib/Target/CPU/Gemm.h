@@ -36,9 +36,12 @@ struct GemmBlock {
 llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level, llvm::ArrayRef<int64_t> panels, int64_t groupRows);
 /// How many of `vectors` side by side a block has at once: their largest divisor up to `most`.
 int64_t gemmBlockVectors(int64_t vectors, int64_t most);
-/// Those of few rows.
-inline llvm::ArrayRef<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) {
-  return heights.drop_while([](int64_t height) { return height > linearFewRows / 2; });
+/// Those of few rows: as many whole ones as there are, then one of what is left, so that a panel is read once for each eight rows.
+inline llvm::SmallVector<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) {
+  llvm::SmallVector<int64_t> all;
+  for (int64_t height = std::min(heights.front(), linearFewRows / 2); height > 0; --height)
+    all.push_back(height);
+  return all;
 }
 
 /// The sums that a block goes on with: `count` vectors at `place`, or zeros unless `accumulate` (i1).
@@ -238,8 +241,8 @@ private:
   // GemmRows.cpp
   /// Where k = 0 of a row is, of grouped rows of `width` that begin at `first`.
   Value placeOfGroupedRow(Value first, Value row, int64_t width);
-  /// The first row of the block of `heights` that a row of `count` lies in, and its height. Unless `many`, an i1 or null, blocks are short.
-  std::pair<Value, Value> blockOfRow(llvm::ArrayRef<int64_t> heights, Value count, Value row, Value many = {});
+  /// The first row of the block of `heights` that a row of `count` lies in, and its height.
+  std::pair<Value, Value> blockOfRow(llvm::ArrayRef<int64_t> heights, Value count, Value row);
   /// Where k = 0 of a row of a copied slab lies, and the bytes from one of its groups to the next.
   std::pair<Value, Value> copiedRow(const Slab &slab, Value row);
   /// Copies a slab to the stack, through the norm; `writesNorm` (i1): this thread also writes the norm's result.

@@ -14,14 +14,12 @@ Value GemmKernel::placeOfGroupedRow(Value first, Value row, int64_t width) {
   return e.at(first, e.add(e.mul(e.div(row, group), group * width * 4), e.mul(e.rem(row, group), linearGroup * 4)));
 }
 
-std::pair<Value, Value> GemmKernel::blockOfRow(ArrayRef<int64_t> heights, Value count, Value row, Value many) {
+std::pair<Value, Value> GemmKernel::blockOfRow(ArrayRef<int64_t> heights, Value count, Value row) {
   // As the blocks of `emitProduct` lie one behind the other.
   SmallVector<std::array<Value, 3>> kinds; // first row, the row behind the last, rows of a block
   Value first = e.constant(0);
   for (int64_t height : heights) {
     Value blocks = e.div(e.sub(count, first), height);
-    if (many && height > linearFewRows / 2)
-      blocks = e.select(many, blocks, e.constant(0));
     Value end = e.add(first, e.mul(blocks, height));
     kinds.push_back({first, end, e.constant(height)});
     first = end;
@@ -36,7 +34,11 @@ std::pair<Value, Value> GemmKernel::blockOfRow(ArrayRef<int64_t> heights, Value 
 }
 
 std::pair<Value, Value> GemmKernel::copiedRow(const Slab &slab, Value row) {
-  auto [begin, height] = blockOfRow(heights, slab.count, row, hasManyRows(slab));
+  auto [begin, height] = blockOfRow(heights, slab.count, row);
+  const int64_t most = gemmShortBlocks(heights).front();
+  Value many = hasManyRows(slab), shortBegin = e.sub(row, e.rem(row, most));
+  begin = e.select(many, begin, shortBegin);
+  height = e.select(many, height, e.min(e.sub(slab.count, shortBegin), most));
   Value within = e.sub(row, begin);
   return {e.at(copied, e.add(e.mul(begin, rowBytes), e.mul(within, linearGroup * 4))), e.mul(height, linearGroup * 4)};
 }

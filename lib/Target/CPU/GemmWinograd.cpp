@@ -62,13 +62,8 @@ static Scales balance(Emitter &e, Value meanSquare) {
 }
 
 Value GemmKernel::usesWinograd() {
-  // Few rows wait for weights, which plain blocks ask for earlier, unless they nearly fill a block of 16; and many columns have to pay for
-  // the scaling of rows, which each thread does for all of them.
-  constexpr int64_t payingColumns = 2048;
-  int64_t columns = 0;
-  for (const LinearDomain &domain : region.domains)
-    columns += domain.columns * static_cast<int64_t>(domain.linears.size());
-  return e.ge(c.rows, hasPanelSums && columns >= payingColumns ? linearFewRows - 2 : linearFewRows + 1);
+  // Few rows go by plain blocks unless they nearly fill a block of 16.
+  return e.ge(c.rows, hasPanelSums ? linearFewRows - 3 : linearFewRows + 1);
 }
 
 void GemmKernel::reserveForWinograd() {
@@ -238,8 +233,8 @@ void GemmKernel::emitWinogradProduct(const KernelOperand &weight, const Slab &sl
   e.forRange(e.constant(0), all, PanelSums::pass, [&](Value k) {
     Value passDepth = e.min(e.sub(all, k), PanelSums::pass), panelAtK = e.at(from, e.mul(k, lineBytes));
     Value number = e.div(k, PanelSums::pass), groups = e.ceilDiv(passDepth, linearGroup), columnSums;
-    // What the next pass needs, of this panel or of the one behind it.
-    Value next = e.at(panelAtK, e.mul(passDepth, lineBytes)), scaledAtK = panelAtK;
+    // What stands a whole pass ahead, in this panel or in the one behind it: a short pass asks for as many lines as it reads.
+    Value next = e.at(panelAtK, PanelSums::pass * lineBytes), scaledAtK = panelAtK;
     if (isScaled) {
       columnSums = e.at(panel, e.add(e.mul(number, lineBytes), lines.sums() * lineBytes));
     } else {
@@ -266,11 +261,14 @@ void GemmKernel::emitWinogradProduct(const KernelOperand &weight, const Slab &sl
                            powers, columnSums, e.at(next, part)});
       });
     };
-    const int64_t everyLine = linearGroup * lineBytes / 64, sixthOfThem = llvm::divideCeil(everyLine, 6);
+    const int64_t everyLine = linearGroup * lineBytes / 64;
+    auto ofManyRows = [&] {
+      e.ifElse(e.le(slab.count, 6 * linearFewRows), [&] { blocks(everyLine / 2); }, [&] { blocks(llvm::divideCeil(everyLine, 6)); });
+    };
     if (hasPanelSums)
-      e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(everyLine); }, [&] { blocks(sixthOfThem); });
+      e.ifElse(e.le(slab.count, linearFewRows), [&] { blocks(everyLine); }, ofManyRows);
     else
-      blocks(sixthOfThem);
+      ofManyRows();
   });
 }
 

@@ -210,7 +210,9 @@ void runRows(const CompiledPlan &code, Data &data, int64_t rows, void *out) {
 }
 
 /// Whether rows are multiplied by Winograd's inner products.
-bool isWinograd(const CpuLevel &level, Element element, int64_t rows) { return level.addsBeside && element != Element::bf16 && rows > 16; }
+bool isWinograd(const CpuLevel &level, Element element, int64_t rows) {
+  return level.addsBeside && element != Element::bf16 && rows >= (element == Element::sums ? 13 : 17);
+}
 
 class Gemm : public OnLevel {};
 
