@@ -314,8 +314,8 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
           touches = touchedRows(*touched, e.add(slab.first, row), e.add(k, depth));
         }
         auto emit = [&] { blockOf(block, row, widens ? widened : panelAtK, k, blockDepth, nextPart, touches); };
-        if (isLong && tall)
-          return e.ifElse(e.ge(slab.count, 4 * height), emit, [&] { // two or three blocks ask for a half each
+        if (tall && !weight.codes && !isRowMajor(weight))
+          return e.ifElse(e.ge(slab.count, (isLong ? 4 : 6) * height), emit, [&] { // a few blocks ask for a half each
             block.aheadBytes = lineBytes / 2;
             nextPart = partOf(lineBytes / 2);
             emit();
