@@ -256,7 +256,7 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
       }
       GemmBlock block = blockFor(height, lineBytes, dots);
       const int64_t vectors = width / c.level.lanes;
-      if (vectors > 2 * gemmBlockVectors(vectors, std::max<int64_t>(1, c.level.gemmSums / height)))
+      if (vectors > 2 * gemmStripeVectors(c.level, vectors, height))
         return passes(gemmPass / 2, [&](Value k, Value depth, Value next) { // stripe by stripe, each of a pass
           blockOf(block, row, e.at(from, e.mul(k, lineBytes)), k, depth, next);
         });

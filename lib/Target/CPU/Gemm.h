@@ -36,6 +36,9 @@ struct GemmBlock {
 llvm::SmallVector<int64_t> gemmBlockHeights(const CpuLevel &level, llvm::ArrayRef<int64_t> panels, int64_t groupRows);
 /// How many of `vectors` side by side a block has at once: their largest divisor up to `most`.
 int64_t gemmBlockVectors(int64_t vectors, int64_t most);
+/// That of a block of so many rows and a panel of `vectors`: as wide as the registers allow, so that short blocks read whole rows of the
+/// panel at once.
+int64_t gemmStripeVectors(const CpuLevel &level, int64_t vectors, int64_t rows);
 /// Those of few rows: as many whole ones as there are, then one of what is left, so that a panel is read once for each eight rows.
 inline llvm::SmallVector<int64_t> gemmShortBlocks(llvm::ArrayRef<int64_t> heights) {
   llvm::SmallVector<int64_t> all;

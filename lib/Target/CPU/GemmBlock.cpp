@@ -10,6 +10,10 @@ int64_t ds::gemmBlockVectors(int64_t vectors, int64_t most) {
   return most;
 }
 
+int64_t ds::gemmStripeVectors(const CpuLevel &level, int64_t vectors, int64_t rows) {
+  return gemmBlockVectors(vectors, std::max<int64_t>(1, level.gemmSums / rows));
+}
+
 SmallVector<int64_t> ds::gemmBlockHeights(const CpuLevel &level, ArrayRef<int64_t> panels, int64_t groupRows) {
   int64_t most = groupRows ? groupRows : level.gemmSums;
   for (int64_t panel : panels)
@@ -38,9 +42,7 @@ namespace {
 class BlockEmitter {
 public:
   BlockEmitter(Emitter &e, const GemmBlock &block)
-      : e(e), block(block), lanes(e.getLevel().lanes),
-        // As wide as the registers allow, so that short blocks read whole rows of the panel at once.
-        vectors(gemmBlockVectors(block.panel / lanes, std::max<int64_t>(1, e.getLevel().gemmSums / block.rows))) {}
+      : e(e), block(block), lanes(e.getLevel().lanes), vectors(gemmStripeVectors(e.getLevel(), block.panel / lanes, block.rows)) {}
 
   void emit(Value rows, Value panel, Value sums, Value sumBytes, Value depth, Value accumulate, Value ahead, Value touched,
             Value touchedBytes) {
