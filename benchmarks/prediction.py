@@ -1,9 +1,11 @@
 """Compares the cost model with what launches take: predicted against measured time of each kernel of MiniLM and SmolLM2.
 
-Every process measures one number of threads, in rounds: calibrate the machine, trace steps of each case. Limits are the best of all rounds,
-so a launch counts with the lower quartile of its steps (of each, the slowest thread's time), and a kernel with the median of its launches:
-both sides then speak of the machine when nobody disturbs it. `benchmarks/prediction.py -o prediction.json` prints the table, `--fit` the
-rows of runtime/lib/PredictionTable.h that fit the measured times best (`-i prediction.json` uses the times of an earlier run).
+Every process measures one number of threads, in rounds: calibrate the machine, trace steps of each case. A round's launches are compared
+with what its own limits predict, as a shared machine gives more in one minute than in the next, and a kernel counts with the round of the
+median ratio. Limits are the best of a calibration, so a launch counts with the lower quartile of its steps (of each, the slowest thread's
+time), and a kernel with the median of its launches: both sides then speak of the machine when nobody disturbs it.
+`benchmarks/prediction.py -o prediction.json` prints the table, `--fit` the rows of runtime/lib/PredictionTable.h that fit what was measured
+best (`-i prediction.json` uses the times of an earlier run).
 """
 
 import argparse
@@ -121,14 +123,6 @@ def calibrate(path, threads):
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def best_of(before, after):
-    """Join two descriptions: of each limit the better."""
-    for old, new in zip(before["limits"], after["limits"], strict=True):
-        for key in old:
-            new[key] = min(old[key], new[key]) if key.endswith("_ns") else max(old[key], new[key])
-    return after
-
-
 def predictions(model, machine, case, threads, options):
     """Ask the compiler for the costs of a case.
     Returns: the launches of its program.
@@ -149,33 +143,40 @@ def predictions(model, machine, case, threads, options):
     return next(program for program in costs["programs"] if program["name"] == case["program"])["launches"]
 
 
+def kernels_of(launches, steps):
+    """Yield the kernels of a program with the median of their launches, in ns; `steps` are the times [launch] of each step."""
+    kernels = {}
+    for index, launch in enumerate(launches):
+        # A launch whose output nobody wants does not run: two time stamps are all it takes.
+        times = sorted(times[index] for times in steps if times[index] > 100)
+        if len(times) > len(steps) // 2:
+            kernels.setdefault(launch["kernel"], (launch, []))[1].append(times[len(times) // 4])
+    for launch, times in kernels.values():
+        yield {"launches": len(times), "measured_ns": statistics.median(times), **launch}
+
+
 def measure(folder, threads):
-    """Measure all cases at one number of threads; one JSON line a kernel."""
+    """Measure all cases at one number of threads; one JSON line a kernel, and one a round's machine."""
     import models
 
-    machine_file = folder / f"machine-{threads}.json"
     packages = {f"{case['model']}-{case.get('weights', 'f32')}" for case in CASES["cases"]}
     loaded = {name: Model(folder / name, threads) for name in sorted(packages)}
-    machine, traced = None, [[] for _ in CASES["cases"]]
-    for _ in range(CASES["rounds"]):
-        now = calibrate(machine_file, threads)
-        machine = best_of(machine, now) if machine else now
-        for case, steps in zip(CASES["cases"], traced, strict=True):
-            steps += loaded[f"{case['model']}-{case.get('weights', 'f32')}"].steps(case, case["steps"])
-    machine_file.write_text(json.dumps(machine))
-    print(json.dumps({"machine": machine}), flush=True)
-    for case, steps in zip(CASES["cases"], traced, strict=True):
+    machines, traced = [], []
+    for index in range(CASES["rounds"]):
+        machines.append(folder / f"machine-{threads}-{index}.json")
+        print(json.dumps({"machine": calibrate(machines[-1], threads)}), flush=True)
+        traced.append([loaded[f"{case['model']}-{case.get('weights', 'f32')}"].steps(case, case["steps"]) for case in CASES["cases"]])
+    for index, case in enumerate(CASES["cases"]):
+        model = models.model_path(CASES["models"][case["model"]])
         options = [f"--weights={case.get('weights', 'f32')}", f"--fusion={CASES['fusion']}"]
-        launches = predictions(models.model_path(CASES["models"][case["model"]]), machine_file, case, threads, options)
-        kernels = {}
-        for index, launch in enumerate(launches):
-            # A launch whose output nobody wants does not run: two time stamps are all it takes.
-            times = sorted(times[index] for program, times in steps if program == case["program"] and times[index] > 100)
-            if len(times) > len(steps) // 2:
-                kernels.setdefault(launch["kernel"], (launch, []))[1].append(times[len(times) // 4])
-        for launch, times in kernels.values():
-            row = {"case": case, "threads": threads, "launches": len(times), "measured_ns": statistics.median(times), **launch}
-            print(json.dumps({"kernel": row}), flush=True)
+        rounds = {}
+        for machine, cases in zip(machines, traced, strict=True):
+            steps = [times for program, times in cases[index] if program == case["program"]]
+            for row in kernels_of(predictions(model, machine, case, threads, options), steps):
+                rounds.setdefault(row["kernel"], []).append(row)
+        for rows in rounds.values():
+            rows.sort(key=lambda row: row["ns"] / row["measured_ns"])
+            print(json.dumps({"kernel": {"case": case, "threads": threads, **rows[len(rows) // 2]}}), flush=True)
 
 
 def compile_packages(folder):

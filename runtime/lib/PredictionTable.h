@@ -23,7 +23,10 @@ inline constexpr double severalThreads = 1.1;
 inline constexpr double usableCache = 1.0;
 
 /// A row of a table that has more pages than the processor keeps translations for (1536 of 4 KiB) waits for a translation and for memory.
-inline constexpr double pagedBytes = 1536 * 4096.0, lookupNs = 190;
+inline constexpr double pagedBytes = 1536 * 4096.0, lookupNs = 240;
+
+/// Bytes a second of lines that stand apart, for a thread: no more of them are on their way at once, however fast memory is in order.
+inline constexpr double apartBytes = 17e9;
 
 /// Times that lines are moved beside being brought and written back once, where rows do not fit L2.
 inline constexpr double writeBack = 1.1;
@@ -43,11 +46,11 @@ inline constexpr double halvesRows = 14, laneOpsOfHalves = 16;
 inline constexpr double bytesRows = 3, bytesReached = 0.8;
 
 inline constexpr FamilyCost familyCosts[] = {
-    {"attention", 0.89, 1.47, 0.80, 0.00}, // products and softmax take turns
+    {"attention", 0.98, 1.48, 0.90, 0.05}, // products and softmax take turns
     {"gemm", 0.91, 1.04, 0.91, 0.75},      // weights are asked for while others are multiplied
     {"row", 0.50, 1.42, 0.90, 1.00},       // norms, most of all
-    {"copy", 0.50, 0.60, 1.07, 0.20},      // to the caller
-    {"embed", 0.50, 0.42, 1.43, 0.20},     // of two lines that a processor fetches together the second is free in part
+    {"copy", 0.50, 0.60, 0.89, 0.20},      // to the caller
+    {"embed", 0.50, 0.42, 1.30, 0.50},     // of two lines that a processor fetches together the second is free in part
     {"", 0.50, 0.60, 1.19, 0.20},          // any other; more of its rows are in the caches than is assumed
 };
 

@@ -3,6 +3,7 @@
 #include "dsrt/machine.h"
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -195,6 +196,9 @@ TEST(Tools, BenchCalibratesThisMachine) {
   EXPECT_TRUE(contains(ran.text, machine.processor + ", " + machine.level)) << ran.text;
   ASSERT_EQ(machine.limits.size(), 2u);
   EXPECT_EQ(machine.limits[1].threads, 2);
+  std::ifstream third("/sys/devices/system/cpu/cpu0/cache/index3/size"); // "32768K"
+  if (int64_t kilobytes = 0; third >> kilobytes)
+    EXPECT_EQ(machine.l3Size, kilobytes << 10) << "of one cache, not of all dies of a package";
   ran = bench("--calibrate --quick --threads 1 --json");
   EXPECT_EQ(ran.code, 0) << ran.text;
   ASSERT_EQ(dsrt::parseMachine(ran.text, "stdout", machine, error), 0) << error << '\n' << ran.text;
