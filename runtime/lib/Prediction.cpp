@@ -190,7 +190,8 @@ Prediction dsrt::predict(const LaunchWork &work, const MachineDescription &machi
   // Columns of keys and values are the last ones: half of the threads write them.
   const double lineBytes = work.lineBytes + work.slotBytes * std::min(threads, 2);
   prediction.feedNs = slowest * (1e9 * (work.weightBytes + work.cacheBytes) / feeds.rate(work.workingSet) +
-                                 1e9 * lineBytes / std::min(limits.memoryBytes, threads * apartBytes) + work.lookups * lookupNs / threads + activationNs(work, feeds));
+                                 1e9 * lineBytes / std::min(limits.memoryBytes, threads * apartBytes) + work.lookups * lookupNs / threads +
+                                 activationNs(work, feeds));
   prediction.computeNs = prediction.macNs / cost.macs + prediction.laneNs / cost.lanes;
   prediction.memoryNs = prediction.feedNs / cost.bytes;
   prediction.ns = std::max(prediction.computeNs, prediction.memoryNs) +

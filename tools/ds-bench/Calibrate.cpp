@@ -197,8 +197,8 @@ static std::string wordOf(const std::string &path) {
   return word;
 }
 
-/// Returns the bytes of one cache of a level, of the processor that this thread is on. sysconf comes second, as glibc counts the third level
-/// of all dies of an AMD package, of which a core has one.
+/// Returns the bytes of one cache of a level, of the processor that this thread is on. sysconf comes second, as glibc counts the third
+/// level of all dies of an AMD package, of which a core has one.
 static int64_t cacheSize(int level, int name, int64_t fallback) {
   const std::string caches = "/sys/devices/system/cpu/cpu" + std::to_string(std::max(0, sched_getcpu())) + "/cache/index";
   for (int i = 0; i < 8; ++i) {
