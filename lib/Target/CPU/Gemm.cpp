@@ -250,9 +250,11 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   auto oneBlock = [&](bool dots) {
     forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
       if (dots) {
-        // Behind full blocks, which compute for long, hardware does not ask early enough; short ones are faster if it is left alone.
-        const bool isFull = height == heights.front();
-        return blockOf(blockFor(height, isFull ? lineBytes : 0, dots), row, from, zero, e.roundUp(all, 2), e.at(from, 2 * page));
+        // Behind full blocks, which compute for long, hardware does not ask early enough, nor for one row; others are faster if it is
+        // left alone.
+        const bool isFull = height == heights.front(), asks = isFull || height == 1;
+        return blockOf(blockFor(height, asks ? lineBytes : 0, dots), row, from, zero, e.roundUp(all, 2),
+                       e.at(from, isFull ? 2 * page : page));
       }
       GemmBlock block = blockFor(height, lineBytes, dots);
       const int64_t vectors = width / c.level.lanes;
@@ -260,9 +262,9 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
         return passes(gemmPass / 2, [&](Value k, Value depth, Value next) { // stripe by stripe, each of a pass
           blockOf(block, row, e.at(from, e.mul(k, lineBytes)), k, depth, next);
         });
-      // Many rows compute while two pages come; three and four are slowed on a Zen 4 by what they do not need soon.
-      block.aheadIsNear = (height == 3 || height == 4) && c.level.addsBeside;
-      blockOf(block, row, from, zero, all, e.at(from, height > 4 ? 2 * page : block.aheadIsNear ? page / 4 : page));
+      // Many rows compute while two pages come; two to four are slowed on a Zen 4 by what they do not need soon.
+      block.aheadIsNear = height > 1 && height <= 4 && c.level.addsBeside;
+      blockOf(block, row, from, zero, all, e.at(from, height > 4 ? 2 * page : block.aheadIsNear ? page / 8 : page));
     });
   };
   auto twoBlocks = [&](bool dots) {
