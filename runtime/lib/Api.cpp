@@ -118,8 +118,13 @@ dsrt_status dsrt_trace_stop(dsrt_model *model) {
 
 int32_t dsrt_trace_count(const dsrt_model *model, int32_t *left_out) {
   if (left_out)
-    *left_out = model ? model->trace.leftOut() : 0;
-  return model ? model->trace.count() : 0;
+    *left_out = 0;
+  if (!model)
+    return 0;
+  Lock lock(model->mutex);
+  if (left_out)
+    *left_out = model->trace.leftOut();
+  return model->trace.count();
 }
 
 dsrt_status dsrt_trace_get(const dsrt_model *model, int32_t index, dsrt_traced_step *step) {

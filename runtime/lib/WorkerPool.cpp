@@ -11,8 +11,8 @@ namespace {
 // those that are waited for.
 constexpr uint32_t insideRounds = 3000, betweenRounds = 20000, crowdedRounds = 20;
 
-// Kernels keep slabs of rows on the stack, 2.3 MB of hidden width 16384. What the system gives a thread depends on `ulimit -s`.
-constexpr size_t workerStackBytes = size_t(16) << 20;
+// What the system gives a thread depends on `ulimit -s`.
+constexpr size_t workerStackBytes = 4 * kernelStackBytes;
 
 struct ThreadStart {
   WorkerPool *pool;
@@ -101,14 +101,12 @@ void WorkerPool::work(int32_t worker) {
 }
 
 void WorkerPool::run(Job newJob, void *context) {
-  if (count == 1) {
-    newJob(context, 0);
-    return;
-  }
+  if (count == 1)
+    return callerStack.run(newJob, context);
   job = newJob;
   jobContext = context;
   epoch.set(epoch.load() + 1);
-  newJob(context, 0);
+  callerStack.run(newJob, context);
   finished.arrive();
 }
 

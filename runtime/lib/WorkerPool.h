@@ -3,6 +3,7 @@
 #define DSRT_LIB_WORKERPOOL_H
 
 #include "runtime/lib/Barrier.h"
+#include "runtime/lib/CallerStack.h"
 #include "runtime/lib/Status.h"
 #include <memory>
 #include <sched.h>
@@ -61,6 +62,7 @@ private:
   uint32_t idleRounds;
   std::vector<int> cpus; // empty: not pinned
   std::vector<pthread_t> threads;
+  CallerStack callerStack;
   WaitWord epoch;
   Barrier inside, finished;
   Job job = nullptr;

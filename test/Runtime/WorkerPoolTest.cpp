@@ -97,6 +97,32 @@ TEST(WorkerPool, WorkersHaveRoomOnTheirStacks) {
   EXPECT_GE(bytes, size_t(16) << 20);
 }
 
+/// As a virtual machine's threads or those of a server may have.
+TEST(WorkerPool, CallersWithSmallStacksHaveRoom) {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 128 << 10);
+  for (int32_t threads : {1, 2}) {
+    std::unique_ptr<WorkerPool> pool;
+    ASSERT_TRUE(WorkerPool::create(threads, -1, pool).ok());
+    auto runs = [](void *argument) -> void * {
+      for (int job = 0; job < 3; ++job)
+        static_cast<WorkerPool *>(argument)->run([](int32_t) {
+          volatile uint8_t slab[3 << 20];
+          for (size_t i = 0; i < sizeof(slab); i += 4096)
+            slab[i] = 1;
+        });
+      return argument;
+    };
+    pthread_t thread;
+    ASSERT_EQ(pthread_create(&thread, &attributes, runs, pool.get()), 0);
+    void *done = nullptr;
+    ASSERT_EQ(pthread_join(thread, &done), 0);
+    EXPECT_EQ(done, pool.get());
+  }
+  pthread_attr_destroy(&attributes);
+}
+
 TEST(WorkerPool, AForkedProcessIsToldSo) {
   std::unique_ptr<WorkerPool> pool;
   ASSERT_TRUE(WorkerPool::create(2, -1, pool).ok());

@@ -2,9 +2,8 @@
 //   Every function that can fail returns a dsrt_status; anything but DSRT_OK leaves one line for dsrt_last_error() of that thread.
 //   A structure that begins with `size` is versioned by it: set it with its _init function or to sizeof, before anything else.
 //   Calls on one model (and its sessions) from several threads are safe and run one after the other.
-//   The calling thread is one of the model's workers: it needs 2 MiB of stack (4 MiB for widths above 8192);
-//   the others have 16 MiB. Weights, caches and buffers that the system refuses are DSRT_UNAVAILABLE; small allocations that it refuses
-//   end the process.
+//   The calling thread is one of the model's workers; where less than 4 MiB of its stack are left, kernels run on one of this library's.
+//   Weights, caches and buffers that the system refuses are DSRT_UNAVAILABLE; small allocations that it refuses end the process.
 #ifndef DSRT_DSRT_H
 #define DSRT_DSRT_H
 
