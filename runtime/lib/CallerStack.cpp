@@ -1,4 +1,5 @@
 #include "runtime/lib/CallerStack.h"
+#include <cstdlib>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -49,7 +50,7 @@ void CallerStack::run(void (*job)(void *, int32_t), void *context) {
     return job(context, 0);
   if (!stack.data()) {
     if (!Mapping::anonymous(kernelStackBytes + guardBytes, /*huge=*/false, stack).ok())
-      return job(context, 0); // which most kernels survive
+      abort(); // as where any small allocation is refused: kernels would write beyond the stack
     mprotect(stack.data(), guardBytes, PROT_NONE);
   }
   Switch to{job, context, {}, {}};
@@ -58,8 +59,6 @@ void CallerStack::run(void (*job)(void *, int32_t), void *context) {
   to.callee.uc_stack.ss_size = stack.size();
   to.callee.uc_link = &to.caller;
   makecontext(&to.callee, enter, 0);
-  Switch *before = entered;
   entered = &to;
   swapcontext(&to.caller, &to.callee);
-  entered = before;
 }

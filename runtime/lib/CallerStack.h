@@ -6,7 +6,7 @@
 
 namespace dsrt {
 
-/// Kernels keep slabs of rows on the stack, 2.3 MB of hidden width 16384.
+/// Kernels keep slabs of rows on the stack, 2.3 MB of hidden width 16384, and 3.1 MB at `x86-64-v4-fp16`.
 inline constexpr int64_t kernelStackBytes = int64_t(4) << 20;
 
 class CallerStack {

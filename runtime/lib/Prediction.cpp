@@ -127,7 +127,8 @@ static Bound boundOf(const Prediction &prediction, double overheadNs) {
 static double imbalance(double tiles, int threads) { return tiles > 0 ? std::ceil(tiles / threads) * threads / tiles : 1; }
 
 static bool hasDots(const LaunchWork &work, const MachineLimits &limits, std::string_view level) {
-  return work.matrix == MatrixType::bf16 && limits.flopsBf16 > 0 && hasBf16Dots(cpuLevelOf(level).value_or(CpuLevel::none));
+  const bool mayRound = work.matrix == MatrixType::bf16 || (work.matrix == MatrixType::rounded && work.rows >= halvesRows);
+  return mayRound && limits.flopsBf16 > 0 && hasBf16Dots(cpuLevelOf(level).value_or(CpuLevel::none));
 }
 
 static bool multipliesHalves(const LaunchWork &work, std::string_view level) {
@@ -148,7 +149,7 @@ static double multiplyAddsOfOne(const LaunchWork &work, std::string_view level) 
     return 2;
   if (work.matrix == MatrixType::bf16)
     return 1;
-  const bool isF32 = work.matrix != MatrixType::none;
+  const bool isF32 = work.matrix != MatrixType::none && work.matrix != MatrixType::rounded;
   return isF32 && level == nameOf(CpuLevel::znver4) && work.rows >= winogradRows ? 16.0 / 11 : 1;
 }
 

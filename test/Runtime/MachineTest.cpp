@@ -141,7 +141,8 @@ TEST(Machine, PredictsForALevel) {
   EXPECT_EQ(macNs(512, MatrixType::bf16, "x86-64-v4-fp16"), f32 / 2); // as f16
   EXPECT_EQ(macNs(13, MatrixType::bf16, "x86-64-v4-fp16"), macNs(13, MatrixType::f32, "x86-64-v4"));
   EXPECT_EQ(macNs(512, MatrixType::rounded, "x86-64-v4-fp16"), f32 / 2);
-  EXPECT_EQ(macNs(512, MatrixType::rounded, "x86-64-v4-bf16"), f32);
+  EXPECT_EQ(macNs(512, MatrixType::rounded, "x86-64-v4-bf16"), f32 / 2);
+  EXPECT_EQ(macNs(13, MatrixType::rounded, "znver4"), macNs(13, MatrixType::f32, "x86-64-v4"));
   EXPECT_EQ(macNs(1, MatrixType::halves, "x86-64-v4-fp16"), macNs(1, MatrixType::f32, "x86-64-v4") / 2);
   machine.level = "x86-64-v4-bf16";
   EXPECT_EQ(macNs(512, MatrixType::bf16, ""), f32 / 2);

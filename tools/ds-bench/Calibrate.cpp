@@ -197,10 +197,10 @@ static std::string wordOf(const std::string &path) {
   return word;
 }
 
-/// Returns the bytes of one cache of a level, of the processor that this thread is on. sysconf comes second, as glibc counts the third
-/// level of all dies of an AMD package, of which a core has one.
-static int64_t cacheSize(int level, int name, int64_t fallback) {
-  const std::string caches = "/sys/devices/system/cpu/cpu" + std::to_string(std::max(0, sched_getcpu())) + "/cache/index";
+/// Returns the bytes of one cache of a level, of a processor. sysconf comes second, as glibc counts the third level of all dies of an AMD
+/// package, of which a core has one.
+static int64_t cacheSize(int processor, int level, int name, int64_t fallback) {
+  const std::string caches = "/sys/devices/system/cpu/cpu" + std::to_string(std::max(0, processor)) + "/cache/index";
   for (int i = 0; i < 8; ++i) {
     const std::string cache = caches + std::to_string(i) + "/", size = wordOf(cache + "size");
     if (wordOf(cache + "level") != std::to_string(level) || wordOf(cache + "type") == "Instruction")
@@ -293,9 +293,10 @@ int calibrate(const CalibrateOptions &options, MachineDescription &machine, cons
   machine = MachineDescription();
   machine.processor = currentProcessor();
   machine.level = nameOf(machineCpuLevel());
-  machine.l1Size = cacheSize(1, _SC_LEVEL1_DCACHE_SIZE, 32 << 10);
-  machine.l2Size = cacheSize(2, _SC_LEVEL2_CACHE_SIZE, 1 << 20);
-  machine.l3Size = cacheSize(3, _SC_LEVEL3_CACHE_SIZE, machine.l2Size * 8);
+  const int processor = sched_getcpu();
+  machine.l1Size = cacheSize(processor, 1, _SC_LEVEL1_DCACHE_SIZE, 32 << 10);
+  machine.l2Size = cacheSize(processor, 2, _SC_LEVEL2_CACHE_SIZE, 1 << 20);
+  machine.l3Size = cacheSize(processor, 3, _SC_LEVEL3_CACHE_SIZE, machine.l2Size * 8);
   int32_t most = 0;
   Status status = chooseThreads(0, most);
   for (int32_t threads : threadCounts(options, most))

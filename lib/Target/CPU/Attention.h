@@ -2,7 +2,7 @@
 //
 // bf16 and codes of a cache become f32 in registers; the scale of a key multiplies its finished score, that of a value its probability.
 // Pairs of bf16 meet queries and probabilities rounded to bf16 where the level has dot products of them, become f16 where it has
-// multiply-adds of those, and f32 elsewhere. A cache becomes f16 there too, where attention is `rounded` and many queries read it.
+// multiply-adds of those, and f32 elsewhere. A cache becomes either there too, where attention is `rounded` and many queries read it.
 //
 // Follows Milakov and Gimelshein 2018 (arXiv:1805.02867) and Dao et al. 2022 (arXiv:2205.14135). A row that sees no key gives zeros.
 // Values of keys that a row does not see are multiplied by zero, so they have to be finite when another row of its block sees them, or in
@@ -75,7 +75,8 @@ struct AttentionKeys {
 /// stack.
 class AttentionBlock {
 public:
-  AttentionBlock(AttentionKernel &kernel, int64_t rows);
+  /// `layout` is of what keys and values are converted to before; by default they are read where they lie.
+  AttentionBlock(AttentionKernel &kernel, int64_t rows, std::optional<ds_plan::CacheLayout> layout = std::nullopt);
   virtual ~AttentionBlock() = default;
   int64_t rows() const { return count; }
   /// Emits the block for its rows; a row may stand there twice, and then the first time counts.
@@ -91,8 +92,8 @@ protected:
   virtual void scores(const AttentionKeys &keys, const Step &step);
   /// Scores of `vectors` vectors of keys that lie at `keys`; `first` is the first of them in the step.
   void scoreTile(Value keys, Value ahead, Value first, int64_t vectors);
-  /// Asks for what lies `ahead` bytes behind `place`, unless that is null or the line of `place` has been asked for: `inLine` bytes of it
-  /// lie before.
+  /// Asks for what lies `ahead` bytes behind `place`, unless that is null or the line of `place` has been asked for, or comes by itself:
+  /// `inLine` bytes of it lie before.
   void ask(Value place, Value ahead, int64_t inLine);
   /// What one `add` adds to a sum: a number that all lanes share times a vector of a key's or value's numbers, or two of each.
   using Factors = llvm::SmallVector<Value, 2>;
@@ -143,44 +144,84 @@ protected:
   Value beginArray, endArray; // [lanes] i32
 };
 
-/// Keys and values of one head as f16 (Halves.h), which all blocks of its queries share. Made once a function.
-class HalvesOfHead {
+/// A copy of the keys and values of one head in 16 bits, which all blocks of its queries share. Made once a function.
+class ConvertedHead {
+public:
+  virtual ~ConvertedHead() = default;
+  /// How they lie here.
+  static ds_plan::CacheLayout layoutOf(int64_t headSize) { return ds_plan::CacheLayout(headSize, /*elementBytes=*/2, /*hasPairs=*/true); }
+  /// Whether keys [0, end) have room here, and so many tokens read them that the way to 16 bits pays; i1.
+  mlir::Value isWorthIt(mlir::Value end);
+  /// Makes them those of keys [0, end) of head `head` of sequence `b`, unless they are.
+  void take(mlir::Value b, mlir::Value head, mlir::Value end);
+  mlir::Value keys, values;
+
+protected:
+  using Value = mlir::Value;
+  explicit ConvertedHead(AttentionKernel &kernel);
+  /// Whether attention may round heads to 16 bits, and their size allows it.
+  static bool mayConvert(const AttentionKernel &kernel);
+  virtual void takeKeys(Value from, Value end) = 0;
+  virtual void takeValues(Value from, Value end) = 0;
+
+  /// The scales of a block of cached codes; null of other caches.
+  Value scalesOfKeys(Value block);
+  /// Element `d` of the 16 keys of a block of the cache.
+  Value keysOfBlock(Value block, Value d, Value scales);
+  struct Slot {
+    Value place, scale; // no scale: null
+  };
+  /// Where the values of a slot of the cache are.
+  Slot slotAt(Value from, Value slot);
+  /// The values of a slot from `d` on.
+  Value valuesOfSlot(const Slot &slot, Value d);
+  /// Stores the words of which each has the bits, i16, of one of `low` and one of `high`.
+  void storePairs(Value low, Value high, Value to);
+
+  AttentionKernel &kernel;
+  Emitter &e;
+  int64_t slots; // the most of a sequence
+
+private:
+  Value taken; // stack: i64, whose they are
+};
+
+/// As pairs of bf16, of a cache, for levels with dot products of them.
+class PairsOfHead : public ConvertedHead {
+public:
+  explicit PairsOfHead(AttentionKernel &kernel) : ConvertedHead(kernel) {}
+  /// Whether the level and the kernel go that way.
+  static bool serves(const AttentionKernel &kernel);
+
+private:
+  void takeKeys(Value from, Value end) override;
+  void takeValues(Value from, Value end) override;
+};
+
+/// As f16 (Halves.h); of 32 values the first and the 17th stand in a pair: [16][headSize][2].
+class HalvesOfHead : public ConvertedHead {
 public:
   explicit HalvesOfHead(AttentionKernel &kernel);
   /// Whether the level and the kernel go that way.
   static bool serves(const AttentionKernel &kernel);
   /// Keys of a block of values: those that words hold 16 apart.
   static constexpr int64_t blockKeys = 32, distance = 16;
-  /// How they lie here, but that of 32 values the first and the 17th stand in a pair: [16][headSize][2].
-  static ds_plan::CacheLayout layoutOf(int64_t headSize) { return ds_plan::CacheLayout(headSize, /*elementBytes=*/2, /*hasPairs=*/true); }
-  /// Whether keys [0, end) have room here, and so many tokens read them that the way to f16 pays; i1.
-  mlir::Value isWorthIt(mlir::Value end);
-  /// Makes them those of keys [0, end) of head `head` of sequence `b`, unless they are.
-  void take(mlir::Value b, mlir::Value head, mlir::Value end);
-  mlir::Value keys, values;
   mlir::Value factors; // f32: what takes the scale of keys back, and that of values
 
 private:
-  using Value = mlir::Value;
-  void takeKeys(Value from, Value end);
-  void takeValues(Value from, Value end);
+  void takeKeys(Value from, Value end) override;
+  void takeValues(Value from, Value end) override;
+  void takePairedKeys(Value from, Value end);
+  void takePairedValues(Value from, Value end);
   /// Stores the factor of what is as large as `sizes`; returns the exponent of bf16 that is subtracted, in all halves.
   Value scale(Value sizes, int64_t factor);
   Value numbersOf(Value bits, Value least);
   /// Words with ones in the halves for those of keys `key` and `key + 1` that are below `end`.
   Value wordBelow(Value key, Value end);
-
-  void takeCachedKeys(Value from, Value end);
-  void takeCachedValues(Value from, Value end);
   /// Stores the factor of what is as large as `largest`; returns what it is multiplied by, in all lanes.
   Value scaleOfCached(Value largest, int64_t factor);
-  /// Stores the words of which each has a number of `low` and one of `high`, f32 that f16 holds.
-  void storePairs(Value low, Value high, Value to);
-
-  AttentionKernel &kernel;
-  Emitter &e;
-  int64_t slots;     // the most of a sequence
-  mlir::Value taken; // stack: i64, whose they are
+  /// The bits of f32 that f16 holds.
+  Value bitsOfHalf(Value numbers);
 };
 
 /// The same by multiply-adds of f16, of keys and values that `HalvesOfHead` holds; scores and probabilities are f16 too.

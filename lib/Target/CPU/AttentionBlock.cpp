@@ -6,9 +6,9 @@ using mlir::ValueRange;
 
 static constexpr double log2OfE = 1.4426950408889634;
 
-AttentionBlock::AttentionBlock(AttentionKernel &kernel, int64_t rows)
+AttentionBlock::AttentionBlock(AttentionKernel &kernel, int64_t rows, std::optional<ds_plan::CacheLayout> converted)
     : kernel(kernel), e(kernel.context.e), count(rows), lanes(kernel.context.level.lanes), headSize(kernel.headSize()),
-      paddedSize(llvm::alignTo(headSize, lanes)), layout(kernel.keys.layout),
+      paddedSize(llvm::alignTo(headSize, lanes)), layout(converted.value_or(kernel.keys.layout)),
       hasDots(layout.hasPairs && kernel.context.level.bf16Dots != Dots::none), multipliedBytes(hasDots ? 2 : 4),
       together(layout.hasPairs ? 2 : 1) {
   // As many of a step as registers hold with their sums, a query and what LLVM wants.

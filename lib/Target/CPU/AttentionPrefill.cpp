@@ -5,7 +5,7 @@ using mlir::Value;
 
 /// Emits tokens `[first, first + rows of the block)` of head `h` of sequence `b`; rows behind the last token repeat it.
 static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, Value b, Value h, Value first, Value limit,
-                       AttentionKernel::MaskOf mask, const HalvesOfHead *halves) {
+                       AttentionKernel::MaskOf mask, const ConvertedHead *converted) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
   AttentionOp op = kernel.op;
@@ -20,8 +20,8 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, Value b, 
     rows.push_back({kernel.headOf(*kernel.query, row, h), kernel.headOf(context.outs[0], row, h), begin, end, slope, Value()});
   }
   AttentionKeys keys;
-  keys.keys = halves ? halves->keys : kernel.keys.head(e, kernel.keys.sequence(e, b), kvHead);
-  keys.values = halves ? halves->values : kernel.values.head(e, kernel.values.sequence(e, b), kvHead);
+  keys.keys = converted ? converted->keys : kernel.keys.head(e, kernel.keys.sequence(e, b), kvHead);
+  keys.values = converted ? converted->values : kernel.values.head(e, kernel.values.sequence(e, b), kvHead);
   keys.begin = rows.front().begin, keys.end = rows.back().end;
   keys.commonBegin = rows.back().begin, keys.commonEnd = rows.front().end;
   if (kernel.mask)
@@ -36,15 +36,15 @@ static void emitTokens(AttentionKernel &kernel, AttentionBlock &block, Value b, 
 }
 
 namespace {
-/// Blocks of queries that one kernel has: `few` for where few are left. Those of f16 share a head.
+/// Blocks of queries that one kernel has: `few` for where few are left. Those of 16 bits share a head.
 struct Blocks {
   AttentionBlock &whole, &few;
-  HalvesOfHead *head = nullptr;
+  ConvertedHead *head = nullptr;
 };
 } // namespace
 
-/// Emits the tokens of all heads in `plain` blocks, or in those of `halves`, unless null, where f16 is worth it.
-static void emitBlocks(AttentionKernel &kernel, const Blocks &plain, const Blocks *halves) {
+/// Emits the tokens of all heads in `plain` blocks, or in `converted` ones, unless null, where 16 bits are worth it.
+static void emitBlocks(AttentionKernel &kernel, const Blocks &plain, const Blocks *converted) {
   KernelContext &context = kernel.context;
   Emitter &e = context.e;
   Value blocks = e.ceilDiv(context.tokens, plain.whole.rows());
@@ -64,8 +64,8 @@ static void emitBlocks(AttentionKernel &kernel, const Blocks &plain, const Block
           [&] { e.forRange(first, context.tokens, those.few.rows(), [&](Value token) { emitFrom(those.few, token); }); },
           [&] { emitFrom(those.whole, first); });
     };
-    if (halves)
-      e.ifElse(halves->head->isWorthIt(limit), [&] { emit(*halves); }, [&] { emit(plain); });
+    if (converted)
+      e.ifElse(converted->head->isWorthIt(limit), [&] { emit(*converted); }, [&] { emit(plain); });
     else
       emit(plain);
   });
@@ -78,10 +78,20 @@ void ds::emitAttentionPrefill(AttentionKernel &kernel) {
   int64_t wholeRows = context.level.registers >= 32 ? 12 : kernel.seed ? 4 : context.level.fma ? 6 : 3;
   int64_t fewRows = kernel.seed ? 4 : wholeRows / 3;
   AttentionBlock whole(kernel, wholeRows), few(kernel, fewRows);
-  if (!HalvesOfHead::serves(kernel))
-    return emitBlocks(kernel, {whole, few}, nullptr);
-  HalvesOfHead head(kernel);
-  HalvesBlock wholeHalves(kernel, head, wholeRows), fewHalves(kernel, head, fewRows);
-  const Blocks halves{wholeHalves, fewHalves, &head};
-  emitBlocks(kernel, {whole, few}, &halves);
+  auto emitConverted = [&](ConvertedHead &head, AttentionBlock &wholeOfHead, AttentionBlock &fewOfHead) {
+    const Blocks converted{wholeOfHead, fewOfHead, &head};
+    emitBlocks(kernel, {whole, few}, &converted);
+  };
+  if (HalvesOfHead::serves(kernel)) {
+    HalvesOfHead head(kernel);
+    HalvesBlock wholeHalves(kernel, head, wholeRows), fewHalves(kernel, head, fewRows);
+    return emitConverted(head, wholeHalves, fewHalves);
+  }
+  if (PairsOfHead::serves(kernel)) {
+    PairsOfHead head(kernel);
+    const ds_plan::CacheLayout layout = ConvertedHead::layoutOf(kernel.headSize());
+    AttentionBlock wholePairs(kernel, wholeRows, layout), fewPairs(kernel, fewRows, layout);
+    return emitConverted(head, wholePairs, fewPairs);
+  }
+  emitBlocks(kernel, {whole, few}, nullptr);
 }

@@ -250,9 +250,9 @@ void GemmKernel::emitProduct(LinearOp linear, const Slab &slab, Value panel, Val
   auto oneBlock = [&](bool dots) {
     forBlocks(gemmShortBlocks(heights), zero, slab.count, [&](Value row, int64_t height) {
       if (dots) {
-        // Behind full blocks, which compute for long, hardware does not ask early enough, nor for one row; others are faster if it is
-        // left alone.
-        const bool isFull = height == heights.front(), asks = isFull || height == 1;
+        // Behind full blocks, which compute for long, hardware does not ask early enough, nor on a Zen 4 for one row; others are faster if
+        // it is left alone.
+        const bool isFull = height == heights.front(), asks = isFull || (height == 1 && c.level.addsBeside);
         return blockOf(blockFor(height, asks ? lineBytes : 0, dots), row, from, zero, e.roundUp(all, 2),
                        e.at(from, isFull ? 2 * page : page));
       }

@@ -10,49 +10,10 @@ static constexpr int64_t lineBytes = 64;
 /// The first bf16 that is no finite number, as i16.
 static constexpr int64_t notFinite = 0x7f80;
 
-HalvesOfHead::HalvesOfHead(AttentionKernel &kernel) : kernel(kernel), e(kernel.context.e) {
-  // Half of a second-level cache of 2 MB, and of a small thread's stack.
-  constexpr int64_t mostBytes = 1024 * 1024, bytesOfSlot = 4;
-  const int64_t size = kernel.headSize();
-  slots = std::max(mostBytes / (bytesOfSlot * size) / blockKeys, int64_t(1)) * blockKeys;
-  keys = e.stack(slots * size * 2);
-  values = e.stack(slots * size * 2);
-  factors = e.stack(2 * 4);
-  taken = e.stack(8);
-  e.store(e.constant(-1), taken);
-}
+HalvesOfHead::HalvesOfHead(AttentionKernel &kernel) : ConvertedHead(kernel) { factors = e.stack(2 * 4); }
 
 bool HalvesOfHead::serves(const AttentionKernel &kernel) {
-  const ds_plan::CacheLayout &layout = kernel.keys.layout;
-  AttentionOp op = kernel.op;
-  // A window would have all of a cache converted for the part that it sees.
-  const bool mayRound = layout.hasPairs || (op.getRounded() && !op.getWindow());
-  return kernel.context.level.multipliesF16 && mayRound && layout.headSize % ds_plan::CacheLayout::pairedHead == 0 &&
-         layout.headSize < 512 && !kernel.slopes && !kernel.seed;
-}
-
-Value HalvesOfHead::isWorthIt(Value end) {
-  constexpr int64_t fewestQueries = 24; // of a head of keys, with all that share it
-  Value fits = e.le(end, slots);
-  if (kernel.keys.layout.hasPairs)
-    return fits;
-  return e.bitAnd(fits, e.ge(e.mul(kernel.context.tokens, kernel.group()), fewestQueries));
-}
-
-void HalvesOfHead::take(Value b, Value head, Value end) {
-  Value which = e.add(e.mul(b, kernel.keys.heads), head);
-  e.ifThen(e.ne(e.load(e.i64(), taken), which), [&] {
-    Value keysOfHead = kernel.keys.head(e, kernel.keys.sequence(e, b), head);
-    Value valuesOfHead = kernel.values.head(e, kernel.values.sequence(e, b), head);
-    if (kernel.keys.layout.hasPairs) {
-      takeKeys(keysOfHead, end);
-      takeValues(valuesOfHead, end);
-    } else {
-      takeCachedKeys(keysOfHead, end);
-      takeCachedValues(valuesOfHead, end);
-    }
-    e.store(which, taken);
-  });
+  return kernel.context.level.multipliesF16 && !kernel.slopes && mayConvert(kernel);
 }
 
 /// Absolute values as bits, 0 for what is not finite.
@@ -72,7 +33,7 @@ Value HalvesOfHead::scale(Value sizes, int64_t factor) {
   return e.bitcast(e.splat(Halves::twice(e, e.shiftLeft(down, Halves::fractionOfBf16))), sizes.getType());
 }
 
-void HalvesOfHead::takeKeys(Value from, Value end) {
+void HalvesOfHead::takePairedKeys(Value from, Value end) {
   const int64_t lanes = e.getLevel().lanes, lines = kernel.headSize() / 2;
   mlir::Type words = e.vec(lanes, e.i32()), halves = e.vec(2 * lanes, e.i16());
   Value zero = e.constant(0), blocks = e.ceilDiv(end, kernel.keys.layout.slots);
@@ -95,7 +56,7 @@ Value HalvesOfHead::wordBelow(Value key, Value end) {
   return e.splat(e.bitOr(below(key, 0xffff), below(e.add(key, 1), -0x10000)));
 }
 
-void HalvesOfHead::takeValues(Value from, Value end) {
+void HalvesOfHead::takePairedValues(Value from, Value end) {
   const int64_t lanes = e.getLevel().lanes, rowBytes = kernel.headSize() * 4;
   mlir::Type words = e.vec(lanes, e.i32()), halves = e.vec(2 * lanes, e.i16());
   Value zero = e.constant(0), known = e.roundUp(end, kernel.values.layout.slots);
@@ -143,73 +104,52 @@ Value HalvesOfHead::scaleOfCached(Value largest, int64_t factor) {
   return e.splat(scale.up);
 }
 
-void HalvesOfHead::storePairs(Value low, Value high, Value to) {
-  mlir::Type half = e.getBuilder().getF16Type();
-  llvm::SmallVector<int64_t> order;
-  for (int64_t lane = 0; lane < e.getLevel().lanes; ++lane)
-    order.append({lane, e.getLevel().lanes + lane});
-  e.store(e.shuffle(e.bitsOf(half, low), e.bitsOf(half, high), order), to);
-}
+Value HalvesOfHead::bitsOfHalf(Value numbers) { return e.bitsOf(e.getBuilder().getF16Type(), numbers); }
 
-void HalvesOfHead::takeCachedKeys(Value from, Value end) {
+void HalvesOfHead::takeKeys(Value from, Value end) {
   const ds_plan::CacheLayout &layout = kernel.keys.layout;
-  const int64_t lanes = e.getLevel().lanes, size = kernel.headSize(), rowBytes = lanes * layout.elementBytes;
+  if (layout.hasPairs)
+    return takePairedKeys(from, end);
+  const int64_t lanes = e.getLevel().lanes, size = kernel.headSize();
   Value zero = e.constant(0), blocks = e.ceilDiv(end, layout.slots);
   auto blockAt = [&](Value block) { return e.at(from, e.mul(block, layout.blockBytes())); };
-  auto scalesOf = [&](Value place) { return layout.hasCodes ? e.load(e.vec(), place) : Value(); };
-  auto numbersAt = [&](Value place, Value d, Value scales) {
-    Value numbers = kernel.keys.load(e, e.at(place, e.add(e.mul(d, rowBytes), layout.scaleBytes())), lanes);
-    return scales ? e.mul(numbers, scales) : numbers;
-  };
   Value largest = e.forRange(zero, blocks, 1, ValueRange{e.zero(e.vec())}, [&](Value block, ValueRange before) {
-    Value place = blockAt(block), scales = scalesOf(place), below = e.laneMask(e.sub(end, e.mul(block, layout.slots)), lanes);
+    Value place = blockAt(block), scales = scalesOfKeys(place), below = e.laneMask(e.sub(end, e.mul(block, layout.slots)), lanes);
     return e.forRange(zero, e.constant(size), 1, before, [&](Value d, ValueRange most) {
-      return Emitter::Values{largerFinite(e, e.select(below, numbersAt(place, d, scales), e.zero(e.vec())), most[0])};
+      return Emitter::Values{largerFinite(e, e.select(below, keysOfBlock(place, d, scales), e.zero(e.vec())), most[0])};
     });
   })[0];
   Value up = scaleOfCached(largest, 0);
   e.forRange(zero, blocks, 1, [&](Value block) {
-    Value place = blockAt(block), scales = scalesOf(place), to = e.at(keys, e.mul(block, layoutOf(size).blockBytes()));
+    Value place = blockAt(block), scales = scalesOfKeys(place), to = e.at(keys, e.mul(block, layoutOf(size).blockBytes()));
     e.forRange(zero, e.constant(size), 2, [&](Value d) {
-      auto scaled = [&](Value d) { return e.mul(numbersAt(place, d, scales), up); };
+      auto scaled = [&](Value d) { return bitsOfHalf(e.mul(keysOfBlock(place, d, scales), up)); };
       storePairs(scaled(d), scaled(e.add(d, 1)), e.at(to, e.mul(d, lineBytes / 2)));
     });
   });
 }
 
-void HalvesOfHead::takeCachedValues(Value from, Value end) {
-  const ds_plan::CacheLayout &layout = kernel.values.layout;
+void HalvesOfHead::takeValues(Value from, Value end) {
+  if (kernel.keys.layout.hasPairs)
+    return takePairedValues(from, end);
   const int64_t lanes = e.getLevel().lanes, size = kernel.headSize();
   Value zero = e.constant(0);
-  struct Slot {
-    Value place, scale;
-  };
-  auto slotAt = [&](Value slot) {
-    Value place = e.at(from, e.mul(slot, layout.rowBytes()));
-    if (!layout.hasCodes)
-      return Slot{place, Value()};
-    Value block = e.div(slot, layout.slots);
-    Value scale = e.element(e.at(from, e.mul(block, layout.blockBytes())), e.f32(), e.rem(slot, layout.slots));
-    return Slot{e.at(place, e.mul(e.add(block, 1), layout.scaleBytes())), e.splat(e.load(e.f32(), scale))};
-  };
-  auto numbersAt = [&](const Slot &slot, Value d) {
-    Value numbers = kernel.values.load(e, e.at(slot.place, e.mul(d, layout.elementBytes)), lanes);
-    return slot.scale ? e.mul(numbers, slot.scale) : numbers;
-  };
   Value largest = e.forRange(zero, end, 1, ValueRange{e.zero(e.vec())}, [&](Value slot, ValueRange before) {
-    Slot row = slotAt(slot);
+    Slot row = slotAt(from, slot);
     return e.forRange(zero, e.constant(size), lanes, before,
-                      [&](Value d, ValueRange most) { return Emitter::Values{largerFinite(e, numbersAt(row, d), most[0])}; });
+                      [&](Value d, ValueRange most) { return Emitter::Values{largerFinite(e, valuesOfSlot(row, d), most[0])}; });
   })[0];
   Value up = scaleOfCached(largest, 1), last = e.sub(end, 1);
   e.forRange(zero, end, blockKeys, [&](Value block) {
     e.forRange(block, e.add(block, distance), 1, [&](Value key) {
       // What lies behind the end is 0, whatever stands there.
       Value farKey = e.add(key, distance), isNear = e.lt(key, end), isFar = e.lt(farKey, end);
-      Slot near = slotAt(e.min(key, last)), far = slotAt(e.min(farKey, last));
+      Slot near = slotAt(from, e.min(key, last)), far = slotAt(from, e.min(farKey, last));
       Value row = e.at(values, e.mul(e.sub(key, e.div(block, 2)), size * 4));
       e.forRange(zero, e.constant(size), lanes, [&](Value d) {
-        auto scaled = [&](const Slot &slot, Value isThere) { return e.select(isThere, e.mul(numbersAt(slot, d), up), e.zero(e.vec())); };
+        auto scaled = [&](const Slot &slot, Value isThere) {
+          return bitsOfHalf(e.select(isThere, e.mul(valuesOfSlot(slot, d), up), e.zero(e.vec())));
+        };
         storePairs(scaled(near, isNear), scaled(far, isFar), e.at(row, e.mul(d, 4)));
       });
     });

@@ -3,6 +3,7 @@
 //   A structure that begins with `size` is versioned by it: set it with its _init function or to sizeof, before anything else.
 //   Calls on one model (and its sessions) from several threads are safe and run one after the other.
 //   The calling thread is one of the model's workers; where less than 4 MiB of its stack are left, kernels run on one of this library's.
+//   A stack that is not the thread's own, as of coroutines, needs as many.
 //   Weights, caches and buffers that the system refuses are DSRT_UNAVAILABLE; small allocations that it refuses end the process.
 #ifndef DSRT_DSRT_H
 #define DSRT_DSRT_H

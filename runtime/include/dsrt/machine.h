@@ -28,7 +28,7 @@ struct MachineLimits {
 struct MachineDescription {
   std::string processor;                      // as currentProcessor() has it
   std::string level;                          // best CPU level, such as "x86-64-v4"
-  int64_t l1Size = 0, l2Size = 0, l3Size = 0; // bytes: of one core, of one core, of all
+  int64_t l1Size = 0, l2Size = 0, l3Size = 0; // bytes: of one cache
   std::vector<MachineLimits> limits;          // by threads, increasing
 };
 

@@ -217,6 +217,15 @@ public:
           value = std::clamp(std::round(value * 64), -127.0f, 127.0f) / 64;
   }
 
+  /// The same, and the first of each head the largest: the scale of its codes is 1/64.
+  void roundToBf16AndCodes() {
+    roundToBf16();
+    for (auto *all : {&keys, &values})
+      for (std::vector<float> &rows : *all)
+        for (size_t head = 0; head < rows.size(); head += s.size)
+          rows[head] = std::copysign(127.0f / 64, rows[head]);
+  }
+
   const Shape &s;
   int64_t batch, tokens;
   std::vector<int32_t> past;
@@ -331,10 +340,12 @@ TEST_P(Attention, decoder) {
 }
 
 /// Steps of many sizes and pasts with a cache of `s`, whose keys and values `round` makes such that the cache holds them exactly.
-void checkCache(const CompiledPlan &code, const Shape &s, void (Step::*round)(), double bound = 4e-6) {
+/// Where `roundsQueries`, those of steps in which 24 read a head of keys are rounded to bf16.
+void checkCache(const CompiledPlan &code, const Shape &s, void (Step::*round)(), double bound = 4e-6, bool roundsQueries = false) {
   auto check = [&](Step step, int32_t threads) {
     (step.*round)();
     step.bound = bound;
+    step.roundsQueries = roundsQueries && step.tokens * s.heads / s.kvHeads >= 24;
     step.check(code, threads);
   };
   const auto last = static_cast<int32_t>(s.context - 1);
@@ -392,19 +403,20 @@ TEST_P(AttentionOfPairs, pairs) {
   }
 }
 
-/// A level with multiply-adds of f16 makes f16 of what a cache holds where attention may round, and 24 queries read a head of keys: nine
-/// heads of 17 tokens do, one of 17 does not. Windows stay f32. What no token wrote is NaN.
+/// Levels with multiply-adds of f16 or dot products of bf16 convert what a cache holds where attention may round, and 24 queries read a
+/// head of keys: nine heads of 17 tokens do, one of 17 does not. Windows stay f32. What no token wrote is NaN.
 TEST_P(AttentionOfPairs, roundedCaches) {
-  if (!level().multipliesF16)
+  if (!level().roundsForBf16())
     return; // as without `rounded`
   for (Shape s : {Shape{9, 3, 64, 128, true}, Shape{4, 4, 32, 144, true}, Shape{8, 1, 16, 112, true}, Shape{4, 2, 80, 128, true},
-                  Shape{14, 2, 12, 128, true}, Shape{4, 2, 32, 128, true, false, false, 5}, Shape{2, 2, 48, 128, false}})
+                  Shape{14, 2, 12, 128, true}, Shape{4, 2, 32, 128, true, false, false, 5}, Shape{2, 2, 48, 128, false},
+                  Shape{6, 3, 32, 128, true, false, true}})
     for (int64_t bytes : {1, 2, 4}) {
       s.rounded = true, s.codes = bytes == 1, s.bf16 = bytes == 2;
       CompiledPlan code = compile(s);
       ASSERT_TRUE(code);
-      const bool isHalf = s.size % 16 == 0 && !s.window;
-      checkCache(code, s, s.codes ? &Step::roundToCodes : &Step::roundToBf16, isHalf ? boundOfPairs() : 4e-6);
+      const bool hasDots = level().bf16Dots != Dots::none, converts = s.size % 16 == 0 && !s.window && (hasDots || !s.slopes);
+      checkCache(code, s, &Step::roundToBf16AndCodes, converts ? boundOfPairs() : 4e-6, converts && hasDots);
     }
 }
 
@@ -461,7 +473,7 @@ TEST_P(AttentionOfPairs, infiniteKey) {
 
 /// A key of a cache that is not finite is seen by the last token alone, and the others are what they were.
 TEST_P(AttentionOfPairs, notFiniteInRoundedCache) {
-  if (!level().multipliesF16)
+  if (!level().roundsForBf16())
     return;
   for (bool codes : {false, true}) {
     Shape s{4, 2, 32, 128, true};
