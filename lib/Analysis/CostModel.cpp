@@ -1,5 +1,6 @@
 #include "ds/Analysis/CostModel.h"
 #include "ds/Analysis/LinearTiling.h"
+#include "ds/Analysis/OutputNeeds.h"
 #include "ds/Analysis/RowSharing.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Format.h"
@@ -64,11 +65,13 @@ ProgramCost ds::costOf(ProgramOp program, const SymbolTable &symbols, const Cost
   for (LaunchOp launch : program.getOps<LaunchOp>())
     facts.push_back(factsOf(launch, symbols));
   const dsrt::StepSizes sizes = sizesOf(step, facts);
+  const auto leftOut = launchesLeftOut(program);
   for (auto [launch, known] : llvm::zip_equal(program.getOps<LaunchOp>(), facts)) {
     dsrt::LaunchWork work = dsrt::workOf(known, sizes);
-    cost.launches.push_back(
-        {launch, work, dsrt::predict(work, machine, step.threads, level), dsrt::roofline(work, machine, step.threads, level)});
-    cost.ns += cost.launches.back().prediction.ns;
+    cost.launches.push_back({launch, work, dsrt::predict(work, machine, step.threads, level),
+                             dsrt::roofline(work, machine, step.threads, level), leftOut.contains(launch)});
+    if (!cost.launches.back().isLeftOut)
+      cost.ns += cost.launches.back().prediction.ns;
   }
   int64_t rows = linearRowsOfThread;
   for (LaunchOp launch : program.getOps<LaunchOp>())
@@ -97,6 +100,7 @@ std::string ds::costReport(ModuleOp planned, const CostStep &step, const dsrt::M
   for (ProgramOp program : planned.getOps<ProgramOp>()) {
     ProgramCost cost = costOf(program, symbols, step, machine, level);
     llvm::MapVector<StringRef, KernelTotal> kernels;
+    llvm::erase_if(cost.launches, [](const LaunchCost &launch) { return launch.isLeftOut; });
     for (LaunchCost &launch : cost.launches) {
       KernelTotal &total = kernels[launch.launch.getKernel()];
       ++total.launches;
@@ -157,7 +161,8 @@ std::string ds::costJson(ModuleOp planned, const CostStep &step, const dsrt::Mac
                           {"compute_ns", launch.prediction.computeNs},
                           {"memory_ns", launch.prediction.memoryNs},
                           {"bound", dsrt::nameOf(launch.prediction.bound)},
-                          {"roofline_ns", launch.roofline.ns}});
+                          {"roofline_ns", launch.roofline.ns},
+                          {"left_out", launch.isLeftOut}});
     }
     json["programs"].push_back({{"name", program.getSymName().str()},
                                 {"batch", cost.step.batch},

@@ -7,6 +7,10 @@ using namespace ds;
 
 bool ds::isElementwise(Operation *op) { return op->hasTrait<OpTrait::Elementwise>() || isa<ScaleOp, DropoutOp>(op); }
 
+bool ds::takesRowsAlone(Operation *op) {
+  return op->hasTrait<OpTrait::Elementwise>() || isa<LinearOp, LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op);
+}
+
 static bool isNormGradient(Operation *op) { return isa<LayerNormGradOp, RmsNormGradOp, L2NormalizeGradOp, SoftmaxGradOp>(op); }
 
 bool ds::isRowNorm(Operation *op) { return isa<LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op) || isNormGradient(op); }

@@ -1,5 +1,6 @@
 #include "ds/Analysis/GpuCostModel.h"
 #include "dialects/DS/DSDialect.h"
+#include "ds/Analysis/OutputNeeds.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -16,12 +17,15 @@ GpuProgramCost ds::gpuCostOf(ProgramOp program, const SymbolTable &symbols, cons
   for (LaunchOp launch : program.getOps<LaunchOp>())
     facts.push_back(factsOf(launch, symbols));
   const dsrt::StepSizes sizes = sizesOf(cost.step, facts);
+  const auto leftOut = launchesLeftOut(program);
   for (auto [launch, known] : llvm::zip_equal(program.getOps<LaunchOp>(), facts)) {
     dsrt::GpuLaunchFacts of = dsrt::gpuLaunchOf(known, sizes);
     const dsrt::GpuPrediction prediction = dsrt::predict(of, machine);
+    cost.launches.push_back({launch, std::move(of), prediction, leftOut.contains(launch)});
+    if (cost.launches.back().isLeftOut)
+      continue;
     cost.ns += prediction.ns;
     cost.floorNs += prediction.floorNs;
-    cost.launches.push_back({launch, std::move(of), prediction});
   }
   return cost;
 }
@@ -43,6 +47,7 @@ std::string ds::gpuCostReport(ModuleOp planned, const CostStep &step, const dsrt
   for (ProgramOp program : planned.getOps<ProgramOp>()) {
     GpuProgramCost cost = gpuCostOf(program, symbols, step, machine);
     llvm::MapVector<StringRef, KernelTotal> kernels;
+    llvm::erase_if(cost.launches, [](const GpuLaunchCost &launch) { return launch.isLeftOut; });
     for (GpuLaunchCost &launch : cost.launches) {
       KernelTotal &total = kernels[launch.launch.getKernel()];
       ++total.launches;
@@ -96,7 +101,8 @@ std::string ds::gpuCostJson(ModuleOp planned, const CostStep &step, const dsrt::
                           {"floor_ns", launch.prediction.floorNs},
                           {"compute_ns", launch.prediction.computeNs},
                           {"memory_ns", launch.prediction.memoryNs},
-                          {"bound", dsrt::nameOf(launch.prediction.bound)}});
+                          {"bound", dsrt::nameOf(launch.prediction.bound)},
+                          {"left_out", launch.isLeftOut}});
     }
     json["programs"].push_back({{"name", program.getSymName().str()},
                                 {"batch", cost.step.batch},

@@ -1,5 +1,6 @@
 #include "KernelTable.h"
 #include "ConvertDSToPlan.h"
+#include "ds/Analysis/FusionLegality.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/OperationSupport.h"
 
@@ -21,11 +22,33 @@ KernelOp KernelTable::start(StringRef name, StringRef family, TypeRange argument
   return kernel;
 }
 
+/// [B, T, N] -> [R, N]
+static void flattenRows(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  if (type && type.getRank() == 3)
+    value.setType(RankedTensorType::get({ShapedType::kDynamic, type.getDimSize(2)}, type.getElementType()));
+}
+
+/// The kernel with rows in one dimension, where each row passes it by itself; else as it is.
+static OwningOpRef<KernelOp> withFlatRows(KernelOp kernel) {
+  OwningOpRef<KernelOp> flat(kernel.clone());
+  Block &body = flat->getBody().front();
+  if (!llvm::all_of(body.without_terminator(), [](Operation &op) { return takesRowsAlone(&op); }))
+    return flat;
+  for (Value argument : body.getArguments())
+    flattenRows(argument);
+  for (Operation &op : body)
+    for (Value result : op.getResults())
+      flattenRows(result);
+  return flat;
+}
+
 KernelOp KernelTable::share(KernelOp fresh) {
   SmallVector<KernelOp> &family = kernels[fresh.getSymName()];
   for (KernelOp known : family)
     if (known.getFamily() == fresh.getFamily() && known.getSchedule() == fresh.getSchedule() &&
-        OperationEquivalence::isRegionEquivalentTo(&known.getBody(), &fresh.getBody(), OperationEquivalence::IgnoreLocations)) {
+        OperationEquivalence::isRegionEquivalentTo(&withFlatRows(known)->getBody(), &withFlatRows(fresh)->getBody(),
+                                                   OperationEquivalence::IgnoreLocations)) {
       fresh.erase();
       return known;
     }

@@ -84,7 +84,7 @@ static LogicalResult makeProgram(func::FuncOp forward, StringRef name, int64_t c
   std::optional<unsigned> hidden = resultNamed(function, "hidden"), logits = resultNamed(function, "logits");
   if (!hidden || !logits)
     return function.emitError("expects results with ds.name 'hidden' and 'logits'");
-  return selectRows(function, *hidden, *logits, rows);
+  return selectRows(function, *hidden, *logits, rows, /*intoLayers=*/true);
 }
 
 namespace {

@@ -1,7 +1,10 @@
 #include "SelectRows.h"
 #include "dialects/DS/DSDialect.h"
+#include "ds/Analysis/FusionLegality.h"
+#include "ds/Transforms/InlineLayers.h"
 #include "mlir/Analysis/SliceAnalysis.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/IR/PatternMatch.h"
 
 using namespace mlir;
 using namespace ds;
@@ -26,7 +29,35 @@ static RankedTensorType selectedType(RankedTensorType type) {
   return RankedTensorType::get({ShapedType::kDynamic, type.getShape().back()}, type.getElementType());
 }
 
-LogicalResult ds::selectRows(func::FuncOp function, unsigned hidden, unsigned logits, Value rows) {
+/// The head of `last` and what stands before it of which results and the head alone read: of the last layer, which is inlined, what comes
+/// behind attention.
+static llvm::SetVector<Operation *> tailOf(Operation *last, Operation *terminator) {
+  llvm::SetVector<Operation *> tail;
+  tail.insert(last);
+  auto isBehind = [&](Operation *user) { return user == terminator || tail.contains(user); };
+  for (Operation *op = last->getPrevNode(); op;) {
+    auto layer = dyn_cast<LayerOp>(op);
+    const bool isRead = llvm::any_of(op->getUsers(), [&](Operation *user) { return tail.contains(user); });
+    if (isRead && llvm::all_of(op->getUsers(), isBehind)) {
+      if (layer) {
+        Operation *behind = op->getNextNode();
+        IRRewriter rewriter(op->getContext());
+        rewriter.replaceOp(layer, inlineBody(layer));
+        op = behind->getPrevNode();
+        continue;
+      }
+      if (takesRowsAlone(op))
+        tail.insert(op);
+    }
+    op = op->getPrevNode();
+  }
+  llvm::SetVector<Operation *> inOrder;
+  for (Operation *op : llvm::reverse(tail))
+    inOrder.insert(op);
+  return inOrder;
+}
+
+LogicalResult ds::selectRows(func::FuncOp function, unsigned hidden, unsigned logits, Value rows, bool intoLayers) {
   Operation *terminator = function.getBody().front().getTerminator();
   Value from = terminator->getOperand(hidden), to = terminator->getOperand(logits);
   BackwardSliceOptions options;
@@ -40,6 +71,11 @@ LogicalResult ds::selectRows(func::FuncOp function, unsigned hidden, unsigned lo
     return function.emitError("expects logits that are computed in the function");
   if (llvm::none_of(head, [&](Operation *op) { return llvm::is_contained(op->getOperands(), from); }))
     return function.emitError("expects logits that are computed from hidden");
+  for (Operation *op : head)
+    if (!takesRowsAlone(op))
+      return op->emitError("expects a head of linear, norm and element-wise ops, which each token passes alone");
+  if (intoLayers)
+    head = tailOf(to.getDefiningOp(), terminator);
 
   OpBuilder builder(terminator);
   IRMapping mapping;
@@ -48,12 +84,10 @@ LogicalResult ds::selectRows(func::FuncOp function, unsigned hidden, unsigned lo
       auto type = dyn_cast<RankedTensorType>(operand.getType());
       if (mapping.contains(operand) || !type || type.getRank() != 3)
         continue;
-      if (operand != from)
+      if (operand != from && !intoLayers)
         return op->emitError("expects the head to read no tokens but those of hidden");
       mapping.map(operand, GatherRowsOp::create(builder, op->getLoc(), operand, rows).getResult());
     }
-    if (!op->hasTrait<OpTrait::Elementwise>() && !isa<LinearOp, LayerNormOp, RmsNormOp, L2NormalizeOp, SoftmaxOp>(op))
-      return op->emitError("expects a head of linear, norm and element-wise ops, which each token passes alone");
     Operation *copy = builder.clone(*op, mapping);
     for (Value result : copy->getResults())
       result.setType(selectedType(cast<RankedTensorType>(result.getType())));

@@ -13,8 +13,9 @@ std::optional<unsigned> resultNamed(mlir::func::FuncOp function, llvm::StringRef
 mlir::FailureOr<mlir::Value> insertNamedArgument(mlir::func::FuncOp function, unsigned index, llvm::StringRef name, mlir::Type type);
 
 /// Computes result `logits` [B, T, V] as [R, V] from the tokens `rows` [R] of result `hidden` [B, T, H] alone. Fails with a diagnostic for
-/// a head that reads other tokens, or whose ops do not take each token by itself.
-mlir::LogicalResult selectRows(mlir::func::FuncOp function, unsigned hidden, unsigned logits, mlir::Value rows);
+/// a head that reads other tokens, or whose ops do not take each token by itself. With `intoLayers` what stands behind the last attention
+/// is computed for `rows` as well; the same of all tokens, which makes `hidden`, stays.
+mlir::LogicalResult selectRows(mlir::func::FuncOp function, unsigned hidden, unsigned logits, mlir::Value rows, bool intoLayers = false);
 
 } // namespace ds
 #endif // DS_LIB_TRANSFORMS_SELECTROWS_H

@@ -42,11 +42,13 @@
 // CHECK:         %[[V:.*]] = ds.cache_append @"0.v", %{{.*}} past %[[PAST]]
 // CHECK:         ds.attention %{{.*}}, %[[K]], %[[V]] past %[[PAST]] : tensor<?xi32> heads 4 kv_heads 2 scale 2.5{{.*}} causal window 32
 // CHECK:         ds.cache_append @"1.k"
-// CHECK:         %[[HIDDEN:.*]] = ds.rms_norm
-// CHECK:         %[[CHOSEN:.*]] = ds.gather_rows %[[HIDDEN]], %[[ROWS]] : tensor<?x?x64xf32>, tensor<?xi32>
-// CHECK-NEXT:    %[[DENSE:.*]] = ds.linear %[[CHOSEN]], %{{.*}} : tensor<?x64xf32>, tensor<64x64xf32>
+// CHECK:         %[[LAST:.*]] = ds.attention
+// CHECK:         %[[HIDDEN:.*]] = ds.rms_norm %[[LAST]], %{{.*}} : tensor<?x?x64xf32>
+// CHECK:         %[[CHOSEN:.*]] = ds.gather_rows %[[LAST]], %[[ROWS]] : tensor<?x?x64xf32>, tensor<?xi32>
+// CHECK-NEXT:    %[[NORM:.*]] = ds.rms_norm %[[CHOSEN]], %{{.*}} : tensor<?x64xf32>
+// CHECK-NEXT:    %[[DENSE:.*]] = ds.linear %[[NORM]], %{{.*}} : tensor<?x64xf32>, tensor<64x64xf32>
 // CHECK-NEXT:    %[[GELU:.*]] = ds.gelu erf %[[DENSE]] : tensor<?x64xf32>
-// CHECK-NEXT:    %[[SUM:.*]] = ds.add %[[GELU]], %[[CHOSEN]] : tensor<?x64xf32>
+// CHECK-NEXT:    %[[SUM:.*]] = ds.add %[[GELU]], %[[NORM]] : tensor<?x64xf32>
 // CHECK-NEXT:    %[[LOGITS:.*]] = ds.linear %[[SUM]], %{{.*}} : tensor<?x64xf32>, tensor<128x64xf32>
 // CHECK-NEXT:    return %[[HIDDEN]], %[[LOGITS]]
 
@@ -154,6 +156,50 @@ module @negative_mask attributes {ds.model = {max_positions = 100}} {
     // expected-error@+1 {{expects attention without mask and past to insert a cache}}
     %a = ds.attention %x, %x, %x mask %m : tensor<?x?xi32> heads 4 kv_heads 4 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x?x64xf32>
     return %a : tensor<?x?x64xf32>
+  }
+}
+
+// -----
+
+/// Behind the last attention only chosen tokens go on: the residual and a branch beside attention are gathered with it. What keys are made
+/// of is computed for all.
+// CHECK-LABEL: module @last_layer
+// CHECK:       func.func @prefill
+// CHECK-NOT:     ds.layer
+// CHECK:         %[[X:.*]] = ds.embedding
+// CHECK:         %[[N:.*]] = ds.layer_norm %[[X]]
+// CHECK:         %[[A:.*]] = ds.attention %[[N]]
+// CHECK:         ds.add %[[A]], %[[X]] : tensor<?x?x64xf32>
+// CHECK-NEXT:    %[[HIDDEN:.*]] = ds.add %{{.*}} : tensor<?x?x64xf32>
+// CHECK:         %[[NR:.*]] = ds.gather_rows %[[N]], %{{.*}}
+// CHECK-NEXT:    %[[UP:.*]] = ds.linear %[[NR]], %{{.*}} : tensor<?x64xf32>, tensor<64x64xf32>
+// CHECK-NEXT:    %[[AR:.*]] = ds.gather_rows %[[A]], %{{.*}}
+// CHECK-NEXT:    %[[XR:.*]] = ds.gather_rows %[[X]], %{{.*}}
+// CHECK-NEXT:    %[[S:.*]] = ds.add %[[AR]], %[[XR]] : tensor<?x64xf32>
+// CHECK-NEXT:    %[[T:.*]] = ds.add %[[S]], %[[UP]] : tensor<?x64xf32>
+// CHECK-NEXT:    %[[LOGITS:.*]] = ds.linear %[[T]], %{{.*}} : tensor<?x64xf32>, tensor<128x64xf32>
+// CHECK-NEXT:    return %[[HIDDEN]], %[[LOGITS]]
+module @last_layer attributes {ds.model = {max_positions = 100}} {
+  ds.parameter @embed from "embed" : tensor<128x64xf32>
+  ds.parameter @norm from "norm" : tensor<64xf32>
+  ds.parameter @up from "up" : tensor<64x64xf32>
+  func.func @forward(%ids: tensor<?x?xi32> {ds.name = "input_ids"}, %pos: tensor<?x?xi32> {ds.name = "positions"})
+      -> (tensor<?x?x64xf32> {ds.name = "hidden"}, tensor<?x?x128xf32> {ds.name = "logits"}) {
+    %e = ds.weight @embed : tensor<128x64xf32>
+    %x = ds.embedding %ids, %e : tensor<?x?xi32>, tensor<128x64xf32>
+    %y = ds.layer "h.0"(%x) : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+    ^bb0(%h: tensor<?x?x64xf32>):
+      %g = ds.weight @norm : tensor<64xf32>
+      %n = ds.layer_norm %h, %g eps 1.0e-5 : tensor<?x?x64xf32>, tensor<64xf32>
+      %a = ds.attention %n, %n, %n heads 4 kv_heads 4 scale 0.25 causal : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+      %w = ds.weight @up : tensor<64x64xf32>
+      %u = ds.linear %n, %w : tensor<?x?x64xf32>, tensor<64x64xf32>
+      %s = ds.add %a, %h : tensor<?x?x64xf32>
+      %t = ds.add %s, %u : tensor<?x?x64xf32>
+      ds.yield %t : tensor<?x?x64xf32>
+    }
+    %l = ds.linear %y, %e : tensor<?x?x64xf32>, tensor<128x64xf32>
+    return %y, %l : tensor<?x?x64xf32>, tensor<?x?x128xf32>
   }
 }
 

@@ -27,13 +27,14 @@ struct LaunchCost {
   ds_plan::LaunchOp launch;
   dsrt::LaunchWork work;
   dsrt::Prediction prediction, roofline;
+  bool isLeftOut = false; // it serves hidden rows alone, for which a step is not asked
 };
 
 struct ProgramCost {
   CostStep step; // as the program takes it: bounded by its sizes
   std::vector<LaunchCost> launches;
   int64_t barriers = 0;
-  double ns = 0; // launches and barriers
+  double ns = 0; // barriers, and launches but those left out
 };
 
 /// Predicts each launch of `program` (phase `planned`, or `partitioned` launches without places).

@@ -21,6 +21,8 @@ bool isRowOp(mlir::Operation *op);
 
 /// True for an op on elements that stand in one place, `ds.scale` and `ds.dropout` included, whose control is the same for all.
 bool isElementwise(mlir::Operation *op);
+/// Each token passes the op by itself, whatever its place: rows of `[B, T, N]` may stand as `[R, N]`.
+bool takesRowsAlone(mlir::Operation *op);
 
 /// True for a norm, softmax included, or the gradient of one: an op of rows that looks at whole rows.
 bool isRowNorm(mlir::Operation *op);

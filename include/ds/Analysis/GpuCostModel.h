@@ -11,6 +11,7 @@ struct GpuLaunchCost {
   ds_plan::LaunchOp launch;
   dsrt::GpuLaunchFacts facts;
   dsrt::GpuPrediction prediction;
+  bool isLeftOut = false; // as in LaunchCost
 };
 
 struct GpuProgramCost {

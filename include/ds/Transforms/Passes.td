@@ -61,8 +61,8 @@ def InsertCache : Pass<"ds-insert-cache", "::mlir::ModuleOp"> {
   let summary = "make prefill and decode of the forward function of a causal language model";
   let description = [{
     Clones `@forward` into `@prefill` and `@decode`, which take `past` [B] and `rows` [R] behind its arguments. Keys and values of the i-th
-    attention are appended to the caches `@"i.k"` and `@"i.v"` and read from there; the LM head sees the tokens `rows` alone, so `logits` is
-    [R, V]. A sliding window stays an attribute: its cache keeps the whole context. Modules without `@forward` are left as they are.
+    attention are appended to the caches `@"i.k"` and `@"i.v"` and read from there; the LM head, and what each token passes alone behind the
+    last attention, see the tokens `rows` alone, so `logits` is [R, V]. The last layer is inlined. A sliding window stays an attribute: its cache keeps the whole context. Modules without `@forward` are left as they are.
 
     Before: an attention of this step's keys and values, `logits` of all tokens.
     After: the cache holds them.
@@ -72,7 +72,7 @@ def InsertCache : Pass<"ds-insert-cache", "::mlir::ModuleOp"> {
     Needs: phase `normalized`, attention that is causal and has no mask.   Keeps: `hidden` of every token.
     Numerics: bit-exact with elements f32; lossy with bf16, an error of at most 2^-9 of each value, and with int8, at most half a scale,
     1/254 of the largest value of a head, each.
-    Saves: all work on tokens of the past, and the logits of tokens whose successor is known.
+    Saves: all work on tokens of the past, and the logits and the last MLP of tokens whose successor is known.
   }];
   let options = [Option<"context", "context", "int64_t", /*default=*/"0",
                         "slots of a cache, rounded up to a multiple of 16 where the model has the positions; 0: all positions">,

@@ -1,5 +1,6 @@
 #include "Program.h"
 #include "Chain.h"
+#include "ds/Analysis/OutputNeeds.h"
 #include "ds/Analysis/RowSharing.h"
 #include "ds/Target/CPU/Kernel.h"
 #include "dsrt/package.h"
@@ -47,12 +48,19 @@ KernelOperand ds::describeOperand(Value place, const SymbolTable &symbols) {
   return operand;
 }
 
-std::string ds::kernelKey(LaunchOp launch, const SymbolTable &symbols) {
+std::string ds::kernelKey(LaunchOp launch, const SymbolTable &symbols, bool chosenAreTokens) {
   std::string key;
   llvm::raw_string_ostream stream(key);
   stream << launch.getKernel();
-  for (Value operand : launch->getOperands()) {
-    KernelOperand kind = describeOperand(operand, symbols);
+  SmallVector<KernelOperand> kinds;
+  for (Value operand : launch->getOperands())
+    kinds.push_back(describeOperand(operand, symbols));
+  const bool hasOnlyChosen = chosenAreTokens && llvm::none_of(kinds, [](const KernelOperand &kind) {
+                               return kind.kind == KernelOperand::Kind::rows && kind.rows == Rows::tokens;
+                             });
+  for (KernelOperand &kind : kinds) {
+    if (hasOnlyChosen && kind.kind == KernelOperand::Kind::rows && kind.rows == Rows::selected)
+      kind.rows = Rows::tokens;
     stream << '|' << kind.type << ' ' << static_cast<int>(kind.kind) << ' ' << static_cast<int>(kind.rows) << ' '
            << static_cast<int>(kind.layout) << ' ' << static_cast<int>(kind.cacheKind) << ' ' << kind.kvHeads << ' ' << kind.grouped << ' '
            << kind.inState;
@@ -119,7 +127,7 @@ private:
   Value rowsOf(LaunchOp launch);
   /// Whether layer `gate` runs in this step, i1; null where the program has no gates.
   Value isOn(int64_t gate);
-  /// Emits `body` for steps in which the layer of `launch` runs.
+  /// Emits `body` for steps in which the layer of `launch` runs and somebody wants what it is for.
   llvm::Error emitGated(LaunchOp launch, llvm::function_ref<void()> body);
 
   ModuleOp planned;
@@ -135,6 +143,7 @@ private:
   Value step, batch, tokens, tokenRows, selected, inputs, outputs, kv, weights, arena, state, thread, threads, trace, traceOffset;
   Value gates; // of layers; null where the program has none
   DenseMap<Value, Value> places;
+  DenseMap<Operation *, OutputOp> forOneOutput;
 };
 
 LLVM::LLVMFuncOp ModuleEmitter::startFunction(llvm::StringRef name, ArrayRef<Type> arguments, LLVM::Linkage linkage) {
@@ -220,6 +229,7 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   trace = field(e.ptr(), offsetof(DsStep, trace));
   traceOffset = e.mul(thread, launches * traceBytes);
   places.clear();
+  forOneOutput = launchesForOneOutput(program);
   gates = {};
   Block &body = program.getBody().front();
   for (auto op = body.begin(); op != body.end();) {
@@ -257,6 +267,9 @@ llvm::Error ModuleEmitter::emitTogether(Block::iterator &op, int64_t &nextLaunch
     if (launch)
       chained.push_back(launch);
   }
+  OutputOp forOutput = forOneOutput.lookup(firstLaunch);
+  if (llvm::any_of(chained, [&](LaunchOp launch) { return forOneOutput.lookup(launch) != forOutput; }))
+    forOneOutput.erase(firstLaunch); // they run together or not at all
   // Places may stand between the launches.
   Block::iterator end = std::next(chained.back()->getIterator());
   for (Operation &between : llvm::make_range(op, end))
@@ -320,18 +333,24 @@ llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch, int64_t traceAt) {
       Value given = e.ne(places.lookup(out), e.nullPointer());
       wanted = wanted ? e.bitAnd(wanted, given) : given;
     }
-  auto call = [&] { LLVM::CallOp::create(builder, loc, *function, arguments); };
-  return emitGated(launch, [&] {
+  auto call = [&] {
     emitTimeStamp(e, trace, e.add(traceOffset, traceAt));
+    LLVM::CallOp::create(builder, loc, *function, arguments);
+    emitTimeStamp(e, trace, e.add(traceOffset, traceAt + 8));
+  };
+  return emitGated(launch, [&] {
     if (wanted)
       e.ifThen(wanted, call);
     else
       call();
-    emitTimeStamp(e, trace, e.add(traceOffset, traceAt + 8));
   });
 }
 
 llvm::Error ModuleEmitter::emitGated(LaunchOp launch, llvm::function_ref<void()> body) {
+  if (OutputOp output = forOneOutput.lookup(launch)) {
+    e.ifThen(e.ne(places.lookup(output), e.nullPointer()), body);
+    return llvm::Error::success();
+  }
   if (!launch.getGate()) {
     body();
     return llvm::Error::success();
@@ -344,7 +363,7 @@ llvm::Error ModuleEmitter::emitGated(LaunchOp launch, llvm::function_ref<void()>
 }
 
 llvm::Expected<LLVM::LLVMFuncOp> ModuleEmitter::kernelFunction(LaunchOp launch) {
-  LLVM::LLVMFuncOp &function = kernels[kernelKey(launch, symbols)];
+  LLVM::LLVMFuncOp &function = kernels[kernelKey(launch, symbols, /*chosenAreTokens=*/true)];
   if (function)
     return function;
   auto kernel = symbols.lookup<KernelOp>(launch.getKernel());

@@ -1,5 +1,6 @@
 // Every kernel of a plan becomes stages, every launch of a program launches of those.
 #include "Sample.h"
+#include "ds/Analysis/OutputNeeds.h"
 #include "ds/Conversion/ModulePath.h"
 #include "ds/Target/CUDA/CodeGen.h"
 #include "ds/Target/CUDA/Kernel.h"
@@ -70,6 +71,7 @@ private:
   bool hasWarpgroups = false;
   std::string tuningArch = everyMachine.str(), mmaArch = everyMachine.str();
   SymbolTable symbols;
+  DenseMap<Operation *, OutputOp> forOneOutput; // of the program at hand
   OpBuilder builder;
   Location loc;
   OwningOpRef<ModuleOp> module;
@@ -341,6 +343,8 @@ llvm::Error KernelsEmitter::emitLaunch(LaunchOp launch, ProgramOp program, int64
   for (Value out : launch.getOuts())
     if (auto output = out.getDefiningOp<OutputOp>())
       wants.push_back(output.getIndex());
+  if (OutputOp output = forOneOutput.lookup(launch))
+    wants.push_back(output.getIndex());
 
   auto sizeName = [&](GpuSize size) { return nameOfSize(size, launch, symbols).str(); };
   for (auto [stage, built] : llvm::enumerate((*entry)->kernel->stages)) {
@@ -383,6 +387,7 @@ llvm::Error KernelsEmitter::emitProgram(ProgramOp program) {
   const int64_t scratchOffset = llvm::alignTo(program.getArenaBytes(), scratchAlignment);
   int64_t scratch = 0, counters = 0, number = 0;
   Json launches = Json::array();
+  forOneOutput = launchesForOneOutput(program);
   for (LaunchOp launch : program.getBody().getOps<LaunchOp>()) {
     if (llvm::Error error = emitLaunch(launch, program, number++, scratchOffset, launches))
       return error;

@@ -23,7 +23,7 @@ extern "C" {
 ///   arena    `arena_bytes` of the program, aligned to DS_ALIGN, contents undefined before and after
 ///   state    what training keeps from step to step, aligned to DS_ALIGN; null in packages that have none
 ///   barrier  waits until all threads have called it
-///   trace    [threads][launches][2], written: the time stamp counter before and after each launch of the program; null: not wanted.
+///   trace    [threads][launches][2], written: the time stamp counter before and after each launch that runs; null: not wanted.
 ///            Launches that share a thread's time slab by slab stand there as if one had followed the other, with the time of each
 typedef struct DsStep {
   int32_t abi;

@@ -39,8 +39,9 @@ struct KernelOperand {
 /// How a value of a program is passed to a kernel, apart from where it lies.
 KernelOperand describeOperand(mlir::Value place, const mlir::SymbolTable &symbols);
 
-/// Equal for launches that can share a function.
-std::string kernelKey(ds_plan::LaunchOp launch, const mlir::SymbolTable &symbols);
+/// Equal for launches that can share a function. `chosenAreTokens`: a function is told how many rows it has, so that chosen rows without
+/// others beside them are rows like all tokens'.
+std::string kernelKey(ds_plan::LaunchOp launch, const mlir::SymbolTable &symbols, bool chosenAreTokens = false);
 
 /// Makes the threads of a step meet: `step` is a pointer to the DsStep, `thread` the caller's number, an i64.
 void emitBarrier(Emitter &e, mlir::Value step, mlir::Value thread);
