@@ -61,11 +61,14 @@ ProgramCost ds::costOf(ProgramOp program, const SymbolTable &symbols, const Cost
                        llvm::StringRef level) {
   ProgramCost cost;
   const CostStep step = cost.step = stepOf(program, wanted);
-  std::vector<dsrt::LaunchFacts> facts;
-  for (LaunchOp launch : program.getOps<LaunchOp>())
-    facts.push_back(factsOf(launch, symbols));
-  const dsrt::StepSizes sizes = sizesOf(step, facts);
   const auto leftOut = launchesLeftOut(program);
+  std::vector<dsrt::LaunchFacts> facts, run;
+  for (LaunchOp launch : program.getOps<LaunchOp>()) {
+    facts.push_back(factsOf(launch, symbols));
+    if (!leftOut.contains(launch))
+      run.push_back(facts.back());
+  }
+  const dsrt::StepSizes sizes = sizesOf(step, run);
   for (auto [launch, known] : llvm::zip_equal(program.getOps<LaunchOp>(), facts)) {
     dsrt::LaunchWork work = dsrt::workOf(known, sizes);
     cost.launches.push_back({launch, work, dsrt::predict(work, machine, step.threads, level),

@@ -13,11 +13,14 @@ using namespace ds_plan;
 GpuProgramCost ds::gpuCostOf(ProgramOp program, const SymbolTable &symbols, const CostStep &wanted, const dsrt::GpuMachine &machine) {
   GpuProgramCost cost;
   cost.step = stepOf(program, wanted);
-  std::vector<dsrt::LaunchFacts> facts;
-  for (LaunchOp launch : program.getOps<LaunchOp>())
-    facts.push_back(factsOf(launch, symbols));
-  const dsrt::StepSizes sizes = sizesOf(cost.step, facts);
   const auto leftOut = launchesLeftOut(program);
+  std::vector<dsrt::LaunchFacts> facts, run;
+  for (LaunchOp launch : program.getOps<LaunchOp>()) {
+    facts.push_back(factsOf(launch, symbols));
+    if (!leftOut.contains(launch))
+      run.push_back(facts.back());
+  }
+  const dsrt::StepSizes sizes = sizesOf(cost.step, run);
   for (auto [launch, known] : llvm::zip_equal(program.getOps<LaunchOp>(), facts)) {
     dsrt::GpuLaunchFacts of = dsrt::gpuLaunchOf(known, sizes);
     const dsrt::GpuPrediction prediction = dsrt::predict(of, machine);
