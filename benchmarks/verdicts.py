@@ -20,8 +20,8 @@ def weight_bytes(shape, precision):
 
 
 def model_flops(shape, measure, batch, tokens):
-    """Return the FLOPs of the products in one forward: two for a multiply-add; causal attention sees half; the head of a decoder is
-    computed for the last token of a prompt. For `decode`, `tokens` are those in the cache.
+    """Return the FLOPs of the products in one forward: two for a multiply-add; causal attention sees half; the head of a decoder, and
+    what stands behind its last attention, are computed for the last token of a prompt. For `decode`, `tokens` are those in the cache.
     """
     per_token = 2 * shape["layers"] * sum(rows * columns for rows, columns in layer_matrices(shape))
     head = 2 * shape.get("vocab", 0) * shape["hidden"]
@@ -29,7 +29,8 @@ def model_flops(shape, measure, batch, tokens):
     if measure == "encode":
         return batch * (tokens * per_token + tokens * tokens * pair)
     if measure == "prefill":
-        return batch * (tokens * per_token + tokens * (tokens + 1) // 2 * pair + head)
+        behind = 2 * sum(rows * columns for rows, columns in layer_matrices(shape)[3:])
+        return batch * (tokens * per_token - (tokens - 1) * behind + tokens * (tokens + 1) // 2 * pair + head)
     return batch * (per_token + tokens * pair + head)
 
 

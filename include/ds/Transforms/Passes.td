@@ -60,9 +60,10 @@ def ObserveInputs : Pass<"ds-observe-inputs", "::mlir::ModuleOp"> {
 def InsertCache : Pass<"ds-insert-cache", "::mlir::ModuleOp"> {
   let summary = "make prefill and decode of the forward function of a causal language model";
   let description = [{
-    Clones `@forward` into `@prefill` and `@decode`, which take `past` [B] and `rows` [R] behind its arguments. Keys and values of the i-th
-    attention are appended to the caches `@"i.k"` and `@"i.v"` and read from there; the LM head, and what each token passes alone behind the
-    last attention, see the tokens `rows` alone, so `logits` is [R, V]. The last layer is inlined. A sliding window stays an attribute: its cache keeps the whole context. Modules without `@forward` are left as they are.
+    Clones `@forward` into `@prefill` and `@decode`, which take `past` [B] and `rows` [R] behind its arguments. Keys and values of the
+    i-th attention are appended to the caches `@"i.k"` and `@"i.v"` and read from there; the LM head, and what each token passes alone
+    behind the last attention, see the tokens `rows` alone, so `logits` is [R, V]. The last layer is inlined. A sliding window stays an
+    attribute: its cache keeps the whole context. Modules without `@forward` are left as they are.
 
     Before: an attention of this step's keys and values, `logits` of all tokens.
     After: the cache holds them.
