@@ -25,8 +25,10 @@ def scratch_for(settings, size):
 
 
 def floor_bytes(package, program):
-    """Bytes of weights that a step of one sequence must read: tables that are looked up count one row."""
-    return sum(launch["weight_bytes"] for launch in package.profile[program])
+    """Bytes of weights that a step of one sequence must read: tables that are looked up count one row. The last layer stands there twice,
+    for chosen rows and for all.
+    """
+    return sum({(launch["module"], launch["kernel"]): launch["weight_bytes"] for launch in package.profile[program]}.values())
 
 
 def compare_launches(loaded, runtime):

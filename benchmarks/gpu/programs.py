@@ -116,11 +116,13 @@ class Program:
         return device.Graph(record)
 
     def kernels(self):
-        """The plan's launches by the name of their kernel: name -> numbers, in order."""
+        """The launches that run by the name of their kernel, but the last layer's of chosen rows: name -> numbers, in order."""
         found = {}
         for index, launch in enumerate(self.loaded.package.profile[self.name]):
-            found.setdefault(launch["kernel"], []).append(index)
-        return found
+            same = found.get(launch["kernel"])
+            if self.calls({index}) and (not same or launch["rows"] == same[0]["rows"]):
+                found.setdefault(launch["kernel"], []).append({"index": index, "rows": launch["rows"]})
+        return {name: [launch["index"] for launch in same] for name, same in found.items()}
 
 
 def by_kernel(program, rounds, least_seconds=2e-4):

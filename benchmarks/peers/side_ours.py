@@ -143,13 +143,17 @@ class Product(Traced):
         super().__init__(task, huge_pages=True)
         wanted = (str(task.inputs), str(task.outputs))
         names = [KERNEL.match(launch["kernel"]) for launch in self.launches]
-        self.places = [index for index, name in enumerate(names) if name and name.groups() == wanted]
+        places = [index for index, name in enumerate(names) if name and name.groups() == wanted]
+        # The last layer's rows are fewer, and its launches for all tokens do not run.
+        self.places = [index for index in places if self.launches[index]["rows"] == self.launches[places[0]]["rows"]]
         if not self.places:
             raise Unserved(f"{task.model} has no launch of a bare product of {task.inputs} by {task.outputs} at --fusion={task.fusion}")
 
     def run(self):
         found = super().run()
-        return float(np.mean([found["launches"][index] for index in self.places])) if hasattr(self, "places") else found
+        if not hasattr(self, "places"):
+            return found
+        return float(np.mean([seconds for index in self.places if (seconds := found["launches"][index]) > 0]))
 
 
 def make(task):

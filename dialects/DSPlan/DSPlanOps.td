@@ -74,8 +74,8 @@ def DSPlan_InputOp : DSPlan_PlaceOp<"input"> {
 def DSPlan_OutputOp : DSPlan_PlaceOp<"output"> {
   let summary = "what the caller receives";
   let description = [{
-    `index` is its place in `DsStep.outputs`. Launches that write an output whose pointer is null do not run, nor
-    those whose buffers serve it alone.
+    `index` is its place in `DsStep.outputs`. Launches that write an output whose pointer is null do not run;
+    those whose buffers serve it alone need not.
     - (C1) the type is `memref<?xWxf32>` with a static width.
     ```mlir
     %logits = ds_plan.output "logits" 1 selected : memref<?x49152xf32>

@@ -71,7 +71,8 @@ static void buildFromNormalized(OpPassManager &manager, const PlanOptions &optio
   if (options.target == "cpu") { // what worker threads do with their caches
     manager.addPass(createPlanGroupRows());
     manager.addPass(createPlanOverwriteRows());
-    manager.addPass(createPlanSlabRows());
+    if (options.train)
+      manager.addPass(createPlanSlabRows());
     manager.addPass(createPlanChainRows());
     if (!options.train)
       manager.addPass(createPlanChooseTiles({options.machine}));

@@ -33,7 +33,11 @@ struct PlanReportCosts : ds::impl::PlanReportCostsBase<PlanReportCosts> {
   }
 
   static void report(ds_plan::ProgramOp program, const ds::ProgramCost &cost, const dsrt::MachineDescription &description) {
+    int64_t launches = 0;
     for (const ds::LaunchCost &known : cost.launches) {
+      if (known.isLeftOut)
+        continue;
+      ++launches;
       ds_plan::LaunchOp launch = known.launch;
       remark::analysis(launch.getLoc(), remark::RemarkOpts::name("launch").category("ds-plan-report-costs").function(program.getSymName()))
           << remark::metric("kernel", launch.getKernel()) << remark::metric("predicted ns", std::llround(known.prediction.ns))
@@ -42,7 +46,7 @@ struct PlanReportCosts : ds::impl::PlanReportCostsBase<PlanReportCosts> {
     }
     remark::analysis(program.getLoc(), remark::RemarkOpts::name("program").category("ds-plan-report-costs").function(program.getSymName()))
         << remark::metric("machine", description.processor) << remark::metric("predicted ns", std::llround(cost.ns))
-        << remark::metric("launches", static_cast<int64_t>(cost.launches.size())) << remark::metric("barriers", cost.barriers);
+        << remark::metric("launches", launches) << remark::metric("barriers", cost.barriers);
   }
 };
 } // namespace

@@ -51,9 +51,16 @@ static llvm::SetVector<Operation *> tailOf(Operation *last, Operation *terminato
     }
     op = op->getPrevNode();
   }
+  // A product beside those that make queries and keys is joined with them: all tokens' is made anyway.
+  auto isBesideOthers = [&](Operation *op) {
+    auto linear = dyn_cast<LinearOp>(op);
+    return linear && op != last && !tail.contains(linear.getInput().getDefiningOp()) &&
+           !llvm::all_of(linear.getInput().getUsers(), isBehind);
+  };
   llvm::SetVector<Operation *> inOrder;
   for (Operation *op : llvm::reverse(tail))
-    inOrder.insert(op);
+    if (!isBesideOthers(op))
+      inOrder.insert(op);
   return inOrder;
 }
 

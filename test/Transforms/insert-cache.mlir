@@ -161,22 +161,22 @@ module @negative_mask attributes {ds.model = {max_positions = 100}} {
 
 // -----
 
-/// Behind the last attention only chosen tokens go on: the residual and a branch beside attention are gathered with it. What keys are made
-/// of is computed for all.
+/// Behind the last attention only chosen tokens go on, with their residual. A product of what keys are made of is joined with theirs, so it
+/// stays one of all tokens.
 // CHECK-LABEL: module @last_layer
 // CHECK:       func.func @prefill
 // CHECK-NOT:     ds.layer
 // CHECK:         %[[X:.*]] = ds.embedding
 // CHECK:         %[[N:.*]] = ds.layer_norm %[[X]]
 // CHECK:         %[[A:.*]] = ds.attention %[[N]]
+// CHECK:         %[[U:.*]] = ds.linear %[[N]]
 // CHECK:         ds.add %[[A]], %[[X]] : tensor<?x?x64xf32>
 // CHECK-NEXT:    %[[HIDDEN:.*]] = ds.add %{{.*}} : tensor<?x?x64xf32>
-// CHECK:         %[[NR:.*]] = ds.gather_rows %[[N]], %{{.*}}
-// CHECK-NEXT:    %[[UP:.*]] = ds.linear %[[NR]], %{{.*}} : tensor<?x64xf32>, tensor<64x64xf32>
 // CHECK-NEXT:    %[[AR:.*]] = ds.gather_rows %[[A]], %{{.*}}
 // CHECK-NEXT:    %[[XR:.*]] = ds.gather_rows %[[X]], %{{.*}}
 // CHECK-NEXT:    %[[S:.*]] = ds.add %[[AR]], %[[XR]] : tensor<?x64xf32>
-// CHECK-NEXT:    %[[T:.*]] = ds.add %[[S]], %[[UP]] : tensor<?x64xf32>
+// CHECK-NEXT:    %[[UR:.*]] = ds.gather_rows %[[U]], %{{.*}}
+// CHECK-NEXT:    %[[T:.*]] = ds.add %[[S]], %[[UR]] : tensor<?x64xf32>
 // CHECK-NEXT:    %[[LOGITS:.*]] = ds.linear %[[T]], %{{.*}} : tensor<?x64xf32>, tensor<128x64xf32>
 // CHECK-NEXT:    return %[[HIDDEN]], %[[LOGITS]]
 module @last_layer attributes {ds.model = {max_positions = 100}} {

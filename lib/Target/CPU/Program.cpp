@@ -124,6 +124,10 @@ private:
   llvm::Expected<LLVM::LLVMFuncOp> kernelFunction(LaunchOp launch);
   llvm::Error emitKernel(KernelOp kernel, LaunchOp launch, LLVM::LLVMFuncOp function);
   llvm::Expected<Value> emitPlace(Operation *op);
+  /// Fills `forOneOutput`. Launches of one chain or slab run together or not at all.
+  void findNeeds(ProgramOp program);
+  /// The output that all launches between a barrier and the next serve alone, or null.
+  OutputOp onlyOutputBehind(Operation *barrier);
   Value rowsOf(LaunchOp launch);
   /// Whether layer `gate` runs in this step, i1; null where the program has no gates.
   Value isOn(int64_t gate);
@@ -153,6 +157,36 @@ LLVM::LLVMFuncOp ModuleEmitter::startFunction(llvm::StringRef name, ArrayRef<Typ
   Block *entry = function.addEntryBlock(builder);
   builder.setInsertionPointToEnd(entry);
   return function;
+}
+
+void ModuleEmitter::findNeeds(ProgramOp program) {
+  forOneOutput = launchesForOneOutput(program);
+  auto launches = llvm::to_vector(program.getOps<LaunchOp>());
+  for (size_t first = 0, end; first < launches.size(); first = end) {
+    LaunchOp launch = launches[first];
+    auto isTogether = [&](LaunchOp other) {
+      return (launch.getChain() || launch.getSlab()) && other.getChain() == launch.getChain() && other.getSlab() == launch.getSlab();
+    };
+    end = first + 1;
+    while (end < launches.size() && isTogether(launches[end]))
+      ++end;
+    auto together = ArrayRef(launches).slice(first, end - first);
+    if (llvm::any_of(together, [&](LaunchOp other) { return forOneOutput.lookup(other) != forOneOutput.lookup(launch); }))
+      for (LaunchOp other : together)
+        forOneOutput.erase(other);
+  }
+}
+
+OutputOp ModuleEmitter::onlyOutputBehind(Operation *barrier) {
+  OutputOp only;
+  for (Operation *op = barrier->getNextNode(); op && !isa<BarrierOp>(op); op = op->getNextNode())
+    if (auto launch = dyn_cast<LaunchOp>(op)) {
+      OutputOp output = forOneOutput.lookup(launch);
+      if (!output || (only && output != only))
+        return {};
+      only = output;
+    }
+  return only;
 }
 
 /// The rows of outs[0], or of the first rows that are read where it is a gradient.
@@ -229,7 +263,7 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
   trace = field(e.ptr(), offsetof(DsStep, trace));
   traceOffset = e.mul(thread, launches * traceBytes);
   places.clear();
-  forOneOutput = launchesForOneOutput(program);
+  findNeeds(program);
   gates = {};
   Block &body = program.getBody().front();
   for (auto op = body.begin(); op != body.end();) {
@@ -243,7 +277,11 @@ llvm::Error ModuleEmitter::emitProgram(ProgramOp program) {
       if (llvm::Error error = emitLaunch(launch, nextLaunch++ * traceBytes))
         return error;
     } else if (isa<BarrierOp>(*op)) {
-      emitBarrier(e, step, thread);
+      // Before launches of which none runs nobody has to meet: the next barrier stands behind them.
+      if (Value output = places.lookup(onlyOutputBehind(&*op)))
+        e.ifThen(e.ne(output, e.nullPointer()), [&] { emitBarrier(e, step, thread); });
+      else
+        emitBarrier(e, step, thread);
     } else if (llvm::Error error = addPlace(&*op)) {
       return error;
     }
@@ -267,9 +305,6 @@ llvm::Error ModuleEmitter::emitTogether(Block::iterator &op, int64_t &nextLaunch
     if (launch)
       chained.push_back(launch);
   }
-  OutputOp forOutput = forOneOutput.lookup(firstLaunch);
-  if (llvm::any_of(chained, [&](LaunchOp launch) { return forOneOutput.lookup(launch) != forOutput; }))
-    forOneOutput.erase(firstLaunch); // they run together or not at all
   // Places may stand between the launches.
   Block::iterator end = std::next(chained.back()->getIterator());
   for (Operation &between : llvm::make_range(op, end))
@@ -347,8 +382,8 @@ llvm::Error ModuleEmitter::emitLaunch(LaunchOp launch, int64_t traceAt) {
 }
 
 llvm::Error ModuleEmitter::emitGated(LaunchOp launch, llvm::function_ref<void()> body) {
-  if (OutputOp output = forOneOutput.lookup(launch)) {
-    e.ifThen(e.ne(places.lookup(output), e.nullPointer()), body);
+  if (Value place = places.lookup(forOneOutput.lookup(launch))) {
+    e.ifThen(e.ne(place, e.nullPointer()), body);
     return llvm::Error::success();
   }
   if (!launch.getGate()) {

@@ -72,6 +72,27 @@ TEST(OutputNeeds, runsWhatIsAskedFor) {
       }
 }
 
+/// A chain of which one launch serves `hidden` alone and the other both runs as a whole.
+TEST(OutputNeeds, mixedChainsRun) {
+  std::string text = planOf("chain 0 ");
+  const std::string last = "ins(%a : memref<?x7xf32>) outs(%logits";
+  text.replace(text.find(last), last.size(), "ins(%b : memref<?x7xf32>) outs(%logits");
+  CompiledPlan code(text, *findCpuLevel("x86-64-v2"));
+  ASSERT_TRUE(code) << code.error();
+  for (int32_t threads : {1, 2, 3}) {
+    GuardedBytes arena(16384), logits(values * 4);
+    for (int32_t i = 0; i < values; ++i)
+      arena.as<float>()[i] = static_cast<float>(i + 1);
+    StepData step;
+    step.tokens = rows;
+    step.outputs = {nullptr, logits.as<void>()};
+    step.arena = arena.as<void>();
+    code.run("run", step, threads);
+    for (int32_t i = 0; i < values; ++i)
+      ASSERT_EQ(logits.as<float>()[i], static_cast<float>(i + 1));
+  }
+}
+
 /// What `launchesForOneOutput` says of each launch: the output's name, or nothing.
 std::vector<std::string> needsOf(const std::string &program) {
   mlir::MLIRContext context;
