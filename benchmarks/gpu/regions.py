@@ -32,7 +32,8 @@ def add_ours(result, runs, loaded, package, program, tokens, number, times):
     if loaded is None or number is None:
         result.setdefault("errors", {})["ours"] = "no such launch in the package" if number is None else "the package was not loaded"
         return
-    outputs = ("logits",) if package.manifest["model"]["task"] == "causal-lm" else ("hidden",)
+    # A norm alone is that of hidden rows.
+    outputs = ("logits", "hidden") if package.manifest["model"]["task"] == "causal-lm" else ("hidden",)
     step = attempt(result, "ours", lambda: Program(loaded, program, 1, tokens, 0, outputs))
     graph = attempt(result, "ours", lambda: step.graph({number}, times=times)) if step else None
     if graph:
